@@ -1,0 +1,152 @@
+"""What a benchmark is: data, not behaviour. Behaviour comes from its shape.
+
+A benchmark file is a header docstring (what, paper, licence) and one `Benchmark(...)`. If it needs code, that is one
+pure function for exactly one stage.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from evalmesh.domain.completion import Completion
+from evalmesh.domain.request import GenerationConfig, Message, RequestKind
+from evalmesh.domain.run import BenchmarkSpec
+from evalmesh.domain.sample import Sample
+from evalmesh.domain.score import Score
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowContext:
+    """Where a row comes from."""
+
+    subset: str
+    index: int
+    """0-based row number in the subset's split."""
+
+
+RowMapper = Callable[[Row, RowContext], Sample]
+"""Turns a row into a sample; raises `KeyError` or `ValueError` (message names the column) for a malformed row."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """Where the rows are published, and how."""
+
+    huggingface: str = ""
+    modelscope: str = ""
+    revision: str = ""
+    license: str = ""
+    packaged: str = ""
+    """File inside `evalmesh.benchmarks.data` for benchmarks that ship with the package."""
+    columns: tuple[str, ...] = ()
+    """Column names of header-less files."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One number to report: how the per-completion value `score` becomes a metric."""
+
+    name: str
+    score: str
+    """Key in `Score.values`."""
+    kind: str = "mean"
+    """`mean`: over all repeats of all samples. `pass_at_k`, `majority_at_k`, `pass_hat_k`: by sample, k = repeats."""
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is sent for a sample: messages for chat, text for completion kinds."""
+
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+    continuations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """How to render: the benchmark's own settings with the user's overrides applied."""
+
+    template: str
+    """`{question}`, `{choices}`, `{letters}` and what the shape documents; braces of other names stay as they are."""
+    system: str = ""
+    shots: tuple[Sample, ...] = ()
+    """Solved examples, in order."""
+    kind: RequestKind = "chat"
+
+
+class Shape(Protocol):
+    """The behaviour shared by all benchmarks of one kind. Pure: no I/O, no clock."""
+
+    @property
+    def name(self) -> str:
+        """Kebab-case: `multiple-choice`, `final-answer`, ..."""
+        ...
+
+    @property
+    def template(self) -> str:
+        """The prompt template used when the benchmark has none."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """What is reported; the first is the primary one."""
+        ...
+
+    def render(self, sample: Sample, settings: PromptSettings) -> Prompt:
+        """The prompt for a sample."""
+        ...
+
+    def score_fast(self, sample: Sample, completion: Completion) -> Score | None:
+        """The score if it takes microseconds; `None`: ask `score`, in a process that may be killed."""
+        ...
+
+    def score(self, sample: Sample, completion: Completion) -> Score:
+        """The score, however long it takes. `completion.error` is `None` here."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A named, versioned evaluation."""
+
+    name: str
+    version: int
+    """Grows whenever a score could change."""
+    title: str
+    description: str
+    dataset: DatasetInfo
+    shape: Shape
+    to_sample: RowMapper
+    subsets: tuple[str, ...] = ()
+    """Empty: the data set has none (one subset called `default`), or they are found in the data."""
+    split: str = "test"
+    few_shot_split: str = ""
+    few_shot_num: int = 0
+    few_shot_max: int = 64
+    template: str = ""
+    """Empty: the shape's."""
+    system: str = ""
+    kind: RequestKind = "chat"
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    categories: Mapping[str, str] = field(default_factory=dict)
+    """Subset to category."""
+    tags: tuple[str, ...] = ()
+    needs_local_path: bool = False
+    """Whether the user must bring the data (general benchmarks)."""
+
+    @property
+    def metrics(self) -> Sequence[MetricSpec]:
+        """What is reported; the first is the primary one."""
+        return self.shape.metrics
+
+    def prompt_settings(self, spec: BenchmarkSpec, shots: tuple[Sample, ...]) -> PromptSettings:
+        """The benchmark's settings with the user's overrides."""
+        return PromptSettings(
+            template=spec.prompt_template or self.template or self.shape.template,
+            system=self.system if spec.system_prompt is None else spec.system_prompt,
+            shots=shots,
+            kind=self.kind,
+        )

@@ -1,0 +1,78 @@
+"""Content digests: what may be reused, and what must be done again.
+
+The generation digest covers everything that can change a completion: the model's identity, the data set, the
+benchmark's version, the rendered prompt (few-shot and template are in it), the generation options and the repeat.
+The scoring digest adds what can change a score.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.run import ModelSpec
+from evalmesh.domain.shard_data import PlannedSample
+
+
+def canonical_json(value: Any) -> bytes:
+    """Equal values give equal bytes: sorted keys, no spaces, dataclasses as objects."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    raise TypeError(f"cannot digest a {type(value).__name__}")
+
+
+def sha256_hex(data: bytes) -> str:
+    """Lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def model_identity(model: ModelSpec) -> dict[str, Any]:
+    """What makes two model specs the same model: not keys, timeouts or concurrency, which cannot change an answer."""
+    return {
+        "name": model.name,
+        "engine": model.engine,
+        "url": model.url.rstrip("/"),
+        "kind": model.kind,
+        "args": dict(model.args),
+    }
+
+
+def pool_id(model: ModelSpec) -> str:
+    """Name of the pool that serves this model with these connection settings; safe as a subject token."""
+    readable = (
+        "".join(c if c.isascii() and c.isalnum() else "-" for c in model.label.lower()).strip("-")[:32] or "model"
+    )
+    return f"{readable}-{sha256_hex(canonical_json(model))[:10]}"
+
+
+class GenerationDigest:
+    """Computes generation digests of one benchmark; the common part is hashed once."""
+
+    def __init__(
+        self, model: ModelSpec, benchmark: str, version: int, dataset_digest: str, config: GenerationConfig
+    ) -> None:
+        common = {
+            "model": model_identity(model),
+            "benchmark": benchmark,
+            "version": version,
+            "dataset": dataset_digest,
+            "generation": config,
+        }
+        self._common = hashlib.sha256(canonical_json(common))
+
+    def of(self, planned: PlannedSample, repeat: int) -> str:
+        """Digest of one repeat; `planned.digests` is not looked at."""
+        digest = self._common.copy()
+        parts = [planned.sample.id, planned.kind, planned.prompt, str(repeat)]
+        parts += [part for message in planned.messages for part in (message.role, message.content)]
+        parts += planned.continuations
+        for part in parts:
+            data = part.encode()
+            digest.update(len(data).to_bytes(8, "big"))
+            digest.update(data)
+        return digest.hexdigest()

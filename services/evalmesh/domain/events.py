@@ -1,0 +1,41 @@
+"""What services tell about a run while it goes on."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+EventKind = Literal["state", "progress", "activity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What one runner is doing for one benchmark at this moment."""
+
+    in_flight: int = 0
+    generated: int = 0
+    """Completions of shards that are not finished yet."""
+    errored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the event stream of a run.
+
+    `state`: the run record changed. `progress`: results came in. `activity`: a runner's view, superseded by its next.
+    """
+
+    run: str
+    kind: EventKind
+    source: str
+    """Which process says it."""
+    time: float
+    """Unix seconds."""
+    activity: dict[str, Activity] = field(default_factory=dict)
+    """By benchmark; kind `activity` only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequencedEvent:
+    """An event with its place in the stream; watches resume from a place."""
+
+    sequence: int
+    event: Event

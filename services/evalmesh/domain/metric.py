@@ -1,0 +1,65 @@
+"""A number over scores, with its uncertainty and its denominators."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric over one benchmark, category or subset.
+
+    `value`, `stderr` and `ci95` are `None` when nothing was scored. Counts are of requests (samples x repeats);
+    the uncertainty counts samples, since repeats of one sample are not independent.
+    """
+
+    name: str
+    value: float | None
+    stderr: float | None
+    ci95: tuple[float, float] | None
+    n_scored: int
+    n_errored: int
+    n_unscored: int
+    bounds: tuple[float, float] | None = None
+    """The value if every errored or unscored request were wrong, and if every one were right."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetReport:
+    """Metrics of one slice of a benchmark."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErroredSample:
+    """A request without a score, named so that it can be looked at."""
+
+    sample_id: str
+    repeat: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkReport:
+    """Everything the report says about one benchmark."""
+
+    name: str
+    version: int
+    dataset_digest: str
+    primary_metric: str
+    n_samples: int
+    repeats: int
+    metrics: tuple[Metric, ...]
+    subsets: tuple[SubsetReport, ...]
+    categories: tuple[SubsetReport, ...] = ()
+    errored_samples: tuple[ErroredSample, ...] = ()
+    """The first 100 of them; `n_errored + n_unscored` of the metrics counts all."""
+    n_not_run: int = 0
+    """Requests planned and never finished, in a cancelled or failed run."""
+    n_reused: int = 0
+    """Completions copied from an earlier run."""
+    error_classes: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, float] = field(default_factory=dict)
+    """Sums over completions: input_tokens, output_tokens, and mean/percentile latency in seconds."""

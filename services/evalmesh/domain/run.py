@@ -1,0 +1,159 @@
+"""One submitted execution: its immutable wish, and how far it has come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from evalmesh.domain.request import GenerationConfig
+
+OnError = Literal["exclude", "zero", "fail"]
+Engine = Literal["openai", "recorded"]
+
+
+class RunState(StrEnum):
+    """QUEUED -> PLANNING -> RUNNING -> SUCCEEDED | FAILED; any but the last two -> CANCELLING -> CANCELLED.
+
+    FAILED and CANCELLED runs can be resumed, which puts them back to QUEUED. A run whose samples partly errored has
+    SUCCEEDED under the policies `exclude` and `zero`; its counts tell.
+    """
+
+    QUEUED = "QUEUED"
+    PLANNING = "PLANNING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the run will not change again by itself."""
+        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The model under test and how it is reached. Holds references to keys, never keys."""
+
+    name: str
+    """What the endpoint calls it."""
+    engine: Engine = "openai"
+    display_name: str = ""
+    """What reports call it; the last part of `name` when empty."""
+    url: str = ""
+    """Base URL, with the version: `http://host:8000/v1`."""
+    key_ref: str = ""
+    """`env:NAME` or `secret:name/key`; empty for an endpoint without a key."""
+    kind: Literal["chat", "completion"] = "chat"
+    stream: bool = False
+    concurrency: int = 64
+    """The most requests in flight; the runner goes below it when the endpoint asks it to."""
+    max_tries: int = 6
+    try_timeout_s: float = 600.0
+    """From send to last byte of one try."""
+    total_timeout_s: float = 3600.0
+    """From the first send to giving up, waits included."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, object] = field(default_factory=dict)
+    """Engine-specific options (`--model-args`)."""
+
+    @property
+    def label(self) -> str:
+        """The name to show."""
+        return self.display_name or self.name.rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSpec:
+    """One benchmark of a run, with the user's overrides (`--dataset-args`); `None` keeps the benchmark's own."""
+
+    name: str
+    local_path: str | None = None
+    """File or folder to read instead of a hub; for general benchmarks the only source."""
+    dataset_id: str | None = None
+    revision: str | None = None
+    subsets: tuple[str, ...] | None = None
+    split: str | None = None
+    few_shot_split: str | None = None
+    few_shot_num: int | None = None
+    few_shot_random: bool | None = None
+    prompt_template: str | None = None
+    system_prompt: str | None = None
+    shuffle: bool = False
+    shuffle_choices: bool = False
+    limit: int | float | None = None
+    """Per subset: a count, or a fraction below 1. Overrides the run's."""
+    remove_until: str | None = None
+    """Drop the completion up to and including the last occurrence, e.g. an end-of-thinking tag."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What was asked for; never changes once submitted."""
+
+    model: ModelSpec
+    benchmarks: tuple[BenchmarkSpec, ...]
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """Overrides of every benchmark's own defaults."""
+    limit: int | float | None = None
+    """Per subset: a count (int), or a fraction (float) of the rows."""
+    repeats: int = 1
+    seed: int = 42
+    on_error: OnError = "exclude"
+    reuse_runs: tuple[str, ...] = ()
+    """Runs whose completions with equal digests are copied instead of generated."""
+    completions_digest: str = ""
+    """sha256 of imported completions (engine `recorded`): nothing is generated."""
+    dataset_dir: str = ""
+    """Folder searched for each benchmark's data set before any hub."""
+    dataset_hub: Literal["local", "huggingface", "modelscope"] = "modelscope"
+    shard_size: int = 64
+    """Samples per shard."""
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkProgress:
+    """Requests of one benchmark, by how far they have come."""
+
+    name: str
+    total: int = 0
+    done: int = 0
+    """Scored, unscored or errored: in the results."""
+    in_flight: int = 0
+    generated: int = 0
+    """Completions that exist, results included."""
+    errored: int = 0
+    unscored: int = 0
+    value: float | None = None
+    """Running mean of the primary metric over what is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A submitted run."""
+
+    id: str
+    """Lower-case, DNS characters, sortable by time."""
+    spec: RunSpec
+    state: RunState
+    create_time: float
+    """Unix seconds; likewise the others."""
+    start_time: float | None = None
+    end_time: float | None = None
+    attempt: int = 0
+    """Grows by one with each resume; part of message ids, so that a resume is not taken for a duplicate."""
+    error: str = ""
+    """Why it FAILED."""
+    error_reason: str = ""
+    benchmarks: tuple[BenchmarkProgress, ...] = ()
+    request_id: str = ""
+    """The caller's key for idempotent creation."""
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return f"runs/{self.id}"

@@ -1,0 +1,34 @@
+"""The rows that steps hand to each other through the object store."""
+
+from dataclasses import dataclass
+
+from evalmesh.domain.request import Message, Request, RequestKind
+from evalmesh.domain.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSample:
+    """A sample with what will be asked about it; repeats share the prompt and differ by seed and digest."""
+
+    sample: Sample
+    kind: RequestKind
+    digests: tuple[str, ...]
+    """Generation digest per repeat."""
+    messages: tuple[Message, ...] = ()
+    prompt: str = ""
+    continuations: tuple[str, ...] = ()
+
+    def requests(self) -> tuple[Request, ...]:
+        """One request per repeat."""
+        return tuple(
+            Request(
+                sample_id=self.sample.id,
+                repeat=repeat,
+                kind=self.kind,
+                digest=digest,
+                messages=self.messages,
+                prompt=self.prompt,
+                continuations=self.continuations,
+            )
+            for repeat, digest in enumerate(self.digests)
+        )

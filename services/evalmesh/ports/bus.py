@@ -1,0 +1,101 @@
+"""Durable queues of work, and the stream of events."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from evalmesh.domain.events import Event, SequencedEvent
+from evalmesh.domain.work import Step, WorkItem
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Which items a consumer takes: one step, for generate one pool."""
+
+    step: Step
+    pool: str = ""
+
+
+class Delivery(Protocol):
+    """An item handed to a worker; settled exactly once, by `ack` or `nak`.
+
+    An unsettled delivery comes back after the bus's ack wait, unless `heartbeat` is called in time.
+    """
+
+    @property
+    def item(self) -> WorkItem:
+        """What is asked."""
+        ...
+
+    @property
+    def delivered(self) -> int:
+        """1 the first time, growing with each redelivery."""
+        ...
+
+    async def ack(self) -> None:
+        """Done; the item is gone. Returns when the server has confirmed, or raises `Unavailable`."""
+        ...
+
+    async def nak(self, delay_s: float) -> None:
+        """Not done; redeliver after `delay_s`."""
+        ...
+
+    async def heartbeat(self) -> None:
+        """Still at it: restart the ack wait."""
+        ...
+
+
+class Consumer(Protocol):
+    """Takes items of one queue; many consumers may share it, each item goes to one."""
+
+    async def fetch(self, max_items: int, wait_s: float) -> Sequence[Delivery]:
+        """Up to `max_items`, at least one unless `wait_s` passes first (then empty). Raises `Unavailable`."""
+        ...
+
+    async def close(self) -> None:
+        """Stops taking; unsettled deliveries come back to others after the ack wait."""
+        ...
+
+
+class Bus(Protocol):
+    """Publishing returns once the server holds the message durably; `Unavailable` when it cannot be reached."""
+
+    @property
+    def ack_wait_s(self) -> float:
+        """How long a delivery may go without ack or heartbeat."""
+        ...
+
+    async def publish(self, items: Sequence[WorkItem]) -> None:
+        """Adds items in this order; an item whose id was published within the duplicate window is dropped."""
+        ...
+
+    async def consume(self, queue: Queue) -> Consumer:
+        """Joins the queue's shared durable consumer."""
+        ...
+
+    async def purge(self, run: str) -> int:
+        """Removes every queued item of a run, delivered-and-unsettled ones included; returns how many."""
+        ...
+
+    async def backlog(self, queue: Queue) -> int:
+        """Items waiting or unsettled in the queue."""
+        ...
+
+    async def bury(self, item: WorkItem, error: str) -> None:
+        """Puts an item aside in the dead-letter stream, with its error."""
+        ...
+
+    async def emit(self, event: Event) -> None:
+        """Appends to the event stream. Best effort: never raises for an unreachable server."""
+        ...
+
+    def watch(self, run: str, start_sequence: int = 0) -> AsyncIterator[SequencedEvent]:
+        """Events of a run from `start_sequence` on (inclusive; 0: all that is kept), then live, without end.
+
+        Raises `OutOfRange` when `start_sequence` is older than what is kept.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Flushes and disconnects."""
+        ...
