@@ -1,0 +1,57 @@
+.DEFAULT_GOAL := help
+.PHONY: help install eval up test test-unit test-all lint types fmt proto bench check clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+PROTOS := $(shell find proto -name '*.proto' 2>/dev/null)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: .venv/.installed ## Create .venv with everything a developer needs
+
+.venv/bin/evalmesh:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+
+eval: .venv/bin/evalmesh ## Run a real evaluation of the built-in model simulator
+	$(BIN)/evalmesh eval --demo
+
+up: .venv/bin/evalmesh ## Keep a platform running on this machine
+	$(BIN)/evalmesh up
+
+test: install ## Run every test
+	$(BIN)/pytest
+
+test-unit: install ## Run the tests that need no server (seconds)
+	$(BIN)/pytest tests/unit
+
+lint: install ## Style, imports between rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: install ## mypy, strict
+	$(BIN)/mypy
+
+fmt: install ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: install ## Generate code from proto/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=services --mypy_out=services \
+		--grpc_python_out=services --mypy_grpc_out=services $(PROTOS)
+
+bench: install ## Measure against a minimal client and the ideal, on this machine
+	$(BIN)/python tests/bench/bench_platform.py
+
+check: lint types test ## What CI runs
+
+clean: ## Remove what was built; keep outputs/
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
