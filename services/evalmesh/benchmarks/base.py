@@ -42,6 +42,8 @@ class DatasetInfo:
     """File inside `evalmesh.benchmarks.data` for benchmarks that ship with the package."""
     columns: tuple[str, ...] = ()
     """Column names of header-less files."""
+    subset_column: str = ""
+    """Column that says which subset a row belongs to, where all subsets share one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class Shape(Protocol):
     @property
     def metrics(self) -> tuple[MetricSpec, ...]:
         """What is reported; the first is the primary one."""
+        ...
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """Names a template must hold in braces, or the model would not see the question whole."""
         ...
 
     def render(self, sample: Sample, settings: PromptSettings) -> Prompt:

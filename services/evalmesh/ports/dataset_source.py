@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from evalmesh.benchmarks import spec as wishes
+from evalmesh.benchmarks.base import Benchmark
+from evalmesh.domain.run import BenchmarkSpec, RunSpec
+
 Row = Mapping[str, Any]
-"""Column name to value, as the source has it. Files without a header use `0`, `1`, ... unless columns are given."""
+"""Column name to value, as the source has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,12 @@ class DatasetQuery:
     dataset_dir: str = ""
     columns: Sequence[str] = ()
     """Column names for files that have no header."""
+    packaged: str = ""
+    """File that ships with evalmesh; read unless `local_path` says otherwise."""
+    only_subset: bool = False
+    """Whether `subset` is the data set's only one, so that file names need not hold it."""
+    few_shot: bool = False
+    """Whether these rows become solved examples: a single file given as `local_path` never serves for them."""
 
 
 class DatasetSource(Protocol):
@@ -40,3 +50,26 @@ class DatasetSource(Protocol):
     def rows(self, files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[tuple[int, Row | str]]:
         """(0-based row number, row) in file order; a line that cannot be parsed comes as the reason (a str)."""
         ...
+
+
+def query_for(
+    benchmark: Benchmark, spec: BenchmarkSpec, run: RunSpec, subset: str, *, few_shot: bool = False
+) -> DatasetQuery:
+    """Where the rows of one subset are to be looked for: those to evaluate, or the solved examples."""
+    info = benchmark.dataset
+    hub_id = info.modelscope if run.dataset_hub == "modelscope" else info.huggingface
+    # A data set without a list of subsets may hold a file called `default`, or one that names no subset at all.
+    alone = len(benchmark.subsets) == 1 or (not benchmark.subsets and subset == wishes.DEFAULT_SUBSET)
+    return DatasetQuery(
+        name=benchmark.name,
+        hub_id=spec.dataset_id or hub_id,
+        split=wishes.few_shot_split(benchmark, spec) if few_shot else wishes.split(benchmark, spec),
+        subset="" if info.subset_column else subset,
+        revision=spec.revision or info.revision,
+        local_path=spec.local_path or "",
+        dataset_dir=run.dataset_dir,
+        columns=info.columns,
+        packaged=info.packaged,
+        only_subset=alone,
+        few_shot=few_shot,
+    )

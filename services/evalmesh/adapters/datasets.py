@@ -1,0 +1,263 @@
+"""Data sets on this machine: a file, a folder, the cache of a hub, or what ships with evalmesh.
+
+Places, in order: `local_path` (then nothing else is looked at); the packaged file; in `dataset_dir` and in each cache
+folder: `{name}`, `{org}/{dataset}`, `{dataset}`, `datasets--{org}--{dataset}/snapshots/{revision}` (Hugging Face).
+
+In a place, the first of these that matches, for subset S, split P and any extension of `row_files.EXTENSIONS`; each is
+looked for as it stands and below `data/`:
+
+    with a subset                                  without, or where S is the only subset
+    S/P-00000-of-00002.parquet                     P-00000-of-00002.parquet
+    S/P.jsonl                                      P.jsonl
+    S/P/0000.parquet                               P/0000.parquet
+    S_P.jsonl  S-P.jsonl
+    P/S_P.csv  P/S.csv
+
+A split that is not there may be a sample of it, with `P_sample` in place of P in the folder or the file name.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files as package_files
+from pathlib import Path
+
+from evalmesh.adapters.row_files import EXTENSIONS, extension_of, read_rows
+from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.ports.dataset_source import DatasetQuery, Row
+
+_WITH_SUBSET = ("{S}/{P}-[0-9]*", "{S}/{P}", "{S}/{P}/[0-9]*", "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
+_WITHOUT_SUBSET = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*")
+_ALIASES = {"validation": ("validation", "val", "valid"), "val": ("val", "validation", "valid")}
+_PREFIXES = ("", "data/")
+_MAX_DEPTH = 4
+_SHOWN_FILES = 8
+
+
+class LocalDatasets:
+    """Finds files in the layouts of the hubs and streams their rows; never fetches anything."""
+
+    def __init__(self, cache_dirs: Sequence[Path] = ()) -> None:
+        """`cache_dirs`: folders of earlier downloads, such as the Hugging Face hub cache; absent ones are no error."""
+        self._cache_dirs = tuple(cache_dirs)
+
+    def resolve(self, query: DatasetQuery) -> Sequence[Path]:
+        """The files that hold these rows, in order. Raises `NotFound`, naming what was looked for and where."""
+        if query.local_path:
+            return self._resolve_local(query, Path(query.local_path).expanduser())
+        if query.packaged:
+            return (_packaged(query.packaged),)
+        roots = list(self._roots(query))
+        for root in roots:
+            found = _find(query, root)
+            if found:
+                return found
+        raise _nowhere(query, roots, [*self._containers(query)])
+
+    def subsets(self, query: DatasetQuery) -> Sequence[str]:
+        """Subsets found on disk for the query's split, sorted; empty when the layout has none."""
+        if query.local_path:
+            path = Path(query.local_path).expanduser()
+            return _subsets_in(query, path) if path.is_dir() else ()
+        for root in () if query.packaged else self._roots(query):
+            found = _subsets_in(query, root)
+            if found:
+                return found
+        return ()
+
+    def rows(self, files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[tuple[int, Row | str]]:
+        """(0-based row number over all files, row) in file order; a line that cannot be parsed comes as the reason."""
+        number = 0
+        for path in files:
+            for row in read_rows(path, columns):
+                yield number, (f"{path.name}: {row}" if isinstance(row, str) else row)
+                number += 1
+
+    def _resolve_local(self, query: DatasetQuery, path: Path) -> Sequence[Path]:
+        if path.is_file():
+            return _single_file(query, path)
+        if not path.is_dir():
+            raise NotFound(
+                f"local_path '{path}' of benchmark '{query.name}' does not exist; name a file or folder that does.",
+                {"field": "local_path", "value": str(path)},
+            )
+        found = _find(query, path)
+        if not found:
+            raise _nowhere(query, [path], [path])
+        return found
+
+    def _containers(self, query: DatasetQuery) -> Iterator[Path]:
+        if query.dataset_dir:
+            yield Path(query.dataset_dir).expanduser()
+        yield from self._cache_dirs
+
+    def _roots(self, query: DatasetQuery) -> Iterator[Path]:
+        """Folders that exist and may hold the data set."""
+        parts = query.hub_id.split("/") if query.hub_id else []
+        if any(part in {"", ".", ".."} or os.sep in part for part in parts):
+            raise InvalidInput(
+                f"dataset_id '{query.hub_id}' of benchmark '{query.name}' is no hub id (organisation/name); a file or "
+                "folder belongs into local_path.",
+                {"field": "dataset_id", "value": query.hub_id},
+            )
+        for container in self._containers(query):
+            names = [query.name, "/".join(parts), parts[-1]] if parts else [query.name]
+            yield from (container / name for name in dict.fromkeys(names) if (container / name).is_dir())
+            if parts:
+                yield from _snapshot(container / ("datasets--" + "--".join(parts)), query.revision)
+
+
+def _snapshot(repo: Path, revision: str) -> Iterator[Path]:
+    """The snapshot folder of a Hugging Face cache: the revision asked for, else `main`, else the only one there is."""
+    ref = repo / "refs" / (revision or "main")
+    commit = ref.read_text().strip() if _is_inside(ref, repo) and ref.is_file() else revision
+    if commit and _is_inside(repo / "snapshots" / commit, repo):
+        if (repo / "snapshots" / commit).is_dir():
+            yield repo / "snapshots" / commit
+        return
+    if (repo / "snapshots").is_dir():
+        snapshots = sorted(path for path in (repo / "snapshots").iterdir() if path.is_dir())
+        if len(snapshots) == 1:
+            yield snapshots[0]
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return Path(os.path.normpath(path)).is_relative_to(folder)
+
+
+def _packaged(name: str) -> Path:
+    path = package_files("evalmesh.benchmarks").joinpath("data", name)
+    if not isinstance(path, Path) or not path.is_file():
+        raise NotFound(f"The data file '{name}' is missing from this installation of evalmesh; install it again.")
+    return path
+
+
+def _single_file(query: DatasetQuery, path: Path) -> Sequence[Path]:
+    details = {"field": "local_path", "value": str(path)}
+    if not extension_of(path):
+        raise InvalidInput(
+            f"local_path '{path}' cannot be read as rows: file names end in one of {', '.join(EXTENSIONS)}.", details
+        )
+    if query.few_shot:
+        raise NotFound(
+            f"local_path '{path}' is a single file, so benchmark '{query.name}' has no split '{query.split}' to take "
+            "solved examples from; give the folder that holds both, or set few_shot_num to 0.",
+            details,
+        )
+    if query.subset and not query.only_subset and query.subset not in path.name:
+        raise NotFound(
+            f"local_path '{path}' is a single file, and its name does not say that it holds subset '{query.subset}' of "
+            f"benchmark '{query.name}'; give the folder of all subsets, or choose the subset the file is named after.",
+            details,
+        )
+    return (path,)
+
+
+def _listing(root: Path) -> list[str]:
+    """Data files below `root` as relative `/`-separated paths, sorted."""
+    found: list[str] = []
+    for folder, folders, names in os.walk(root):
+        relative = Path(folder).relative_to(root)
+        if len(relative.parts) >= _MAX_DEPTH:
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [(relative / name).as_posix() for name in names if extension_of(Path(name))]
+    return sorted(found)
+
+
+def _patterns(query: DatasetQuery) -> tuple[str, ...]:
+    with_subset = _WITH_SUBSET if query.subset else ()
+    return with_subset + (_WITHOUT_SUBSET if not query.subset or query.only_subset else ())
+
+
+def _splits(split: str) -> Iterator[str]:
+    """The split under its names, then samples of it."""
+    names = _ALIASES.get(split, (split,))
+    yield from names
+    yield from (f"{name}_sample" for name in names)
+
+
+def _matcher(pattern: str, subset: str | None, split: str) -> Callable[[str], re.Match[str] | None]:
+    """Matches relative paths; `subset=None` captures it as group `S`. Inside a folder the split may be unsampled."""
+    whole = split.removesuffix("_sample")
+    in_file = re.escape(split) if whole == split else f"{re.escape(whole)}(?:_sample)?"
+    wanted = "(?P<S>[^/]+)" if subset is None else re.escape(subset)
+    folder, _, name = pattern.rpartition("/")
+    folder_expr = folder.replace("{S}", wanted).replace("{P}", re.escape(split))
+    # A folder that is itself named after the sample may keep the whole split's name in its files.
+    name_expr = name.replace("{P}", in_file if "{P}" in folder else re.escape(split))
+    name_expr = name_expr.replace("{S}", wanted).replace("[0-9]*", r"\d[^/.]*")
+    extensions = "|".join(re.escape(extension) for extension in EXTENSIONS)
+    return re.compile((f"{folder_expr}/" if folder else "") + f"{name_expr}\\.(?:{extensions})").fullmatch
+
+
+def _find(query: DatasetQuery, root: Path) -> Sequence[Path]:
+    """The files of the first pattern that matches, or none. Raises `NotFound` when they contradict each other."""
+    listing = _listing(root)
+    for split in _splits(query.split):
+        for pattern in (prefix + shape for prefix in _PREFIXES for shape in _patterns(query)):
+            match = _matcher(pattern, query.subset, split)
+            found = [path for path in listing if match(path)]
+            if found:
+                _check_whole(query, root, found, numbered="[0-9]*" in pattern)
+                return tuple(root / path for path in found)
+    return ()
+
+
+def _check_whole(query: DatasetQuery, root: Path, found: Sequence[str], *, numbered: bool) -> None:
+    kinds = {extension_of(Path(path)) for path in found}
+    if len(kinds) > 1 or (len(found) > 1 and not numbered):
+        raise NotFound(
+            f"More than one file fits {_wanted(query)} in '{root}': {', '.join(found[:_SHOWN_FILES])}. Keep one of "
+            "them there, or name it in local_path.",
+            {"field": "local_path"},
+        )
+    totals = {int(total) for path in found for total in re.findall(r"-of-(\d+)", path)}
+    if totals and totals != {len(found)}:
+        raise NotFound(
+            f"{_wanted(query)} in '{root}' is not whole: the file names speak of {max(totals)} parts, "
+            f"{len(found)} are there. Fetch the data set again.",
+            {"field": "local_path"},
+        )
+
+
+def _subsets_in(query: DatasetQuery, root: Path) -> Sequence[str]:
+    listing = _listing(root)
+    for split in _splits(query.split):
+        for pattern in (prefix + shape for prefix in _PREFIXES for shape in _WITH_SUBSET):
+            match = _matcher(pattern, None, split)
+            found = {hit["S"] for path in listing if (hit := match(path))}
+            # `data/` is a prefix and `0000.parquet` a part of a split; neither is a subset.
+            found = {name for name in found if name != "data" and not name.isdecimal()}
+            if found:
+                return sorted(found)
+    return ()
+
+
+def _wanted(query: DatasetQuery) -> str:
+    subset = f", subset '{query.subset}'" if query.subset else ""
+    return f"split '{query.split}' of benchmark '{query.name}'{subset}"
+
+
+def _nowhere(query: DatasetQuery, roots: Sequence[Path], places: Sequence[Path]) -> NotFound:
+    """Says what was looked for, where, what is there, and how to point at the data."""
+    tried = [
+        pattern.replace("{S}", query.subset).replace("{P}", query.split).replace("[0-9]*", "00000-of-00001")
+        for pattern in _patterns(query)
+    ]
+    message = f"No files found for {_wanted(query)}. "
+    if roots:
+        there = [path for root in roots for path in _listing(root)]
+        more = f" and {len(there) - _SHOWN_FILES} more" if len(there) > _SHOWN_FILES else ""
+        message += f"Looked in {_quoted(roots)} for {', '.join(tried)} (jsonl, json, csv, tsv or parquet, also .gz); "
+        message += f"data files there: {', '.join(there[:_SHOWN_FILES]) or 'none'}{more}. "
+    elif places:
+        names = _quoted([Path(name) for name in dict.fromkeys((query.name, query.hub_id)) if name])
+        message += f"There is no folder {names} in {_quoted(places)}. "
+    message += f'Name the data with --dataset-args \'{{"{query.name}": {{"local_path": "FILE_OR_FOLDER"}}}}\', or set '
+    message += "--dataset-dir to a folder that holds it."
+    return NotFound(message, {"field": "local_path", "value": query.local_path})
+
+
+def _quoted(paths: Sequence[Path]) -> str:
+    return ", ".join(f"'{path}'" for path in paths)

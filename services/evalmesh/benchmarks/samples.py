@@ -1,0 +1,171 @@
+"""From rows to planned samples: which rows, in what form, asked how. Pure; rows come from whoever read them.
+
+Limits count rows per subset, malformed ones included, so that a limit says how large the denominator is:
+an int takes so many rows, a float in (0, 1] that fraction, rounded up, so that no subset falls out silently.
+Shuffling decides which rows a limit takes, not their order, which stays the file's: so nothing has to be held.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from math import ceil
+from random import Random
+
+from evalmesh.benchmarks.base import Benchmark, PromptSettings, Row, RowContext
+from evalmesh.benchmarks.shapes.multiple_choice import shuffle_choices
+from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.run import BenchmarkSpec
+from evalmesh.domain.sample import Sample
+from evalmesh.domain.shard_data import PlannedSample
+
+NumberedRow = tuple[int, Row | str]
+"""0-based row number in the file, and the row, or why it cannot be read."""
+
+RowSource = Callable[[], Iterator[NumberedRow]]
+"""Starts reading from the first row each time it is called: fractions and shuffling count the rows first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedRow:
+    """A row that cannot become a sample; it becomes an errored sample of the report."""
+
+    subset: str
+    index: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.subset}/{self.index}: {self.reason}"
+
+
+def iter_samples(
+    benchmark: Benchmark, spec: BenchmarkSpec, rows: RowSource, subset: str, limit: float | None, seed: int
+) -> Iterator[Sample | MalformedRow]:
+    """The selected rows of one subset as samples, in file order. `spec.limit` goes before `limit`, the run's."""
+    wanted = limit if spec.limit is None else spec.limit
+
+    def of_subset() -> Iterator[NumberedRow]:
+        return _of_subset(benchmark, spec, rows(), subset)
+
+    for index, row in select(of_subset, wanted, f"{seed}/{subset}" if spec.shuffle else None):
+        sample = _to_sample(benchmark, row, RowContext(subset, index))
+        if isinstance(sample, Sample) and spec.shuffle_choices:
+            sample = shuffle_choices(sample, seed)
+        yield sample
+
+
+def choose_shots(
+    benchmark: Benchmark, spec: BenchmarkSpec, rows: RowSource, subset: str, seed: int
+) -> tuple[Sample, ...]:
+    """The solved examples of one subset: the first ones, or with `few_shot_random` a seeded choice, in file order.
+
+    Malformed rows are passed over. Raises `InvalidInput` when there are fewer rows than examples wanted.
+    """
+    wanted = few_shot_num(benchmark, spec)
+    if wanted == 0:
+        return ()
+    candidates = (
+        _to_sample(benchmark, row, RowContext(subset, i)) for i, row in _of_subset(benchmark, spec, rows(), subset)
+    )
+    good = (sample for sample in candidates if isinstance(sample, Sample))
+    shots = _reservoir(good, wanted, f"{seed}/shots/{subset}") if spec.few_shot_random else list(islice(good, wanted))
+    if len(shots) < wanted:
+        raise InvalidInput(
+            f"Benchmark '{benchmark.name}' is to show {wanted} solved examples (few_shot_num), but the few-shot split "
+            f"of subset '{subset}' holds only {len(shots)} usable rows; lower few_shot_num or name another "
+            "few_shot_split.",
+            {"field": "few_shot_num", "value": str(wanted)},
+        )
+    return tuple(shots)
+
+
+def render(benchmark: Benchmark, settings: PromptSettings, sample: Sample) -> PlannedSample:
+    """The sample with its prompt; `digests` stays empty, for the planner to fill, one per repeat."""
+    prompt = benchmark.shape.render(sample, settings)
+    return PlannedSample(
+        sample=sample,
+        kind=settings.kind,
+        digests=(),
+        messages=prompt.messages,
+        prompt=prompt.text,
+        continuations=prompt.continuations,
+    )
+
+
+def limit_count(limit: float | None, total: int) -> int:
+    """How many of `total` rows a limit takes; a fraction is rounded up, computed on its decimal digits."""
+    if limit is None:
+        return total
+    if isinstance(limit, int):
+        return min(limit, total)
+    return min(ceil(Fraction(repr(limit)) * total), total)
+
+
+def select(rows: RowSource, limit: float | None, shuffle_seed: str | None) -> Iterator[NumberedRow]:
+    """The rows a limit takes, in order: the first ones or, with a seed, a random choice.
+
+    Memory does not grow with the rows: the choice is Knuth's selection sampling (TAOCP vol. 2, 3.4.2, algorithm S),
+    which needs the number of rows and nothing else.
+    """
+    if limit is None:
+        yield from rows()
+        return
+    if isinstance(limit, int) and shuffle_seed is None:
+        yield from islice(rows(), limit)
+        return
+    total = sum(1 for _ in rows())
+    wanted = limit_count(limit, total)
+    if shuffle_seed is None:
+        yield from islice(rows(), wanted)
+        return
+    rng = Random(shuffle_seed)  # noqa: S311 - a reproducible choice, no secret
+    for seen, row in enumerate(rows()):
+        if wanted == 0:
+            return
+        if rng.random() * (total - seen) < wanted:
+            wanted -= 1
+            yield row
+
+
+def _of_subset(
+    benchmark: Benchmark, spec: BenchmarkSpec, rows: Iterator[NumberedRow], subset: str
+) -> Iterator[NumberedRow]:
+    """Drops other subsets' rows from a shared file; a row that tells no subset counts for the first one selected."""
+    column = benchmark.dataset.subset_column
+    if not column:
+        yield from rows
+        return
+    first = selected_subsets(benchmark, spec)[0] == subset
+    for index, row in rows:
+        known = None if isinstance(row, str) else row.get(column)
+        if known == subset or (first and known not in benchmark.subsets):
+            yield index, row
+
+
+def _to_sample(benchmark: Benchmark, row: Row | str, context: RowContext) -> Sample | MalformedRow:
+    if isinstance(row, str):
+        return MalformedRow(context.subset, context.index, row)
+    column = benchmark.dataset.subset_column
+    if column and row.get(column) != context.subset:
+        return MalformedRow(context.subset, context.index, f"column '{column}' names no subset: {row.get(column)!r}")
+    try:
+        return benchmark.to_sample(row, context)
+    except KeyError as error:
+        return MalformedRow(context.subset, context.index, f"column {error} is missing")
+    except (LookupError, ValueError, TypeError) as error:
+        return MalformedRow(context.subset, context.index, str(error))
+
+
+def _reservoir(samples: Iterator[Sample], wanted: int, seed: str) -> list[Sample]:
+    """A uniform choice in one pass (algorithm R), sorted back into file order."""
+    rng = Random(seed)  # noqa: S311 - a reproducible choice, no secret
+    kept: list[Sample] = []
+    for seen, sample in enumerate(samples):
+        if seen < wanted:
+            kept.append(sample)
+            continue
+        place = int(rng.random() * (seen + 1))
+        if place < wanted:
+            kept[place] = sample
+    return sorted(kept, key=lambda sample: sample.index)

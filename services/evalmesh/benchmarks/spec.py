@@ -1,0 +1,124 @@
+"""A user's wishes for one benchmark: checked, and merged with what the benchmark says itself."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+
+from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.naming import suggestion
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.run import BenchmarkSpec
+
+DEFAULT_SUBSET = "default"
+"""The one subset of a data set that has none."""
+
+
+def selected_subsets(benchmark: Benchmark, spec: BenchmarkSpec, found: Sequence[str] = ()) -> tuple[str, ...]:
+    """What will be evaluated: the user's choice, else the benchmark's subsets, else `found` on disk, else `default`.
+
+    Raises `InvalidInput` for a subset that is not there.
+    """
+    known = benchmark.subsets or tuple(found) or (DEFAULT_SUBSET,)
+    if spec.subsets is None:
+        return known
+    if benchmark.subsets or found:
+        _check_subsets(benchmark, spec.subsets, known)
+    return spec.subsets
+
+
+def split(benchmark: Benchmark, spec: BenchmarkSpec) -> str:
+    """The split that is evaluated."""
+    return spec.split or benchmark.split
+
+
+def few_shot_split(benchmark: Benchmark, spec: BenchmarkSpec) -> str:
+    """The split solved examples come from; empty when there is none."""
+    return spec.few_shot_split or benchmark.few_shot_split
+
+
+def few_shot_num(benchmark: Benchmark, spec: BenchmarkSpec) -> int:
+    """How many solved examples each prompt shows."""
+    return benchmark.few_shot_num if spec.few_shot_num is None else spec.few_shot_num
+
+
+def validate_limit(limit: float | None, field: str = "limit") -> None:
+    """Raises `InvalidInput` unless it is a count of at least 1 or a fraction in (0, 1]."""
+    if limit is None:
+        return
+    highest = float("inf") if isinstance(limit, int) else 1
+    if isinstance(limit, bool) or not 0 < limit <= highest:
+        raise _wrong(field, limit, "must be a whole number of rows from 1 on, or a fraction above 0 and up to 1")
+
+
+def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
+    """Refuses wishes that cannot be met, before anything is read; raises `InvalidInput` with `details["field"]`.
+
+    Subsets of a data set that has no list of them are checked by `selected_subsets`, once they have been found.
+    """
+    where = f"benchmarks.{benchmark.name}."
+    if benchmark.needs_local_path and not spec.local_path:
+        raise _wrong(
+            where + "local_path",
+            spec.local_path or "",
+            "is needed: this benchmark brings no data; name your file or folder there",
+        )
+    if spec.subsets is not None:
+        if len(set(spec.subsets)) < max(len(spec.subsets), 1):
+            raise _wrong(where + "subsets", ", ".join(spec.subsets), "must name at least one subset, and none twice")
+        if benchmark.subsets:
+            _check_subsets(benchmark, spec.subsets, benchmark.subsets)
+    validate_limit(spec.limit, where + "limit")
+    _check_few_shot(benchmark, spec, where)
+    _check_prompt(benchmark, spec, where)
+    if spec.remove_until == "":
+        raise _wrong(where + "remove_until", "", "must not be empty; leave it out to keep the whole completion")
+    for key in spec.extra:
+        known = [one.name for one in fields(BenchmarkSpec) if one.name not in {"name", "extra"}]
+        raise _wrong(where + key, spec.extra[key], f"is not a setting of this benchmark. {suggestion(key, known)}")
+
+
+def _check_few_shot(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
+    wanted = few_shot_num(benchmark, spec)
+    if not 0 <= wanted <= benchmark.few_shot_max:
+        raise _wrong(where + "few_shot_num", wanted, f"must be from 0 to {benchmark.few_shot_max}")
+    if wanted == 0:
+        return
+    source = few_shot_split(benchmark, spec)
+    if not source:
+        raise _wrong(
+            where + "few_shot_num",
+            wanted,
+            "must be 0: this benchmark has no split to take solved examples from; name one in few_shot_split",
+        )
+    if source == split(benchmark, spec):
+        raise _wrong(
+            where + "few_shot_split",
+            source,
+            "is also the evaluated split, so prompts would show the answers asked for; name another, or set "
+            "few_shot_num to 0",
+        )
+
+
+def _check_prompt(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
+    needed = benchmark.shape.placeholders
+    if spec.prompt_template is not None:
+        missing = [name for name in needed if "{" + name + "}" not in spec.prompt_template]
+        if missing:
+            wanted = " and ".join("{" + name + "}" for name in missing)
+            found = ", ".join(sorted(set(re.findall(r"\{\w+\}", spec.prompt_template)))) or "no placeholder"
+            raise _wrong(where + "prompt_template", spec.prompt_template, f"must contain {wanted}; it contains {found}")
+    if spec.shuffle_choices and "choices" not in needed:
+        raise _wrong(where + "shuffle_choices", value=True, problem="has no effect here: there are no options")
+
+
+def _check_subsets(benchmark: Benchmark, wanted: Sequence[str], known: Sequence[str]) -> None:
+    for subset in wanted:
+        if subset not in known:
+            field = f"benchmarks.{benchmark.name}.subsets"
+            raise _wrong(field, subset, f"is not a subset of {benchmark.name}. {suggestion(subset, known)}")
+
+
+def _wrong(field: str, value: object, problem: str) -> InvalidInput:
+    shown = repr(value) if len(repr(value)) <= 200 else repr(value)[:200] + "..."
+    end = "" if problem.endswith((".", "?")) else "."
+    return InvalidInput(f"{field} = {shown} {problem}{end}", {"field": field, "value": str(value)})
