@@ -7,13 +7,15 @@ from typing import Any
 
 WIDTH = 880
 """Width of a chart in its own units; the page scales it."""
-LABEL_WIDTH = 250
-PLOT_LEFT = LABEL_WIDTH + 14
-PLOT_RIGHT = 700
+PLOT_RIGHT = 690
+LABEL_GAP = 14
 ROW_HEIGHT = 24
 GROUP_HEIGHT = 34
 AXIS_HEIGHT = 26
+_ROWS_WITHOUT_TOP_AXIS = 16
 _LABEL_CHARACTERS = 34
+_CHARACTER_WIDTH = 7.4
+_LABEL_WIDTHS = (90, 260)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Scale:
     low: float
     high: float
     ticks: tuple[float, ...]
-    left: float = PLOT_LEFT
+    left: float = 0
     right: float = PLOT_RIGHT
 
     def x(self, value: float) -> float:
@@ -31,9 +33,9 @@ class Scale:
         share = (value - self.low) / (self.high - self.low)
         return round(self.left + min(1.0, max(0.0, share)) * (self.right - self.left), 1)
 
-    def narrowed(self, width: float) -> "Scale":
-        """The same values from 0 to `width`, with room for a mark at either end."""
-        return Scale(self.low, self.high, self.ticks, 5, width - 5)
+    def between(self, left: float, right: float) -> "Scale":
+        """The same values at other positions."""
+        return Scale(self.low, self.high, self.ticks, left, right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Chart:
     rows: tuple[ChartRow, ...]
     reference: float | None = None
     """Position of the overall value."""
+    top: float = 0
+    """Where the grid lines begin; room above it is for a second row of tick labels, which tall charts need."""
 
     @property
     def bottom(self) -> float:
@@ -124,7 +128,7 @@ def mark(metric: Mapping[str, Any], scale: Scale) -> Mark | None:
 
 def interval_chart(chart_id: str, title: str, metrics: Sequence[Mapping[str, Any]]) -> Chart:
     """One dot with its interval per metric."""
-    scale = scale_of(metrics)
+    scale = _beside_labels(scale_of(metrics), [metric["name"] for metric in metrics])
     rows = tuple(_row(m["name"], m, scale, index * ROW_HEIGHT) for index, m in enumerate(metrics))
     described = "; ".join(f"{row.full_label} {row.value} ({row.note})" for row in rows)
     return Chart(chart_id, "interval", title, described, len(rows) * ROW_HEIGHT + AXIS_HEIGHT, scale, rows)
@@ -141,9 +145,11 @@ def bar_chart(chart_id: str, title: str, slices: Sequence[Mapping[str, Any]], ov
     """
     pairs = [(part, metric) for part in slices if (metric := named_metric(part, overall["name"])) is not None]
     scale = scale_of([overall, *(metric for _, metric in pairs)])
+    scale = _beside_labels(scale, [text for part, _ in pairs for text in (part["name"], part["category"] or "")])
     rows: list[ChartRow] = []
-    y = 0.0
     groups = _by_category(pairs)
+    top = AXIS_HEIGHT if len(pairs) > _ROWS_WITHOUT_TOP_AXIS else 0
+    y: float = top
     for category, members in groups:
         if len(groups) > 1:
             rows.append(ChartRow(_shortened(category), category, y, None, "", "", heading=True))
@@ -157,7 +163,13 @@ def bar_chart(chart_id: str, title: str, slices: Sequence[Mapping[str, Any]], ov
         (worst, worst_name), (best, best_name) = min(measured), max(measured)
         described += f"; highest {best_name} {number(best)}, lowest {worst_name} {number(worst)}"
     reference = None if overall["value"] is None else scale.x(overall["value"])
-    return Chart(chart_id, "bars", title, described, y + AXIS_HEIGHT, scale, tuple(rows), reference)
+    return Chart(chart_id, "bars", title, described, y + AXIS_HEIGHT, scale, tuple(rows), reference, top)
+
+
+def _beside_labels(scale: Scale, labels: Sequence[str]) -> Scale:
+    longest = max((len(_shortened(label)) for label in labels), default=0) * _CHARACTER_WIDTH
+    low, high = _LABEL_WIDTHS
+    return scale.between(round(min(high, max(low, longest))) + LABEL_GAP, PLOT_RIGHT)
 
 
 def named_metric(part: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

@@ -27,7 +27,7 @@ _ON_ERROR = {
     "zero": "Requests without a score count as 0 in the means.",
     "fail": "A run with a request without a score fails.",
 }
-_INLINE_WIDTH = 180
+_INLINE_WIDTH = 150
 
 
 def render_html(report: Mapping[str, Any]) -> str:
@@ -69,8 +69,7 @@ def _template() -> Template:
     environment.filters["duration"] = _duration
     environment.globals["chart_size"] = {
         "width": charts.WIDTH,
-        "label": charts.LABEL_WIDTH,
-        "left": charts.PLOT_LEFT,
+        "gap": charts.LABEL_GAP,
         "right": charts.PLOT_RIGHT,
         "row": charts.ROW_HEIGHT,
     }
@@ -124,7 +123,7 @@ def _headline(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     ordered = [] if primary is None else [primary, *(m for m in benchmark["metrics"] if m is not primary)]
     rows = []
     for metric in ordered:
-        scale = charts.scale_of([metric]).narrowed(_INLINE_WIDTH)
+        scale = charts.scale_of([metric]).between(5, _INLINE_WIDTH - 5)
         rows.append({"metric": metric, "mark": charts.mark(metric, scale), "scale": scale})
     return {"benchmark": benchmark, "rows": rows}
 

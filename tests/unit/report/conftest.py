@@ -2,10 +2,12 @@ import math
 import random
 
 import pytest
+
 from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import BenchmarkPlan, RunPlan, Shard
+from evalmesh.report_aggregator.report_json import build_report
 
 CREATED = 1_772_000_000.0
 
@@ -87,8 +89,6 @@ def make_errored(count=3):
 @pytest.fixture
 def build():
     """Builds a report from domain values: `build(*benchmarks, run=..., plan=...)`."""
-    from evalmesh.report_aggregator.report_json import build_report
-
     def _build(*benchmarks, run=None, plan=None):
         plan = plan or make_plan(*(benchmark.name for benchmark in benchmarks))
         return build_report(run or make_run(), plan, benchmarks, CREATED + 96)
