@@ -1,0 +1,38 @@
+"""Pagination as the AIPs want it: sizes are capped, tokens are opaque and belong to one query."""
+
+import base64
+import binascii
+import json
+
+from evalmesh.domain.errors import InvalidInput
+
+
+def page_size(asked: int, default: int, maximum: int) -> int:
+    """The size to use: 0 means the default, more than the maximum means the maximum. Raises `InvalidInput` below 0."""
+    if asked < 0:
+        raise InvalidInput(
+            f"page_size: {asked} is negative; use 0 for the default of {default}.", {"field": "page_size"}
+        )
+    return min(asked or default, maximum)
+
+
+def encode_token(position: str | int, query: str = "") -> str:
+    """A token for the page that starts at `position`; `query` says what was asked, so that tokens are not mixed up."""
+    return base64.urlsafe_b64encode(json.dumps([position, query]).encode()).decode().rstrip("=")
+
+
+def decode_token(token: str, query: str = "") -> str | int | None:
+    """The position behind a token; `None` for the first page. Raises `InvalidInput` for a token of another query."""
+    if not token:
+        return None
+    try:
+        value = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (binascii.Error, ValueError):
+        value = None
+    if isinstance(value, list) and len(value) == 2 and value[1] == query and isinstance(value[0], (str, int)):
+        return value[0]
+    raise InvalidInput(
+        "page_token: this token does not belong to this query; pass the `next_page_token` of the previous page with "
+        "the same filters, or leave it empty to start again.",
+        {"field": "page_token"},
+    )
