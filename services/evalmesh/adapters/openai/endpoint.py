@@ -1,0 +1,235 @@
+"""An OpenAI-compatible server as an `Endpoint`."""
+
+import asyncio
+import logging
+import time
+from random import Random
+
+from evalmesh.adapters.openai.answer import Answer
+from evalmesh.adapters.openai.body import BodyEncoder
+from evalmesh.adapters.openai.check import check_endpoint
+from evalmesh.adapters.openai.errors import Failure
+from evalmesh.adapters.openai.limiter import AdaptiveLimiter
+from evalmesh.adapters.openai.retry import Breaker, RetryPolicy
+from evalmesh.adapters.openai.target import Target, resolve_target
+from evalmesh.adapters.openai.transport import Transport
+from evalmesh.domain.completion import Completion, CompletionError, Timing
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.run import ModelSpec
+from evalmesh.domain.work import Pool
+from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.ports.environment import Secrets
+
+_log = logging.getLogger(__name__)
+
+
+class _Progress:
+    """How far one request has come."""
+
+    __slots__ = ("connects_failed", "deadline", "failure", "timing", "tries")
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.connects_failed = 0
+        """Those of the tries that no server saw; they do not count against `max_tries`."""
+        self.deadline = 0.0
+        """Monotonic; set with the first send."""
+        self.failure: Failure | None = None
+        self.timing: Timing | None = None
+
+
+class OpenAIEndpoint:
+    """Retries, adapts its concurrency, waits out brief outages and gives up on what will not come back.
+
+    Connect failures are retried for as long as `RetryPolicy.outage_s` (and the total deadline) allows, whatever
+    `max_tries` says: the server has not seen these tries, and a restart must not cost completions.
+    """
+
+    def __init__(
+        self, model: ModelSpec, target: Target, policy: RetryPolicy | None = None, rng: Random | None = None
+    ) -> None:
+        self._model = model
+        self._target = target
+        self._policy = policy or RetryPolicy()
+        self._rng = rng or Random()  # noqa: S311 - spreads retries, guards nothing
+        self._bodies = BodyEncoder(model, target)
+        self._limiter = AdaptiveLimiter(model.concurrency, self._policy.decrease_interval_s)
+        self._breaker = Breaker(self._policy)
+        self._unauthenticated: Failure | None = None
+        self._capabilities = Capabilities(kinds=frozenset({model.kind}))
+        self._url = target.chat_url if model.kind == "chat" else target.completions_url
+        self._transport = Transport(
+            target,
+            model.concurrency,
+            stream=model.stream,
+            try_timeout_s=model.try_timeout_s,
+            connect_timeout_s=self._policy.connect_timeout_s,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Chat or legacy completions, as the model's `kind` says."""
+        return self._capabilities
+
+    @property
+    def load(self) -> Load:
+        """Requests that hold a slot, and how many slots the server is given at the moment."""
+        return Load(self._limiter.in_flight, self._limiter.limit)
+
+    async def check(self) -> None:
+        await check_endpoint(self._transport.session(), self._target, self._model, self._policy.check_timeout_s)
+        self._unauthenticated = None
+
+    async def generate(self, request: Request, config: GenerationConfig) -> Completion:
+        progress = _Progress()
+        try:
+            body = self._encode(request, config)
+        except InvalidInput as error:
+            progress.failure = Failure("bad_request", error.message, retryable=False)
+            return _failed(request, progress)
+        while True:
+            if not self._limiter.try_acquire() and not await self._wait_for_slot(progress):
+                return _failed(request, progress, self._gave_up())
+            try:
+                if not self._may_send(progress):
+                    return _failed(request, progress)
+                answer = await self._try(body, progress)
+            finally:
+                self._limiter.release()
+            if isinstance(answer, Answer):
+                return _answered(request, answer, progress)
+            delay_s = self._delay_s(answer, progress)
+            if delay_s is None:
+                return _failed(request, progress)
+            if time.monotonic() + delay_s >= progress.deadline:
+                return _failed(request, progress, self._gave_up())
+            await asyncio.sleep(delay_s)
+
+    async def close(self) -> None:
+        self._limiter.close()
+        await self._transport.close()
+
+    def _encode(self, request: Request, config: GenerationConfig) -> bytes:
+        if request.kind not in self._capabilities.kinds:
+            raise InvalidInput(
+                f"The endpoint of {self._model.name} does not serve {request.kind} requests; its model.kind is "
+                f"{self._model.kind}.",
+                {"field": "model.kind"},
+            )
+        return self._bodies.encode(request, config)
+
+    async def _wait_for_slot(self, progress: _Progress) -> bool:
+        """False when the total deadline passed first; it does not run before the first send."""
+        if not progress.tries:
+            await self._limiter.acquire()
+            return True
+        try:
+            async with asyncio.timeout(max(0.0, progress.deadline - time.monotonic())):
+                await self._limiter.acquire(ahead=True)
+        except TimeoutError:
+            return False
+        return True
+
+    def _may_send(self, progress: _Progress) -> bool:
+        if self._unauthenticated is not None:
+            progress.failure = self._unauthenticated
+            return False
+        now = time.monotonic()
+        if self._breaker.admits(now):
+            return True
+        down_s = self._breaker.outage_s(now)
+        last = f" {progress.failure.message}" if progress.failure is not None else ""
+        progress.failure = Failure(
+            "connect", f"No connection to {self._target.where} could be made for {down_s:.0f} s.{last}", retryable=False
+        )
+        return False
+
+    async def _try(self, body: bytes, progress: _Progress) -> Answer | Failure:
+        """One send, and what it teaches about the endpoint."""
+        start_time, started, sent_at = time.time(), time.perf_counter(), time.monotonic()
+        if not progress.tries:
+            progress.deadline = sent_at + self._model.total_timeout_s
+        progress.tries += 1
+        timeout_s = min(self._model.try_timeout_s, progress.deadline - sent_at)
+        answer = await self._transport.ask(self._url, body, timeout_s)
+        if isinstance(answer, Answer):
+            self._limiter.succeeded()
+            self._breaker.reached()
+            first, done = answer.first_token_at, answer.done_at or time.perf_counter()
+            progress.timing = Timing(start_time, done - started, None if first is None else first - started)
+            return answer
+        progress.timing = Timing(start_time, time.perf_counter() - started)
+        progress.failure = answer
+        self._learn(answer, sent_at)
+        return answer
+
+    def _learn(self, failure: Failure, sent_at: float) -> None:
+        if failure.error_class == "connect":
+            self._breaker.connect_failed(time.monotonic())
+        elif failure.error_class != "internal":
+            self._breaker.reached()
+        if failure.http_status == 401:
+            if self._unauthenticated is None:
+                _log.error("%s refuses the key (%s).", self._target.where, self._model.key_ref or "none given")
+            self._unauthenticated = failure
+        if failure.overload:
+            before = self._limiter.limit
+            self._limiter.overloaded(sent_at)
+            if self._limiter.limit < before:
+                _log.info("%s: concurrency %d -> %d", self._target.where, before, self._limiter.limit)
+        if failure.retry_after_s is not None:
+            self._limiter.pause(min(failure.retry_after_s, self._policy.max_retry_after_s))
+
+    def _delay_s(self, failure: Failure, progress: _Progress) -> float | None:
+        """How long to wait before the next try; `None`: there is none."""
+        if not failure.retryable:
+            return None
+        if failure.error_class == "connect":
+            progress.connects_failed += 1
+            if self._breaker.is_open(time.monotonic()):
+                return None
+            return self._policy.delay_s(progress.connects_failed, self._rng, connect=True)
+        failures = progress.tries - progress.connects_failed
+        if failures >= self._model.max_tries:
+            return None
+        return self._policy.delay_s(failures, self._rng)
+
+    def _gave_up(self) -> str:
+        return f" Gave up: total_timeout_s={self._model.total_timeout_s:g} leaves no time for another try."
+
+
+def open_openai_endpoint(
+    pool: Pool, secrets: Secrets, policy: RetryPolicy | None = None, rng: Random | None = None
+) -> OpenAIEndpoint:
+    """Opens nothing yet: the first request connects.
+
+    Raises `InvalidInput` for a url, header or option that cannot be used, `NotFound` for a key that is not there.
+    """
+    return OpenAIEndpoint(pool.model, resolve_target(pool.model, secrets), policy, rng)
+
+
+def _answered(request: Request, answer: Answer, progress: _Progress) -> Completion:
+    return Completion(
+        request.sample_id,
+        request.repeat,
+        request.digest,
+        answer.text,
+        answer.reasoning,
+        answer.finish_reason,
+        usage=answer.usage,
+        timing=progress.timing,
+        tries=progress.tries,
+    )
+
+
+def _failed(request: Request, progress: _Progress, addition: str = "") -> Completion:
+    failure = progress.failure or Failure("timeout", "No slot came free in time.")
+    return Completion(
+        request.sample_id,
+        request.repeat,
+        request.digest,
+        timing=progress.timing,
+        tries=progress.tries,
+        error=CompletionError(failure.error_class, failure.message + addition, failure.http_status),
+    )

@@ -1,0 +1,130 @@
+"""Where a model is reached: addresses, headers and options, checked once before the first request."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+from evalmesh.adapters.openai.errors import Redactor
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.run import ModelSpec
+from evalmesh.ports.environment import Secrets
+
+RESERVED_KEYS = frozenset({"messages", "prompt", "stream"})
+"""Keys of the request body that are not the user's to set."""
+
+_ARGS = ("extra_body", "verify_tls")
+_SUFFIXES = ("/chat/completions", "/completions", "/models")
+_SENSITIVE_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "cookie")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint's addresses and what goes with every request."""
+
+    chat_url: URL
+    completions_url: URL
+    models_url: URL
+    where: str
+    """The base address as messages name it: without query."""
+    headers: Mapping[str, str] = field(repr=False)
+    redact: Redactor = field(repr=False)
+    extra_body: Mapping[str, object] = field(default_factory=dict)
+    verify_tls: bool = True
+
+
+def resolve_target(model: ModelSpec, secrets: Secrets) -> Target:
+    """Reads the model's url, key, headers and args.
+
+    A header value may be a reference like `key_ref` (`env:NAME`, `secret:name/key`), for servers that want their key
+    in a header of their own. Raises `InvalidInput` and, for a reference that leads nowhere, `NotFound`.
+    """
+    base = _base_url(model.url)
+    key = secrets.resolve(model.key_ref)
+    hidden = [key]
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    for name, value in model.headers.items():
+        resolved = secrets.resolve(value) if value.startswith(("env:", "secret:")) else value
+        if any(character in f"{name}{resolved}" for character in "\r\n\0"):
+            raise InvalidInput(f"model.headers[{name!r}] holds a line break; remove it.", {"field": "model.headers"})
+        if resolved is not value or any(word in name.lower() for word in _SENSITIVE_HEADERS):
+            hidden += [resolved, resolved.removeprefix("Bearer ")]
+        headers = {n: v for n, v in headers.items() if n.lower() != name.lower()} | {name: resolved}
+    if any(character in key for character in "\r\n\0"):
+        raise InvalidInput(
+            f"The key behind {model.key_ref!r} holds a line break; store it without.", {"field": "model.key_ref"}
+        )
+    extra_body, verify_tls = _read_args(model.args)
+    return Target(
+        chat_url=_join(base, "/chat/completions"),
+        completions_url=_join(base, "/completions"),
+        models_url=_join(base, "/models"),
+        where=str(base.with_query(None)),
+        headers=headers,
+        redact=Redactor(hidden),
+        extra_body=extra_body,
+        verify_tls=verify_tls,
+    )
+
+
+def _join(base: URL, suffix: str) -> URL:
+    return base.with_path(base.raw_path.rstrip("/") + suffix, encoded=True, keep_query=True)
+
+
+def _base_url(text: str) -> URL:
+    example = "give the base address with the version, as in http://host:8000/v1"
+    try:
+        url = URL(text.strip())
+    except ValueError as error:
+        raise InvalidInput(f"model.url {text!r} is no URL ({error}); {example}.", {"field": "model.url"}) from error
+    if url.user is not None or url.password is not None:
+        raise InvalidInput(
+            "model.url holds a user name or password; take it out and give the key by reference in model.key_ref.",
+            {"field": "model.url"},
+        )
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InvalidInput(f"model.url {text!r} is no http(s) address; {example}.", {"field": "model.url"})
+    path = url.raw_path.rstrip("/")
+    for suffix in _SUFFIXES:
+        if path.endswith(suffix):
+            path = path.removesuffix(suffix)
+            break
+    return url.with_path(path or "/", encoded=True, keep_query=True).with_fragment(None)
+
+
+def _read_args(args: Mapping[str, object]) -> tuple[Mapping[str, object], bool]:
+    for name in args:
+        if name not in _ARGS:
+            near = difflib.get_close_matches(name, _ARGS, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else "it takes " + " and ".join(map(repr, _ARGS)) + "."
+            raise InvalidInput(
+                f"model.args has {name!r}, which the engine openai does not know; {advice}", {"field": "model.args"}
+            )
+    extra_body = args.get("extra_body", {})
+    if not isinstance(extra_body, Mapping):
+        raise InvalidInput(
+            f"model.args.extra_body is {extra_body!r}; give a mapping of request keys to values.",
+            {"field": "model.args.extra_body"},
+        )
+    check_extra_body(extra_body, "model.args.extra_body")
+    verify_tls = args.get("verify_tls", True)
+    if isinstance(verify_tls, str) and verify_tls.lower() in {"true", "false"}:  # From a command line.
+        verify_tls = verify_tls.lower() == "true"
+    if not isinstance(verify_tls, bool):
+        raise InvalidInput(
+            f"model.args.verify_tls is {verify_tls!r}; give true or false.", {"field": "model.args.verify_tls"}
+        )
+    return extra_body, verify_tls
+
+
+def check_extra_body(extra_body: Mapping[str, object], field_name: str) -> None:
+    """Refuses keys that evalmesh sets itself. Raises `InvalidInput`."""
+    if taken := sorted(RESERVED_KEYS.intersection(extra_body)):
+        raise InvalidInput(
+            f"{field_name} sets {', '.join(taken)}, which evalmesh sets itself; remove it there (for `stream`, use "
+            "the model's own option).",
+            {"field": field_name},
+        )

@@ -1,0 +1,124 @@
+"""One try: one HTTP exchange, its answer or how it failed. Never raises but for cancellation."""
+
+import asyncio
+import io
+import ssl
+
+import aiohttp
+from yarl import URL
+
+from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
+from evalmesh.adapters.openai.errors import Failure, failure_of_exception, failure_of_status
+from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
+from evalmesh.adapters.openai.target import Target
+
+_LARGE_BODY_BYTES = 1 << 20
+_KEEPALIVE_S = 15.0
+_END_OF_STREAM_S = 1.0
+
+
+class Transport:
+    """The connections to one endpoint: one session, opened with the first request."""
+
+    __slots__ = ("_connect_timeout_s", "_connections", "_session", "_stream", "_target", "_timeout", "_try_timeout_s")
+
+    def __init__(
+        self, target: Target, connections: int, *, stream: bool, try_timeout_s: float, connect_timeout_s: float
+    ) -> None:
+        self._target = target
+        self._connections = connections
+        self._stream = stream
+        self._try_timeout_s = try_timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._timeout = self._timeout_of(try_timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """The shared session; must be called inside the event loop."""
+        if self._session is None:
+            target = self._target
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    # One more than there are slots, so that a check need not wait for a request to end.
+                    limit=self._connections + 1,
+                    keepalive_timeout=_KEEPALIVE_S,
+                    ttl_dns_cache=30,
+                    ssl=True if target.verify_tls else _unverified(),
+                ),
+                headers=target.headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+            )
+        return self._session
+
+    async def ask(self, url: URL, body: bytes, timeout_s: float) -> Answer | Failure:
+        """Posts the body and reads the answer, all within `timeout_s`."""
+        timeout = self._timeout if timeout_s >= self._try_timeout_s else self._timeout_of(timeout_s)
+        # A large bytes body makes the client warn; as a file it is sent piece by piece.
+        data = body if len(body) < _LARGE_BODY_BYTES else io.BytesIO(body)
+        redact = self._target.redact
+        try:
+            response = await self.session().post(url, data=data, timeout=timeout, allow_redirects=False)
+            try:
+                if not 200 <= response.status < 300:
+                    return failure_of_status(response.status, await response.read(), response.headers, redact)
+                if self._stream and response.content_type != "application/json":
+                    return await self._read_stream(response)
+                return parse_answer(await response.read(), redact)
+            finally:
+                # Back to the pool if the answer was read to its end; closed otherwise, which stops the server's work.
+                response.release()
+        except Exception as error:  # noqa: BLE001 - the port promises that errors are part of the completion
+            return failure_of_exception(error, self._target.where, min(timeout_s, self._try_timeout_s), redact)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _read_stream(self, response: aiohttp.ClientResponse) -> Answer | Failure:
+        parser = SseParser()
+        answer = StreamedAnswer(self._target.redact)
+        content = response.content
+        try:
+            while chunk := await content.readany():
+                for payload in parser.feed(chunk):
+                    if (failure := answer.add(payload)) is not None:
+                        return failure
+                if answer.done:
+                    await _drain(content)
+                    return answer.end()
+        except FrameTooLarge as error:
+            return Failure("malformed", f"The stream holds {error}.")
+        except (aiohttp.ClientError, OSError):
+            if not answer.complete:
+                raise
+            # All of the text is there; only the usage may be lost.
+            return answer.end()
+        for payload in parser.finish():
+            # The last event may be cut in the middle: then it says nothing.
+            if answer.add(payload) is not None:
+                break
+        return answer.end()
+
+    def _timeout_of(self, total_s: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=total_s, sock_connect=min(self._connect_timeout_s, total_s))
+
+
+async def _drain(content: aiohttp.StreamReader) -> None:
+    """Reads to the end, so that the connection can be used again; not for long, for the answer is there."""
+    if content.at_eof():
+        return
+    try:
+        async with asyncio.timeout(_END_OF_STREAM_S):
+            while await content.readany():
+                pass
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
