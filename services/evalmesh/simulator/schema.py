@@ -1,0 +1,230 @@
+"""The OpenAI-compatible bodies: what is read of requests, and the bytes of answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.simulator.logprobs import ScoredToken, completion_logprobs
+
+_encode = msgspec.json.Encoder().encode
+
+
+class StreamOptions(msgspec.Struct):
+    """`stream_options`."""
+
+    include_usage: bool | None = None
+
+
+class ChatMessage(msgspec.Struct):
+    """One turn; content is text, or parts of which those with text count."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+    @property
+    def text(self) -> str:
+        """All text of the turn."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(str(part["text"]) for part in self.content or () if part.get("type") == "text")
+
+
+class GenerationBody(msgspec.Struct):
+    """What both endpoints share; other keys are allowed and ignored, as real servers do."""
+
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: str | list[str] | None = None
+    n: int | None = None
+    ignore_eos: bool | None = None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings that are not empty."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(stop for stop in given if stop)
+
+    @property
+    def wants_usage_chunk(self) -> bool:
+        """Whether a stream ends with a usage chunk."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatBody(GenerationBody):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[ChatMessage] = []
+    max_completion_tokens: int | None = None
+
+
+class CompletionBody(GenerationBody):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str] = ""
+    echo: bool | None = None
+    logprobs: int | None = None
+
+
+_chat_decoder = msgspec.json.Decoder(ChatBody)
+_completion_decoder = msgspec.json.Decoder(CompletionBody)
+
+
+def read_chat(body: bytes) -> ChatBody:
+    """Raises `InvalidInput` with the sentence the client gets."""
+    try:
+        chat = _chat_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The request body cannot be read: {error}.") from None
+    if not chat.messages:
+        raise InvalidInput("The field messages is empty; send at least one message.", {"field": "messages"})
+    _check_common(chat)
+    return chat
+
+
+def read_completion(body: bytes) -> CompletionBody:
+    """Raises `InvalidInput` with the sentence the client gets."""
+    try:
+        completion = _completion_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The request body cannot be read: {error}.") from None
+    if completion.prompt == []:
+        raise InvalidInput("The field prompt is an empty list; send at least one prompt.", {"field": "prompt"})
+    if completion.stream and (isinstance(completion.prompt, list) or completion.echo or completion.logprobs):
+        raise InvalidInput("The simulator streams one prompt without echo and logprobs.", {"field": "stream"})
+    _check_common(completion)
+    return completion
+
+
+def _check_common(body: GenerationBody) -> None:
+    if body.n is not None and body.n != 1:
+        raise InvalidInput(f"The simulator gives one choice per request, n={body.n} is not supported.", {"field": "n"})
+    if body.max_tokens is not None and body.max_tokens < 0:
+        raise InvalidInput(f"The field max_tokens is {body.max_tokens}; it cannot be negative.")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every body and chunk of one answer repeats."""
+
+    id: str
+    created: int
+    model: str
+    is_chat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The `usage` object."""
+        body: dict[str, Any] = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+        if self.reasoning_tokens:
+            body["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer, as it goes out."""
+
+    text: str
+    finish_reason: str
+    reasoning: str = ""
+    logprobs: list[ScoredToken] | None = None
+    top_logprobs: int = 0
+
+
+def full_body(head: Head, choices: Sequence[Choice], usage: Usage) -> bytes:
+    """The answer in one piece."""
+    return _encode(
+        {
+            "id": head.id,
+            "object": "chat.completion" if head.is_chat else "text_completion",
+            "created": head.created,
+            "model": head.model,
+            "choices": [_choice(head, index, choice) for index, choice in enumerate(choices)],
+            "usage": usage.as_json(),
+        }
+    )
+
+
+def _choice(head: Head, index: int, choice: Choice) -> dict[str, Any]:
+    body: dict[str, Any] = {"index": index}
+    if head.is_chat:
+        body["message"] = {"role": "assistant", "content": choice.text}
+        if choice.reasoning:
+            body["message"]["reasoning_content"] = choice.reasoning
+    else:
+        body["text"] = choice.text
+    tokens = choice.logprobs
+    body["logprobs"] = None if tokens is None else completion_logprobs(tokens, choice.top_logprobs)
+    body["finish_reason"] = choice.finish_reason
+    return body
+
+
+class ChunkWriter:
+    """Builds the server-sent events of one streamed answer; what repeats is encoded once."""
+
+    def __init__(self, head: Head, *, with_usage: bool) -> None:
+        self._is_chat = head.is_chat
+        self._usage = b',"usage":null' if with_usage else b""
+        kind = "chat.completion.chunk" if head.is_chat else "text_completion"
+        common = _encode({"id": head.id, "object": kind, "created": head.created, "model": head.model})
+        self._common = b"data: " + common[:-1]
+
+    def role(self) -> bytes:
+        """The first chunk of a chat."""
+        return self._event(b'{"role":"assistant","content":""}', b"null")
+
+    def token(self, token: str, *, is_reasoning: bool = False) -> bytes:
+        """A chunk with one token."""
+        key = b'{"reasoning_content":' if is_reasoning else b'{"content":'
+        encoded = _encode(token)
+        return self._event(key + encoded + b"}" if self._is_chat else encoded, b"null")
+
+    def finish(self, reason: str) -> bytes:
+        """The chunk that says why the answer ended."""
+        return self._event(b"{}" if self._is_chat else b'""', _encode(reason))
+
+    def usage(self, usage: Usage) -> bytes:
+        """The chunk with token counts and no choices."""
+        return self._common + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n"
+
+    def _event(self, delta: bytes, reason: bytes) -> bytes:
+        key = b'"delta":' if self._is_chat else b'"text":'
+        choice = b',"choices":[{"index":0,' + key + delta + b',"logprobs":null,"finish_reason":' + reason + b"}]"
+        return self._common + choice + self._usage + b"}\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def error_body(message: str, kind: str, code: str | None = None) -> bytes:
+    """An error in the shape OpenAI clients parse."""
+    return _encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+
+def json_body(value: Any) -> bytes:
+    """Any other body."""
+    return _encode(value)
+
+
+def models_body(names: Sequence[str], created: int) -> bytes:
+    """`GET /v1/models`."""
+    models = [{"id": name, "object": "model", "created": created, "owned_by": "evalmesh"} for name in names]
+    return _encode({"object": "list", "data": models})
