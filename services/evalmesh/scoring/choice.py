@@ -27,6 +27,9 @@ _OPTION_MARK = re.compile(
 _IS_RIGHT = r"[)\].]{0,2}[ ](?:is|seems|would[ ]be)[ ](?:the[ ])?(?:correct|right|best)\b"
 
 
+_NO_VERB = r"(?![ ](?:is|was|can|could|would|and|or|does|seems)\b)"
+
+
 class _Patterns(NamedTuple):
     """Compiled for one set of labels."""
 
@@ -37,6 +40,7 @@ class _Patterns(NamedTuple):
     is_right: re.Pattern[str]
     standalone: re.Pattern[str]
     line_end: re.Pattern[str]
+    two: re.Pattern[str]
 
 
 @lru_cache(maxsize=64)
@@ -49,15 +53,20 @@ def _patterns(labels: str) -> _Patterns:
     return _Patterns(
         after_marker=re.compile(
             rf"[ \t(\[{{\"':]{{0,6}}(?:(?:option|choice|letter|answer)[ ]|[(\[\"'])?"
-            rf"(?:[(\[]\s?(?P<a>{both})\s?[)\]]|(?P<b>{plain})|(?P<c>{both})(?=[)\]\"'. ]{{0,4}}$))(?![\w'’])",
-            re.IGNORECASE if False else 0,
+            rf"(?:[(\[]\s?(?P<a>{both})\s?[)\]]|(?P<b>{plain})|(?P<c>{both})(?=[)\]\"'. ]{{0,4}}$))(?![\w'\u2019])",
         ),
         alone=re.compile(rf"[(\[\"' ]{{0,3}}(?:(?:option|choice)[ ])?({both})[)\]\"'. :,!]{{0,4}}", re.IGNORECASE),
-        line_start=re.compile(rf"[ \t>#-]{{0,6}}(?:[(\[]({upper})[)\]]|({upper})(?:[).:]|[ ]?$))(?![\w'’])"),
+        line_start=re.compile(
+            rf"[ \t>#-]{{0,6}}(?:[(\[]({upper})[)\]]|({upper})(?:[).:]|[ ]?$))(?![\w'\u2019]){_NO_VERB}"
+        ),
         bracketed=re.compile(rf"[(\[]({upper})[)\]]"),
-        is_right=re.compile(rf"(?<![\w'’])({upper}){_IS_RIGHT}"),
-        standalone=re.compile(rf"(?<![\w'’.\-/]){upper}(?![\w'’/]|-\w|\.\w)"),
-        line_end=re.compile(rf"(?<![\w'’])({upper})[)\].!\"']{{0,3}}$"),
+        is_right=re.compile(rf"(?<![\w'\u2019])({upper}){_IS_RIGHT}"),
+        standalone=re.compile(rf"(?<![\w'\u2019.\-/]){upper}(?![\w'\u2019/+#]|-\w|\.\w)"),
+        line_end=re.compile(rf"(?<![\w'\u2019])({upper})[)\].!\"']{{0,3}}$"),
+        two=re.compile(
+            rf"(?<![\w'\u2019])(?:{upper})[)\]]?[ ]?(?:,[ ]?(?:or|and)?|or|and|/|&|vs\.?)"
+            rf"[ ]?[(\[]?(?:{upper})(?![\w'\u2019])"
+        ),
     )
 
 
@@ -99,12 +108,15 @@ def extract_choice(text: str, labels: str, choices: Sequence[str] = ()) -> Extra
     for name, rule in rules:
         found = rule()
         if found is not None:
-            return Extraction(found, name)
+            return Extraction(found, name) if found else None
     return None
 
 
 class _Search:
-    """One completion being searched; each method is one rule and returns a letter or nothing."""
+    """One completion being searched.
+
+    Each method is one rule and returns a letter, `None` (ask the next rule) or "" (two letters were named: no answer).
+    """
 
     def __init__(self, text: str, labels: str, choices: Sequence[str]) -> None:
         self.text = text
@@ -167,14 +179,19 @@ class _Search:
 
     def bracketed(self) -> str | None:
         found = self.patterns.bracketed.findall(self.plain)
-        return found[-1] if found and (len(set(found)) == 1 or found[-1] in self.plain.rpartition("\n")[2]) else None
+        if not found:
+            return None
+        last_line = self.plain.rpartition("\n")[2]
+        if self.patterns.two.search(last_line):
+            return ""
+        return str(found[-1]) if len(set(found)) == 1 or found[-1] in last_line else None
 
     def line_end(self) -> str | None:
         line = self.plain.rpartition("\n")[2].rstrip()
         match = self.patterns.line_end.search(line[-200:])
         if match is None or (match[1] == "I" and line != "I"):
             return None
-        return match[1]
+        return "" if self.patterns.two.search(line[-40:]) else match[1]
 
     def standalone(self) -> str | None:
         found = set()
@@ -190,9 +207,8 @@ class _Search:
         match = self.patterns.after_marker.match(line)
         if match is None:
             return self._option(line) or self._option(line.partition(". ")[0])
-        rest = line[match.end() :]
-        if re.match(rf"[)\]]?[ ]?(?:,|and|or|/|&)[ ]{{0,3}}(?:or[ ])?[(\[]?[{self.labels}]\b", rest):
-            return None  # two letters are no choice
+        if self.patterns.two.match(line, match.start(match.lastgroup or 0)):
+            return ""
         return str(match["a"] or match["b"] or match["c"]).upper()
 
     def _label_or_option(self, content: str) -> str | None:

@@ -45,7 +45,8 @@ _SENTENCE_END = re.compile(r"[.!?](?=[\s*\"')]|$)|[\u3002\uff0c]|\\\]|\\\)(?=[.,
 _A_LINE = re.compile(r"^A:[ \t]*+([^\n]{1,200})", re.MULTILINE)
 _CHINESE = re.compile(r"答案(?:是|为|:|\uff1a)[\s*]{0,3}+([^\n]{1,120})")
 _MATHEMATICAL = re.compile(r"(?:\\[A-Za-z]++|[A-Za-z]{1,2}(?![A-Za-z])|(?:sqrt|pi|sin|cos|tan|log|ln)\b|[^A-Za-z])++")
-_OPERATORS = "+-*/^×·÷<>≤≥(\\:"
+_NO_ANSWERS = frozenset({"correct", "incorrect", "right", "wrong", "clear", "as follows", "below", "above", "unknown"})
+_OPERATORS = "+-*/^\u00d7·÷<>≤≥(\\:"
 
 
 def strip_thinking(text: str) -> str:
@@ -186,22 +187,17 @@ def _answer_of_tail(tail: str) -> str | None:
     if boxed:
         return boxed
     sentence = first_sentence(tail)
-    if not sentence or sentence[:4].lower() in {"not ", "n't "}:
+    if not sentence or sentence[:4].lower() == "not ":
         return None
-    if "=" in sentence:
-        after = sentence.rpartition("=")[2].strip()
-        sentence = after or sentence
+    sentence = sentence.rpartition("=")[2].strip() or sentence
     plain = strip_decoration(sentence)
-    if read_number(plain) is not None:
-        return plain
-    leading = _leading_number(plain)
-    if leading is not None:
-        return leading
+    if read_number(plain) is None:
+        plain = _leading_number(plain) or plain
     if is_mathematical(plain):
         return plain
     if any(c.isdigit() for c in plain):
         return plain if NUMBER.match(plain) else last_number(plain)
-    return plain if len(plain) <= 60 else None
+    return plain if len(plain) <= 60 and plain.lower() not in _NO_ANSWERS else None
 
 
 def _leading_number(text: str) -> str | None:

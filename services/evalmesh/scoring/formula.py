@@ -18,14 +18,14 @@ _FRAC = re.compile(r"\\[dt]?frac\s*(?:(\d)\s*(\d)|(\d)\s*(?=\{))")
 _FUNCTIONS = frozenset({"sqrt", "root", "sin", "cos", "tan", "log", "ln", "exp", "abs", "asin", "acos", "atan"})
 _CONSTANTS = frozenset({"pi", "oo", "E", "I"})
 _REPLACEMENTS = (
-    ("\\cdot", "*"), ("\\times", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/"), ("\u2212", "-"),
+    ("\\cdot", "*"), ("\\times", "*"), ("\\div", "/"), ("\u00d7", "*"), ("·", "*"), ("÷", "/"), ("\u2212", "-"),
     ("\\pi", " pi "), ("π", " pi "), ("\\infty", " oo "), ("∞", " oo "), ("\\%", ""), ("%", ""), ("\\ ", " "),
     ("\\left", ""), ("\\right", ""), ("\\,", ""), ("\\!", ""), ("\\;", " "), ("\\$", ""), ("$", ""),
     ("^\\circ", ""), ("^{\\circ}", ""), ("√", "\\sqrt"),
 )  # fmt: skip
 
 
-class Unreadable(ValueError):  # noqa: N818 - see the ignore of N818 for domain errors
+class Unreadable(ValueError):
     """The text is no formula this module understands, or one too big to compute."""
 
 
@@ -104,10 +104,10 @@ def _tokens(text: str) -> list[str]:
         if match is None:
             raise Unreadable(text)
         at = match.end()
-        for token in _split_names(match):
-            if tokens and _needs_times(tokens[-1], token):
+        for piece in _split_names(match):
+            if tokens and _needs_times(tokens[-1], piece):
                 tokens.append("*")
-            tokens.append("**" if token == "^" else token)
+            tokens.append("**" if piece == "^" else piece)
     return tokens
 
 
@@ -132,36 +132,6 @@ def _needs_times(left: str, right: str) -> bool:
     return ends_value and starts_value and not (left in _FUNCTIONS and right == "(")
 
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
-
-
-def _build(node: ast.expr) -> Any:
-    import sympy  # noqa: PLC0415 - half a second that only a killable process should pay
-
-    match node:
-        case ast.Constant(value=int() | float()):
-            return sympy.Rational(str(node.value))
-        case ast.Name(id=name):
-            return getattr(sympy, name) if name in _CONSTANTS else sympy.Symbol(name)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_build(operand)
-        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _build(operand)
-        case ast.BinOp(op=ast.Pow(), left=base, right=exponent):
-            return _power(_build(base), _build(exponent))
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_build(left), _build(right))
-        case ast.Call(func=ast.Name(id=name), args=[argument]) if name in _FUNCTIONS:
-            return _call(name, _build(argument))
-        case _:
-            raise Unreadable(ast.dump(node)[:80])
-
-
 def _power(base: Any, exponent: Any) -> Any:
     if exponent.is_number:
         size = abs(exponent.evalf())
@@ -178,3 +148,30 @@ def _call(name: str, argument: Any) -> Any:
     if name == "exp" and argument.is_number and abs(argument.evalf()) > _MAX_EXPONENT:
         raise Unreadable("The exponent is too large.")
     return getattr(sympy, {"abs": "Abs", "ln": "log", "root": "sqrt"}.get(name, name))(argument)
+
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: _power,
+}
+
+
+def _build(node: ast.expr) -> Any:
+    import sympy  # noqa: PLC0415 - half a second that only a killable process should pay
+
+    match node:
+        case ast.Constant(value=int() | float()):
+            return sympy.Rational(str(node.value))
+        case ast.Name(id=name):
+            return getattr(sympy, name) if name in _CONSTANTS else sympy.Symbol(name)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+            return -_build(operand) if isinstance(sign, ast.USub) else _build(operand)
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
+            return _BINARY[type(op)](_build(left), _build(right))
+        case ast.Call(func=ast.Name(id=name), args=[argument]) if name in _FUNCTIONS:
+            return _call(name, _build(argument))
+        case _:
+            raise Unreadable(ast.dump(node)[:80])

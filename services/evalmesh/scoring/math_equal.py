@@ -9,7 +9,7 @@ from typing import Any
 
 from evalmesh.scoring.extractors import is_mathematical
 from evalmesh.scoring.formula import Unreadable, to_sympy
-from evalmesh.scoring.numbers import equal_numbers, read_number, strip_decoration
+from evalmesh.scoring.numbers import Number, equal_numbers, read_number, strip_decoration
 
 _MAX_CHARS = 300
 _ASSIGNMENT = re.compile(r"^[A-Za-z](?:\([a-z]\))?\s*=(?!=)")
@@ -24,21 +24,23 @@ def fast_equal(answer: str, target: str) -> bool | None:
     """
     if answer == target:
         return True
-    wanted = read_number(target)
-    given = read_number(answer)
+    wanted, given = read_number(target), read_number(answer)
     if wanted is not None and given is not None:
-        if wanted.unit and given.unit != wanted.unit:
-            same = equal_numbers(given, wanted)
-            return None if same and len(wanted.unit) == 1 else same and not given.unit
-        return equal_numbers(given, wanted)
+        return _equal_quantities(given, wanted)
     plain_answer, plain_target = _normalise(answer), _normalise(target)
     if plain_answer == plain_target:
         return True
-    if max(len(plain_answer), len(plain_target)) > _MAX_CHARS or not plain_answer or not plain_target:
-        return False
-    if not is_mathematical(plain_answer) or not is_mathematical(plain_target):
-        return False
-    return None
+    algebra = all(0 < len(text) <= _MAX_CHARS and is_mathematical(text) for text in (plain_answer, plain_target))
+    return None if algebra else False
+
+
+def _equal_quantities(given: Number, wanted: Number) -> bool | None:
+    same = equal_numbers(given, wanted)
+    if not wanted.unit or given.unit == wanted.unit:
+        return same
+    if same and len(wanted.unit) == 1:
+        return None  # 6m may be a product
+    return same and not given.unit
 
 
 def symbolic_equal(answer: str, target: str) -> bool:

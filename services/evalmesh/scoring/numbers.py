@@ -12,7 +12,7 @@ MAX_NUMBER_CHARS = 120
 """Longer texts are not read as one number; it also keeps integers far below what is slow to convert."""
 
 _UNSIGNED = r"(?:\d{1,3}(?:(?:\{,\}|\\,|\\!,|[,\u2009\u202f\u00a0])\d{3})++(?!\d)|\d++)(?:\.\d++)?|\.\d++"
-_EXPONENT = r"[eE][-+]?\d{1,3}(?!\d)|[ ]?(?:\\times|\\cdot|[×·*x])[ ]?10\^(?:\{[-+]?\d{1,3}\}|[-+]?\d{1,3})"
+_EXPONENT = r"[eE][-+]?\d{1,3}(?!\d)|[ ]?(?:\\times|\\cdot|[\u00d7·*x])[ ]?10\^(?:\{[-+]?\d{1,3}\}|[-+]?\d{1,3})"
 _FRAC = r"\\[dt]?frac[ ]?(?:\{[ ]?(?:-?\d{1,40})[ ]?\}\{[ ]?\d{1,40}[ ]?\}|\d\d)"
 NUMBER = re.compile(
     rf"""
@@ -35,7 +35,7 @@ NUMBER = re.compile(
 
 _FRAC_PARTS = re.compile(r"\{\s?(-?\d+)\s?\}\{\s?(\d+)\s?\}|(\d)(\d)")
 _WRAPPER = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s?\{([^{}]{0,80})\}")
-_UNIT = re.compile(r"[A-Za-zµ°²³%'’ ./-]{0,60}(?:\^(?:\{?\\circ\}?|\{?[23]\}?))?")
+_UNIT = re.compile(r"[A-Za-zµ°²³%'\u2019 ./-]{0,60}(?:\^(?:\{?\\circ\}?|\{?[23]\}?))?")
 _ATTACHED_UNITS = frozenset("gmshlL°")
 _PLAIN = re.compile(r"-?\d{1,40}")
 _NOT_DIGITS = re.compile(r"[^\d.]")
@@ -144,8 +144,8 @@ def token_value(match: re.Match[str]) -> Fraction | None:
 def _decimal(match: re.Match[str]) -> Fraction:
     value = _fraction_of(_NOT_DIGITS.sub("", match["base"]))
     if match["exp"]:
-        exponent = int(re.sub(r"^.*?(?:10\^\{?|[eE])", "", match["exp"]).rstrip("}"))
-        return value * Fraction(10) ** exponent
+        power = match["exp"].rpartition("^")[2] or match["exp"]
+        return value * Fraction(10) ** int(power.strip("{}eE"))
     if match["den"]:
         return value / int(match["den"])
     if match["mixfrac"]:
