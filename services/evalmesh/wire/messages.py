@@ -1,0 +1,110 @@
+"""What travels on NATS: domain to protobuf and back.
+
+Trace context is not part of a body; it travels as message headers, where every tool looks for it.
+"""
+
+from collections.abc import Mapping
+
+from google.protobuf.message import DecodeError
+
+from evalmesh.domain.errors import InternalError
+from evalmesh.domain.events import Activity, Event, EventKind
+from evalmesh.domain.work import Step, WorkItem
+from evalmesh.internal.v1 import messages_pb2 as pb
+
+MAX_ERROR_BYTES = 2048
+"""An error text in a message is cut here, so that a message stays under 4 KiB."""
+
+_TRACE_HEADERS = ("traceparent", "tracestate")
+_EVENT_KINDS: Mapping[str, EventKind] = {"state": "state", "progress": "progress", "activity": "activity"}
+
+
+def encode_item(item: WorkItem) -> bytes:
+    """The body of a work message."""
+    return _item_message(item).SerializeToString()
+
+
+def decode_item(body: bytes, headers: Mapping[str, str] | None = None) -> WorkItem:
+    """An item from a message's body and headers. Raises `InternalError` for a body that is none."""
+    try:
+        return _item(pb.WorkItem.FromString(body), headers)
+    except (DecodeError, ValueError) as error:
+        raise InternalError(f"A message of the work queue is not a work item: {error}.") from error
+
+
+def encode_dead(item: WorkItem, error: str) -> bytes:
+    """The body of a dead-letter message."""
+    return pb.DeadItem(item=_item_message(item), error=cut_error(error)).SerializeToString()
+
+
+def decode_dead(body: bytes, headers: Mapping[str, str] | None = None) -> tuple[WorkItem, str]:
+    """The item that was set aside, and why. Raises `InternalError` for a body that is none."""
+    try:
+        message = pb.DeadItem.FromString(body)
+        return _item(message.item, headers), message.error
+    except (DecodeError, ValueError) as error:
+        raise InternalError(f"A dead-letter message is not a work item: {error}.") from error
+
+
+def encode_event(event: Event) -> bytes:
+    """The body of an event message."""
+    message = pb.Event(run=event.run, kind=event.kind, source=event.source, time=event.time)
+    for benchmark, activity in event.activity.items():
+        message.activity[benchmark].in_flight = activity.in_flight
+        message.activity[benchmark].generated = activity.generated
+        message.activity[benchmark].errored = activity.errored
+    return message.SerializeToString()
+
+
+def decode_event(body: bytes) -> Event:
+    """An event from a message's body. Raises `InternalError` for a body that is none."""
+    try:
+        message = pb.Event.FromString(body)
+        kind = _EVENT_KINDS[message.kind]
+    except (DecodeError, KeyError) as error:
+        raise InternalError(f"A message of the event stream is not an event: {error!r}.") from error
+    activity = {
+        benchmark: Activity(in_flight=entry.in_flight, generated=entry.generated, errored=entry.errored)
+        for benchmark, entry in message.activity.items()
+    }
+    return Event(run=message.run, kind=kind, source=message.source, time=message.time, activity=activity)
+
+
+def trace_headers(item: WorkItem) -> dict[str, str]:
+    """The item's trace context as headers; anything but W3C's two fields is dropped."""
+    return {name: item.trace[name] for name in _TRACE_HEADERS if item.trace.get(name)}
+
+
+def cut_error(error: str) -> str:
+    """The error, at most `MAX_ERROR_BYTES` long in UTF-8; a cut one ends in an ellipsis."""
+    data = error.encode("utf-8", "replace")
+    if len(data) <= MAX_ERROR_BYTES:
+        return data.decode()
+    return data[: MAX_ERROR_BYTES - 3].decode("utf-8", "ignore") + "…"
+
+
+def _item_message(item: WorkItem) -> pb.WorkItem:
+    return pb.WorkItem(
+        run=item.run,
+        step=item.step,
+        benchmark=item.benchmark,
+        shard=item.shard,
+        pool=item.pool,
+        attempt=item.attempt,
+        error=cut_error(item.error),
+        final=item.final,
+    )
+
+
+def _item(message: pb.WorkItem, headers: Mapping[str, str] | None) -> WorkItem:
+    return WorkItem(
+        run=message.run,
+        step=Step(message.step),
+        benchmark=message.benchmark,
+        shard=message.shard,
+        pool=message.pool,
+        attempt=message.attempt,
+        error=message.error,
+        final=message.final,
+        trace={name: headers[name] for name in _TRACE_HEADERS if name in headers} if headers else {},
+    )
