@@ -526,6 +526,26 @@ async def test_concurrency_falls_when_asked_and_grows_again(server):
         assert endpoint.load.limit == full
 
 
+async def test_a_server_that_takes_little_loses_nothing(server):
+    async def crowded(request: web.Request) -> web.StreamResponse:
+        return await (status(429) if server.in_flight > 3 else slow(0.005))(request)
+
+    server.script = [crowded]
+    async with opened(server.url, concurrency=64, max_tries=3) as endpoint:
+        completions = await asyncio.gather(*(endpoint.generate(chat(n), CONFIG) for n in range(300)))
+    assert {completion.text for completion in completions} == {"four"}
+
+
+async def test_a_server_that_refuses_everybody_ends_the_waiting(server):
+    server.script = [status(429)]
+    async with opened(server.url, concurrency=32, max_tries=3) as endpoint:
+        completions = await asyncio.wait_for(
+            asyncio.gather(*(endpoint.generate(chat(n), CONFIG) for n in range(100))), 20
+        )
+        assert endpoint.load.limit == 1
+    assert {completion.error.error_class for completion in completions} == {"rate_limited"}
+
+
 async def test_one_round_of_refusals_lowers_the_limit_once(server):
     server.script = [status(503)] * 10 + [ok]
     async with opened(server.url, FAST, concurrency=10, max_tries=1) as endpoint:

@@ -109,7 +109,8 @@ def _explain(error: BaseException, where: str, timeout_s: float) -> str:
         return explain_connect(error, where)
     if isinstance(error, asyncio.TimeoutError):
         return f"It did not answer within {timeout_s:g} s; check the address and whether the server is overloaded."
-    return f"It does not answer in HTTP as expected ({str(error) or type(error).__name__}); check the address and the port."
+    said = str(error) or type(error).__name__
+    return f"It does not answer in HTTP as expected ({said}); check the address and the port."
 
 
 def _names(body: bytes) -> list[str]:

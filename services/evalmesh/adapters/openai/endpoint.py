@@ -23,16 +23,20 @@ from evalmesh.ports.environment import Secrets
 
 _log = logging.getLogger(__name__)
 
+_CROWDED = frozenset({429, 503, 529})
+
 
 class _Progress:
     """How far one request has come."""
 
-    __slots__ = ("connects_failed", "deadline", "failure", "timing", "tries")
+    __slots__ = ("connects_failed", "crowded_out", "deadline", "failure", "timing", "tries")
 
     def __init__(self) -> None:
         self.tries = 0
         self.connects_failed = 0
-        """Those of the tries that no server saw; they do not count against `max_tries`."""
+        """Those of the tries that no server saw."""
+        self.crowded_out = 0
+        """Those of the tries that were refused for load that other requests of ours were part of."""
         self.deadline = 0.0
         """Monotonic; set with the first send."""
         self.failure: Failure | None = None
@@ -42,8 +46,10 @@ class _Progress:
 class OpenAIEndpoint:
     """Retries, adapts its concurrency, waits out brief outages and gives up on what will not come back.
 
-    Connect failures are retried for as long as `RetryPolicy.outage_s` (and the total deadline) allows, whatever
-    `max_tries` says: the server has not seen these tries, and a restart must not cost completions.
+    Two kinds of failure do not count against `max_tries`. Connect failures: they are retried for as long as
+    `RetryPolicy.outage_s` and the total deadline allow, so that a restart costs no completions. And 429, 503 and 529
+    while other requests of ours were in flight: less concurrency is the remedy, and when it has come down to one
+    request that is still refused, they count.
     """
 
     def __init__(
@@ -161,6 +167,10 @@ class OpenAIEndpoint:
             return answer
         progress.timing = Timing(start_time, time.perf_counter() - started)
         progress.failure = answer
+        if answer.error_class == "connect":
+            progress.connects_failed += 1
+        elif answer.http_status in _CROWDED and self._limiter.in_flight > 1:
+            progress.crowded_out += 1
         self._learn(answer, sent_at)
         return answer
 
@@ -186,12 +196,11 @@ class OpenAIEndpoint:
         if not failure.retryable:
             return None
         if failure.error_class == "connect":
-            progress.connects_failed += 1
             if self._breaker.is_open(time.monotonic()):
                 return None
             return self._policy.delay_s(progress.connects_failed, self._rng, connect=True)
         failures = progress.tries - progress.connects_failed
-        if failures >= self._model.max_tries:
+        if failures - progress.crowded_out >= self._model.max_tries:
             return None
         return self._policy.delay_s(failures, self._rng)
 
