@@ -1,0 +1,99 @@
+"""Objects as files under a folder."""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore
+
+from evalmesh.adapters.object_store.base import ObstoreObjectStore
+from evalmesh.adapters.object_store.failures import folder_failure, os_error_number
+from evalmesh.adapters.object_store.keys import RESERVED_PREFIX, check_key, check_prefix, is_staging
+from evalmesh.domain.errors import EvalmeshError, NotFound, Unavailable
+from evalmesh.ports.object_store import ObjectInfo
+
+_LIST_BATCH = 1000
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+
+
+class FolderObjectStore(ObstoreObjectStore):
+    """One file per object.
+
+    A write goes to `name#N` in the same folder, then a rename (`put`) or a hard link (`create`) makes it visible, so a
+    writer killed at any moment leaves at most such a file, which no call shows. Nothing is fsynced: a power cut, unlike
+    a kill, may lose objects written in the last seconds.
+
+    A folder that vanished (unmounted, moved away) is `Unavailable`: obstore alone would create it anew and let a full
+    run look empty.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(LocalStore(folder), folder.as_uri())
+        self._folder = folder
+
+    def _failure(self, error: BaseException, action: str) -> EvalmeshError:
+        self._require_folder()
+        reads = action.startswith(("get ", "look-up "))
+        if reads and os_error_number(error) in _ABSENT:
+            return NotFound(f"The {action} in the object store {self._label} failed: there is no such object.")
+        return folder_failure(error, self._label, action)
+
+    def _require_folder(self) -> None:
+        if not self._folder.is_dir():
+            raise Unavailable(
+                f"The object store's folder {self._folder} is gone. Mount or restore it, or restart to create it anew."
+            )
+
+    @contextmanager
+    def _translated(self, verb: str, key: str) -> Iterator[None]:
+        self._require_folder()
+        with super()._translated(verb, key):
+            yield
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        walk = _walk(self._folder, check_prefix(prefix).rpartition("/")[0], prefix)
+        while True:
+            with self._translated("list", prefix):
+                batch = await asyncio.to_thread(lambda: list(islice(walk, _LIST_BATCH)))
+            for info in batch:
+                yield info
+            if len(batch) < _LIST_BATCH:
+                return
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            check_key(key)
+        for key in keys:
+            with self._translated("delete", key):
+                try:
+                    await obstore.delete_async(self._backend, key)
+                except (BaseError, OSError) as error:
+                    if os_error_number(error) not in _ABSENT:
+                        raise
+
+
+def _walk(root: Path, folder: str, prefix: str) -> Iterator[ObjectInfo]:
+    """Files below `folder` whose key starts with `prefix`, in key order; holds one folder's names per level."""
+    base = f"{folder}/" if folder else ""
+    try:
+        with os.scandir(root / folder) as entries:
+            found = sorted((base + entry.name + ("/" if entry.is_dir() else ""), entry) for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for path, entry in found:
+        # The reserved folder lies at the top only, where paths and keys agree.
+        if path == RESERVED_PREFIX or not path.startswith(prefix):
+            continue
+        if path.endswith("/"):
+            yield from _walk(root, path[:-1], prefix)
+        elif not is_staging(entry.name):
+            try:
+                yield ObjectInfo(path, entry.stat().st_size)
+            except FileNotFoundError:
+                continue
