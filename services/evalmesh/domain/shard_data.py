@@ -2,8 +2,21 @@
 
 from dataclasses import dataclass
 
-from evalmesh.domain.request import Message, Request, RequestKind
+from evalmesh.domain.request import GenerationConfig, Message, Request, RequestKind
 from evalmesh.domain.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHeader:
+    """First line of a shard's requests: all a runner needs besides the rows."""
+
+    run: str
+    benchmark: str
+    shard: int
+    subset: str
+    generation: GenerationConfig
+    reuse: tuple[tuple[str, int], ...] = ()
+    """(run, shard) of earlier runs whose completions may answer some of these requests."""
 
 
 @dataclass(frozen=True, slots=True)

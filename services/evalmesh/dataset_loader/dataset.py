@@ -1,0 +1,118 @@
+"""One benchmark's data set in one run: its files, pinned; its subsets; its rows as planned samples."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.samples import MalformedRow, NumberedRow, choose_shots, iter_samples, render
+from evalmesh.benchmarks.spec import few_shot_num, few_shot_split, selected_subsets, split
+from evalmesh.domain import layout
+from evalmesh.domain.run import BenchmarkSpec, RunSpec
+from evalmesh.domain.sample import Sample
+from evalmesh.domain.shard_data import PlannedSample
+from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource
+from evalmesh.ports.object_store import ObjectStore
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetFiles:
+    """Where the rows of one subset are."""
+
+    name: str
+    rows: tuple[Path, ...]
+    shots: tuple[Path, ...]
+
+
+class RunDataset:
+    """The data set of one benchmark under one run spec. Raises `NotFound` and `InvalidInput` as found."""
+
+    def __init__(self, source: DatasetSource, benchmark: Benchmark, spec: BenchmarkSpec, run: RunSpec) -> None:
+        self._source = source
+        self.benchmark = benchmark
+        self.spec = spec
+        self._run = run
+        self.subsets = self._locate()
+
+    def _query(self, which: str, subset: str = "", *, only: bool = False, few_shot: bool = False) -> DatasetQuery:
+        info = self.benchmark.dataset
+        hub_id = info.huggingface if self._run.dataset_hub == "huggingface" else info.modelscope
+        return DatasetQuery(
+            name=self.benchmark.name,
+            hub_id=self.spec.dataset_id or hub_id or info.huggingface,
+            split=which,
+            subset=subset,
+            revision=self.spec.revision or info.revision,
+            local_path=self.spec.local_path or "",
+            dataset_dir=self._run.dataset_dir,
+            columns=info.columns,
+            packaged=info.packaged,
+            only_subset=only,
+            few_shot=few_shot,
+        )
+
+    def _locate(self) -> tuple[SubsetFiles, ...]:
+        evaluated = split(self.benchmark, self.spec)
+        found = () if self.benchmark.subsets else self._source.subsets(self._query(evaluated))
+        names = selected_subsets(self.benchmark, self.spec, found)
+        only = not found and len(self.benchmark.subsets) <= 1
+        located = []
+        for name in names:
+            shots: Sequence[Path] = ()
+            if few_shot_num(self.benchmark, self.spec):
+                source = few_shot_split(self.benchmark, self.spec)
+                shots = self._source.resolve(self._query(source, name, only=only, few_shot=True))
+            rows = self._source.resolve(self._query(evaluated, name, only=only))
+            located.append(SubsetFiles(name, tuple(rows), tuple(shots)))
+        return tuple(located)
+
+    async def pin(self, store: ObjectStore) -> str:
+        """Copies every file into the store, once, and returns the digest of them all."""
+        digest = hashlib.sha256()
+        known: dict[Path, str] = {}
+        for subset in self.subsets:
+            for path in (*subset.rows, *subset.shots):
+                if path not in known:
+                    known[path] = await _pin_file(store, path)
+                digest.update(f"{subset.name}\0{known[path]}\n".encode())
+        return digest.hexdigest()
+
+    def _read(self, files: Sequence[Path]) -> Iterator[NumberedRow]:
+        return self._source.rows(files, self.benchmark.dataset.columns)
+
+    def planned(self, subset: SubsetFiles, sample_count: int | None = None) -> Iterator[PlannedSample | MalformedRow]:
+        """Samples of a subset, rendered, in order; digests are left empty."""
+        seed = self._run.seed
+        shots = choose_shots(self.benchmark, self.spec, lambda: self._read(subset.shots), subset.name, seed)
+        settings = self.benchmark.prompt_settings(self.spec, shots)
+        limit = self._run.limit if sample_count is None else sample_count
+        spec = self.spec if sample_count is None else replace(self.spec, limit=None)
+        rows = iter_samples(self.benchmark, spec, lambda: self._read(subset.rows), subset.name, limit, seed)
+        for row in rows:
+            yield render(self.benchmark, settings, row) if isinstance(row, Sample) else row
+
+
+async def _pin_file(store: ObjectStore, path: Path) -> str:
+    digest = await asyncio.to_thread(_sha256_file, path)
+    key = layout.dataset_key(digest)
+    if not await store.exists(key):
+        if path.stat().st_size <= 8 * _PIECE_BYTES:
+            await store.create(key, await asyncio.to_thread(path.read_bytes))
+        else:
+            await store.put_stream(key, _pieces(path))
+    return digest
+
+
+def _sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece

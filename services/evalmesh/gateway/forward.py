@@ -1,0 +1,48 @@
+"""One public address: calls to the other services' APIs are passed on as they are, byte for byte."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from evalmesh.runtime.telemetry import current_trace
+from evalmesh.wire.errors import DETAILS_KEY, REASON_KEY
+
+_PASSED_ON = ("traceparent", "tracestate", "authorization")
+
+
+def _bytes(data: bytes) -> bytes:
+    return data
+
+
+class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Passes calls of the given gRPC services to where those services are."""
+
+    def __init__(self, routes: Mapping[str, Callable[[], grpc.aio.Channel]]) -> None:
+        self._routes = routes
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """The handler of one call; `None` for services that are not routed."""
+        method = handler_call_details.method
+        open_channel = self._routes.get(method.split("/")[1])
+        if open_channel is None:
+            return None
+
+        async def forward(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            call = open_channel().stream_stream(method, request_serializer=_bytes, response_deserializer=_bytes)(
+                requests, metadata=tuple(_metadata(context)), timeout=context.time_remaining()
+            )
+            try:
+                async for answer in call:
+                    yield answer
+            except grpc.aio.AioRpcError as error:
+                trailing = [(k, v) for k, v in error.trailing_metadata() or () if k in {REASON_KEY, DETAILS_KEY}]
+                await context.abort(error.code(), error.details() or "", tuple(trailing))
+
+        return grpc.stream_stream_rpc_method_handler(forward, _bytes, _bytes)
+
+
+def _metadata(context: Any) -> list[tuple[str, str]]:
+    passed = {key: value for key, value in context.invocation_metadata() or () if key in _PASSED_ON}
+    return list({**passed, **current_trace()}.items())

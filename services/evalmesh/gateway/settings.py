@@ -1,0 +1,18 @@
+"""Settings of the gateway."""
+
+from typing import ClassVar
+
+from evalmesh.runtime.settings import RoomSettings
+
+
+class GatewaySettings(RoomSettings):
+    """Environment prefix `EVALMESH_GATEWAY_`."""
+
+    room: ClassVar[str] = "gateway"
+
+    dataset_loader_address: str = "127.0.0.1:9091"
+    model_runner_address: str = "127.0.0.1:9092"
+    scorer_address: str = "127.0.0.1:9093"
+    report_aggregator_address: str = "127.0.0.1:9094"
+    check_timeout_s: float = 20.0
+    """How long checking a spec against data and endpoint may take before a run is accepted."""

@@ -1,0 +1,20 @@
+"""Settings of the model runner."""
+
+from typing import ClassVar
+
+from evalmesh.runtime.settings import RoomSettings
+
+
+class ModelRunnerSettings(RoomSettings):
+    """Environment prefix `EVALMESH_MODEL_RUNNER_`."""
+
+    room: ClassVar[str] = "model_runner"
+
+    pools: str = ""
+    """Comma-separated pools to serve; empty: every pool of an engine this runner has."""
+    checkpoint_s: float = 0.9
+    """Longest time a finished completion may exist only in memory."""
+    activity_s: float = 0.25
+    """Time between two reports of what is in flight."""
+    idle_close_s: float = 300.0
+    """Connections of a pool without work are closed after this."""

@@ -1,0 +1,192 @@
+"""Turns requests into completions, keeping a fixed number of requests in flight per pool.
+
+Shards are only how work arrives and is stored: the pool's endpoint sees one stream of requests across shards,
+benchmarks and runs. The next shard is fetched when fewer requests wait than the endpoint takes, never when a shard ends.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Callable
+
+from evalmesh.domain.completion import Completion
+from evalmesh.domain.errors import EvalmeshError, NotFound
+from evalmesh.domain.events import Activity, Event
+from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.work import Step, WorkItem
+from evalmesh.model_runner.settings import ModelRunnerSettings
+from evalmesh.model_runner.shard_run import ShardRun
+from evalmesh.ports.bus import Bus
+from evalmesh.ports.endpoint import Endpoint
+from evalmesh.ports.environment import Clock
+from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.telemetry import current_trace
+from evalmesh.wire.shard_files import ShardFiles
+
+_LOG = logging.getLogger(__name__)
+
+
+class PoolWorker:
+    """Serves the generate step for one pool."""
+
+    def __init__(  # noqa: PLR0913  (ports are handed in one by one, so that a test can replace each)
+        self,
+        *,
+        endpoint: Endpoint,
+        files: ShardFiles,
+        bus: Bus,
+        control: ControlView,
+        clock: Clock,
+        settings: ModelRunnerSettings,
+    ) -> None:
+        self._endpoint = endpoint
+        self._files = files
+        self._bus = bus
+        self._clock = clock
+        self._settings = settings
+        self._source = f"model_runner-{secrets.token_hex(4)}"
+        self._active: dict[tuple[str, str, int], ShardRun] = {}
+        self._asking: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        self._outstanding = 0
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._told: dict[str, dict[str, Activity]] = {}
+        control.on_cancel(self._cancel)
+        self._is_cancelled: Callable[[str], bool] = control.is_cancelled
+
+    async def wants_work(self) -> None:
+        """Returns when the endpoint would run dry without another shard."""
+        while self._outstanding >= self._ready_limit():
+            self._wanted.clear()
+            await self._wanted.wait()
+
+    def _ready_limit(self) -> int:
+        # Half a load ahead hides the fetch of a shard; more would hoard what an idle runner could do.
+        limit = self._endpoint.load.limit
+        return limit + max(1, limit // 2)
+
+    async def handle(self, item: WorkItem) -> None:
+        """Generates what is missing of a shard and passes the shard on."""
+        key = (item.run, item.benchmark, item.shard)
+        if not await self._files.has_completions(*key):
+            if not await self._generate(key):
+                return  # cancelled: nothing is passed on, what was finished is checkpointed
+        reply = WorkItem(
+            run=item.run,
+            step=Step.SCORE,
+            benchmark=item.benchmark,
+            shard=item.shard,
+            attempt=item.attempt,
+            trace=current_trace(),
+        )
+        await self._bus.publish([reply])
+
+    async def _generate(self, key: tuple[str, str, int]) -> bool:
+        run, benchmark, shard = key
+        header, rows = await self._files.read_requests(run, benchmark, shard)
+        work = ShardRun(header, rows, self._source)
+        had_checkpoints = work.restore(await self._files.read_checkpoints(run, benchmark, shard)) > 0
+        await self._reuse(work)
+        self._active[key] = work
+        saved = had_checkpoints
+        try:
+            await self._ask_all(work)
+            if work.missing():
+                return False
+            await self._files.write_completions(run, benchmark, shard, work.completions())
+        except BaseException:
+            await asyncio.shield(self._checkpoint(key, work))
+            raise
+        finally:
+            saved = saved or work.checkpointed
+            del self._active[key]
+        if saved:
+            await self._files.drop_checkpoints(run, benchmark, shard)
+        return True
+
+    async def _reuse(self, work: ShardRun) -> None:
+        if not work.header.reuse:
+            return
+        by_digest = {request.digest: request for request in work.missing()}
+        for run, shard in work.header.reuse:
+            try:
+                earlier = await self._files.read_completions(run, work.header.benchmark, shard)
+            except NotFound:
+                earlier = await self._files.read_checkpoints(run, work.header.benchmark, shard)
+            work.reuse(run, earlier, by_digest)
+
+    async def _ask_all(self, work: ShardRun) -> None:
+        missing = work.missing()
+        asking = self._asking[work.header.run]
+        self._outstanding += len(missing)
+        tasks = [asyncio.create_task(self._ask(work, request, work.header.generation)) for request in missing]
+        asking.update(tasks)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            asking.difference_update(tasks)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _ask(self, work: ShardRun, request: Request, config: GenerationConfig) -> None:
+        work.in_flight += 1
+        try:
+            completion: Completion = await self._endpoint.generate(request, config)
+            work.add(completion)
+        finally:
+            work.in_flight -= 1
+            self._outstanding -= 1
+            if self._outstanding < self._ready_limit():
+                self._wanted.set()
+
+    def _cancel(self, run: str) -> None:
+        for task in list(self._asking.get(run, ())):
+            task.cancel()
+
+    async def keep_safe(self) -> None:
+        """Checkpoints finished completions of unfinished shards, at least every `checkpoint_s`. Never ends."""
+        while True:
+            await asyncio.sleep(self._settings.checkpoint_s)
+            await asyncio.gather(*(self._checkpoint(key, work) for key, work in list(self._active.items())))
+
+    async def _checkpoint(self, key: tuple[str, str, int], work: ShardRun) -> None:
+        name, unsaved = work.take_unsaved()
+        if not unsaved:
+            return
+        work.checkpointed = True
+        try:
+            await self._files.write_checkpoint(*key, name, unsaved)
+        except EvalmeshError as error:
+            work.put_back(unsaved)
+            _LOG.warning("checkpoint waits: %s", error.message)
+
+    async def tell_activity(self) -> None:
+        """Puts on the event stream what is in flight, whenever it changed. Never ends."""
+        while True:
+            await asyncio.sleep(self._settings.activity_s)
+            now = self._activity()
+            for run in {*now, *self._told}:
+                if now.get(run) != self._told.get(run):
+                    activity = now.get(run, {})
+                    await self._bus.emit(Event(run, "activity", self._source, self._clock.now(), activity))
+            self._told = now
+
+    def _activity(self) -> dict[str, dict[str, Activity]]:
+        sums: dict[str, dict[str, Activity]] = {}
+        for (run, benchmark, _), work in self._active.items():
+            so_far = sums.setdefault(run, {}).get(benchmark, Activity())
+            sums[run][benchmark] = Activity(
+                in_flight=so_far.in_flight + work.in_flight,
+                generated=so_far.generated + work.generated,
+                errored=so_far.errored + work.errored,
+            )
+        return sums
+
+    async def close(self) -> None:
+        """Frees the endpoint."""
+        await self._endpoint.close()

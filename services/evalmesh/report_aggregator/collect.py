@@ -1,0 +1,171 @@
+"""One benchmark's shards, joined: its report, and its sample results as a Parquet file. Memory stays that of a shard."""
+
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.base import Benchmark
+from evalmesh.domain import layout
+from evalmesh.domain.completion import Completion
+from evalmesh.domain.errors import NotFound
+from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
+from evalmesh.domain.run import OnError
+from evalmesh.domain.score import Score
+from evalmesh.domain.work import BenchmarkPlan, Shard
+from evalmesh.report_aggregator.results_table import ResultsWriter
+from evalmesh.report_aggregator.shard_tally import ShardTally, make_tally
+from evalmesh.scoring.tally import Accumulator, finish, merge
+from evalmesh.wire.codec import decode_json
+from evalmesh.wire.shard_files import ShardFiles
+
+_ERRORED_KEPT = 100
+_PIECE_BYTES = 1 << 20
+
+Sums = dict[str, Accumulator]
+
+
+@dataclass(slots=True)
+class _Collected:
+    """Everything that adds up over shards."""
+
+    subsets: dict[str, Sums] = field(default_factory=dict)
+    errored: list[ErroredSample] = field(default_factory=list)
+    n_samples: int = 0
+    n_not_run: int = 0
+    n_reused: int = 0
+    error_classes: Counter[str] = field(default_factory=Counter)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    latencies_s: array[float] = field(default_factory=lambda: array("d"))
+
+    def add_tally(self, tally: ShardTally) -> None:
+        sums = self.subsets.setdefault(tally.subset, {})
+        for name, accumulator in tally.metrics.items():
+            sums[name] = merge(sums[name], accumulator) if name in sums else accumulator
+        self.errored += tally.errored[: _ERRORED_KEPT - len(self.errored)]
+
+    def add_completion(self, completion: Completion) -> None:
+        self.n_reused += completion.reused_from is not None
+        if completion.error is not None:
+            self.error_classes[completion.error.error_class] += 1
+        if completion.usage is not None:
+            self.input_tokens += completion.usage.input_tokens or 0
+            self.output_tokens += completion.usage.output_tokens or 0
+        if completion.timing is not None and completion.error is None:
+            self.latencies_s.append(completion.timing.latency_s)
+
+
+class BenchmarkCollector:
+    """Joins what the steps wrote about one benchmark of one run."""
+
+    def __init__(self, files: ShardFiles, run: str, plan: BenchmarkPlan, on_error: OnError) -> None:
+        self._files = files
+        self._run = run
+        self._plan = plan
+        self._on_error = on_error
+        self._benchmark: Benchmark = registry.get(plan.name)
+        self._sums = _Collected()
+
+    async def collect(self) -> BenchmarkReport:
+        """Writes the sample results to the store and returns the report."""
+        names = dict.fromkeys(spec.score for spec in self._benchmark.metrics)
+        with tempfile.TemporaryDirectory(prefix="evalmesh-") as folder:
+            path = Path(folder) / "results.parquet"
+            with ResultsWriter(path, run=self._run, benchmark=self._plan.name, score_names=list(names)) as writer:
+                for shard in self._plan.shards:
+                    await self._add_shard(shard, writer)
+            await self._files.store.put_stream(layout.results_key(self._run, self._plan.name), _pieces(path))
+        self._add_malformed()
+        return self._report()
+
+    async def _add_shard(self, shard: Shard, writer: ResultsWriter) -> None:
+        sums, place = self._sums, (self._run, self._plan.name, shard.index)
+        _, rows = await self._files.read_requests(*place)
+        completions: list[Completion] = []
+        scores: list[Score] = []
+        try:
+            key = layout.tally_key(*place)
+            tally = decode_json(ShardTally, await self._files.store.get(key), key)
+            scores = await self._files.read_scores(*place)
+            sums.add_tally(tally)
+        except NotFound:
+            sums.n_not_run += shard.requests
+        try:
+            completions = await self._files.read_completions(*place)
+        except NotFound:
+            completions = await self._files.read_checkpoints(*place)
+        sums.n_samples += shard.samples
+        for completion in completions:
+            sums.add_completion(completion)
+        writer.add(rows, completions, scores)
+
+    def _add_malformed(self) -> None:
+        for row in self._plan.malformed_rows:
+            sample_id, _, reason = row.partition(": ")
+            subset = sample_id.rsplit("/", 1)[0]
+            scores = [
+                Score(sample_id, repeat, "errored", reason=f"malformed row: {reason}")
+                for repeat in range(self._plan.repeats)
+            ]
+            self._sums.add_tally(
+                make_tally(self._benchmark, self._plan.repeats, subset, (self._plan.name, -1), scores)
+            )
+            self._sums.error_classes["malformed_row"] += len(scores)
+            self._sums.n_samples += 1
+
+    def _report(self) -> BenchmarkReport:
+        sums, plan = self._sums, self._plan
+        categories = self._benchmark.categories
+        by_category: dict[str, list[Sums]] = {}
+        for subset, metrics in sums.subsets.items():
+            if subset in categories:
+                by_category.setdefault(categories[subset], []).append(metrics)
+        return BenchmarkReport(
+            name=plan.name,
+            version=plan.version,
+            dataset_digest=plan.dataset_digest,
+            primary_metric=self._benchmark.metrics[0].name,
+            n_samples=sums.n_samples,
+            repeats=plan.repeats,
+            metrics=self._finished(list(sums.subsets.values())),
+            subsets=tuple(
+                SubsetReport(name, self._finished([metrics]), categories.get(name))
+                for name, metrics in sums.subsets.items()
+            ),
+            categories=tuple(SubsetReport(name, self._finished(parts)) for name, parts in by_category.items()),
+            errored_samples=tuple(sums.errored),
+            n_not_run=sums.n_not_run,
+            n_reused=sums.n_reused,
+            error_classes=dict(sums.error_classes),
+            usage=_usage(sums),
+        )
+
+    def _finished(self, parts: Sequence[Sums]) -> tuple[Metric, ...]:
+        total: Sums = {}
+        for part in parts:
+            for name, accumulator in part.items():
+                total[name] = merge(total[name], accumulator) if name in total else accumulator
+        return tuple(finish(name, accumulator, self._on_error) for name, accumulator in total.items())
+
+
+def _usage(sums: _Collected) -> dict[str, float]:
+    usage: dict[str, float] = {}
+    if sums.input_tokens or sums.output_tokens:
+        usage = {"input_tokens": sums.input_tokens, "output_tokens": sums.output_tokens}
+    latencies = sorted(sums.latencies_s)
+    if latencies:
+        usage["latency_mean_s"] = sum(latencies) / len(latencies)
+        for percent in (50, 90, 99):
+            # Nearest rank: the smallest value that at least this share of the requests does not exceed.
+            usage[f"latency_p{percent}_s"] = latencies[max(0, -(-len(latencies) * percent // 100) - 1)]
+    return usage
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:  # noqa: ASYNC230  (a local temporary file, read in small pieces)
+        while piece := file.read(_PIECE_BYTES):
+            yield piece

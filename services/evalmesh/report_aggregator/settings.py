@@ -1,0 +1,14 @@
+"""Settings of the report aggregator."""
+
+from typing import ClassVar
+
+from evalmesh.runtime.settings import RoomSettings
+
+
+class ReportAggregatorSettings(RoomSettings):
+    """Environment prefix `EVALMESH_REPORT_AGGREGATOR_`."""
+
+    room: ClassVar[str] = "report_aggregator"
+
+    shards_at_once: int = 32
+    """Shards whose results may be waiting for one write of the progress record."""

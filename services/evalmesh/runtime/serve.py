@@ -1,0 +1,95 @@
+"""Runs services: one gRPC server with health and reflection, their loops, signals, drain."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.runtime.interceptors import TelemetryInterceptor
+from evalmesh.runtime.service import Service
+from evalmesh.wire.errors import ErrorInterceptor
+
+_LOG = logging.getLogger(__name__)
+_OPTIONS = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)]
+
+
+class ServiceHost:
+    """Hosts one or more services behind one address."""
+
+    def __init__(self, services: Sequence[Service], address: str) -> None:
+        self._services = services
+        self._address = address
+        self._server: grpc.aio.Server | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._health = health.aio.HealthServicer()
+        self.port = 0
+        """The port it listens on, after `start`."""
+
+    async def start(self) -> None:
+        """Listens and starts the loops. Raises `InvalidInput` when the address cannot be had."""
+        server = grpc.aio.server(interceptors=[TelemetryInterceptor(), ErrorInterceptor()], options=_OPTIONS)
+        for service in self._services:
+            if service.mount is not None:
+                service.mount(server)
+        names = [name for service in self._services for name in service.grpc_services]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        try:
+            self.port = server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise InvalidInput(f"cannot listen on {self._address!r}: {error}; give another address") from error
+        await server.start()
+        self._server = server
+        self._loops = [
+            asyncio.create_task(self._keep(service.name, loop), name=f"{service.name}:{index}")
+            for service in self._services
+            for index, loop in enumerate(service.loops)
+        ]
+        for name in ["", *names]:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        _LOG.info("serving %s on port %d", ", ".join(s.name for s in self._services), self.port)
+
+    async def _keep(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """A loop that ends or fails is a defect: log it and start it again, with a pause."""
+        while True:
+            try:
+                await loop()
+                _LOG.error("a loop of %s ended; starting it again", name)
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                _LOG.exception("a loop of %s failed; starting it again", name)
+            await asyncio.sleep(1.0)
+
+    async def stop(self, grace_s: float = 1.0) -> None:
+        """Says not-serving, drains the loops, ends the calls, frees what the services hold."""
+        await self._health.enter_graceful_shutdown()
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        for service in self._services:
+            if service.close is not None:
+                with contextlib.suppress(Exception):
+                    await service.close()
+
+
+async def serve(services: Sequence[Service], address: str) -> None:
+    """Hosts the services until SIGTERM or SIGINT, then drains."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    host = ServiceHost(services, address)
+    await host.start()
+    print(f"{services[0].name} listening on port {host.port}", flush=True)  # noqa: T201  (tells a parent process)
+    await stop.wait()
+    _LOG.info("draining")
+    await host.stop()

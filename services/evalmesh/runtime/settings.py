@@ -1,0 +1,33 @@
+"""Settings come from the environment: `EVALMESH_<ROOM>_NAME` first, then `EVALMESH_NAME` for what all rooms share."""
+
+from typing import Any, ClassVar
+
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class RoomSettings(BaseSettings):
+    """What every service needs to know. Frozen."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+    room: ClassVar[str] = ""
+
+    address: str = "0.0.0.0:9090"  # noqa: S104  (a service in a pod listens on all of the pod's addresses)
+    """Where the gRPC server listens; port 0 takes a free one."""
+    bus_url: str = "nats://127.0.0.1:4222"
+    objects_url: str = "file:///var/lib/evalmesh/objects"
+    log_level: str = "INFO"
+    drain_s: float = 20.0
+    """How long work in hand may take after SIGTERM; keep it below the pod's grace period."""
+    max_deliveries: int = 5
+    """A work item handed out this often without success is set aside."""
+    ack_wait_s: float = 10.0
+    """How long a work item may go without a sign of life before another worker gets it."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Init values, then the room's own variables, then the shared ones."""
+        own = EnvSettingsSource(settings_cls, env_prefix=f"EVALMESH_{cls.room.upper()}_")
+        shared = EnvSettingsSource(settings_cls, env_prefix="EVALMESH_")
+        return init_settings, own, shared

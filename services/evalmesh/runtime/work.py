@@ -1,0 +1,203 @@
+"""The one loop that takes work items, and the one place that settles them.
+
+- Success is acked. A defect or a lost worker brings the item back, `max_deliveries` times at most.
+- An outage of a dependency (`Unavailable`, `ResourceExhausted`) is waited out with the item in hand, so that it does
+  not use up deliveries.
+- What cannot succeed is set aside: buried with its error, and its consequence published, so that the run still ends.
+- While an item is in hand its ack wait is renewed; on drain, unfinished items go back to the queue at once.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from evalmesh.domain.errors import Conflict, EvalmeshError, ResourceExhausted, Unavailable
+from evalmesh.domain.work import WorkItem
+from evalmesh.ports.bus import Bus, Consumer, Delivery, Queue
+from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.telemetry import continue_trace, log_fields
+
+_LOG = logging.getLogger(__name__)
+_OUTAGE = (Unavailable, ResourceExhausted, Conflict)
+
+Handler = Callable[[WorkItem], Awaitable[None]]
+SetAside = Callable[[WorkItem, str], Awaitable[None]]
+Gate = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPolicy:
+    """How a worker takes and retries."""
+
+    concurrency: int = 4
+    """Items in hand at once."""
+    max_deliveries: int = 5
+    retry_s: float = 0.5
+    """First wait before an item that failed is tried again; doubles, up to `retry_cap_s`."""
+    retry_cap_s: float = 10.0
+    outage_patience_s: float = 600.0
+    """How long an item is held through an outage of a dependency before that counts as a failure."""
+    drain_s: float = 20.0
+
+
+class Worker:
+    """Takes items of one queue and hands them to `handle`."""
+
+    def __init__(  # noqa: PLR0913  (the six things a worker is made of, and two options)
+        self,
+        *,
+        bus: Bus,
+        queue: Queue,
+        handle: Handler,
+        set_aside: SetAside,
+        control: ControlView,
+        policy: WorkPolicy | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self._bus = bus
+        self._queue = queue
+        self._handle = handle
+        self._set_aside = set_aside
+        self._control = control
+        self._policy = policy or WorkPolicy()
+        self._gate = gate
+        self._slots = asyncio.Semaphore(self._policy.concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Works until cancelled; then lets what is in hand finish within `drain_s` and gives the rest back."""
+        consumer: Consumer | None = None
+        try:
+            while True:
+                try:
+                    consumer = consumer or await self._bus.consume(self._queue)
+                    await self._take(consumer)
+                except EvalmeshError as error:
+                    _LOG.warning("queue %s: %s", self._queue.step, error.message)
+                    await asyncio.sleep(1.0)
+        finally:
+            await self._drain()
+            if consumer is not None:
+                await consumer.close()
+
+    async def _take(self, consumer: Consumer) -> None:
+        if self._gate is not None:
+            await self._gate()
+        await self._slots.acquire()
+        taken = 0
+        try:
+            # One at a time keeps the decision "do I want more?" fresh for gated workers.
+            free = 1 if self._gate is not None else 1 + self._free_slots()
+            deliveries = await consumer.fetch(free, 5.0)
+            for delivery in deliveries:
+                if taken:
+                    await self._slots.acquire()
+                taken += 1
+                task = asyncio.create_task(self._process(delivery))
+                self._tasks.add(task)
+                task.add_done_callback(self._finished)
+        finally:
+            if not taken:
+                self._slots.release()
+
+    def _free_slots(self) -> int:
+        return max(0, self._policy.concurrency - len(self._tasks) - 1)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slots.release()
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("settling failed", exc_info=task.exception())
+
+    async def _drain(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._policy.drain_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _process(self, delivery: Delivery) -> None:
+        item = delivery.item
+        with continue_trace(item.trace), log_fields(run=item.run, benchmark=item.benchmark, shard=item.shard):
+            if self._control.is_cancelled(item.run) and not item.final:
+                await self._settled(delivery.ack)
+                return
+            if delivery.delivered > self._policy.max_deliveries:
+                error = f"the {item.step} step was handed out {delivery.delivered - 1} times and never finished"
+                await self._put_aside(delivery, error)
+                return
+            heartbeat = asyncio.create_task(self._keep_alive(delivery))
+            try:
+                await self._attempt(delivery)
+            except asyncio.CancelledError:
+                await self._settled(lambda: delivery.nak(0.0))
+                raise
+            finally:
+                heartbeat.cancel()
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        item = delivery.item
+        try:
+            await self._through_outages(item)
+        except EvalmeshError as error:
+            if error.retryable and delivery.delivered < self._policy.max_deliveries:
+                await self._settled(lambda: delivery.nak(self._retry_delay_s(delivery.delivered)))
+            else:
+                _LOG.error("%s step set aside: %s", item.step, error.message)  # noqa: TRY400  (the sentence says all)
+                await self._put_aside(delivery, error.message)
+        except Exception as error:  # noqa: BLE001  (a defect must not stop the worker: it is logged, retried, buried)
+            _LOG.exception("%s step failed", item.step)
+            if delivery.delivered < self._policy.max_deliveries:
+                await self._settled(lambda: delivery.nak(self._retry_delay_s(delivery.delivered)))
+            else:
+                await self._put_aside(delivery, f"{type(error).__name__}: {error}")
+        else:
+            await self._settled(delivery.ack)
+
+    async def _through_outages(self, item: WorkItem) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._policy.outage_patience_s
+        tries = 0
+        while True:
+            try:
+                await self._handle(item)
+            except _OUTAGE as error:
+                tries += 1
+                if loop.time() > deadline or self._control.is_cancelled(item.run):
+                    raise
+                _LOG.warning("%s step waits: %s", item.step, error.message)
+                await asyncio.sleep(self._retry_delay_s(tries))
+            else:
+                return
+
+    async def _put_aside(self, delivery: Delivery, error: str) -> None:
+        item = delivery.item
+        try:
+            await self._bus.bury(item, error)
+            await self._set_aside(item, error)
+        except EvalmeshError as trouble:
+            _LOG.warning("could not set the item aside yet: %s", trouble.message)
+            await self._settled(lambda: delivery.nak(self._policy.retry_cap_s))
+            return
+        await self._settled(delivery.ack)
+
+    async def _settled(self, settle: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await settle()
+        except EvalmeshError as error:
+            # The item comes back after the ack wait; every step finds its output and only answers again.
+            _LOG.warning("could not settle an item: %s", error.message)
+
+    async def _keep_alive(self, delivery: Delivery) -> None:
+        while True:
+            await asyncio.sleep(self._bus.ack_wait_s / 3)
+            try:
+                await delivery.heartbeat()
+            except EvalmeshError as error:
+                _LOG.warning("heartbeat failed: %s", error.message)
+
+    def _retry_delay_s(self, tries: int) -> float:
+        full = min(self._policy.retry_cap_s, self._policy.retry_s * 2 ** (tries - 1))
+        return full * (0.5 + random.random() / 2)  # noqa: S311  (spreads retries; no secret)
