@@ -1,0 +1,302 @@
+"""The asynchronous client of the public API."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+from google.protobuf import duration_pb2
+
+from evalmesh.domain.errors import OutOfRange, Unavailable
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
+from evalmesh.domain.score import Score
+from evalmesh.sdk.channel import Channel, Patience
+from evalmesh.v1 import (
+    benchmarks_pb2,
+    benchmarks_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    reports_pb2,
+    reports_pb2_grpc,
+    runs_pb2,
+    runs_pb2_grpc,
+    scoring_pb2,
+    scoring_pb2_grpc,
+)
+from evalmesh.wire.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_from_proto, preview_from_proto
+from evalmesh.wire.checks import check_spec
+from evalmesh.wire.models import ModelDescription, description_from_proto, model_to_proto
+from evalmesh.wire.names import make_name, parse_name, report_name
+from evalmesh.wire.reports import PIECE_BYTES, check_score_state, report_from_proto, result_from_proto
+from evalmesh.wire.runs import benchmark_spec_to_proto, run_from_proto, spec_to_proto
+from evalmesh.wire.scoring import ScoringItem, item_to_proto, score_from_proto
+
+DEFAULT_TIMEOUT_S = 60.0
+_RECONNECT_S = 30.0
+_RESULTS_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedCompletions:
+    """Where uploaded completions are now."""
+
+    digest: str
+    """For `RunSpec.completions_digest`."""
+    row_count: int
+
+
+def run_id(run: Run | str) -> str:
+    """The id of a run given as a record, an id or a resource name. Raises `InvalidInput`."""
+    name = run.id if isinstance(run, Run) else run
+    return parse_name("runs", name if name.startswith("runs/") else make_name("runs", name))
+
+
+def _run_name(run: Run | str) -> str:
+    return make_name("runs", run_id(run))
+
+
+class AsyncClient:
+    """Talks to a gateway. Use it as an async context manager, or call `close`.
+
+    Args:
+        address: `host:port`.
+        token: Sent as a bearer token; use `credentials` with it on anything but a loopback address.
+        timeout_s: Deadline of calls with one answer; watches and downloads have none.
+        credentials: TLS, e.g. `grpc.ssl_channel_credentials()`; without it the connection is plain.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self._channel = Channel(address, token, timeout_s, credentials)
+
+    @property
+    def address(self) -> str:
+        """Of the gateway."""
+        return self._channel.address
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends calls in flight and disconnects."""
+        await self._channel.close()
+
+    @property
+    def _runs(self) -> Any:
+        return self._channel.stub(runs_pb2_grpc.RunServiceStub)
+
+    @property
+    def _reports(self) -> Any:
+        return self._channel.stub(reports_pb2_grpc.ReportServiceStub)
+
+    @property
+    def _benchmarks(self) -> Any:
+        return self._channel.stub(benchmarks_pb2_grpc.BenchmarkServiceStub)
+
+    @property
+    def _scoring(self) -> Any:
+        return self._channel.stub(scoring_pb2_grpc.ScoringServiceStub)
+
+    # Runs
+
+    async def create_run(self, spec: RunSpec, *, request_id: str | None = None, validate_only: bool = False) -> Run:
+        """Starts a run, or with `validate_only` just checks it (the returned run has no id then).
+
+        Safe to repeat: the same `request_id` gives the same run. Without one, each call makes its own.
+        """
+        check_spec(spec)
+        request = runs_pb2.CreateRunRequest(
+            spec=spec_to_proto(spec), request_id=request_id or str(uuid.uuid4()), validate_only=validate_only
+        )
+        return run_from_proto(await self._channel.call(self._runs.CreateRun, request, idempotent=True))
+
+    async def get_run(self, run: Run | str) -> Run:
+        """The record as it is now. Raises `NotFound`."""
+        request = runs_pb2.GetRunRequest(name=_run_name(run))
+        return run_from_proto(await self._channel.call(self._runs.GetRun, request, idempotent=True))
+
+    async def list_runs(self, page_size: int = 0) -> AsyncIterator[Run]:
+        """All runs, newest first; pages are fetched as the iterator goes."""
+        request = runs_pb2.ListRunsRequest(page_size=page_size)
+        async for page in self._pages(self._runs.ListRuns, request):
+            for proto in page.runs:
+                yield run_from_proto(proto)
+
+    async def watch_run(
+        self, run: Run | str, *, min_interval_s: float = 0.1, reconnect_s: float = _RECONNECT_S
+    ) -> AsyncIterator[Run]:
+        """The run now, and after each change, until it has ended; at most one per `min_interval_s`.
+
+        A broken connection is taken up again where it broke; `Unavailable` only after `reconnect_s` of silence.
+        """
+        sequence = 0
+        patience = Patience(reconnect_s)
+        interval = duration_pb2.Duration()
+        interval.FromTimedelta(timedelta(seconds=min_interval_s))
+        while True:
+            request = runs_pb2.WatchRunRequest(name=_run_name(run), start_sequence=sequence, min_interval=interval)
+            try:
+                async with aclosing(self._channel.stream(self._runs.WatchRun, request)) as events:
+                    async for event in events:
+                        sequence = event.sequence + 1
+                        patience.heard()
+                        update = run_from_proto(event.run)
+                        yield update
+                        if update.state.terminal:
+                            return
+            except OutOfRange:
+                # What we missed is no longer kept; a snapshot tells where things stand.
+                sequence = 0
+            except Unavailable as error:
+                await patience.pause(error)
+            else:
+                await patience.pause(Unavailable(f"The watch of {_run_name(run)} at {self.address} keeps ending."))
+
+    async def wait_run(self, run: Run | str) -> Run:
+        """The run once it has ended."""
+        update = None
+        async for update in self.watch_run(run, min_interval_s=0.5):  # noqa: B007  (the last one counts)
+            pass
+        return update or await self.get_run(run)
+
+    async def cancel_run(self, run: Run | str) -> Run:
+        """Asks for the end; what is finished stays. Raises `FailedPrecondition` when the run has ended already."""
+        request = runs_pb2.CancelRunRequest(name=_run_name(run))
+        return run_from_proto(await self._channel.call(self._runs.CancelRun, request, idempotent=False))
+
+    async def resume_run(self, run: Run | str, *, takeover: bool = False, rescore: bool = False) -> Run:
+        """Goes on where a run stopped.
+
+        Args:
+            run: A FAILED or CANCELLED run.
+            takeover: Also a run that says it is going on, because its platform is known to have died.
+            rescore: Score and report again from the stored completions.
+        """
+        request = runs_pb2.ResumeRunRequest(name=_run_name(run), takeover=takeover, rescore=rescore)
+        return run_from_proto(await self._channel.call(self._runs.ResumeRun, request, idempotent=False))
+
+    # Reports
+
+    async def report(self, run: Run | str) -> dict[str, Any]:
+        """The report (docs/report-schema.md). Raises `NotFound` until it is written."""
+        request = reports_pb2.GetReportRequest(name=report_name(run_id(run)))
+        return report_from_proto(await self._channel.call(self._reports.GetReport, request, idempotent=True))
+
+    async def list_reports(self, page_size: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """All reports, newest run first."""
+        request = reports_pb2.ListReportsRequest(page_size=page_size)
+        async for page in self._pages(self._reports.ListReports, request):
+            for proto in page.reports:
+                yield report_from_proto(proto)
+
+    async def results(
+        self, run: Run | str, benchmark: str, *, state: str = "", subset: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Sample results, one mapping per request; `state`: scored, unscored or errored."""
+        request = reports_pb2.QueryResultsRequest(
+            parent=_run_name(run),
+            benchmark=benchmark,
+            page_size=_RESULTS_PAGE,
+            score_state=check_score_state(state),
+            subset=subset,
+        )
+        async for page in self._pages(self._reports.QueryResults, request):
+            for text in page.results:
+                yield result_from_proto(text)
+
+    async def export(self, run: Run | str, file: str, path: Path) -> Path:
+        """Downloads `report.json`, `report.html` or `results/{benchmark}.parquet`; the file appears when complete."""
+        request = reports_pb2.ExportReportRequest(name=report_name(run_id(run)), file=file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("wb") as sink:
+                async for piece in self._channel.stream(self._reports.ExportReport, request):
+                    sink.write(piece.data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    # Benchmarks
+
+    async def list_benchmarks(self) -> AsyncIterator[BenchmarkInfo]:
+        """All benchmarks in name order."""
+        request = benchmarks_pb2.ListBenchmarksRequest()
+        async for page in self._pages(self._benchmarks.ListBenchmarks, request):
+            for proto in page.benchmarks:
+                yield benchmark_from_proto(proto)
+
+    async def get_benchmark(self, name: str) -> BenchmarkInfo:
+        """One benchmark. Raises `NotFound`."""
+        request = benchmarks_pb2.GetBenchmarkRequest(name=make_name("benchmarks", name))
+        return benchmark_from_proto(await self._channel.call(self._benchmarks.GetBenchmark, request, idempotent=True))
+
+    async def preview_benchmark(
+        self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
+    ) -> list[PreviewedSample]:
+        """The first samples per subset with the very prompts a run would send."""
+        request = benchmarks_pb2.PreviewBenchmarkRequest(
+            spec=benchmark_spec_to_proto(spec), dataset_dir=dataset_dir, sample_count=sample_count, seed=seed
+        )
+        page = await self._channel.call(self._benchmarks.PreviewBenchmark, request, idempotent=True)
+        return [preview_from_proto(proto) for proto in page.samples]
+
+    async def validate_benchmarks(self, spec: RunSpec) -> None:
+        """Raises `InvalidInput` or `NotFound` when the benchmarks of the spec cannot run on their data."""
+        request = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
+        await self._channel.call(self._benchmarks.ValidateBenchmarks, request, idempotent=True)
+
+    # Scoring and models
+
+    async def score(self, benchmark: str, items: Sequence[ScoringItem]) -> list[Score]:
+        """Scores up to 1000 completions at once, in their order, without a run."""
+        request = scoring_pb2.ScoreCompletionsRequest(
+            benchmark=benchmark, items=[item_to_proto(item) for item in items]
+        )
+        answer = await self._channel.call(self._scoring.ScoreCompletions, request, idempotent=True)
+        return [score_from_proto(proto) for proto in answer.scores]
+
+    async def list_scorers(self) -> AsyncIterator[str]:
+        """Kinds of scorers, by name."""
+        async for page in self._pages(self._scoring.ListScorers, scoring_pb2.ListScorersRequest()):
+            for name in page.scorers:
+                yield name
+
+    async def import_completions(self, path: Path) -> ImportedCompletions:
+        """Uploads a JSON Lines file of completions made elsewhere, so that a run can score them."""
+
+        async def parts() -> AsyncIterator[scoring_pb2.ImportCompletionsRequest]:
+            with path.open("rb") as source:
+                while data := source.read(PIECE_BYTES):
+                    yield scoring_pb2.ImportCompletionsRequest(data=data)
+
+        answer = await self._channel.upload(self._scoring.ImportCompletions, parts())
+        return ImportedCompletions(answer.digest, answer.row_count)
+
+    async def describe_model(self, model: ModelSpec) -> ModelDescription:
+        """What an endpoint can do, after reaching it once. Raises `Unavailable`, `Unauthenticated`, `NotFound`."""
+        stub: Any = self._channel.stub(models_pb2_grpc.ModelServiceStub)
+        request = models_pb2.DescribeModelRequest(model=model_to_proto(model))
+        return description_from_proto(await self._channel.call(stub.DescribeModel, request, idempotent=False))
+
+    async def _pages(self, method: Any, request: Any) -> AsyncIterator[Any]:
+        while True:
+            page = await self._channel.call(method, request, idempotent=True)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

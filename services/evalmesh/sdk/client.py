@@ -1,0 +1,184 @@
+"""The blocking client: the asynchronous one, driven by an event loop in a thread of its own.
+
+So retries, resumption and translation exist once, and the client works in scripts, threads and notebooks alike.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
+from evalmesh.domain.score import Score
+from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
+from evalmesh.wire.benchmarks import BenchmarkInfo, PreviewedSample
+from evalmesh.wire.models import ModelDescription
+from evalmesh.wire.scoring import ScoringItem
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+class _LoopThread:
+    """An event loop that runs in the background."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="evalmesh-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Waits for the result; whatever ends the wait also ends the work."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    def iterate(self, open_items: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+        """Items as they come; leaving the iterator ends the call behind it."""
+        items = open_items()
+        try:
+            while True:
+                item = self.run(_next(items))
+                if item is _END:
+                    return
+                yield item
+        finally:
+            # A closed client has ended all its iterators already.
+            if isinstance(items, AsyncGenerator) and not self._loop.is_closed():
+                self.run(_close(items))
+
+    def close(self) -> None:
+        """Ends open iterators and stops the loop."""
+        self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(items: AsyncIterator[T]) -> T | Any:
+    return await anext(items, _END)
+
+
+async def _close(items: AsyncGenerator[Any, None]) -> None:
+    await items.aclose()
+
+
+class Client:
+    """Talks to a gateway and blocks until it has answered. Use it as a context manager, or call `close`.
+
+    Every method does what the method of the same name of `AsyncClient` does.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self._client = AsyncClient(address, token=token, timeout_s=timeout_s, credentials=credentials)
+        self._thread = _LoopThread()
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Of the gateway."""
+        return self._client.address
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnects; doing it again changes nothing."""
+        if not self._closed:
+            self._closed = True
+            self._thread.run(self._client.close())
+            self._thread.close()
+
+    def create_run(self, spec: RunSpec, *, request_id: str | None = None, validate_only: bool = False) -> Run:
+        """Starts a run, or just checks it."""
+        return self._thread.run(self._client.create_run(spec, request_id=request_id, validate_only=validate_only))
+
+    def get_run(self, run: Run | str) -> Run:
+        """The record as it is now."""
+        return self._thread.run(self._client.get_run(run))
+
+    def list_runs(self, page_size: int = 0) -> Iterator[Run]:
+        """All runs, newest first."""
+        return self._thread.iterate(lambda: self._client.list_runs(page_size))
+
+    def watch_run(self, run: Run | str, *, min_interval_s: float = 0.1) -> Iterator[Run]:
+        """The run now, and after each change, until it has ended."""
+        return self._thread.iterate(lambda: self._client.watch_run(run, min_interval_s=min_interval_s))
+
+    def wait_run(self, run: Run | str) -> Run:
+        """The run once it has ended."""
+        return self._thread.run(self._client.wait_run(run))
+
+    def cancel_run(self, run: Run | str) -> Run:
+        """Asks for the end."""
+        return self._thread.run(self._client.cancel_run(run))
+
+    def resume_run(self, run: Run | str, *, takeover: bool = False, rescore: bool = False) -> Run:
+        """Goes on where a run stopped."""
+        return self._thread.run(self._client.resume_run(run, takeover=takeover, rescore=rescore))
+
+    def report(self, run: Run | str) -> dict[str, Any]:
+        """The report."""
+        return self._thread.run(self._client.report(run))
+
+    def list_reports(self, page_size: int = 0) -> Iterator[dict[str, Any]]:
+        """All reports, newest run first."""
+        return self._thread.iterate(lambda: self._client.list_reports(page_size))
+
+    def results(self, run: Run | str, benchmark: str, *, state: str = "", subset: str = "") -> Iterator[dict[str, Any]]:
+        """Sample results, one mapping per request."""
+        return self._thread.iterate(lambda: self._client.results(run, benchmark, state=state, subset=subset))
+
+    def export(self, run: Run | str, file: str, path: Path) -> Path:
+        """Downloads a file of the report."""
+        return self._thread.run(self._client.export(run, file, path))
+
+    def list_benchmarks(self) -> Iterator[BenchmarkInfo]:
+        """All benchmarks in name order."""
+        return self._thread.iterate(self._client.list_benchmarks)
+
+    def get_benchmark(self, name: str) -> BenchmarkInfo:
+        """One benchmark."""
+        return self._thread.run(self._client.get_benchmark(name))
+
+    def preview_benchmark(
+        self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
+    ) -> list[PreviewedSample]:
+        """Samples with the very prompts a run would send."""
+        work = self._client.preview_benchmark(spec, sample_count=sample_count, dataset_dir=dataset_dir, seed=seed)
+        return self._thread.run(work)
+
+    def validate_benchmarks(self, spec: RunSpec) -> None:
+        """Raises when the benchmarks of the spec cannot run on their data."""
+        self._thread.run(self._client.validate_benchmarks(spec))
+
+    def score(self, benchmark: str, items: Sequence[ScoringItem]) -> list[Score]:
+        """Scores up to 1000 completions at once."""
+        return self._thread.run(self._client.score(benchmark, items))
+
+    def list_scorers(self) -> Iterator[str]:
+        """Kinds of scorers, by name."""
+        return self._thread.iterate(self._client.list_scorers)
+
+    def import_completions(self, path: Path) -> ImportedCompletions:
+        """Uploads completions made elsewhere."""
+        return self._thread.run(self._client.import_completions(path))
+
+    def describe_model(self, model: ModelSpec) -> ModelDescription:
+        """What an endpoint can do."""
+        return self._thread.run(self._client.describe_model(model))
