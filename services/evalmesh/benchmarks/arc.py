@@ -18,7 +18,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
     """Finds the key among the row's own labels; its place gives the letter."""
     options = row.get("choices")
     if not isinstance(options, Mapping):
-        raise ValueError("column 'choices' must hold an object with 'text' and 'label'")
+        raise TypeError("column 'choices' must hold an object with 'text' and 'label'")
     choices, labels = choice_list(options, "text"), choice_list(options, "label")
     key = text(row, "answerKey")
     if len(labels) != len(choices) or key not in labels:

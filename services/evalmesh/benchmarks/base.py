@@ -27,7 +27,7 @@ class RowContext:
 
 
 RowMapper = Callable[[Row, RowContext], Sample]
-"""Turns a row into a sample; raises `KeyError` or `ValueError` (message names the column) for a malformed row."""
+"""Turns a row into a sample; raises `KeyError`, `ValueError` or `TypeError` (message names the column) for a malformed row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
     if benchmark.needs_local_path and not spec.local_path:
         raise _wrong(
             where + "local_path",
-            spec.local_path or "",
+            "",
             "is needed: this benchmark brings no data; name your file or folder there",
         )
     if spec.subsets is not None:
