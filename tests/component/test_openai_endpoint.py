@@ -71,7 +71,7 @@ class Server:
             return await self.models(request)
         self.times.append(time.monotonic())
         self.requests.append(request)
-        self.bodies.append(json.loads(await request.read()))
+        self.bodies.append(json.loads(await request.content.read()))
         async with self.arrived:
             self.arrived.notify_all()
         self.in_flight += 1
@@ -336,6 +336,38 @@ async def test_streams_that_end_well_enough(server, end):
     assert (completion.text, completion.error, completion.tries) == ("four", None, 1)
 
 
+def echoed(tokens: list[str], values: list[float | None], best: list[float], index: int) -> dict:
+    offsets = [sum(map(len, tokens[:i])) for i in range(len(tokens))]
+    tops = [None if value is None else {"?": top} for value, top in zip(values, best, strict=True)]
+    logprobs = {"tokens": tokens, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}
+    return {"index": index, "text": "".join(tokens), "finish_reason": "length", "logprobs": logprobs}
+
+
+async def test_loglikelihoods_of_continuations(server):
+    choices = [  # In any order, with a start token and a generated one.
+        echoed(["<s>", "2+2=", "5", "!", "x"], [None, -9.0, -4.0, -0.5, -7.0], [0, -9.0, -0.1, -0.5, -7.0], 1),
+        echoed(["<s>", "2+2=", "4", "\n"], [None, -9.0, -0.25, -7.0], [0, -0.1, -0.25, -7.0], 0),
+    ]
+    server.script = [says(json.dumps({"choices": choices})), says(json.dumps({"choices": [{"text": "x"}] * 2}))]
+    request = Request("s/0", 0, "loglikelihood", "d", prompt="2+2=", continuations=("4", "5!"))
+    async with opened(server.url, kind="completion", stream=True) as endpoint:
+        assert endpoint.capabilities.kinds == {"completion", "loglikelihood"}
+        completion = await endpoint.generate(request, GenerationConfig(temperature=0.7, seed=1))
+        without = await endpoint.generate(request, CONFIG)
+    assert completion.error is None
+    assert (completion.logprobs, completion.is_greedy) == ((-0.25, -4.5), (True, False))
+    assert server.bodies[0] == {
+        "model": "m",
+        "prompt": ["2+2=4", "2+2=5!"],
+        "echo": True,
+        "logprobs": 1,
+        "max_tokens": 1,
+        "temperature": 0.0,
+    }
+    assert (without.error.error_class, without.tries) == ("malformed", 1)
+    assert "echo" in without.error.message
+
+
 # Failures that pass
 
 
@@ -441,7 +473,18 @@ async def test_options_that_cannot_be_sent_are_an_error_of_the_request(server):
             completion = await endpoint.generate(chat(), GenerationConfig(extra_body=extra_body))
             assert completion.error.error_class == "bad_request"
             assert "extra_body" in completion.error.message
+        torn = Request("s/0", 0, "chat", "d", messages=(Message("user", "\ud83d"),))
+        assert (await endpoint.generate(torn, CONFIG)).error.error_class == "bad_request"
     assert server.bodies == []
+
+
+async def test_a_prompt_of_megabytes_arrives(server):
+    large = Request("s/0", 0, "chat", "d", messages=(Message("user", "x" * 3_000_000),))
+    server.script = [status(500), ok]
+    async with opened(server.url) as endpoint:
+        completion = await endpoint.generate(large, CONFIG)
+    assert (completion.text, completion.tries) == ("four", 2)
+    assert len(server.bodies[1]["messages"][0]["content"]) == 3_000_000
 
 
 # Waiting

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from evalmesh.adapters.openai.errors import Redactor, failure_of_status, parse_retry_after
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
+from evalmesh.adapters.openai.loglikelihood import _span
 from evalmesh.adapters.openai.retry import Breaker, RetryPolicy
 from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
 
@@ -178,3 +179,17 @@ async def test_the_limit_has_a_floor_and_a_ceiling():
     for _ in range(50):
         limiter.succeeded()
     assert limiter.limit == 3
+
+
+@pytest.mark.parametrize(
+    ("tokens", "offsets", "positions"),
+    [
+        (["The", " sky", " is", " blue"], None, [2, 3]),
+        (["<bos>", "The", " sky is", " blue", "."], None, [2, 3]),  # One token lies across the border.
+        (["The", " sky", " is", " bl", "\ufffd"], [0, 3, 7, 10, 13], [2, 3, 4]),
+        (["Das", " sky"], None, None),
+    ],
+)
+def test_the_tokens_of_a_continuation_are_found(tokens, offsets, positions):
+    span = _span("The sky", " is blue", tokens, offsets)
+    assert (None if span is None else list(span)) == positions

@@ -51,7 +51,8 @@ class Choice(msgspec.Struct, gc=False):
     delta: _Message | None = None
     text: str | None = None
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
+    """Read only where asked for; chat answers have another form of it."""
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -91,6 +92,8 @@ class Answer(msgspec.Struct, gc=False):
     """`time.perf_counter` of the first content or reasoning; streamed answers only."""
     done_at: float | None = None
     """`time.perf_counter` of the end mark; streamed answers only."""
+    logprobs: tuple[float, ...] = ()
+    is_greedy: tuple[bool, ...] = ()
 
 
 _decode = msgspec.json.Decoder(Body).decode

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from evalmesh.adapters.openai import loglikelihood
 from evalmesh.adapters.openai.target import Target, check_extra_body
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
@@ -51,15 +52,18 @@ class BodyEncoder:
         frame = self._frames.get((id(config), request.kind))
         if frame is None:
             frame = self._remember(request.kind, config)
-        prompt = self._encode(request.messages if request.kind == "chat" else request.prompt)
+        try:
+            prompt = self._encode(_prompt(request))
+        except ValueError as error:  # A lone surrogate, which UTF-8 cannot say.
+            raise InvalidInput(f"The prompt of {request.id} cannot be sent as JSON: {error}") from error
         if frame.seed is None:
             return b"%b%b}" % (frame.head, prompt)
         return b'%b%b,"seed":%d}' % (frame.head, prompt, frame.seed + request.repeat)
 
     def _remember(self, kind: RequestKind, config: GenerationConfig) -> _Frame:
         check_extra_body(config.extra_body, "generation.extra_body")
-        fields = self._fields(config)
-        seed = None if "seed" in fields else config.seed
+        fields = self._fields(kind, config)
+        seed = None if "seed" in fields or kind == "loglikelihood" else config.seed
         try:
             head = self._encode(fields)[:-1]
         except (TypeError, ValueError) as error:
@@ -73,8 +77,10 @@ class BodyEncoder:
         self._frames[id(config), kind] = frame
         return frame
 
-    def _fields(self, config: GenerationConfig) -> dict[str, object]:
+    def _fields(self, kind: RequestKind, config: GenerationConfig) -> dict[str, object]:
         fields: dict[str, object] = {"model": self._model.name}
+        if kind == "loglikelihood":
+            return {**_merge(_merge(fields, self._extra_body), config.extra_body), **loglikelihood.FIELDS}
         for name in _SAME_NAME:
             if (value := getattr(config, name)) is not None:
                 fields[name] = value
@@ -85,6 +91,12 @@ class BodyEncoder:
             fields["stream_options"] = {"include_usage": True}
         # The run's own options win over those of the model.
         return _merge(_merge(fields, self._extra_body), config.extra_body)
+
+
+def _prompt(request: Request) -> object:
+    if request.kind == "chat":
+        return request.messages
+    return loglikelihood.prompts(request) if request.kind == "loglikelihood" else request.prompt
 
 
 def _merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:

@@ -10,12 +10,13 @@ from evalmesh.adapters.openai.body import BodyEncoder
 from evalmesh.adapters.openai.check import check_endpoint
 from evalmesh.adapters.openai.errors import Failure
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
+from evalmesh.adapters.openai.loglikelihood import read_loglikelihood
 from evalmesh.adapters.openai.retry import Breaker, RetryPolicy
 from evalmesh.adapters.openai.target import Target, resolve_target
 from evalmesh.adapters.openai.transport import Transport
 from evalmesh.domain.completion import Completion, CompletionError, Timing
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import Capabilities, Load
@@ -63,7 +64,8 @@ class OpenAIEndpoint:
         self._limiter = AdaptiveLimiter(model.concurrency, self._policy.decrease_interval_s)
         self._breaker = Breaker(self._policy)
         self._unauthenticated: Failure | None = None
-        self._capabilities = Capabilities(kinds=frozenset({model.kind}))
+        kinds: tuple[RequestKind, ...] = ("chat",) if model.kind == "chat" else ("completion", "loglikelihood")
+        self._capabilities = Capabilities(kinds=frozenset(kinds))
         self._url = target.chat_url if model.kind == "chat" else target.completions_url
         self._transport = Transport(
             target,
@@ -75,7 +77,7 @@ class OpenAIEndpoint:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Chat or legacy completions, as the model's `kind` says."""
+        """Chat, or legacy completions and with them log-likelihoods, as the model's `kind` says."""
         return self._capabilities
 
     @property
@@ -100,7 +102,7 @@ class OpenAIEndpoint:
             try:
                 if not self._may_send(progress):
                     return _failed(request, progress)
-                answer = await self._try(body, progress)
+                answer = await self._try(request, body, progress)
             finally:
                 self._limiter.release()
             if isinstance(answer, Answer):
@@ -151,7 +153,7 @@ class OpenAIEndpoint:
         )
         return False
 
-    async def _try(self, body: bytes, progress: _Progress) -> Answer | Failure:
+    async def _try(self, request: Request, body: bytes, progress: _Progress) -> Answer | Failure:
         """One send, and what it teaches about the endpoint."""
         start_time, started, sent_at = time.time(), time.perf_counter(), time.monotonic()
         if not progress.tries:
@@ -159,6 +161,8 @@ class OpenAIEndpoint:
         progress.tries += 1
         timeout_s = min(self._model.try_timeout_s, progress.deadline - sent_at)
         answer = await self._transport.ask(self._url, body, timeout_s)
+        if request.kind == "loglikelihood" and isinstance(answer, Answer):
+            answer = read_loglikelihood(request, answer)
         if isinstance(answer, Answer):
             self._limiter.succeeded()
             self._breaker.reached()
@@ -226,6 +230,8 @@ def _answered(request: Request, answer: Answer, progress: _Progress) -> Completi
         answer.text,
         answer.reasoning,
         answer.finish_reason,
+        answer.logprobs,
+        answer.is_greedy,
         usage=answer.usage,
         timing=progress.timing,
         tries=progress.tries,

@@ -1,0 +1,102 @@
+"""How likely given continuations are, through the legacy completions API with `echo` and `logprobs`.
+
+All continuations of a request go as one list of prompts; the server repeats each with the log probability of every
+token. One token is generated besides, for many servers refuse to generate none; it is not counted.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import msgspec
+
+from evalmesh.adapters.openai.answer import Answer, Choice, Logprobs
+from evalmesh.adapters.openai.errors import Failure
+from evalmesh.domain.request import Request
+
+FIELDS = {"echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0.0}
+"""What the request asks for beside its prompts; sampling options would mean nothing."""
+
+_TIE = 1e-6
+"""Two log probabilities this close are equal: servers round."""
+
+_decode = msgspec.json.Decoder(Logprobs | None).decode
+
+
+def prompts(request: Request) -> list[str]:
+    """One prompt per continuation, joined as they are."""
+    return [request.prompt + continuation for continuation in request.continuations]
+
+
+def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
+    """Adds log probabilities and greediness, in the order of the continuations."""
+    choices = answer.choices
+    if len(choices) > 1:
+        choices = sorted(choices, key=lambda choice: choice.index or 0)
+    if len(choices) != len(request.continuations):
+        return _unusable(f"{len(choices)} choices for {len(request.continuations)} prompts")
+    values: list[float] = []
+    greedy: list[bool] = []
+    for continuation, choice in zip(request.continuations, choices, strict=True):
+        judged = _judge(request.prompt, continuation, choice)
+        if isinstance(judged, str):
+            return _unusable(judged)
+        values.append(judged[0])
+        greedy.append(judged[1])
+    answer.text = ""
+    answer.logprobs = tuple(values)
+    answer.is_greedy = tuple(greedy)
+    return answer
+
+
+def _judge(context: str, continuation: str, choice: Choice) -> tuple[float, bool] | str:
+    """(sum of log probabilities in nats, greedy), or what is missing."""
+    try:
+        found = _decode(choice.logprobs)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return f"logprobs of an unknown form ({error})"
+    if found is None:
+        return "no logprobs"
+    tokens, values, tops = found.tokens, found.token_logprobs, found.top_logprobs
+    if not tokens or values is None or len(values) != len(tokens):
+        return "no logprobs of the prompt's tokens"
+    if (span := _span(context, continuation, tokens, found.text_offset)) is None:
+        return "tokens that do not repeat the prompt"
+    total, greedy = 0.0, True
+    for position in span:
+        value = values[position]
+        if value is None:  # The very first token has nothing before it.
+            continue
+        total += value
+        top = tops[position] if tops and position < len(tops) else None
+        greedy = greedy and (not top or value >= max(top.values()) - _TIE)
+    return total, greedy
+
+
+def _span(context: str, continuation: str, tokens: Sequence[str], offsets: Sequence[int] | None) -> range | None:
+    """Positions of the tokens that hold a character of the continuation.
+
+    Found in the tokens' own text, because some servers put a start token before the prompt and count it in their
+    offsets. A token that lies across the border belongs to the continuation.
+    """
+    text = context + continuation
+    at = "".join(tokens).find(text)
+    if at >= 0:
+        ends = list(accumulate(map(len, tokens)))
+        starts = [0, *ends[:-1]]
+    elif offsets is not None and len(offsets) == len(tokens):
+        # Tokens that are parts of a character do not join to the text.
+        at, starts = 0, list(offsets)
+        ends = [*starts[1:], len(text) + 1]
+    else:
+        return None
+    begin, end = at + len(context), at + len(text)
+    inside = [i for i in range(len(tokens)) if ends[i] > begin and starts[i] < end]
+    return range(inside[0], inside[-1] + 1) if inside else None
+
+
+def _unusable(found: str) -> Failure:
+    return Failure(
+        "malformed",
+        f"The endpoint does not give the log probabilities of a prompt (echo with logprobs): it sent {found}.",
+        retryable=False,
+    )
