@@ -1,0 +1,15 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real benchmark rows beside the checkout; tests that need it are skipped where it is absent."""
+    folder = Path(
+        os.environ.get("EVALMESH_SHARED_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
+    ).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist; set EVALMESH_SHARED_DATA to the folder with the benchmark rows")
+    return folder

@@ -1,0 +1,176 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from tests.unit.report.builders import make_benchmark, make_errored, make_many_subsets, make_metric, make_plan, make_run
+
+from evalmesh.domain.metric import ErroredSample, Metric, SubsetReport
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunState
+from evalmesh.report_aggregator.report_html import render_html
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what a reader and a browser would find, and checks that tags are balanced."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.ids, self.text, self._open = [], [], [], []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if not self._open or self._open[-1] not in {"script", "style"}:
+            self.text.append(data)
+
+    @property
+    def shown(self):
+        return " ".join(" ".join(self.text).split())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_headline_has_value_error_interval_and_denominators(build):
+    metric = make_metric(value=0.85, n=100, errored=2, unscored=1)
+    page = Page(render_html(build(make_benchmark(metrics=(metric,)))))
+    for expected in ("gsm8k", "acc", "0.8500", "± 0.0357", "0.7800 to 0.9200", "100", "3 requests have no score."):
+        assert expected in page.shown
+
+
+def test_the_page_needs_no_network_and_admits_one_script(build):
+    html = render_html(build(make_benchmark(), make_many_subsets()))
+    page = Page(html)
+    assert not page.all("link")
+    assert not page.all("img")
+    assert list(page.all("script")) == [{}]
+    assert not re.search(r"url\(|@import|src=", html)
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "script-src 'sha256-" in policy
+
+
+def test_charts_and_tables_can_be_read_by_a_screen_reader(build):
+    page = Page(render_html(build(make_many_subsets())))
+    assert len(page.ids) == len(set(page.ids))
+    for svg in page.all("svg"):
+        assert svg["role"] == "img"
+        named = svg.get("aria-label") or all(part in page.ids for part in svg["aria-labelledby"].split())
+        assert named
+    assert all(head.get("scope") in {"col", "row"} for head in page.all("th"))
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_every_subset_has_a_bar_with_whiskers(build):
+    report = build(make_many_subsets(count=57))
+    page = Page(render_html(report))
+    assert len([rect for rect in page.all("rect") if rect["class"] == "bar"]) == 57 + 4
+    assert len([path for path in page.all("path") if path["class"] == "whisker"]) == 57 + 4
+    for subset in report["benchmarks"][0]["subsets"]:
+        assert subset["name"] in page.shown
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (RunState.CANCELLED, "This run was cancelled."),
+        (RunState.FAILED, "This run failed."),
+        (RunState.RUNNING, "This run is not finished."),
+    ],
+)
+def test_a_run_that_did_not_succeed_says_so_before_any_number(build, state, words):
+    page = Page(render_html(build(make_benchmark(n_not_run=1219), run=make_run(state, error="Out of luck."))))
+    assert page.shown.index(words) < page.shown.index("0.8500")
+    assert "Out of luck." in page.shown
+    assert "1,219 planned requests were not run." in page.shown
+
+
+def test_a_clean_run_has_no_banner(build):
+    page = Page(render_html(build(make_benchmark())))
+    assert not [p for p in page.all("p") if "banner" in p.get("class", "")]
+
+
+def test_simulated_models_and_missing_benchmarks_are_announced(build):
+    run = make_run(spec={"labels": {"simulated": "true"}})
+    page = Page(render_html(build(make_benchmark(), run=run, plan=make_plan("gsm8k", "arc"))))
+    assert "This model is simulated." in page.shown
+    assert "Benchmarks without any result: arc" in page.shown
+
+
+def test_errored_samples_are_listed_with_their_reasons(build):
+    metric = make_metric(n=88, errored=12)
+    report = build(make_benchmark(metrics=(metric,), errored_samples=make_errored(9), error_classes={"server": 12}))
+    page = Page(render_html(report))
+    assert "main/8" in page.shown
+    assert "HTTP 500 after 6 tries" in page.shown
+    assert "server: 12" in page.shown
+    assert "The first 9 of 12" in page.shown
+
+
+def test_text_from_users_and_models_is_never_markup(build):
+    evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+    report = build(
+        make_benchmark(
+            evil,
+            primary_metric=evil,
+            metrics=(make_metric(evil, errored=1),),
+            subsets=tuple(SubsetReport(evil + str(n), (make_metric(evil),), evil) for n in range(3)),
+            categories=tuple(SubsetReport(evil + str(n), (make_metric(evil),)) for n in range(2)),
+            errored_samples=(ErroredSample(evil, 0, "errored", evil),),
+            error_classes={evil: 1},
+            usage={evil: 1.0},
+        ),
+        run=make_run(
+            RunState.FAILED,
+            error=evil,
+            spec={
+                "model": ModelSpec(name=evil, display_name=evil, url=evil, key_ref="env:" + evil),
+                "benchmarks": (BenchmarkSpec(evil, extra={evil: evil}),),
+                "display_name": evil,
+                "labels": {evil: evil},
+            },
+        ),
+    )
+    page = Page(render_html(report))
+    assert len(page.all("script")) == 1
+    assert not page.all("img")
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+
+
+def test_values_beyond_one_get_a_scale_of_their_own(build):
+    metric = Metric("perplexity", 14.2, 0.6, (13.1, 15.4), 100, 0, 0)
+    page = Page(render_html(build(make_benchmark(primary_metric="perplexity", metrics=(metric,)))))
+    assert "14.20" in page.shown
+    assert "20.00" in page.shown
+
+
+def test_a_benchmark_without_any_score_and_a_report_without_benchmarks_render(build):
+    page = Page(
+        render_html(build(make_benchmark(metrics=(make_metric(value=None),)), make_benchmark("arc", metrics=())))
+    )
+    assert "no score" in page.shown
+    empty = Page(render_html(build(run=make_run(RunState.FAILED), plan=make_plan("gsm8k"))))
+    assert "No benchmark has a result." in empty.shown
+
+
+def test_the_command_asks_for_the_same_run(build):
+    page = Page(render_html(build(make_benchmark())))
+    assert "--model org/qwen-plus" in page.shown
+    assert """--dataset-args '{"gsm8k": {"few_shot_num": 4}}'""" in page.shown
+    assert "--limit 100" in page.shown
+    assert "--seed 42" in page.shown
