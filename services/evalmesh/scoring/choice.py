@@ -147,9 +147,12 @@ class _Search:
             found = self._of_tail(tail)
             if found is not None:
                 return found
+        end = self.text[-2000:]
+        if not any(word in end for word in ("option", "choice", "letter")):
+            return None
         found = None
-        for match in _OPTION_MARK.finditer(self.text[-4000:]):
-            found = self._of_tail(self.text[-4000:][match.end() : match.end() + 200]) or found
+        for match in _OPTION_MARK.finditer(end):
+            found = self._of_tail(end[match.end() : match.end() + 200]) or found
         return found
 
     def leading_label(self) -> str | None:
@@ -232,7 +235,9 @@ class _Search:
 def _unwrap(text: str) -> str:
     if "\\" in text:
         text = _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text))
-    return _LATEX_NOISE.sub("", text)
+    if any(char in text for char in "\\$*`_"):
+        text = _LATEX_NOISE.sub("", text)
+    return text
 
 
 @lru_cache(maxsize=4096)

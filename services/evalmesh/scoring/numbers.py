@@ -43,6 +43,10 @@ _SCALE_WORDS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion
 _OPERATOR_WORDS = frozenset({"and", "or", "to", "plus", "minus", "times", "over", "divided", "mod"})
 _PERCENT_WORDS = frozenset({"percent", "per cent", "percentage points"})
 _PERCENT = Fraction(1, 100)
+_WINDOWS = (256, 4096)
+"""Ends of the text searched for its last number before all of it is."""
+_WINDOW_MARGIN = 130
+"""A number that starts this close to the cut may have begun before it."""
 _FLOAT_NOISE_DIGITS = 14
 _FLOAT_NOISE = Fraction(1, 10**12)
 
@@ -120,12 +124,14 @@ def strip_decoration(text: str) -> str:
 
 def last_number(text: str) -> str | None:
     """The last number token of a text, as written."""
-    window = text[-2048:]
+    for size in _WINDOWS:
+        window = text[-size:]
+        found = None
+        for match in NUMBER.finditer(window):
+            found = match
+        if found is not None and (found.start() > _WINDOW_MARGIN or size >= len(text)):
+            return found.group().strip()
     found = None
-    for match in NUMBER.finditer(window):
-        found = match
-    if found is not None and (found.start() > 0 or len(window) == len(text)):
-        return found.group().strip()
     for match in NUMBER.finditer(text):
         found = match
     return None if found is None else found.group().strip()

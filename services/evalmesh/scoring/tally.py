@@ -1,0 +1,299 @@
+"""From scores to metrics through sums that merge: shards are tallied apart, added up in any order, and finished once.
+
+All sums are exact (`Fraction`), so how the samples were cut into shards can never show in a reported number. An
+accumulator has a fixed size whatever the number of samples, and consists of strings, integers and booleans only.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.metric import Metric
+from evalmesh.domain.run import OnError
+from evalmesh.domain.score import Score
+from evalmesh.scoring.numbers import parse_number
+from evalmesh.scoring.statistics import majority_at_k, pass_at_k, pass_hat_k, t_interval, wilson_interval
+
+KINDS = ("mean", "pass_at_k", "majority_at_k", "pass_hat_k")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRule:
+    """How per-completion values become one metric."""
+
+    name: str
+    score_key: str
+    kind: str = "mean"
+    """`mean`: over all repeats of all samples. `pass_at_k`, `majority_at_k`, `pass_hat_k`: one value per sample."""
+    k: int = 0
+    """Tries counted by the kinds with a k; 0: all repeats of a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Exact sums over samples of (s, w): s the sum of a sample's values, w how many there are.
+
+    Fractions are kept as text (`3`, `-7/4`), which any serialiser can carry without loss.
+    """
+
+    samples: int = 0
+    s: str = "0"
+    w: int = 0
+    ss: str = "0"
+    sw: str = "0"
+    ww: int = 0
+    binary: bool = True
+    """Whether every value was 0 or 1 and every sample had one: then the value is a proportion."""
+    low: str = "0"
+    """The smallest value or 0; likewise `high`: the largest or 1. They tell whether values leave [0, 1]."""
+    high: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """Everything one metric needs to know about the samples seen so far; counts are of requests."""
+
+    n_scored: int = 0
+    n_errored: int = 0
+    n_unscored: int = 0
+    n_samples: int = 0
+    scored: Moments = field(default_factory=Moments)
+    """Over what was scored."""
+    zeroed: Moments = field(default_factory=Moments)
+    """Over everything, what has no score counted as 0."""
+    best: Moments = field(default_factory=Moments)
+    """Over everything, what has no score counted as 1."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Mutable twin of `Moments` while a shard is counted."""
+
+    samples: int = 0
+    s: Fraction | int = 0
+    w: int = 0
+    ss: Fraction | int = 0
+    sw: Fraction | int = 0
+    ww: int = 0
+    binary: bool = True
+    low: Fraction | int = 0
+    high: Fraction | int = 1
+
+    def add(self, values: Sequence[Fraction | int]) -> None:
+        """Adds one sample; one without values does not count."""
+        w = len(values)
+        if not w:
+            return
+        s = sum(values)
+        self.samples += 1
+        self.s += s
+        self.w += w
+        self.ss += s * s
+        self.sw += s * w
+        self.ww += w * w
+        if w > 1 or values[0] not in {0, 1}:
+            self.binary = False
+        self.low = min(self.low, *values)
+        self.high = max(self.high, *values)
+
+    def freeze(self) -> Moments:
+        return Moments(
+            self.samples, str(self.s), self.w, str(self.ss), str(self.sw), self.ww,
+            self.binary, str(self.low), str(self.high),
+        )  # fmt: skip
+
+
+def tally_shard(rules: Sequence[MetricRule], rows: Iterable[Sequence[Score]]) -> dict[str, Accumulator]:
+    """Accumulators by metric name; each row holds all scores (repeats) of one sample."""
+    counters = [_Counter(rule) for rule in rules]
+    for row in rows:
+        for counter in counters:
+            counter.add(row)
+    return {counter.rule.name: counter.freeze() for counter in counters}
+
+
+def merge(a: Accumulator, b: Accumulator) -> Accumulator:
+    """The accumulator of the samples of both; exactly associative and commutative."""
+    return Accumulator(
+        n_scored=a.n_scored + b.n_scored,
+        n_errored=a.n_errored + b.n_errored,
+        n_unscored=a.n_unscored + b.n_unscored,
+        n_samples=a.n_samples + b.n_samples,
+        scored=_merge_moments(a.scored, b.scored),
+        zeroed=_merge_moments(a.zeroed, b.zeroed),
+        best=_merge_moments(a.best, b.best),
+    )
+
+
+def merge_all(tallies: Iterable[Mapping[str, Accumulator]]) -> dict[str, Accumulator]:
+    """One accumulator per metric name over many shards."""
+    total: dict[str, Accumulator] = {}
+    for tally in tallies:
+        for name, accumulator in tally.items():
+            total[name] = merge(total[name], accumulator) if name in total else accumulator
+    return total
+
+
+def finish(name: str, acc: Accumulator, on_error: OnError) -> Metric:
+    """The metric with its uncertainty, denominators and bounds.
+
+    `exclude` and `fail` look at what was scored (under `fail` the run itself has failed, and this is what it knew);
+    `zero` counts everything without a score as 0, in the value and in its error.
+    """
+    moments = acc.zeroed if on_error == "zero" else acc.scored
+    value, stderr, interval = _estimate(moments)
+    return Metric(
+        name=name,
+        value=value,
+        stderr=stderr,
+        ci95=interval,
+        n_scored=acc.n_scored,
+        n_errored=acc.n_errored,
+        n_unscored=acc.n_unscored,
+        bounds=_bounds(acc),
+    )
+
+
+def _merge_moments(a: Moments, b: Moments) -> Moments:
+    return Moments(
+        samples=a.samples + b.samples,
+        s=_add(a.s, b.s),
+        w=a.w + b.w,
+        ss=_add(a.ss, b.ss),
+        sw=_add(a.sw, b.sw),
+        ww=a.ww + b.ww,
+        binary=a.binary and b.binary,
+        low=min(a.low, b.low, key=Fraction),
+        high=max(a.high, b.high, key=Fraction),
+    )
+
+
+def _add(a: str, b: str) -> str:
+    return str(Fraction(a) + Fraction(b)) if "/" in a or "/" in b else str(int(a) + int(b))
+
+
+class _Counter:
+    """Counts one metric over the samples of one shard."""
+
+    def __init__(self, rule: MetricRule) -> None:
+        if rule.kind not in KINDS:
+            raise InvalidInput(
+                f"Metric {rule.name!r} has the unknown kind {rule.kind!r}; use one of {', '.join(KINDS)}."
+            )
+        self.rule = rule
+        self.states = {"scored": 0, "errored": 0, "unscored": 0}
+        self.n_samples = 0
+        self.scored, self.zeroed, self.best = _Sums(), _Sums(), _Sums()
+
+    def add(self, row: Sequence[Score]) -> None:
+        """Counts the repeats of one sample."""
+        if not row:
+            return
+        self.n_samples += 1
+        key = self.rule.score_key
+        have: list[Score] = []
+        for score in row:
+            state = score.state
+            if state == "scored" and not math.isfinite(score.values.get(key, math.nan)):
+                state = "unscored"
+            self.states[state] += 1
+            if state == "scored":
+                have.append(score)
+        values = [_exact(score.values[key]) for score in have]
+        missing = len(row) - len(have)
+        if self.rule.kind == "mean":
+            self.scored.add(values)
+            self.zeroed.add(values + [0] * missing)
+            self.best.add(values + [1] * missing)
+        elif self.rule.kind == "majority_at_k":
+            self._add_majority(have, values, missing)
+        else:
+            self._add_k_of_n(values, missing)
+
+    def freeze(self) -> Accumulator:
+        return Accumulator(
+            n_scored=self.states["scored"],
+            n_errored=self.states["errored"],
+            n_unscored=self.states["unscored"],
+            n_samples=self.n_samples,
+            scored=self.scored.freeze(),
+            zeroed=self.zeroed.freeze(),
+            best=self.best.freeze(),
+        )
+
+    def _add_k_of_n(self, values: list[Fraction | int], missing: int) -> None:
+        estimate = pass_at_k if self.rule.kind == "pass_at_k" else pass_hat_k
+        correct = sum(value == 1 for value in values)
+        for sums, n, c in (
+            (self.scored, len(values), correct),
+            (self.zeroed, len(values) + missing, correct),
+            (self.best, len(values) + missing, correct + missing),
+        ):
+            k = self.rule.k or len(values) + missing
+            if n >= k:  # fewer tries than k allow no estimate: the sample does not count
+                sums.add([_small(estimate(n, c, k))])
+
+    def _add_majority(self, have: list[Score], values: list[Fraction | int], missing: int) -> None:
+        votes = [(_ballot(score.answer), Fraction(value)) for score, value in zip(have, values, strict=True)]
+        value = _small(majority_at_k(votes)) if votes else 0
+        if votes:
+            self.scored.add([value])
+        self.zeroed.add([value])
+        if missing:
+            right = sum(v == 1 for v in values) + missing
+            wrong: dict[object, int] = {}
+            for ballot, vote in votes:
+                if vote != 1:
+                    wrong[ballot] = wrong.get(ballot, 0) + 1
+            value = 1 if right >= max(wrong.values(), default=0) else value
+        self.best.add([value])
+
+
+def _ballot(answer: str | None) -> object:
+    """What makes two answers the same vote: the number they write, or their text in one case."""
+    if answer is None:
+        return None
+    number = parse_number(answer)
+    return answer.strip().casefold() if number is None else number
+
+
+def _exact(value: float) -> Fraction | int:
+    return int(value) if value in {0, 1} else _small(Fraction(value))
+
+
+def _small(value: Fraction) -> Fraction | int:
+    return value.numerator if value.denominator == 1 else value
+
+
+def _estimate(m: Moments) -> tuple[float | None, float | None, tuple[float, float] | None]:
+    if m.samples == 0:
+        return None, None, None
+    s = Fraction(m.s)
+    mean = s / m.w
+    value = float(mean)
+    stderr = None
+    if m.samples > 1:
+        # The linearised variance of a ratio (see statistics.clustered_mean_and_stderr), expanded so that it needs sums
+        # only; in exact arithmetic the expansion loses no digits.
+        squares = Fraction(m.ss) - 2 * mean * Fraction(m.sw) + mean * mean * m.ww
+        stderr = math.sqrt(squares * m.samples / (m.samples - 1) / m.w**2)
+    if m.binary:
+        return value, stderr, wilson_interval(int(s), m.samples)
+    if stderr is None:
+        return value, None, None
+    proportion = Fraction(m.low) >= 0 and Fraction(m.high) <= 1
+    if proportion and mean in {0, 1}:
+        # All right or all wrong: the observed spread of 0 says nothing, the number of samples does.
+        return value, stderr, wilson_interval(float(mean) * m.samples, m.samples)
+    low, high = t_interval(value, stderr, m.samples - 1)
+    return value, stderr, (max(0.0, low), min(1.0, high)) if proportion else (low, high)
+
+
+def _bounds(acc: Accumulator) -> tuple[float, float] | None:
+    """`None` where values leave [0, 1], since then no value is the worst or the best."""
+    low, high = acc.zeroed, acc.best
+    if not low.w or not high.w or Fraction(low.low) < 0 or Fraction(low.high) > 1:
+        return None
+    return float(Fraction(low.s) / low.w), float(Fraction(high.s) / high.w)
