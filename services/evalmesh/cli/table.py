@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -16,16 +17,24 @@ def render_table(report: Mapping[str, Any], *, verbose: bool = False) -> Table:
         report: A report of schema version 1.
         verbose: Show subsets however many there are; otherwise only two to ten of them.
     """
-    table = Table(header_style="bold", title_justify="left", pad_edge=False)
+    # As narrow as it can be, since many terminals have 80 columns: names fold, numbers never do.
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for heading in ("Model", "Benchmark", "Subset", "Metric"):
         table.add_column(heading, overflow="fold")
     for heading in ("Score ± stderr", "95% interval", "n", "Errored"):
         table.add_column(heading, justify="right", no_wrap=True)
     model = report["model"]["label"] + (" (simulated)" if report["model"]["simulated"] else "")
     for benchmark in report["benchmarks"]:
-        for subset, metric, style in _rows(benchmark, verbose=verbose):
+        for position, (subset, metric, style) in enumerate(_rows(benchmark, verbose=verbose)):
             # Text, never markup: names come from users and may hold square brackets.
-            cells = [model, benchmark["name"], subset, metric["name"], _score(metric), _interval(metric)]
+            cells = [
+                "" if position else model,
+                benchmark["name"],
+                subset,
+                metric["name"],
+                _score(metric),
+                _interval(metric),
+            ]
             cells.append(f"{metric['n_scored']:,}")
             lost = metric["n_errored"] + metric["n_unscored"]
             table.add_row(*map(Text, cells), Text(f"{lost:,}", style="bold red" if lost else ""), style=style)
@@ -41,7 +50,7 @@ def _rows(benchmark: Mapping[str, Any], *, verbose: bool) -> Iterator[tuple[str,
         yield total, metric, "bold" if metric["name"] == benchmark["primary_metric"] else ""
     for category in categories if len(categories) > 1 else ():
         for metric in category["metrics"]:
-            yield f"{category['name']} (category)", metric, ""
+            yield f"all {category['name']}", metric, ""
     for subset in subsets if show_subsets else ():
         for metric in subset["metrics"]:
             yield subset["name"], metric, "dim"
@@ -56,4 +65,4 @@ def _score(metric: Mapping[str, Any]) -> str:
 
 
 def _interval(metric: Mapping[str, Any]) -> str:
-    return "-" if metric["ci95"] is None else f"{metric['ci95'][0]:.4f} to {metric['ci95'][1]:.4f}"
+    return "-" if metric["ci95"] is None else f"{metric['ci95'][0]:.3f} to {metric['ci95'][1]:.3f}"
