@@ -105,6 +105,9 @@ def _s3_by_status(error: BaseException, what: str, answer: str, reply: tuple[int
         failure = NotFound(f"{what}: there is no such object.")
     elif isinstance(error, ValueError):
         failure = InvalidInput(f"{what}: {_first_line(error)}.", {"field": "key"})
+    elif "redirect without LOCATION" in str(error):
+        # How S3 sends a request for a bucket of another region away.
+        failure = FailedPrecondition(f"{what}: the bucket lies in another region. Set the region option or AWS_REGION.")
     elif not status:
         failure = Unavailable(f"{what}: {_transport(error)}. Check that the server runs and can be reached.")
     elif status == 501 or code == "NotImplemented":
