@@ -20,7 +20,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InternalError, InvalidInput, Unavailable
@@ -29,8 +30,9 @@ T = TypeVar("T")
 
 _LENGTH_BYTES = 8
 _START_TIMEOUT_S = 60.0
-_CLOSE_GRACE_S = 1.0
-_TIMER_GRACE_S = 2.0
+_EXIT_GRACE_S = 1.0
+_TIMER_GRACE_S = 1.0
+_STARTED = b"started"
 _BOOT = "from evalmesh.scorer.pool import worker_main; worker_main()"
 
 
@@ -50,6 +52,7 @@ class KillablePool:
         for _ in range(size):
             self._free.put_nowait(None)
         self._workers: set[_Worker] = set()
+        self._reapers: set[asyncio.Future[int]] = set()
         self._closed = False
 
     @property
@@ -67,19 +70,11 @@ class KillablePool:
             request = pickle.dumps((deadline_s, function, args), protocol=pickle.HIGHEST_PROTOCOL)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise InvalidInput(f"The call cannot be sent to a worker: {error}. Use top-level functions.") from error
-        if self._closed:
-            raise FailedPrecondition("The worker pool is closed; make a new one.")
-        slot = await self._free.get()
-        worker: _Worker | None = None
-        healthy = False
+        self._require_open()
         try:
-            worker = await self._usable(slot)
-            reply = await self._exchange(worker, request, deadline_s)
-            healthy = True
-        finally:
-            if worker is not None and not healthy:
-                self._discard(worker)
-            self._free.put_nowait(worker if healthy else None)
+            reply = await self._call_once(request, deadline_s)
+        except _NeverStartedError:  # the worker died while it was idle: this call is not to blame
+            reply = await self._call_once(request, deadline_s)
         succeeded, value = _open(reply)
         if succeeded:
             result: T = value
@@ -89,75 +84,98 @@ class KillablePool:
     async def close(self) -> None:
         """Ends all workers; calls in progress fail with `InternalError`."""
         self._closed = True
-        workers = tuple(self._workers)
-        self._workers.clear()
-        for worker in workers:
-            worker.stdin.close()
-        await asyncio.gather(*(_reap(worker.process) for worker in workers))
+        for worker in tuple(self._workers):
+            self._discard(worker)
+        await asyncio.gather(*self._reapers)
 
-    async def _usable(self, worker: "_Worker | None") -> "_Worker":
+    def _require_open(self) -> None:
         if self._closed:
             raise FailedPrecondition("The worker pool is closed; make a new one.")
+
+    async def _call_once(self, request: bytes, deadline_s: float) -> bytes:
+        slot = await self._free.get()
+        worker: _Worker | None = None
+        healthy = False
+        try:
+            worker = await self._usable(slot)
+            reply = await _exchange(worker, request, deadline_s)
+            healthy = True
+        finally:
+            if worker is not None and not healthy:
+                self._discard(worker)
+            self._free.put_nowait(worker if healthy else None)
+        return reply
+
+    async def _usable(self, worker: "_Worker | None") -> "_Worker":
         if worker is not None:
             if worker.process.returncode is None and not worker.stdout.at_eof():
                 return worker
             self._discard(worker)
+        self._require_open()
         started = await _start(self._preload)
-        if self._closed:
-            started.kill()
-            raise FailedPrecondition("The worker pool was closed while a worker started.")
         self._workers.add(started)
+        if self._closed:
+            self._discard(started)
+        self._require_open()
         return started
-
-    async def _exchange(self, worker: "_Worker", request: bytes, deadline_s: float) -> bytes:
-        try:
-            async with asyncio.timeout(deadline_s):
-                return await worker.call(request)
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"The call took longer than {deadline_s:g} s; its worker was killed and will be replaced."
-            ) from error
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            code = await _exit_code(worker.process)
-            raise InternalError(f"The worker process died during the call ({code}); it will be replaced.") from error
 
     def _discard(self, worker: "_Worker") -> None:
         worker.kill()
-        self._workers.discard(worker)
+        if worker in self._workers:
+            self._workers.remove(worker)
+            reaper = asyncio.ensure_future(worker.process.wait())
+            self._reapers.add(reaper)
+            reaper.add_done_callback(self._reapers.discard)
 
 
-@dataclass(eq=False, slots=True)
+class _NeverStartedError(InternalError):
+    """The worker was gone before it took the call."""
+
+
+@dataclass(eq=False, frozen=True, slots=True)
 class _Worker:
     """One process and its pipes."""
 
     process: asyncio.subprocess.Process
     stdin: asyncio.StreamWriter
     stdout: asyncio.StreamReader
-    reaper: asyncio.Task[int] | None = field(default=None)
 
-    async def call(self, request: bytes) -> bytes:
-        self.stdin.write(len(request).to_bytes(_LENGTH_BYTES, "big") + request)
+    async def send(self, body: bytes) -> None:
+        self.stdin.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
         await self.stdin.drain()
-        return await self.receive()
 
     async def receive(self) -> bytes:
         header = await self.stdout.readexactly(_LENGTH_BYTES)
         return await self.stdout.readexactly(int.from_bytes(header, "big"))
 
     def kill(self) -> None:
-        """Ends the process; its exit is collected in the background."""
         self.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-        if self.reaper is None:
-            self.reaper = asyncio.ensure_future(self.process.wait())
+
+
+async def _exchange(worker: _Worker, request: bytes, deadline_s: float) -> bytes:
+    started = False
+    try:
+        async with asyncio.timeout(deadline_s):
+            await worker.send(request)
+            await worker.receive()
+            started = True
+            return await worker.receive()
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"The call took longer than {deadline_s:g} s; its worker was killed and will be replaced."
+        ) from error
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        message = f"The worker process died during the call ({await _exit_code(worker.process)}); it will be replaced."
+        raise (InternalError if started else _NeverStartedError)(message) from error
 
 
 async def _start(preload: Sequence[str]) -> _Worker:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _BOOT, *preload,
+            sys.executable, "-P", "-c", _BOOT, *preload,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment,
         )  # fmt: skip
     except OSError as error:
@@ -177,19 +195,9 @@ async def _start(preload: Sequence[str]) -> _Worker:
     return worker
 
 
-async def _reap(process: asyncio.subprocess.Process) -> None:
-    try:
-        async with asyncio.timeout(_CLOSE_GRACE_S):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
 async def _exit_code(process: asyncio.subprocess.Process) -> str:
     try:
-        async with asyncio.timeout(_CLOSE_GRACE_S):
+        async with asyncio.timeout(_EXIT_GRACE_S):
             code = await process.wait()
     except TimeoutError:
         return "still running"
@@ -219,9 +227,11 @@ def worker_main() -> None:
         importlib.import_module(module)
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_calls, args=(source, calls), daemon=True).start()
-    _send(sink, b"ready")
+    _send(sink, _STARTED)
     while True:
-        _send(sink, _answer(calls.get()))
+        request = calls.get()
+        _send(sink, _STARTED)
+        _send(sink, _answer(request))
 
 
 def _read_calls(source: BinaryIO, calls: "queue.SimpleQueue[bytes]") -> None:
