@@ -27,7 +27,7 @@ class RowContext:
 
 
 RowMapper = Callable[[Row, RowContext], Sample]
-"""Turns a row into a sample; raises `KeyError`, `ValueError` or `TypeError` (message names the column) for a malformed row."""
+"""Turns a row into a sample; a malformed one raises `KeyError`, `ValueError` or `TypeError` that names the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class DatasetInfo:
     columns: tuple[str, ...] = ()
     """Column names of header-less files."""
     subset_column: str = ""
-    """Column that says which subset a row belongs to, where all subsets share one file."""
+    """Column that says which subset a row belongs to, where all `Benchmark.subsets` share one file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,335 @@
+"""What every data set source owes: the right files, every row once, and errors that say where it looked."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evalmesh.adapters.datasets import LocalDatasets
+from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.ports.dataset_source import DatasetQuery
+
+ROWS = [{"question": "café?", "answer": 1}, {"question": 'say "hi", twice', "answer": 2}]
+
+
+@pytest.fixture
+def source():
+    return LocalDatasets()
+
+
+def write(path, data=None):
+    """Writes ROWS, or the given text or bytes, in the form that the file's name asks for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.name.removesuffix(".gz")
+    if data is None and name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+        return path
+    if data is None and name.endswith(".jsonl"):
+        data = "".join(json.dumps(row) + "\n" for row in ROWS)
+    elif data is None and name.endswith(".json"):
+        data = json.dumps(ROWS)
+    elif data is None:
+        mark = "\t" if name.endswith(".tsv") else ","
+        data = f'question{mark}answer\ncafé?{mark}1\n"say ""hi"", twice"{mark}2\n'
+    data = data.encode() if isinstance(data, str) else data
+    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    return path
+
+
+def query(**wishes):
+    return DatasetQuery(**{"name": "toy", "hub_id": "org/toys", "split": "test", **wishes})
+
+
+def plain(rows):
+    return [(number, row if isinstance(row, str) else {k: str(v) for k, v in row.items()}) for number, row in rows]
+
+
+EXPECTED = [(0, {"question": "café?", "answer": "1"}), (1, {"question": 'say "hi", twice', "answer": "2"})]
+
+
+# Formats
+
+
+@pytest.mark.parametrize(
+    "name", [e + gz for e in ("jsonl", "json", "csv", "tsv") for gz in ("", ".gz")] + ["parquet", "CSV"]
+)
+def test_every_format_gives_the_same_rows(source, tmp_path, name):
+    path = write(tmp_path / f"test.{name}")
+    assert plain(source.rows([path])) == EXPECTED
+
+
+def test_a_gzipped_parquet_file_is_read_too(source, tmp_path):
+    path = write(tmp_path / "test.parquet")
+    packed = write(tmp_path / "test.parquet.gz", path.read_bytes())
+    assert plain(source.rows([packed])) == EXPECTED
+
+
+def test_row_numbers_go_on_over_files(source, tmp_path):
+    files = [write(tmp_path / "a.jsonl"), write(tmp_path / "b.csv")]
+    assert [number for number, _ in source.rows(files)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"examples": [{"a": 1}]}', '{"version": 2, "data": [{"a": 1}]}', '{"a": 1}\n{"a": 1}\n', '\ufeff[{"a": 1}]'],
+)
+def test_json_may_be_a_list_an_object_around_one_or_lines(source, tmp_path, text):
+    rows = [row for _, row in source.rows([write(tmp_path / "x.json", text)])]
+    assert rows[0] == {"a": 1}
+
+
+def test_bad_json_lines_are_reasons_and_the_rest_is_read(source, tmp_path):
+    data = b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n[1, 2]\n{"a": "\xff"}\n' + b"[" * 100_000 + b'\n{"a": 2}'
+    rows = list(source.rows([write(tmp_path / "x.jsonl", data)]))
+    assert rows[0] == (0, {"a": 1})
+    assert rows[1][1].startswith("x.jsonl: line 3 is not valid JSON: ")
+    assert rows[2] == (2, "x.jsonl: line 4 holds a list, expected an object")
+    assert rows[3][1].startswith("x.jsonl: line 5 is not valid JSON: 'utf-8' codec")
+    assert rows[4][1] == "x.jsonl: line 6 is not valid JSON: nested too deeply"
+    assert rows[5] == (5, {"a": 2})
+
+
+def test_bad_csv_records_are_reasons_and_the_rest_is_read(source, tmp_path):
+    data = b'\xef\xbb\xbfa,b\n1,2\n\n1,2,3\n"x\ny",5\n"x"z,6\ncaf\xe9,7\n8,9\n'
+    rows = list(source.rows([write(tmp_path / "x.csv", data)]))
+    assert rows[0] == (0, {"a": "1", "b": "2"})
+    assert rows[1] == (1, "x.csv: line 4 has 3 fields, expected 2 (a, b)")
+    assert rows[2] == (2, {"a": "x\ny", "b": "5"})
+    assert rows[3][1].startswith("x.csv: line 7: ',' expected after '\"'")
+    assert rows[4] == (4, "x.csv: line 8 is not valid UTF-8")
+    assert rows[5] == (5, {"a": "8", "b": "9"})
+
+
+def test_a_quotation_that_never_ends_does_not_swallow_rows_in_silence(source, tmp_path):
+    rows = list(source.rows([write(tmp_path / "x.csv", 'a,b\n1,2\n"3,4\n5,6\n')]))
+    assert rows == [
+        (0, {"a": "1", "b": "2"}),
+        (1, "x.csv: line 3: unexpected end of data (is a quotation mark missing?)"),
+    ]
+
+
+def test_a_file_without_header_takes_the_given_columns(source, tmp_path):
+    bare = write(tmp_path / "bare.csv", "what?,1\nwhy?,2\n")
+    headed = write(tmp_path / "headed.csv", "Question, Answer\nwhat?,1\nwhy?,2\n")
+    columns = ("question", "answer")
+    assert [row["question"] for _, row in source.rows([bare], columns)] == ["what?", "why?"]
+    assert [row["Question"] for _, row in source.rows([headed], columns)] == ["what?", "why?"]
+
+
+def test_a_field_longer_than_the_csv_modules_own_limit_is_read(source, tmp_path):
+    ((_, row),) = source.rows([write(tmp_path / "x.csv", "a,b\n" + "x" * 300_000 + ",1\n")])
+    assert len(row["a"]) == 300_000
+
+
+def test_rows_are_read_as_they_are_asked_for(source, tmp_path):
+    path = write(tmp_path / "x.jsonl", '{"a": 1}\n' * 100_000)
+    rows = source.rows([path])
+    assert next(rows) == (0, {"a": 1})
+    rows.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("x.json", "[1", "'.*x.json' is not valid JSON: .* Repair the file"),
+        ("x.json", '{"a": 1}', "holds no list of rows: expected a list of objects"),
+        ("x.parquet", "no parquet", "is not a valid Parquet file: .* Fetch it again"),
+        ("x.txt", "a", "cannot be read as rows: file names end in one of jsonl, jsonl.gz"),
+    ],
+)
+def test_a_file_that_is_broken_as_a_whole_is_named(source, tmp_path, name, data, message):
+    with pytest.raises(InvalidInput, match=message):
+        list(source.rows([write(tmp_path / name, data)]))
+
+
+def test_a_cut_off_gzip_file_is_named(source, tmp_path):
+    path = write(tmp_path / "x.jsonl.gz", '{"a": 1}\n' * 1000)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InvalidInput, match=r"x.jsonl.gz' cannot be read: .* Check that the file is whole"):
+        list(source.rows([path]))
+
+
+def test_a_file_that_went_away_is_named(source, tmp_path):
+    with pytest.raises(InvalidInput, match=r"gone.jsonl' cannot be read: "):
+        list(source.rows([tmp_path / "gone.jsonl"]))
+
+
+# Layouts
+
+LAYOUTS = [
+    "easy/test-00000-of-00001.parquet",
+    "easy/test-00000-of-00001-4f3a9b.parquet",
+    "easy/test.jsonl",
+    "easy/test/0000.parquet",
+    "easy_test.jsonl",
+    "easy-test.csv",
+    "test/easy_test.csv",
+    "test/easy.csv.gz",
+    "data/test/easy_test.csv",
+    "data/easy/test-00000-of-00001.parquet",
+    "easy_test_sample.jsonl",
+    "test_sample/easy_test.csv",
+    "test_sample/easy.csv",
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_subset_is_found_in_every_layout(source, tmp_path, layout):
+    path = write(tmp_path / layout)
+    for other in ("hard", "easy_2", "uneasy"):
+        write(tmp_path / layout.replace("easy", other))
+    write(tmp_path / layout.replace("test", "train"))
+    write(tmp_path / "README.md", "no data")
+    wanted = query(local_path=str(tmp_path), subset="easy")
+    assert list(source.resolve(wanted)) == [path]
+    assert list(source.subsets(query(local_path=str(tmp_path)))) == ["easy", "easy_2", "hard", "uneasy"]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "test.jsonl",
+        "test-00000-of-00001.parquet",
+        "data/test-00000-of-00001-4f3a9b.parquet",
+        "data/test.csv",
+        "test/0000.parquet",
+        "test_sample.jsonl",
+    ],
+)
+def test_a_data_set_without_subsets_is_found_in_every_layout(source, tmp_path, layout):
+    path = write(tmp_path / layout)
+    write(tmp_path / layout.replace("test", "train"))
+    assert list(source.resolve(query(local_path=str(tmp_path)))) == [path]
+    assert list(source.resolve(query(local_path=str(tmp_path), subset="main", only_subset=True))) == [path]
+    assert list(source.subsets(query(local_path=str(tmp_path)))) == []
+    with pytest.raises(NotFound):
+        source.resolve(query(local_path=str(tmp_path), subset="main"))
+
+
+def test_parts_come_in_order_and_none_may_be_missing(source, tmp_path):
+    paths = [write(tmp_path / f"test-{n:05}-of-00012.parquet") for n in range(12)]
+    assert list(source.resolve(query(local_path=str(tmp_path)))) == paths
+    paths[4].unlink()
+    with pytest.raises(NotFound, match="is not whole: the file names speak of 12 parts, 11 are there"):
+        source.resolve(query(local_path=str(tmp_path)))
+
+
+def test_a_whole_split_goes_before_a_sample_of_it(source, tmp_path):
+    write(tmp_path / "test_sample.jsonl")
+    whole = write(tmp_path / "data" / "test.jsonl")
+    assert list(source.resolve(query(local_path=str(tmp_path)))) == [whole]
+
+
+def test_val_and_validation_are_one_split(source, tmp_path):
+    path = write(tmp_path / "validation.jsonl")
+    assert list(source.resolve(query(local_path=str(tmp_path), split="val"))) == [path]
+
+
+def test_two_files_that_fit_alike_are_an_error_that_names_both(source, tmp_path):
+    write(tmp_path / "test.jsonl")
+    write(tmp_path / "test.csv")
+    message = "More than one file fits split 'test' of benchmark 'toy' in .*: test.csv, test.jsonl. Keep one"
+    with pytest.raises(NotFound, match=message):
+        source.resolve(query(local_path=str(tmp_path)))
+
+
+# Places
+
+
+def test_a_single_file_is_taken_as_it_is(source, tmp_path):
+    path = write(tmp_path / "mine.csv")
+    assert list(source.resolve(query(local_path=str(path)))) == [path]
+    assert list(source.subsets(query(local_path=str(path)))) == []
+
+
+def test_a_single_file_never_serves_for_solved_examples(source, tmp_path):
+    path = write(tmp_path / "mine.csv")
+    message = "is a single file, so benchmark 'toy' has no split 'dev' to take solved examples from; give the folder"
+    with pytest.raises(NotFound, match=message):
+        source.resolve(query(local_path=str(path), split="dev", few_shot=True))
+
+
+def test_a_single_file_serves_for_one_of_several_subsets_only_if_named_so(source, tmp_path):
+    path = write(tmp_path / "easy_questions.csv")
+    assert list(source.resolve(query(local_path=str(path), subset="easy"))) == [path]
+    with pytest.raises(NotFound, match="its name does not say that it holds subset 'hard'"):
+        source.resolve(query(local_path=str(path), subset="hard"))
+
+
+def test_a_single_file_of_another_kind_is_refused(source, tmp_path):
+    path = write(tmp_path / "mine.xlsx", "x")
+    with pytest.raises(InvalidInput, match=r"mine.xlsx' cannot be read as rows: file names end in one of jsonl"):
+        source.resolve(query(local_path=str(path)))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "toy/test.jsonl",
+        "org/toys/test.jsonl",
+        "toys/test.jsonl",
+        "datasets--org--toys/snapshots/abc123/test.jsonl",
+    ],
+)
+def test_the_data_set_folder_and_caches_are_searched(source, tmp_path, place):
+    path = write(tmp_path / place)
+    assert list(source.resolve(query(dataset_dir=str(tmp_path)))) == [path]
+    assert list(LocalDatasets(cache_dirs=[tmp_path / "absent", tmp_path]).resolve(query())) == [path]
+
+
+def test_the_snapshot_of_the_revision_is_taken(source, tmp_path):
+    repo = tmp_path / "datasets--org--toys"
+    old, new = write(repo / "snapshots/aaa/test.jsonl"), write(repo / "snapshots/bbb/test.jsonl")
+    write(repo / "refs/main", "bbb\n")
+    assert list(source.resolve(query(dataset_dir=str(tmp_path)))) == [new]
+    assert list(source.resolve(query(dataset_dir=str(tmp_path), revision="aaa"))) == [old]
+    with pytest.raises(NotFound):
+        source.resolve(query(dataset_dir=str(tmp_path), revision="../../toy"))
+
+
+def test_local_path_goes_before_everything_else(source, tmp_path):
+    write(tmp_path / "dir/toy/test.jsonl")
+    path = write(tmp_path / "mine/test.jsonl")
+    wanted = query(local_path=str(tmp_path / "mine"), dataset_dir=str(tmp_path / "dir"), packaged="starter_math.jsonl")
+    assert list(source.resolve(wanted)) == [path]
+
+
+def test_a_packaged_file_needs_no_path(source):
+    (path,) = source.resolve(query(packaged="starter_math.jsonl"))
+    assert path.name == "starter_math.jsonl"
+    with pytest.raises(NotFound, match=r"'none\.jsonl' is missing from this installation of evalmesh"):
+        source.resolve(query(packaged="none.jsonl"))
+
+
+def test_what_is_not_found_is_told_with_what_was_looked_for_and_what_is_there(source, tmp_path):
+    for number in range(12):
+        write(tmp_path / f"part{number:02}.jsonl")
+    with pytest.raises(NotFound) as caught:
+        source.resolve(query(local_path=str(tmp_path), subset="easy"))
+    message = caught.value.message
+    assert "No files found for split 'test' of benchmark 'toy', subset 'easy'." in message
+    assert f"Looked in '{tmp_path}' for easy/test-00000-of-00001, easy/test, " in message
+    assert "data files there: part00.jsonl, part01.jsonl, " in message
+    assert message.count(".jsonl") == 8
+    assert "and 4 more" in message
+    assert '--dataset-args \'{"toy": {"local_path": "FILE_OR_FOLDER"}}\'' in message
+    assert caught.value.details["field"] == "local_path"
+
+
+def test_without_any_place_the_error_says_how_to_name_one(source, tmp_path):
+    with pytest.raises(NotFound, match=r"split 'test' of benchmark 'toy'\. Name the data with --data"):
+        source.resolve(query())
+    with pytest.raises(NotFound, match=f"There is no folder 'toy', 'org/toys' in '{tmp_path}'"):
+        source.resolve(query(dataset_dir=str(tmp_path)))
+    with pytest.raises(
+        NotFound, match="local_path '/no/such' of benchmark 'toy' does not exist; name a file or folder"
+    ):
+        source.resolve(query(local_path="/no/such"))
+
+
+@pytest.mark.parametrize("hub_id", ["../secrets", "/etc", "a//b", "a/../b"])
+def test_a_hub_id_never_leaves_the_folder(source, tmp_path, hub_id):
+    with pytest.raises(InvalidInput, match="is no hub id"):
+        source.resolve(query(hub_id=hub_id, dataset_dir=str(tmp_path)))

@@ -1,0 +1,129 @@
+"""The oracle: for every benchmark a row, and completions with the score they must get."""
+
+import pytest
+
+from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.base import RowContext
+from evalmesh.benchmarks.samples import render
+from evalmesh.domain.completion import Completion
+from evalmesh.domain.run import BenchmarkSpec
+
+MATHS = [
+    ("12 + 6 = 18.\nThe result is \\boxed{18}.", 1),
+    ("<think>Perhaps \\boxed{7}?</think>So she makes **$18.00** a day.", 1),
+    ("#### 18", 1),
+    ("A first try gives \\boxed{17}. That was wrong; it is \\boxed{18 \\text{ dollars}}", 1),
+    ("The result is \\boxed{1{,}8}0.", 0),
+    ("The result is \\boxed{81}.", 0),
+    ("I cannot solve this.", 0),
+    ("", 0),
+]
+LETTER_C = [
+    ("Days get shorter when a planet spins faster.\nANSWER: C", 1),
+    ("**Answer:** (C)", 1),
+    ("<think>A? B?</think>\n\nANSWER: c", 1),
+    ("The answer is \\boxed{C}", 1),
+    ("A looks right at first, but no.\n\nAnswer: C) text", 1),
+    ("ANSWER: B", 0),
+    ("A plausible question, but I will not choose.", 0),
+    ("", 0),
+]
+ROWS = {
+    "gsm8k": (
+        {"question": "What does she make?", "answer": "16 - 7 = <<16-7=9>>9\n9 * 2 = $<<9*2=18>>18\n#### 18"},
+        "main",
+        MATHS,
+    ),
+    "starter_math": (
+        {"question": "What comes in?", "answer": "18", "solution": "9 x 2 = 18", "topic": "selling"},
+        "default",
+        MATHS,
+    ),
+    "arc": (
+        {
+            "id": "M1",
+            "question": "What follows?",
+            "choices": {"text": ["w", "x", "y", "z"], "label": ["1", "2", "3", "4"]},
+            "answerKey": "3",
+        },
+        "ARC-Challenge",
+        LETTER_C,
+    ),
+    "mmlu": ({"question": "What follows?", "choices": ["w", "x", "y", "z"], "answer": 2}, "anatomy", LETTER_C),
+    "general_mcq": (
+        {"id": "7", "question": "What follows?", "A": "w", "B": "x", "C": "y", "D": "z", "E": "", "answer": "c"},
+        "default",
+        LETTER_C,
+    ),
+    "starter_mcq": (
+        {"question": "What follows?", "choices": ["w", "x", "y", "z"], "answer": "C", "subject": "science"},
+        "science",
+        LETTER_C,
+    ),
+}
+CASES = [(name, text, value) for name, (_, _, cases) in ROWS.items() for text, value in cases]
+
+
+def sample_of(name):
+    row, subset, _ = ROWS[name]
+    return registry.get(name).to_sample(row, RowContext(subset, 5))
+
+
+def test_every_built_in_benchmark_has_an_oracle():
+    assert set(ROWS) == set(registry.names())
+
+
+@pytest.mark.parametrize(("name", "text", "value"), CASES)
+def test_completions_get_the_score_they_must(name, text, value):
+    benchmark, sample = registry.get(name), sample_of(name)
+    completion = Completion(sample.id, 0, "d", text=text, finish_reason="stop")
+    fast = benchmark.shape.score_fast(sample, completion)
+    full = benchmark.shape.score(sample, completion)
+    assert full.state == "scored"
+    assert full.values == {"accuracy": value}
+    assert fast is None or fast.values == full.values
+
+
+def test_a_symbolic_answer_is_left_to_the_slow_path():
+    benchmark = registry.get("starter_math")
+    row = {"question": "?", "answer": "\\sqrt{8}"}
+    sample = benchmark.to_sample(row, RowContext("default", 0))
+    completion = Completion(sample.id, 0, "d", text="\\boxed{2\\sqrt{2}}")
+    assert benchmark.shape.score(sample, completion).values["accuracy"] == 1
+    assert benchmark.shape.score_fast(sample, completion) in (None, benchmark.shape.score(sample, completion))
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_the_prompt_holds_the_question_and_never_the_solution(name):
+    benchmark, sample = registry.get(name), sample_of(name)
+    planned = render(benchmark, benchmark.prompt_settings(BenchmarkSpec(name), ()), sample)
+    assert planned.digests == ()
+    assert planned.kind == "chat"
+    (message,) = planned.messages
+    assert message.role == "user"
+    assert sample.input in message.content
+    assert "9 x 2" not in message.content
+    assert "{" not in message.content.replace("\\boxed{}", "")
+    if sample.choices:
+        assert "A) w\nB) x\nC) y\nD) z" in message.content
+        assert "one of A, B, C, D" in message.content
+
+
+def test_rows_become_samples_with_letters_numbers_and_stable_ids():
+    gsm8k, arc, own = sample_of("gsm8k"), sample_of("arc"), sample_of("general_mcq")
+    assert (gsm8k.id, gsm8k.index, gsm8k.target) == ("main/5", 5, ("18",))
+    assert gsm8k.metadata["solution"] == "16 - 7 = 9\n9 * 2 = $18"
+    assert (arc.target, arc.metadata["id"]) == (("C",), "M1")
+    assert (own.target, own.choices) == (("C",), ("w", "x", "y", "z"))
+
+
+def test_the_hub_and_the_authors_layout_of_mmlu_give_the_same_sample():
+    row = dict(zip(("question", "A", "B", "C", "D", "answer"), ("What follows?", *"wxyz", "C"), strict=True))
+    assert registry.get("mmlu").to_sample(row, RowContext("anatomy", 5)) == sample_of("mmlu")
+
+
+def test_mmlu_has_57_subjects_in_four_categories():
+    mmlu = registry.get("mmlu")
+    assert len(mmlu.subsets) == 57
+    counts = {category: list(mmlu.categories.values()).count(category) for category in set(mmlu.categories.values())}
+    assert counts == {"STEM": 18, "Humanities": 13, "Social Sciences": 12, "Other": 14}
