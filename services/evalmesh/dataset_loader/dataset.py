@@ -100,7 +100,8 @@ async def _pin_file(store: ObjectStore, path: Path) -> str:
     digest = await asyncio.to_thread(_sha256_file, path)
     key = layout.dataset_key(digest)
     if not await store.exists(key):
-        if path.stat().st_size <= 8 * _PIECE_BYTES:
+        size_bytes = (await asyncio.to_thread(path.stat)).st_size
+        if size_bytes <= 8 * _PIECE_BYTES:
             await store.create(key, await asyncio.to_thread(path.read_bytes))
         else:
             await store.put_stream(key, _pieces(path))

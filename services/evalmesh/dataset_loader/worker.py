@@ -32,7 +32,7 @@ _MALFORMED_KEPT = 1000
 
 
 class PlanWorker:
-    """Plans runs. Everything it writes is derived from the spec and the data, so that planning twice changes nothing."""
+    """Plans runs. What it writes follows from the spec and the data alone, so that planning twice changes nothing."""
 
     def __init__(
         self, *, files: ShardFiles, runs: RunStore, bus: Bus, source: DatasetSource, clock: Clock, dataset_dir: str = ""
@@ -144,7 +144,7 @@ class PlanWorker:
 class _BenchmarkPlanner:
     """Cuts one benchmark into shards, streaming."""
 
-    def __init__(  # noqa: PLR0913  (the ingredients of a plan)
+    def __init__(
         self,
         files: ShardFiles,
         dataset: RunDataset,
@@ -166,9 +166,7 @@ class _BenchmarkPlanner:
     async def plan(self) -> BenchmarkPlan:
         benchmark = self._dataset.benchmark
         dataset_digest = await self._dataset.pin(self._files.store)
-        digest = GenerationDigest(
-            self._spec.model, benchmark.name, benchmark.version, dataset_digest, self._generation
-        )
+        digest = GenerationDigest(self._spec.model, benchmark.name, benchmark.version, dataset_digest, self._generation)
         for subset in self._dataset.subsets:
             await self._plan_subset(subset, digest)
         return BenchmarkPlan(
@@ -232,8 +230,7 @@ def merge_generation(defaults: GenerationConfig, wanted: GenerationConfig) -> Ge
     given = {
         name: value
         for name in GenerationConfig.__slots__  # the fields, in order
-        if (value := getattr(wanted, name)) not in (None, ())
-        and not (name == "extra_body" and not value)
+        if (value := getattr(wanted, name)) not in (None, ()) and not (name == "extra_body" and not value)
     }
     return replace(defaults, **given)
 
@@ -241,5 +238,3 @@ def merge_generation(defaults: GenerationConfig, wanted: GenerationConfig) -> Ge
 def scoring_digest(name: str, version: int, spec: BenchmarkSpec) -> str:
     """Changes when the same completions could be scored differently."""
     return sha256_hex(canonical_json({"benchmark": name, "version": version, "remove_until": spec.remove_until}))
-
-

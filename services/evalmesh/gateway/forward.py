@@ -37,8 +37,9 @@ class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 async for answer in call:
                     yield answer
             except grpc.aio.AioRpcError as error:
-                trailing = [(k, v) for k, v in error.trailing_metadata() or () if k in {REASON_KEY, DETAILS_KEY}]
-                await context.abort(error.code(), error.details() or "", tuple(trailing))
+                given: Any = error.trailing_metadata() or ()
+                trailing = tuple((key, value) for key, value in given if key in {REASON_KEY, DETAILS_KEY})
+                await context.abort(error.code(), error.details() or "", trailing)
 
         return grpc.stream_stream_rpc_method_handler(forward, _bytes, _bytes)
 

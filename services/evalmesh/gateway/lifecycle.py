@@ -160,5 +160,3 @@ def _new_id(now: float) -> str:
     alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
     suffix = "".join(secrets.choice(alphabet) for _ in range(6))
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{suffix}"
-
-

@@ -1,6 +1,7 @@
 """Wires the gateway."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import grpc.aio
 
@@ -9,6 +10,7 @@ from evalmesh.domain.run import RunSpec
 from evalmesh.gateway.forward import Forwarder
 from evalmesh.gateway.lifecycle import RunLifecycle
 from evalmesh.gateway.servicer import RunServicer
+from evalmesh.gateway.settings import GatewaySettings
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.object_store import ObjectStore
@@ -21,6 +23,21 @@ from evalmesh.wire.models import model_to_proto
 from evalmesh.wire.runs import spec_to_proto
 
 OpenChannel = Callable[[], grpc.aio.Channel]
+
+
+def lazy_channel(address: Callable[[], str]) -> OpenChannel:
+    """One channel, opened when first used: an address may become known later than the gateway is built."""
+    return cache(lambda: grpc.aio.insecure_channel(address()))
+
+
+def routes_to(settings: GatewaySettings) -> dict[str, OpenChannel]:
+    """Which service answers for which API."""
+    return {
+        "evalmesh.v1.BenchmarkService": lazy_channel(lambda: settings.dataset_loader_address),
+        "evalmesh.v1.ModelService": lazy_channel(lambda: settings.model_runner_address),
+        "evalmesh.v1.ScoringService": lazy_channel(lambda: settings.scorer_address),
+        "evalmesh.v1.ReportService": lazy_channel(lambda: settings.report_aggregator_address),
+    }
 
 
 class PeerCheck:

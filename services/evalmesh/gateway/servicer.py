@@ -20,16 +20,16 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
     def __init__(self, lifecycle: RunLifecycle) -> None:
         self._lifecycle = lifecycle
 
-    async def CreateRun(self, request: pb.CreateRunRequest, context: Any) -> pb.Run:  # noqa: N802
+    async def CreateRun(self, request: pb.CreateRunRequest, context: Any) -> pb.Run:
         run = await self._lifecycle.create(
             spec_from_proto(request.spec), request.request_id, validate_only=request.validate_only
         )
         return run_to_proto(run)
 
-    async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.Run:  # noqa: N802
+    async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.Run:
         return run_to_proto(await self._lifecycle.get(parse_name("runs", request.name)))
 
-    async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:  # noqa: N802
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
         size = page_size(request.page_size, 50, 1000)
         after = decode_token(request.page_token)
         # Ids sort by time, newest first; a page goes on below the last id of the one before.
@@ -38,14 +38,14 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
         token = encode_token(ids[size - 1]) if len(ids) > size else ""
         return pb.ListRunsResponse(runs=[run_to_proto(run) for run in runs], next_page_token=token)
 
-    async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.Run:  # noqa: N802
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.Run:
         return run_to_proto(await self._lifecycle.cancel(parse_name("runs", request.name)))
 
-    async def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.Run:  # noqa: N802
+    async def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.Run:
         name = parse_name("runs", request.name)
         return run_to_proto(await self._lifecycle.resume(name, takeover=request.takeover, rescore=request.rescore))
 
-    async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.RunEvent]:  # noqa: N802
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.RunEvent]:
         name = parse_name("runs", request.name)
         interval_s = max(_MIN_INTERVAL_S, request.min_interval.ToTimedelta().total_seconds())
         async for sequence, run in watch_run(self._lifecycle, name, request.start_sequence, interval_s):

@@ -15,7 +15,8 @@ class ShardRun:
     def __init__(self, header: ShardHeader, rows: Iterable[PlannedSample], token: str) -> None:
         self.header = header
         self.requests: list[Request] = [request for row in rows for request in row.requests()]
-        self.in_flight = 0
+        self.waiting = 0
+        """Requests handed to the endpoint and not answered."""
         self.errored = 0
         self.checkpointed = False
         """Whether any part of it was written by `keep_safe`."""

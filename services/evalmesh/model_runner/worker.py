@@ -1,7 +1,7 @@
 """Turns requests into completions, keeping a fixed number of requests in flight per pool.
 
 Shards are only how work arrives and is stored: the pool's endpoint sees one stream of requests across shards,
-benchmarks and runs. The next shard is fetched when fewer requests wait than the endpoint takes, never when a shard ends.
+benchmarks and runs. The next shard is fetched when the endpoint would run dry, never when a shard ends.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 class PoolWorker:
     """Serves the generate step for one pool."""
 
-    def __init__(  # noqa: PLR0913  (ports are handed in one by one, so that a test can replace each)
+    def __init__(
         self,
         *,
         endpoint: Endpoint,
@@ -49,11 +49,16 @@ class PoolWorker:
         self._active: dict[tuple[str, str, int], ShardRun] = {}
         self._asking: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._outstanding = 0
+        self._last_busy = clock.now()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._told: dict[str, dict[str, Activity]] = {}
         control.on_cancel(self._cancel)
         self._is_cancelled: Callable[[str], bool] = control.is_cancelled
+
+    def idle_s(self) -> float:
+        """Time since the last shard was in hand; 0 while one is."""
+        return 0.0 if self._active else self._clock.now() - self._last_busy
 
     async def wants_work(self) -> None:
         """Returns when the endpoint would run dry without another shard."""
@@ -69,9 +74,8 @@ class PoolWorker:
     async def handle(self, item: WorkItem) -> None:
         """Generates what is missing of a shard and passes the shard on."""
         key = (item.run, item.benchmark, item.shard)
-        if not await self._files.has_completions(*key):
-            if not await self._generate(key):
-                return  # cancelled: nothing is passed on, what was finished is checkpointed
+        if not await self._files.has_completions(*key) and not await self._generate(key):
+            return  # cancelled: nothing is passed on, what was finished is checkpointed
         reply = WorkItem(
             run=item.run,
             step=Step.SCORE,
@@ -101,6 +105,7 @@ class PoolWorker:
         finally:
             saved = saved or work.checkpointed
             del self._active[key]
+            self._last_busy = self._clock.now()
         if saved:
             await self._files.drop_checkpoints(run, benchmark, shard)
         return True
@@ -134,12 +139,12 @@ class PoolWorker:
                 raise error
 
     async def _ask(self, work: ShardRun, request: Request, config: GenerationConfig) -> None:
-        work.in_flight += 1
+        work.waiting += 1
         try:
             completion: Completion = await self._endpoint.generate(request, config)
             work.add(completion)
         finally:
-            work.in_flight -= 1
+            work.waiting -= 1
             self._outstanding -= 1
             if self._outstanding < self._ready_limit():
                 self._wanted.set()
@@ -178,10 +183,12 @@ class PoolWorker:
 
     def _activity(self) -> dict[str, dict[str, Activity]]:
         sums: dict[str, dict[str, Activity]] = {}
+        # The endpoint knows how many requests are out, not whose: they are shared out by what waits.
+        share = self._endpoint.load.in_flight / self._outstanding if self._outstanding else 0.0
         for (run, benchmark, _), work in self._active.items():
             so_far = sums.setdefault(run, {}).get(benchmark, Activity())
             sums[run][benchmark] = Activity(
-                in_flight=so_far.in_flight + work.in_flight,
+                in_flight=so_far.in_flight + round(work.waiting * share),
                 generated=so_far.generated + work.generated,
                 errored=so_far.errored + work.errored,
             )

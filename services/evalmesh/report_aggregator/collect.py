@@ -1,4 +1,4 @@
-"""One benchmark's shards, joined: its report, and its sample results as a Parquet file. Memory stays that of a shard."""
+"""One benchmark's shards, joined: its report, and its sample results as Parquet. Memory stays that of a shard."""
 
 import tempfile
 from array import array
@@ -111,9 +111,7 @@ class BenchmarkCollector:
                 Score(sample_id, repeat, "errored", reason=f"malformed row: {reason}")
                 for repeat in range(self._plan.repeats)
             ]
-            self._sums.add_tally(
-                make_tally(self._benchmark, self._plan.repeats, subset, (self._plan.name, -1), scores)
-            )
+            self._sums.add_tally(make_tally(self._benchmark, self._plan.repeats, subset, (self._plan.name, -1), scores))
             self._sums.error_classes["malformed_row"] += len(scores)
             self._sums.n_samples += 1
 
@@ -166,6 +164,6 @@ def _usage(sums: _Collected) -> dict[str, float]:
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:  # noqa: ASYNC230  (a local temporary file, read in small pieces)
+    with path.open("rb") as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece

@@ -51,9 +51,7 @@ class ReportWorker:
             await self._give_up_shard(item)
         tally = await self._tally(item, plan)
         if await self._progress.take_in(plan, tally.counts):
-            final = WorkItem(
-                run=item.run, step=Step.REPORT, final=True, attempt=item.attempt, trace=current_trace()
-            )
+            final = WorkItem(run=item.run, step=Step.REPORT, final=True, attempt=item.attempt, trace=current_trace())
             await self._bus.publish([final])
 
     async def _tally(self, item: WorkItem, plan: RunPlan) -> ShardTally:

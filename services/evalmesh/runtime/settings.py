@@ -1,6 +1,6 @@
 """Settings come from the environment: `EVALMESH_<ROOM>_NAME` first, then `EVALMESH_NAME` for what all rooms share."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -11,7 +11,7 @@ class RoomSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
     room: ClassVar[str] = ""
 
-    address: str = "0.0.0.0:9090"  # noqa: S104  (a service in a pod listens on all of the pod's addresses)
+    address: str = "0.0.0.0:9090"
     """Where the gRPC server listens; port 0 takes a free one."""
     bus_url: str = "nats://127.0.0.1:4222"
     objects_url: str = "file:///var/lib/evalmesh/objects"
@@ -23,11 +23,20 @@ class RoomSettings(BaseSettings):
     ack_wait_s: float = 10.0
     """How long a work item may go without a sign of life before another worker gets it."""
 
+    end_with_stdin: bool = False
+    """End when standard input is closed: a service that is the child of another process dies with it."""
+
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Init values, then the room's own variables, then the shared ones."""
+        del env_settings, dotenv_settings, file_secret_settings
         own = EnvSettingsSource(settings_cls, env_prefix=f"EVALMESH_{cls.room.upper()}_")
         shared = EnvSettingsSource(settings_cls, env_prefix="EVALMESH_")
         return init_settings, own, shared

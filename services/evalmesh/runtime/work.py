@@ -145,7 +145,7 @@ class Worker:
             if error.retryable and delivery.delivered < self._policy.max_deliveries:
                 await self._settled(lambda: delivery.nak(self._retry_delay_s(delivery.delivered)))
             else:
-                _LOG.error("%s step set aside: %s", item.step, error.message)  # noqa: TRY400  (the sentence says all)
+                _LOG.error("%s step set aside: %s", item.step, error.message)
                 await self._put_aside(delivery, error.message)
         except Exception as error:  # noqa: BLE001  (a defect must not stop the worker: it is logged, retried, buried)
             _LOG.exception("%s step failed", item.step)
@@ -199,5 +199,5 @@ class Worker:
                 _LOG.warning("heartbeat failed: %s", error.message)
 
     def _retry_delay_s(self, tries: int) -> float:
-        full = min(self._policy.retry_cap_s, self._policy.retry_s * 2 ** (tries - 1))
+        full: float = min(self._policy.retry_cap_s, self._policy.retry_s * 2.0 ** min(tries - 1, 20))
         return full * (0.5 + random.random() / 2)  # noqa: S311  (spreads retries; no secret)

@@ -13,8 +13,9 @@ from evalmesh.wire.codec import decode_json, decode_rows, encode_json, encode_ro
 
 
 class ShardFiles:
-    """Typed access to everything a run keeps in the object store. Errors are those of the store, and
-    `InternalError` for an object that is not what its key says.
+    """Typed access to everything a run keeps in the object store.
+
+    Errors are those of the store, and `InternalError` for an object that is not what its key says.
     """
 
     def __init__(self, store: ObjectStore) -> None:

@@ -1,0 +1,34 @@
+"""The adapters every service opens from its settings, and closes in the right order."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from evalmesh.adapters.nats.bus import BusSettings, NatsBus, open_bus
+from evalmesh.adapters.nats.connection import connect
+from evalmesh.adapters.nats.run_store import NatsRunStore, open_run_store
+from evalmesh.adapters.object_store import open_object_store
+from evalmesh.ports.object_store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Bus, records and bytes."""
+
+    bus: NatsBus
+    runs: NatsRunStore
+    objects: ObjectStore
+
+
+@asynccontextmanager
+async def open_connections(bus_url: str, objects_url: str, name: str, ack_wait_s: float) -> AsyncIterator[Connections]:
+    """Connects; raises `Unavailable` or `InvalidInput` naming the address."""
+    objects = open_object_store(objects_url)
+    connection = await connect(bus_url, name)
+    try:
+        bus = await open_bus(connection, BusSettings(ack_wait_s=ack_wait_s))
+        runs = await open_run_store(connection)
+        yield Connections(bus, runs, objects)
+    finally:
+        await connection.close()
+        await objects.close()

@@ -1,0 +1,56 @@
+"""BenchmarkService over gRPC: decode, call, encode."""
+
+from typing import Any
+
+from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.samples import MalformedRow
+from evalmesh.dataset_loader.worker import PlanWorker
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.run import ModelSpec, RunSpec
+from evalmesh.v1 import benchmarks_pb2 as pb
+from evalmesh.v1 import benchmarks_pb2_grpc
+from evalmesh.wire.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
+from evalmesh.wire.names import parse_name
+from evalmesh.wire.pages import decode_token, encode_token, page_size
+from evalmesh.wire.runs import benchmark_spec_from_proto, spec_from_proto
+
+_MOST_PREVIEWED = 100
+
+
+class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
+    """Errors are raised as domain errors; the error interceptor turns them into statuses."""
+
+    def __init__(self, worker: PlanWorker) -> None:
+        self._worker = worker
+
+    async def ListBenchmarks(self, request: pb.ListBenchmarksRequest, context: Any) -> pb.ListBenchmarksResponse:
+        size = page_size(request.page_size, 100, 1000)
+        start = int(decode_token(request.page_token) or 0)
+        known = registry.all_benchmarks()
+        page = [benchmark_to_proto(benchmark_info(one)) for one in known[start : start + size]]
+        token = encode_token(start + size) if start + size < len(known) else ""
+        return pb.ListBenchmarksResponse(benchmarks=page, next_page_token=token)
+
+    async def GetBenchmark(self, request: pb.GetBenchmarkRequest, context: Any) -> pb.Benchmark:
+        return benchmark_to_proto(benchmark_info(registry.get(parse_name("benchmarks", request.name))))
+
+    async def PreviewBenchmark(self, request: pb.PreviewBenchmarkRequest, context: Any) -> pb.PreviewBenchmarkResponse:
+        count = request.sample_count or 1
+        if not 0 < count <= _MOST_PREVIEWED:
+            raise InvalidInput(
+                f"sample_count = {count} must be from 1 to {_MOST_PREVIEWED}.", {"field": "sample_count"}
+            )
+        one = benchmark_spec_from_proto(request.spec)
+        run = RunSpec(ModelSpec("preview"), (one,), seed=request.seed, dataset_dir=request.dataset_dir)
+        dataset = self._worker.open_dataset(one, run)
+        answer = pb.PreviewBenchmarkResponse()
+        for subset in dataset.subsets:
+            rows = dataset.planned(subset, count)
+            answer.samples.extend(preview_to_proto(row) for row in rows if not isinstance(row, MalformedRow))
+        return answer
+
+    async def ValidateBenchmarks(
+        self, request: pb.ValidateBenchmarksRequest, context: Any
+    ) -> pb.ValidateBenchmarksResponse:
+        self._worker.check(spec_from_proto(request.spec))
+        return pb.ValidateBenchmarksResponse()

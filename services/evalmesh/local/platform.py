@@ -1,0 +1,144 @@
+"""The platform on one machine: the very services of a cluster, a real nats-server child, a folder as object store."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from evalmesh.adapters.connections import Connections, open_connections
+from evalmesh.adapters.datasets import LocalDatasets
+from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.nats.server import NatsServerProcess
+from evalmesh.adapters.openai.endpoint import open_openai_endpoint
+from evalmesh.dataset_loader import service as dataset_loader
+from evalmesh.dataset_loader.settings import DatasetLoaderSettings
+from evalmesh.gateway import service as gateway
+from evalmesh.local.processes import ServiceProcesses
+from evalmesh.model_runner import service as model_runner
+from evalmesh.model_runner.settings import ModelRunnerSettings
+from evalmesh.report_aggregator import service as report_aggregator
+from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.runtime.serve import ServiceHost
+from evalmesh.runtime.service import Service
+from evalmesh.scorer import service as scorer
+from evalmesh.scorer.settings import ScorerSettings
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How the platform runs on this machine."""
+
+    work_dir: Path
+    """Everything is kept in its folder `.evalmesh`, so that a run can be resumed after a crash."""
+    processes: bool = False
+    """Each service in a process of its own."""
+    runners: int = 1
+    """Model runner processes; above 1 only with `processes`."""
+    address: str = "127.0.0.1:0"
+    log_level: str = "INFO"
+    ack_wait_s: float = 10.0
+    drain_s: float = 5.0
+
+    @property
+    def state_dir(self) -> Path:
+        """Where queues, records, objects and logs are."""
+        return self.work_dir.resolve() / ".evalmesh"
+
+    @property
+    def objects_url(self) -> str:
+        """The object store."""
+        return (self.state_dir / "objects").as_uri()
+
+
+@dataclass(slots=True)
+class LocalPlatform:
+    """A running platform."""
+
+    address: str
+    """gRPC address of the gateway."""
+    bus_url: str
+    settings: LocalSettings
+    processes: ServiceProcesses | None = None
+    nats: NatsServerProcess | None = field(default=None, repr=False)
+
+
+@asynccontextmanager
+async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]:
+    """Starts everything and stops it again; what is under way goes on at the next start with the same folder.
+
+    Raises `FailedPrecondition` when another platform uses the folder, `InvalidInput` for an address that is taken.
+    """
+    (settings.state_dir / "objects").mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        nats = NatsServerProcess(settings.state_dir / "nats")
+        await asyncio.to_thread(nats.start)
+        stack.callback(nats.stop)
+        if settings.processes:
+            processes = ServiceProcesses(settings, nats.url)
+            stack.push_async_callback(processes.stop)
+            address = await processes.start()
+            yield LocalPlatform(address, nats.url, settings, processes, nats)
+            return
+        opened = await stack.enter_async_context(
+            open_connections(nats.url, settings.objects_url, "local", settings.ack_wait_s)
+        )
+        host = _host(settings, opened)
+        stack.push_async_callback(host.stop)
+        await host.start()
+        name = settings.address.rsplit(":", 1)[0]
+        yield LocalPlatform(f"{name}:{host.port}", nats.url, settings, nats=nats)
+
+
+def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:
+    clock = SystemClock()
+    hosts: list[ServiceHost] = []
+    # All services share this process and its one server, so the gateway finds its peers at its own port.
+    here = gateway.lazy_channel(lambda: f"127.0.0.1:{hosts[0].port}")
+    drain_s, ack_wait_s = settings.drain_s, settings.ack_wait_s
+    services: list[Service] = [
+        gateway.build(
+            runs=opened.runs,
+            bus=opened.bus,
+            objects=opened.objects,
+            clock=clock,
+            loader=here,
+            runner=here,
+            routes={},
+        ),
+        dataset_loader.build(
+            settings=DatasetLoaderSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
+            runs=opened.runs,
+            bus=opened.bus,
+            objects=opened.objects,
+            source=LocalDatasets(),
+            clock=clock,
+        ),
+        model_runner.build(
+            settings=ModelRunnerSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
+            runs=opened.runs,
+            bus=opened.bus,
+            objects=opened.objects,
+            open_endpoint=partial(open_openai_endpoint, secrets=EnvSecrets()),
+            clock=clock,
+        ),
+        scorer.build(
+            settings=ScorerSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
+            runs=opened.runs,
+            bus=opened.bus,
+            objects=opened.objects,
+        ),
+        report_aggregator.build(
+            settings=ReportAggregatorSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
+            runs=opened.runs,
+            bus=opened.bus,
+            objects=opened.objects,
+            clock=clock,
+        ),
+    ]
+    hosts.append(ServiceHost(services, settings.address))
+    return hosts[0]

@@ -1,0 +1,125 @@
+"""Each service in a process of its own: the same `python -m evalmesh.<service>` that a pod runs."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalmesh.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from evalmesh.local.platform import LocalSettings
+
+_LOG = logging.getLogger(__name__)
+_START_S = 30.0
+_WORKERS = ("dataset_loader", "scorer", "report_aggregator")
+
+
+@dataclass(slots=True)
+class ServiceProcess:
+    """One child, which is started again when it dies."""
+
+    name: str
+    room: str
+    environment: dict[str, str]
+    log: Path
+    process: asyncio.subprocess.Process | None = None
+    port: int = 0
+
+    async def start(self) -> None:
+        """Returns when the child listens. Raises `Unavailable` with the end of its log."""
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                f"evalmesh.{self.room}",
+                env=self.environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert self.process.stdout is not None  # noqa: S101  (asked for a pipe)
+        try:
+            line = await asyncio.wait_for(self.process.stdout.readline(), _START_S)
+            self.port = int(line.rsplit(b" ", 1)[1])
+        except (TimeoutError, IndexError, ValueError) as error:
+            tail = self.log.read_text(errors="replace")[-2000:]
+            raise Unavailable(f"{self.name} did not start; the end of its log {self.log}:\n{tail}") from error
+        # A child that is started again must be found where the others look for it.
+        self.environment["EVALMESH_ADDRESS"] = f"127.0.0.1:{self.port}"
+
+
+class ServiceProcesses:
+    """All services as child processes of this one."""
+
+    def __init__(self, settings: "LocalSettings", bus_url: str) -> None:
+        self._settings = settings
+        self._bus_url = bus_url
+        self._supervisors: list[asyncio.Task[None]] = []
+        self.children: dict[str, ServiceProcess] = {}
+
+    def _child(self, name: str, room: str, **more: str) -> ServiceProcess:
+        settings = self._settings
+        environment = {
+            **os.environ,
+            "EVALMESH_ADDRESS": "127.0.0.1:0",
+            "EVALMESH_BUS_URL": self._bus_url,
+            "EVALMESH_OBJECTS_URL": settings.objects_url,
+            "EVALMESH_LOG_LEVEL": settings.log_level,
+            "EVALMESH_ACK_WAIT_S": str(settings.ack_wait_s),
+            "EVALMESH_DRAIN_S": str(settings.drain_s),
+            "EVALMESH_END_WITH_STDIN": "true",
+            **more,
+        }
+        logs = settings.state_dir / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        child = ServiceProcess(name, room, environment, logs / f"{name}.log")
+        self.children[name] = child
+        return child
+
+    async def start(self) -> str:
+        """Starts all; returns the gateway's address."""
+        first = [self._child(room, room) for room in _WORKERS]
+        for number in range(max(1, self._settings.runners)):
+            name = "model_runner" if number == 0 else f"model_runner-{number}"
+            first.append(self._child(name, "model_runner"))
+        await asyncio.gather(*(child.start() for child in first))
+        where = {f"EVALMESH_GATEWAY_{c.name.upper()}_ADDRESS": f"127.0.0.1:{c.port}" for c in first if c.name == c.room}
+        gateway = self._child("gateway", "gateway", **where, EVALMESH_GATEWAY_ADDRESS=self._settings.address)
+        await gateway.start()
+        gateway.environment["EVALMESH_GATEWAY_ADDRESS"] = f"127.0.0.1:{gateway.port}"
+        self._supervisors = [asyncio.create_task(self._supervise(child)) for child in self.children.values()]
+        return f"127.0.0.1:{gateway.port}"
+
+    async def _supervise(self, child: ServiceProcess) -> None:
+        while child.process is not None:
+            code = await child.process.wait()
+            _LOG.warning("%s ended with %s; starting it again", child.name, code)
+            try:
+                await child.start()
+            except Unavailable as error:
+                _LOG.error("%s", error.message)
+                await asyncio.sleep(2.0)
+
+    async def stop(self) -> None:
+        """Lets every child drain, then ends what is left."""
+        for task in self._supervisors:
+            task.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        running = [c.process for c in self.children.values() if c.process is not None and c.process.returncode is None]
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        waits = [asyncio.create_task(process.wait()) for process in running]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=self._settings.drain_s + 3.0)
+            for process in running:
+                if process.returncode is None:
+                    process.kill()
+            await asyncio.gather(*late)

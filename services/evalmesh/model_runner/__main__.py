@@ -1,0 +1,28 @@
+"""`python -m evalmesh.model_runner`: a model runner alone; settings come from the environment."""
+
+from functools import partial
+
+from evalmesh.adapters.connections import open_connections
+from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.openai.endpoint import open_openai_endpoint
+from evalmesh.model_runner.service import build
+from evalmesh.model_runner.settings import ModelRunnerSettings
+from evalmesh.runtime.serve import run_service, serve
+
+
+async def _main() -> None:
+    settings = ModelRunnerSettings()
+    async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
+        service = build(
+            settings=settings,
+            runs=opened.runs,
+            bus=opened.bus,
+            objects=opened.objects,
+            open_endpoint=partial(open_openai_endpoint, secrets=EnvSecrets()),
+            clock=SystemClock(),
+        )
+        await serve([service], settings)
+
+
+if __name__ == "__main__":
+    run_service(_main, ModelRunnerSettings)

@@ -1,0 +1,71 @@
+"""ModelService over gRPC: decode, call, encode."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from evalmesh.domain.completion import Completion
+from evalmesh.domain.digest import pool_id
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.work import Pool
+from evalmesh.ports.endpoint import Endpoint, EndpointOpener
+from evalmesh.v1 import models_pb2 as pb
+from evalmesh.v1 import models_pb2_grpc
+from evalmesh.wire.models import (
+    capabilities_to_proto,
+    completion_to_proto,
+    generation_from_proto,
+    model_from_proto,
+    request_from_proto,
+)
+
+_MOST_REQUESTS = 10_000
+
+
+class ModelServicer(models_pb2_grpc.ModelServiceServicer):
+    """Errors are raised as domain errors; the error interceptor turns them into statuses."""
+
+    def __init__(self, open_endpoint: EndpointOpener) -> None:
+        self._open_endpoint = open_endpoint
+
+    def _endpoint(self, model: pb.ModelSpec) -> Endpoint:
+        spec = model_from_proto(model)
+        return self._open_endpoint(Pool(pool_id(spec), spec))
+
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.Completion]:
+        if len(request.requests) > _MOST_REQUESTS:
+            raise InvalidInput(
+                f"requests: {len(request.requests)} are too many for one call; send at most {_MOST_REQUESTS}.",
+                {"field": "requests"},
+            )
+        config = generation_from_proto(request.config)
+        asked = [request_from_proto(one, f"requests[{place}]") for place, one in enumerate(request.requests)]
+        ids = [one.id for one in request.requests]
+        async with _opened(self._endpoint(request.model)) as endpoint:
+
+            async def ask(place: int) -> tuple[int, Completion]:
+                return place, await endpoint.generate(asked[place], config)
+
+            tasks = [asyncio.create_task(ask(place)) for place in range(len(asked))]
+            try:
+                for finished in asyncio.as_completed(tasks):
+                    place, completion = await finished
+                    yield completion_to_proto(completion, ids[place])
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def DescribeModel(self, request: pb.DescribeModelRequest, context: Any) -> pb.ModelDescription:
+        async with _opened(self._endpoint(request.model)) as endpoint:
+            await endpoint.check()
+            return capabilities_to_proto(request.model.model, endpoint.capabilities)
+
+
+@contextlib.asynccontextmanager
+async def _opened(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
+    try:
+        yield endpoint
+    finally:
+        await endpoint.close()

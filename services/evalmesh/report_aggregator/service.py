@@ -1,0 +1,47 @@
+"""Wires the report aggregator."""
+
+import grpc.aio
+
+from evalmesh.domain.work import Step
+from evalmesh.ports.bus import Bus, Queue
+from evalmesh.ports.environment import Clock
+from evalmesh.ports.object_store import ObjectStore
+from evalmesh.ports.run_store import RunStore
+from evalmesh.report_aggregator.servicer import ReportServicer, ResultTables
+from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.report_aggregator.worker import ReportWorker
+from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.service import Service
+from evalmesh.runtime.work import Worker, WorkPolicy
+from evalmesh.v1 import reports_pb2_grpc
+from evalmesh.wire.shard_files import ShardFiles
+
+
+def build(
+    *, settings: ReportAggregatorSettings, runs: RunStore, bus: Bus, objects: ObjectStore, clock: Clock
+) -> Service:
+    """The report aggregator."""
+    control = ControlView(runs)
+    reports = ReportWorker(files=ShardFiles(objects), runs=runs, bus=bus, clock=clock)
+    tables = ResultTables(objects)
+    worker = Worker(
+        bus=bus,
+        queue=Queue(Step.REPORT),
+        handle=reports.handle,
+        set_aside=reports.set_aside,
+        control=control,
+        policy=WorkPolicy(
+            concurrency=settings.shards_at_once, max_deliveries=settings.max_deliveries, drain_s=settings.drain_s
+        ),
+    )
+
+    def mount(server: grpc.aio.Server) -> None:
+        reports_pb2_grpc.add_ReportServiceServicer_to_server(ReportServicer(objects, runs, tables), server)
+
+    return Service(
+        name="report_aggregator",
+        grpc_services=("evalmesh.v1.ReportService",),
+        mount=mount,
+        loops=(control.follow, worker.run),
+        close=tables.close,
+    )

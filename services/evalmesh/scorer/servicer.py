@@ -1,0 +1,54 @@
+"""ScoringService over gRPC: decode, call, encode."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from evalmesh.benchmarks import registry
+from evalmesh.domain import layout
+from evalmesh.domain.errors import InvalidInput, ResourceExhausted
+from evalmesh.ports.object_store import ObjectStore
+from evalmesh.scorer.judgement import Judgement
+from evalmesh.v1 import scoring_pb2 as pb
+from evalmesh.v1 import scoring_pb2_grpc
+from evalmesh.wire.pages import decode_token, encode_token, page_size
+from evalmesh.wire.scoring import items_from_proto, score_to_proto
+
+_MOST_BYTES = 1 << 30
+
+
+class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
+    """Errors are raised as domain errors; the error interceptor turns them into statuses."""
+
+    def __init__(self, objects: ObjectStore, judgement: Judgement) -> None:
+        self._objects = objects
+        self._judgement = judgement
+
+    async def ImportCompletions(
+        self, request_iterator: AsyncIterator[pb.ImportCompletionsRequest], context: Any
+    ) -> pb.ImportCompletionsResponse:
+        data = bytearray()
+        async for piece in request_iterator:
+            data += piece.data
+            if len(data) > _MOST_BYTES:
+                raise ResourceExhausted(
+                    f"The completions are larger than {_MOST_BYTES >> 20} MiB; score them in parts."
+                )
+        rows = sum(1 for line in data.splitlines() if line.strip())
+        if not rows:
+            raise InvalidInput("The completions file is empty.", {"field": "completions"})
+        digest = hashlib.sha256(data).hexdigest()
+        await self._objects.create(layout.imported_completions_key(digest), bytes(data))
+        return pb.ImportCompletionsResponse(digest=digest, row_count=rows)
+
+    async def ScoreCompletions(self, request: pb.ScoreCompletionsRequest, context: Any) -> pb.ScoreCompletionsResponse:
+        benchmark = registry.get(request.benchmark)
+        scores = await self._judgement.score_all(benchmark, items_from_proto(request))
+        return pb.ScoreCompletionsResponse(scores=[score_to_proto(score) for score in scores])
+
+    async def ListScorers(self, request: pb.ListScorersRequest, context: Any) -> pb.ListScorersResponse:
+        size = page_size(request.page_size, 100, 1000)
+        start = int(decode_token(request.page_token) or 0)
+        known = sorted({benchmark.shape.name for benchmark in registry.all_benchmarks()})
+        token = encode_token(start + size) if start + size < len(known) else ""
+        return pb.ListScorersResponse(scorers=known[start : start + size], next_page_token=token)
