@@ -14,12 +14,17 @@ from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInp
 
 _RULE_PREFIX = "evalmesh-"
 """Marks the rules that are ours."""
-_UNSUPPORTED_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "XNotImplemented", "UnsupportedOperation"})
+_MISTAKEN_CODES = frozenset({"BucketAlreadyExists", "BucketAlreadyOwnedByYou"})
+"""What a server answers that overlooks `?lifecycle` and takes the request for the making of a bucket."""
+_UNSUPPORTED_CODES = frozenset(
+    {"NotImplemented", "MethodNotAllowed", "XNotImplemented", "UnsupportedOperation", *_MISTAKEN_CODES}
+)
 _DENIED_CODES = frozenset(
     {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
 _RESPONSE_STATUS = re.compile(r"Response code: (\d{3})")
 _RESPONSE_CODE = re.compile(r"<Code>(\w{1,80})</Code>")
+_NOT_KEPT = "the server took it without an error and did not keep it"
 _OWNED_CODES = frozenset({"BucketAlreadyOwnedByYou"})
 
 
@@ -56,8 +61,8 @@ def init_bucket(url: str, options: Mapping[str, str] | None = None, plan: Bucket
     settings, plan = s3_settings(url, options or {}, os.environ), plan or BucketPlan()
     _check(plan)
     client = _client(settings)
-    with_errors = _Translator(settings.label)
-    created = with_errors(lambda: _create(client, settings))
+    created = _Translator(settings.label, is_optional=False)(lambda: _create(client, settings))
+    try_out = _Translator(settings.label, is_optional=True)
     changed: list[str] = []
     skipped: dict[str, str] = {}
     wishes: list[tuple[str, Callable[[], bool]]] = [("lifecycle", lambda: _set_lifecycle(client, settings, plan))]
@@ -65,7 +70,7 @@ def init_bucket(url: str, options: Mapping[str, str] | None = None, plan: Bucket
         wishes.insert(0, ("versioning", lambda: _set_versioning(client, settings.bucket, wanted=bool(plan.versioning))))
     for name, wish in wishes:
         try:
-            if with_errors(wish):
+            if try_out(wish):
                 changed.append(name)
         except _SkippedError as reason:
             skipped[name] = str(reason)
@@ -79,8 +84,9 @@ class _SkippedError(Exception):
 class _Translator:
     """Calls, and turns exceptions of minio into the domain's."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, *, is_optional: bool) -> None:
         self._store = store
+        self._is_optional = is_optional
 
     def __call__(self, call: Callable[[], bool]) -> bool:
         from minio.error import (  # noqa: PLC0415 - the extra is optional
@@ -107,7 +113,7 @@ class _Translator:
             ) from error
 
     def _meaning(self, code: str, status: int) -> Exception:
-        if code in _UNSUPPORTED_CODES or status in {405, 501}:
+        if self._is_optional and (code in _UNSUPPORTED_CODES or status in {405, 501}):
             return _SkippedError(f"the server does not support it ({status} {code})")
         what = f"The object store {self._store} could not be prepared: the server answered {status} {code}."
         failure: EvalmeshError = FailedPrecondition(f"{what} Check the endpoint, the region and the bucket's name.")
@@ -174,12 +180,16 @@ def _create(client: Any, settings: S3Settings) -> bool:
 
 def _set_versioning(client: Any, bucket: str, *, wanted: bool) -> bool:
     from minio.commonconfig import ENABLED  # noqa: PLC0415 - the extra is optional
-    from minio.versioningconfig import OFF, SUSPENDED, VersioningConfig  # noqa: PLC0415 - the extra is optional
+    from minio.versioningconfig import SUSPENDED, VersioningConfig  # noqa: PLC0415 - the extra is optional
 
-    status = client.get_bucket_versioning(bucket).status
-    if (status == ENABLED) == wanted or (not wanted and status in {OFF, SUSPENDED}):
+    def is_as_wanted() -> bool:
+        return (client.get_bucket_versioning(bucket).status == ENABLED) == wanted
+
+    if is_as_wanted():
         return False
     client.set_bucket_versioning(bucket, VersioningConfig(ENABLED if wanted else SUSPENDED))
+    if not is_as_wanted():
+        raise _SkippedError(_NOT_KEPT)
     return True
 
 
@@ -187,19 +197,28 @@ def _set_lifecycle(client: Any, settings: S3Settings, plan: BucketPlan) -> bool:
     """Replaces this store's rules and keeps those of other stores in the bucket."""
     from minio.lifecycleconfig import LifecycleConfig  # noqa: PLC0415 - the extra is optional
 
-    current = client.get_bucket_lifecycle(settings.bucket)
-    rules = list(current.rules) if current else []
+    rules = _current_rules(client, settings.bucket)
     if any(not (rule.rule_id or "").startswith(_RULE_PREFIX) for rule in rules):
         # Rules are written all at once, and the client drops what it does not know, such as filters by size: writing
         # somebody else's rule back could make it delete more than it was meant to.
         raise _SkippedError("the bucket has life-cycle rules of its own; add the rules for evalmesh to those by hand")
     others = [rule for rule in rules if not rule.rule_id.startswith(_rule_id(settings, ""))]
-    ours = [rule for rule in rules if rule not in others]
-    wanted = _rules(settings, plan)
-    if sorted(map(_summary, ours)) == sorted(map(_summary, wanted)):
+    wanted = [*others, *_rules(settings, plan)]
+    if _summaries(rules) == _summaries(wanted):
         return False
-    client.set_bucket_lifecycle(settings.bucket, LifecycleConfig([*others, *wanted]))
+    client.set_bucket_lifecycle(settings.bucket, LifecycleConfig(wanted))
+    if _summaries(_current_rules(client, settings.bucket)) != _summaries(wanted):
+        raise _SkippedError(_NOT_KEPT)
     return True
+
+
+def _current_rules(client: Any, bucket: str) -> list[Any]:
+    current = client.get_bucket_lifecycle(bucket)
+    return list(current.rules) if current else []
+
+
+def _summaries(rules: list[Any]) -> list[tuple[str, str, str, int, int]]:
+    return sorted(map(_summary, rules))
 
 
 def _rules(settings: S3Settings, plan: BucketPlan) -> list[Any]:
