@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 _PUBLISH_WINDOW = 512
 """Items on their way at once: about 200 KiB."""
+_ANSWER_S = 3.0
+_VOID_AFTER_S = 1.0
 _DAY_S = 86_400.0
 
 
@@ -53,10 +56,11 @@ class BusSettings:
 class NatsDelivery:
     """One item, taken from its queue."""
 
-    __slots__ = ("_connection", "_reply", "_timeout_s", "delivered", "item")
+    __slots__ = ("_breaks", "_connection", "_reply", "_timeout_s", "delivered", "item")
 
     def __init__(self, connection: NatsConnection, msg: Msg, item: WorkItem, timeout_s: float) -> None:
         self._connection = connection
+        self._breaks = connection.breaks
         self._reply = msg.reply
         self._timeout_s = timeout_s
         self.item = item
@@ -69,10 +73,33 @@ class NatsDelivery:
         await self._settle(b'-NAK {"delay": %d}' % nanoseconds(delay_s) if delay_s > 0 else b"-NAK")
 
     async def heartbeat(self) -> None:
-        await self._connection.publish(self._reply, b"+WPI")
+        # Best effort: when it cannot be sent the item comes back to somebody, as after any lost heartbeat.
+        with contextlib.suppress(Unavailable):
+            await self._connection.publish(self._reply, b"+WPI")
 
     async def _settle(self, word: bytes) -> None:
-        await self._connection.request(self._reply, word, within_s=self._timeout_s)
+        """Until confirmed. A delivery made before the server was killed may be void: then nobody answers.
+
+        nats-server stores deliveries a little later than it makes them; what it has forgotten, it delivers again.
+        """
+        connection = self._connection
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout_s
+        while True:
+            await connection.wait_connected(deadline - clock())
+            breaks = connection.breaks
+            known = breaks == self._breaks
+            future = await connection.start(self._reply, word)
+            try:
+                await connection.settle(future, _ANSWER_S if known else _VOID_AFTER_S)
+            except LostAnswer as error:
+                if not known and breaks == connection.breaks and not error.missing:
+                    raise Unavailable(
+                        f"The NATS server has forgotten this delivery of {self.item.id}; the item comes back."
+                    ) from error
+                await connection.recover(error, deadline)
+            else:
+                return
 
 
 class NatsConsumer:

@@ -17,6 +17,7 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from evalmesh.domain.errors import EvalmeshError, InternalError, ResourceExhausted, Unauthenticated, Unavailable
 
@@ -73,6 +74,7 @@ class NatsConnection:
         """How often the connection broke."""
         self._connected = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._answers: Subscription | None = None
         self._inbox = ""
         self._count = 0
         self._restore_lock = asyncio.Lock()
@@ -94,7 +96,7 @@ class NatsConnection:
         }
         await self.client.connect(url, **options)
         self._inbox = self.client.new_inbox()
-        await self.client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+        self._answers = await self.client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
         self._opening = False
         self._connected.set()
 
@@ -102,10 +104,15 @@ class NatsConnection:
         """Sends what is written, then disconnects; closing twice is fine."""
         if self.client.is_closed:
             return
-        if self.client.is_connected:
-            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            if self.client.is_connected:
                 await self.client.flush(timeout=2)
-        await self.client.close()
+        # nats-py trips over a connection that is gone before it has stopped its subscriptions.
+        with contextlib.suppress(nats.errors.Error, OSError):
+            if self._answers is not None:
+                await self._answers.unsubscribe()
+            await self.client.close()
+        await self._on_closed()
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Returns once connected. Raises `Unavailable`."""
