@@ -183,7 +183,7 @@ def _set_versioning(client: Any, bucket: str, *, wanted: bool) -> bool:
     from minio.versioningconfig import SUSPENDED, VersioningConfig  # noqa: PLC0415 - the extra is optional
 
     def is_as_wanted() -> bool:
-        return (client.get_bucket_versioning(bucket).status == ENABLED) == wanted
+        return bool(client.get_bucket_versioning(bucket).status == ENABLED) is wanted
 
     if is_as_wanted():
         return False
