@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from evalmesh.benchmarks import spec as wishes
 from evalmesh.benchmarks.base import Benchmark
-from evalmesh.domain.run import BenchmarkSpec, RunSpec
+from evalmesh.domain.run import BenchmarkSpec
 
 Row = Mapping[str, Any]
 """Column name to value, as the source has it."""
@@ -53,21 +53,33 @@ class DatasetSource(Protocol):
 
 
 def query_for(
-    benchmark: Benchmark, spec: BenchmarkSpec, run: RunSpec, subset: str, *, few_shot: bool = False
+    benchmark: Benchmark,
+    spec: BenchmarkSpec,
+    subset: str = "",
+    *,
+    dataset_dir: str = "",
+    dataset_hub: str = "local",
+    few_shot: bool = False,
 ) -> DatasetQuery:
-    """Where the rows of one subset are to be looked for: those to evaluate, or the solved examples."""
+    """Where the rows of one subset are to be looked for: those to evaluate, or the solved examples.
+
+    Without a subset it serves `DatasetSource.subsets`. `dataset_dir` and `dataset_hub` are those of the `RunSpec`.
+    """
     info = benchmark.dataset
-    hub_id = info.modelscope if run.dataset_hub == "modelscope" else info.huggingface
+    hub_ids = (
+        (info.modelscope, info.huggingface) if dataset_hub == "modelscope" else (info.huggingface, info.modelscope)
+    )
     # A data set without a list of subsets may hold a file called `default`, or one that names no subset at all.
     alone = len(benchmark.subsets) == 1 or (not benchmark.subsets and subset == wishes.DEFAULT_SUBSET)
     return DatasetQuery(
         name=benchmark.name,
-        hub_id=spec.dataset_id or hub_id,
+        hub_id=spec.dataset_id or hub_ids[0] or hub_ids[1],
         split=wishes.few_shot_split(benchmark, spec) if few_shot else wishes.split(benchmark, spec),
+        # Where a column tells the subsets apart, one file holds them all and is named after none.
         subset="" if info.subset_column else subset,
         revision=spec.revision or info.revision,
         local_path=spec.local_path or "",
-        dataset_dir=run.dataset_dir,
+        dataset_dir=dataset_dir,
         columns=info.columns,
         packaged=info.packaged,
         only_subset=alone,

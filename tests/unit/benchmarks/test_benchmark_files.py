@@ -1,5 +1,7 @@
 """Files become samples: the real rows, your own questions, the hubs' Parquet."""
 
+from functools import partial
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -8,7 +10,7 @@ from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.samples import MalformedRow, choose_shots, iter_samples
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.ports.dataset_source import query_for
 
 
@@ -19,13 +21,14 @@ def source():
 
 def load(source, spec, dataset_dir=""):
     """Samples, malformed rows and solved examples of all selected subsets."""
-    benchmark, run = registry.get(spec.name), RunSpec(ModelSpec("m"), (spec,), dataset_dir=dataset_dir)
+    benchmark = registry.get(spec.name)
+    query = partial(query_for, benchmark, spec, dataset_dir=dataset_dir, dataset_hub="huggingface")
     columns, good, bad, shots = benchmark.dataset.columns, [], [], []
-    found = () if benchmark.subsets else source.subsets(query_for(benchmark, spec, run, ""))
+    found = () if benchmark.subsets else source.subsets(query())
     for subset in selected_subsets(benchmark, spec, found):
-        files = source.resolve(query_for(benchmark, spec, run, subset))
+        files = source.resolve(query(subset))
         if few_shot_num(benchmark, spec):
-            solved = source.resolve(query_for(benchmark, spec, run, subset, few_shot=True))
+            solved = source.resolve(query(subset, few_shot=True))
             shots += choose_shots(benchmark, spec, lambda files=solved: source.rows(files, columns), subset, 1)
         for one in iter_samples(benchmark, spec, lambda files=files: source.rows(files, columns), subset, None, 1):
             (bad if isinstance(one, MalformedRow) else good).append(one)
@@ -96,3 +99,22 @@ def test_the_hubs_own_rows_of_arc_are_read_from_parquet(source, tmp_path):
     good, bad, _ = load(source, BenchmarkSpec("arc"), dataset_dir=str(tmp_path))
     assert [(sample.id, sample.target) for sample in good] == [("ARC-Easy/0", ("B",)), ("ARC-Challenge/0", ("B",))]
     assert bad == []
+
+
+def test_subsets_in_a_column_need_no_file_of_their_own(source, tmp_path):
+    row = '{"question": "q", "choices": ["x", "y"], "answer": "A", "subject": "%s"}\n'
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(row % subject for subject in ("arts", "history", "arts")))
+    good, bad, _ = load(source, BenchmarkSpec("starter_mcq", local_path=str(path)))
+    assert [sample.id for sample in good] == ["history/1", "arts/0", "arts/2"]
+    assert bad == []
+
+
+@pytest.mark.parametrize(("hub", "hub_id"), [("modelscope", "AI-ModelScope/gsm8k"), ("huggingface", "openai/gsm8k")])
+def test_the_hub_decides_the_id_and_the_user_overrides_it(hub, hub_id):
+    gsm8k = registry.get("gsm8k")
+    assert query_for(gsm8k, BenchmarkSpec("gsm8k"), "main", dataset_hub=hub).hub_id == hub_id
+    spec = BenchmarkSpec("gsm8k", dataset_id="me/mine", revision="v2", split="train", few_shot_split="dev")
+    query = query_for(gsm8k, spec, "main", dataset_hub=hub)
+    assert (query.hub_id, query.revision, query.split, query.only_subset) == ("me/mine", "v2", "train", True)
+    assert query_for(gsm8k, spec, "main", few_shot=True).split == "dev"

@@ -8,17 +8,16 @@ from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.samples import iter_samples
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.ports.dataset_source import query_for
 
 
 def load(name):
     benchmark, spec, source = registry.get(name), BenchmarkSpec(name), LocalDatasets()
-    run = RunSpec(ModelSpec("m"), (spec,))
     samples = []
     for subset in benchmark.subsets or ("default",):
-        files = source.resolve(query_for(benchmark, spec, run, subset))
+        files = source.resolve(query_for(benchmark, spec, subset))
         samples += iter_samples(benchmark, spec, lambda files=files: source.rows(files), subset, None, 1)
     assert all(isinstance(sample, Sample) for sample in samples)
     return benchmark, samples
