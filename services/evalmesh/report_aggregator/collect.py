@@ -40,7 +40,7 @@ class _Collected:
     error_classes: Counter[str] = field(default_factory=Counter)
     input_tokens: int = 0
     output_tokens: int = 0
-    latencies_s: array[float] = field(default_factory=lambda: array("d"))
+    latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
 
     def add_tally(self, tally: ShardTally) -> None:
         sums = self.subsets.setdefault(tally.subset, {})
