@@ -19,6 +19,7 @@ A split that is not there may be a sample of it, with `P_sample` in place of P i
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -177,18 +178,18 @@ def _splits(split: str) -> Iterator[str]:
     yield from (f"{name}_sample" for name in names)
 
 
-def _matcher(pattern: str, subset: str | None, split: str) -> Callable[[str], re.Match[str] | None]:
-    """Matches relative paths; `subset=None` captures it as group `S`. Inside a folder the split may be unsampled."""
+@lru_cache(maxsize=256)
+def _matcher(pattern: str, split: str) -> Callable[[str], re.Match[str] | None]:
+    """Matches relative paths; group `S` captures the subset. Inside a folder the split may be unsampled."""
     whole = split.removesuffix("_sample")
     in_file = re.escape(split) if whole == split else f"{re.escape(whole)}(?:_sample)?"
-    wanted = "(?P<S>[^/]+)" if subset is None else re.escape(subset)
     folder, _, name = pattern.rpartition("/")
-    folder_expr = folder.replace("{S}", wanted).replace("{P}", re.escape(split))
+    folder_expr = folder.replace("{P}", re.escape(split))
     # A folder that is itself named after the sample may keep the whole split's name in its files.
-    name_expr = name.replace("{P}", in_file if "{P}" in folder else re.escape(split))
-    name_expr = name_expr.replace("{S}", wanted).replace("[0-9]*", r"\d[^/.]*")
+    name_expr = name.replace("{P}", in_file if "{P}" in folder else re.escape(split)).replace("[0-9]*", r"\d[^/.]*")
     extensions = "|".join(re.escape(extension) for extension in EXTENSIONS)
-    return re.compile((f"{folder_expr}/" if folder else "") + f"{name_expr}\\.(?:{extensions})").fullmatch
+    expression = (f"{folder_expr}/" if folder else "") + f"{name_expr}\\.(?:{extensions})"
+    return re.compile(expression.replace("{S}", "(?P<S>[^/]+)")).fullmatch
 
 
 def _find(query: DatasetQuery, root: Path) -> Sequence[Path]:
@@ -196,8 +197,9 @@ def _find(query: DatasetQuery, root: Path) -> Sequence[Path]:
     listing = _listing(root)
     for split in _splits(query.split):
         for pattern in (prefix + shape for prefix in _PREFIXES for shape in _patterns(query)):
-            match = _matcher(pattern, query.subset, split)
-            found = [path for path in listing if match(path)]
+            match = _matcher(pattern, split)
+            hits = ((path, match(path)) for path in listing)
+            found = [path for path, hit in hits if hit and hit.groupdict().get("S", query.subset) == query.subset]
             if found:
                 _check_whole(query, root, found, numbered="[0-9]*" in pattern)
                 return tuple(root / path for path in found)
@@ -225,7 +227,7 @@ def _subsets_in(query: DatasetQuery, root: Path) -> Sequence[str]:
     listing = _listing(root)
     for split in _splits(query.split):
         for pattern in (prefix + shape for prefix in _PREFIXES for shape in _WITH_SUBSET):
-            match = _matcher(pattern, None, split)
+            match = _matcher(pattern, split)
             found = {hit["S"] for path in listing if (hit := match(path))}
             # `data/` is a prefix and `0000.parquet` a part of a split; neither is a subset.
             found = {name for name in found if name != "data" and not name.isdecimal()}
