@@ -49,7 +49,9 @@ def _patterns(labels: str) -> _Patterns:
     # The article and the pronoun count only where nothing but punctuation follows or brackets surround them.
     safe = "".join(c for c in labels if c not in "AI")
     words = r"(?:because|since|as|is|due|with|for|which|according|\u2014|-)"
-    plain = rf"{upper}(?=[ ]*$|[ ]*[).:,;\]\-\u2014\u2013(]|[ ]{words}\b)" + (rf"|[{safe}](?=[ ])" if safe else "")
+    plain = rf"{upper}(?=[ ]*$|[ ]*[).:,;\]\-\u2014\u2013(\u3002\uff0c]|[ ]{words}\b)" + (
+        rf"|[{safe}](?=[ ])" if safe else ""
+    )
     return _Patterns(
         after_marker=re.compile(
             rf"[ \t(\[{{\"':]{{0,6}}(?:(?:option|choice|letter|answer)[ ]|[(\[\"'])?"

@@ -42,8 +42,9 @@ _AFTER_ANSWER = re.compile(
 )
 _HEADING = re.compile(r"(?:final|the)[ ]$|[#*][ ]{0,3}$|^$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*\"')]|$)|[\u3002\uff0c]|\\\]|\\\)(?=[.,])")
+_REASON = re.compile(r"[ ](?:because|since|as|which|where|given)[ ]|[,;][ ](?![\d$\\]|and\b|or\b)|[ ]\((?=[A-Za-z])")
 _A_LINE = re.compile(r"^A:[ \t]*+([^\n]{1,200})", re.MULTILINE)
-_CHINESE = re.compile(r"答案(?:是|为|:|\uff1a)[\s*]{0,3}+([^\n]{1,120})")
+_CHINESE = re.compile(r"答案(?:应该)?(?:是|为|选|:|\uff1a){1,2}")
 _MATHEMATICAL = re.compile(r"(?:\\[A-Za-z]++|[A-Za-z]{1,2}(?![A-Za-z])|(?:sqrt|pi|sin|cos|tan|log|ln)\b|[^A-Za-z])++")
 _NO_ANSWERS = frozenset({"correct", "incorrect", "right", "wrong", "clear", "as follows", "below", "above", "unknown"})
 _OPERATORS = "+-*/^\u00d7·÷<>≤≥(\\:"
@@ -141,16 +142,15 @@ def answer_marker(text: str) -> str | None:
         if any(c.isdigit() or c == "\\" for c in answer):
             return answer
         textual = textual or answer
-    for pattern in (_A_LINE, _CHINESE):
-        lines = pattern.findall(text[-20_000:]) if pattern.pattern[:2] in text or "A:" in text else []
-        answer = _answer_of_tail(lines[-1]) if lines else None
-        if answer:
-            return answer
-    return textual
+    lines = _A_LINE.findall(text[-20_000:]) if "A:" in text else []
+    return (_answer_of_tail(lines[-1]) if lines else None) or textual
 
 
 def marker_tails(text: str) -> Iterator[str]:
-    """The texts that follow the last markers made of the word "answer", last one first."""
+    """The texts that follow the last markers made of the word "answer" (or its Chinese), last one first."""
+    if "答案" in text:
+        ends = [match.end() for match in _CHINESE.finditer(text[-20_000:])][-MAX_MARKERS:]
+        yield from (text[-20_000:][end : end + MAX_TAIL_CHARS] for end in reversed(ends))
     end = len(text)
     for _ in range(MAX_MARKERS):
         at = max(text.rfind("nswer", 0, end), text.rfind("NSWER", 0, end))
@@ -189,6 +189,7 @@ def _answer_of_tail(tail: str) -> str | None:
     sentence = first_sentence(tail)
     if not sentence or sentence[:4].lower() == "not ":
         return None
+    sentence = _without_reason(sentence)
     sentence = sentence.rpartition("=")[2].strip() or sentence
     plain = strip_decoration(sentence)
     if read_number(plain) is None:
@@ -198,6 +199,16 @@ def _answer_of_tail(tail: str) -> str | None:
     if any(c.isdigit() for c in plain):
         return plain if NUMBER.match(plain) else last_number(plain)
     return plain if len(plain) <= 60 and plain.lower() not in _NO_ANSWERS else None
+
+
+def _without_reason(sentence: str) -> str:
+    """The sentence up to "because ...", ", since ..." or "(...)", so that numbers of the reason are not the answer."""
+    cut = _REASON.search(sentence)
+    if cut is None:
+        return sentence
+    head = sentence[: cut.start()]
+    balanced = all(head.count(a) == head.count(b) for a, b in ("()", "[]", "{}"))
+    return head if balanced and any(c.isdigit() for c in head) else sentence
 
 
 def _leading_number(text: str) -> str | None:

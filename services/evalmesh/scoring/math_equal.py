@@ -13,6 +13,9 @@ from evalmesh.scoring.numbers import Number, equal_numbers, read_number, strip_d
 
 _MAX_CHARS = 300
 _ASSIGNMENT = re.compile(r"^[A-Za-z](?:\([a-z]\))?\s*=(?!=)")
+_MATRIX = re.compile(r"\\begin\{[pb]?matrix\}(.*)\\end\{[pb]?matrix\}", re.DOTALL)
+_MAX_MATRIX_CHARS = 1000
+_SUBSCRIPT = re.compile(r"_\{(\w)\}")
 _SPACES = re.compile(r"\s+")
 _LATEX_STYLE = (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\left", ""), ("\\right", ""), ("\\!", ""), ("\\,", ""))
 
@@ -30,6 +33,8 @@ def fast_equal(answer: str, target: str) -> bool | None:
     plain_answer, plain_target = _normalise(answer), _normalise(target)
     if plain_answer == plain_target:
         return True
+    if "matrix}" in answer and "matrix}" in target:
+        return None
     algebra = all(0 < len(text) <= _MAX_CHARS and is_mathematical(text) for text in (plain_answer, plain_target))
     return None if algebra else False
 
@@ -48,6 +53,8 @@ def symbolic_equal(answer: str, target: str) -> bool:
     fast = fast_equal(answer, target)
     if fast is not None:
         return fast
+    if "matrix}" in answer:
+        return _same_matrix(answer, target)
     left, right = _normalise(answer), _normalise(target)
     parts_left, parts_right = _elements(left), _elements(right)
     if parts_left is not None or parts_right is not None:
@@ -58,10 +65,26 @@ def symbolic_equal(answer: str, target: str) -> bool:
         return False
 
 
+def _same_matrix(left: str, right: str) -> bool:
+    a, b = _matrix_rows(left), _matrix_rows(right)
+    if a is None or b is None or [len(row) for row in a] != [len(row) for row in b]:
+        return False
+    return all(symbolic_equal(x, y) for row, other in zip(a, b, strict=True) for x, y in zip(row, other, strict=True))
+
+
+def _matrix_rows(text: str) -> list[list[str]] | None:
+    match = _MATRIX.fullmatch(text.strip(" $"))
+    if match is None or len(text) > _MAX_MATRIX_CHARS:
+        return None
+    rows = match[1].strip().removesuffix("\\\\").split("\\\\")
+    return [[cell.strip() for cell in row.split("&")] for row in rows]
+
+
 def _normalise(text: str) -> str:
     text = strip_decoration(text)
     for old, new in _LATEX_STYLE:
         text = text.replace(old, new)
+    text = _SUBSCRIPT.sub(r"_\1", text)
     text = _SPACES.sub(" ", text.replace("$", "").replace("\u2212", "-")).strip()
     if text.lower() != text and text.isalpha() and len(text) > 1:
         text = text.lower()

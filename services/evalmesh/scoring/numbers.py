@@ -13,7 +13,7 @@ MAX_NUMBER_CHARS = 120
 
 _UNSIGNED = r"(?:\d{1,3}(?:(?:\{,\}|\\,|\\!,|[,\u2009\u202f\u00a0])\d{3})++(?!\d)|\d++)(?:\.\d++)?|\.\d++"
 _EXPONENT = r"[eE][-+]?\d{1,3}(?!\d)|[ ]?(?:\\times|\\cdot|[\u00d7·*x])[ ]?10\^(?:\{[-+]?\d{1,3}\}|[-+]?\d{1,3})"
-_FRAC = r"\\[dt]?frac[ ]?(?:\{[ ]?(?:-?\d{1,40})[ ]?\}\{[ ]?\d{1,40}[ ]?\}|\d\d)"
+_FRAC = r"\\[dt]?frac[ ]?(?:\{[ ]?-?\d{1,40}[ ]?\}|\d)[ ]?(?:\{[ ]?\d{1,40}[ ]?\}|\d(?!\d))"
 NUMBER = re.compile(
     rf"""
     (?P<sign>(?<![\w)\]}}])[-+\u2212]?)
@@ -33,10 +33,10 @@ NUMBER = re.compile(
 )
 """One number token. Every part is bounded or possessive, so a search is linear in the text."""
 
-_FRAC_PARTS = re.compile(r"\{\s?(-?\d+)\s?\}\{\s?(\d+)\s?\}|(\d)(\d)")
+_FRAC_PARTS = re.compile(r"\{[ ]?(-?\d+)[ ]?\}|(\d)")
 _WRAPPER = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s?\{([^{}]{0,80})\}")
-_UNIT = re.compile(r"[A-Za-zµ°²³%'\u2019 ./-]{0,60}(?:\^(?:\{?\\circ\}?|\{?[23]\}?))?")
-_ATTACHED_UNITS = frozenset("gmshlL°")
+_UNIT = re.compile(r"[A-Za-zµ°²³%'\u2019 ./-]{0,60}(?:\^\{?\\circ\}?|(?<=[a-z])\^\{?[23]\}?)?")
+_ONE_LETTER_UNITS = frozenset("gmshlL°")
 _PLAIN = re.compile(r"-?\d{1,40}")
 _NOT_DIGITS = re.compile(r"[^\d.]")
 _SCALE_WORDS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -168,10 +168,11 @@ def _fraction_of(digits: str) -> Fraction:
 
 
 def _frac(text: str) -> Fraction:
-    parts = _FRAC_PARTS.search(text)
-    if parts is None:
+    parts = _FRAC_PARTS.findall(text)
+    if len(parts) != 2:
         raise ValueError(text)
-    return Fraction(int(parts[1] or parts[3]), int(parts[2] or parts[4]))
+    upper, lower = (int(braced or digit) for braced, digit in parts)
+    return Fraction(upper, lower)
 
 
 def _is_unit(rest: str) -> bool:
@@ -182,7 +183,8 @@ def _is_unit(rest: str) -> bool:
     words = rest.split()
     if not words:
         return True
-    if rest[0].isalpha() and len(words[0].rstrip(".")) == 1 and words[0][0] not in _ATTACHED_UNITS:
+    letters = words[0].partition("^")[0].rstrip(".")
+    if len(letters) == 1 and letters.isalpha() and letters not in _ONE_LETTER_UNITS:
         return False  # 12x is a product, not twelve of a unit
     return words[0].lower() not in _OPERATOR_WORDS and rest[0] not in "/-."
 

@@ -72,6 +72,11 @@ def answer(text: str, labels: str = "ABCD", choices: tuple[str, ...] = CITIES) -
         ("<think>C or B", None),
         ("ANSWER: B</s>", "B"),
         ("答案\uff1aB", "B"),
+        ("所以答案是B。", "B"),
+        ("答案选 B", "B"),
+        ("Answer: The correct option is (B).", "B"),
+        ("The correct answer is:\n\nB) Rome", "B"),
+        ("ANSWER: B) because A and C are wrong", "B"),
     ],
 )
 def test_settled_letters_are_found(text, letter):

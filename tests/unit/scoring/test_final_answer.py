@@ -1,5 +1,7 @@
 """What counts as the final answer, and when it equals the target."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
@@ -47,6 +49,15 @@ RIGHT = [
     ("It is 7.\nA: 18", "18", "answer-marker"),
     ("First the answer is 3, no, the answer is 4.", "4", "answer-marker"),
     ("答案是 18。", "18", "answer-marker"),
+    ("The answer is 18 because 16 - 3 - 4 = 9 and 9 * 2 is that.", "18", "answer-marker"),
+    ("The answer is 18, since 9 * 2 = 18 and 3 < 4.", "18", "answer-marker"),
+    ("ANSWER: 18 (from 9 eggs)", "18", "answer-marker"),
+    ("The answer is (1, 2).", "(1,2)", "answer-marker"),
+    ("The answer is 9 eggs at $2 each = $18", "18", "answer-marker"),
+    ("\\boxed{x = 18}", "18", "boxed"),
+    ("\\boxed{\\$1,018.00}", "1018", "boxed"),
+    ("\\boxed{18\\text{ eggs per day}}", "18", "boxed"),
+    ("\\boxed{}\nANSWER: 18", "18", "answer-marker"),
     ("She makes 18 dollars. The answer is correct.", "18", "last-number"),
     ("16 - 7 = 9, so she makes $18 every day.", "18", "last-number"),
     ("That leaves -55", "-55", "last-number"),
@@ -101,6 +112,11 @@ def test_any_accepted_target_counts():
     score = score_final_answer(sample, completion)
     assert score is not None
     assert score.values["accuracy"] == 1.0
+
+
+def test_sympy_is_not_loaded_where_nothing_is_symbolic():
+    code = "import sys, evalmesh.scoring.final_answer, evalmesh.scoring.tally; print('sympy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
 
 
 def test_text_without_tags_is_left_alone():

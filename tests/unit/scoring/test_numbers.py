@@ -88,6 +88,12 @@ def test_what_is_not_one_number_is_none(text):
         ("8 + 4", "12", None),
         ("6m", "6", True),
         ("6", "6m", None),
+        ("15", "15^2", None),
+        ("3", "3R^2", None),
+        ("15", "15 cm^2", True),
+        ("2516_{8}", "2516_8", True),
+        ("2516_8", "2516_7", None),
+        ("\\frac{270}7", "\\frac{270}{7}\\text{ degrees}", True),
     ],
 )
 def test_fast_equality_decides_numbers_and_leaves_algebra(answer, target, equal):
@@ -117,6 +123,11 @@ def test_fast_equality_decides_numbers_and_leaves_algebra(answer, target, equal)
         ("e^{2}", "e^2"),
         ("0.5x", "\\frac{x}{2}"),
         ("\\frac{x+1}{2}", "(x+1)/2"),
+        ("15^2", "225"),
+        (
+            "\\begin{pmatrix} -\\frac{1}{3} & 1 \\\\ \\frac{2}{3} & x \\end{pmatrix}",
+            "\\begin{bmatrix}-1/3&1\\\\2/3&x\\\\\\end{bmatrix}",
+        ),
     ],
 )
 def test_algebra_recognises_the_same_value(answer, target):
@@ -143,6 +154,12 @@ def test_algebra_recognises_the_same_value(answer, target):
         ("2^", "4"),
         ("\\frac{1}", "1"),
         ("3:00", "3"),
+        ("15", "15^2"),
+        ("3", "3R^2"),
+        ("2516_8", "2516_7"),
+        ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 1 & 2 \\end{pmatrix}"),
+        ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 3 \\end{pmatrix}"),
+        ("\\begin{pmatrix} 1 \\\\ 2", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}"),
         ("1,2,3", "1,2"),
     ],
 )

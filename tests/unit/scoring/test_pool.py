@@ -150,7 +150,7 @@ async def main():
     pids = await asyncio.gather(*(pool.run(pool_calls.wait, 0.3, deadline_s=10) for _ in range(2)))
     print(*pids, flush=True)
     call = getattr(pool_calls, sys.argv[1])
-    await asyncio.gather(*(pool.run(call, deadline_s=1) for _ in range(1)))
+    await asyncio.gather(*(pool.run(call, deadline_s=0.5) for _ in range(1)))
 
 asyncio.run(main())
 """
