@@ -8,12 +8,12 @@ from pathlib import Path
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.benchmarks.samples import MalformedRow, NumberedRow, choose_shots, iter_samples, render
-from evalmesh.benchmarks.spec import few_shot_num, few_shot_split, selected_subsets, split
+from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain import layout
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
-from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource
+from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource, query_for
 from evalmesh.ports.object_store import ObjectStore
 
 _PIECE_BYTES = 1 << 20
@@ -38,36 +38,24 @@ class RunDataset:
         self._run = run
         self.subsets = self._locate()
 
-    def _query(self, which: str, subset: str = "", *, only: bool = False, few_shot: bool = False) -> DatasetQuery:
-        info = self.benchmark.dataset
-        hub_id = info.huggingface if self._run.dataset_hub == "huggingface" else info.modelscope
-        return DatasetQuery(
-            name=self.benchmark.name,
-            hub_id=self.spec.dataset_id or hub_id or info.huggingface,
-            split=which,
-            subset=subset,
-            revision=self.spec.revision or info.revision,
-            local_path=self.spec.local_path or "",
+    def _query(self, subset: str = "", *, few_shot: bool = False) -> DatasetQuery:
+        return query_for(
+            self.benchmark,
+            self.spec,
+            subset,
             dataset_dir=self._run.dataset_dir,
-            columns=info.columns,
-            packaged=info.packaged,
-            only_subset=only,
+            dataset_hub=self._run.dataset_hub,
             few_shot=few_shot,
         )
 
     def _locate(self) -> tuple[SubsetFiles, ...]:
-        evaluated = split(self.benchmark, self.spec)
-        found = () if self.benchmark.subsets else self._source.subsets(self._query(evaluated))
-        names = selected_subsets(self.benchmark, self.spec, found)
-        only = not found and len(self.benchmark.subsets) <= 1
+        found = () if self.benchmark.subsets else self._source.subsets(self._query())
         located = []
-        for name in names:
+        for name in selected_subsets(self.benchmark, self.spec, found):
             shots: Sequence[Path] = ()
             if few_shot_num(self.benchmark, self.spec):
-                source = few_shot_split(self.benchmark, self.spec)
-                shots = self._source.resolve(self._query(source, name, only=only, few_shot=True))
-            rows = self._source.resolve(self._query(evaluated, name, only=only))
-            located.append(SubsetFiles(name, tuple(rows), tuple(shots)))
+                shots = self._source.resolve(self._query(name, few_shot=True))
+            located.append(SubsetFiles(name, tuple(self._source.resolve(self._query(name))), tuple(shots)))
         return tuple(located)
 
     async def pin(self, store: ObjectStore) -> str:
