@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from tests.kit.nats import kill
 
 from evalmesh.adapters.nats.bus import BusSettings, open_bus
 from evalmesh.adapters.nats.connection import connect
@@ -12,7 +13,6 @@ from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Queue
 from evalmesh.wire import messages
-from tests.kit.nats import kill
 
 SCORE = Queue(Step.SCORE)
 ACK_WAIT_S = 0.4

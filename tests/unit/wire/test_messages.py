@@ -1,0 +1,86 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalmesh.domain.errors import InternalError, InvalidInput
+from evalmesh.domain.events import Activity, Event
+from evalmesh.domain.work import Step, WorkItem
+from evalmesh.wire import messages, subjects
+
+TRACE = {"traceparent": "00-1-2-01", "tracestate": "a=b"}
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@given(
+    st.builds(
+        WorkItem,
+        run=texts,
+        step=st.sampled_from(Step),
+        benchmark=texts,
+        shard=st.integers(-1, 1 << 20),
+        pool=texts,
+        attempt=st.integers(0, 1000),
+        error=texts,
+        final=st.booleans(),
+        trace=st.sampled_from([{}, TRACE]),
+    )
+)
+def test_an_item_round_trips_with_its_trace_in_headers(item):
+    body = messages.encode_item(item)
+    assert b"00-1-2-01" not in body
+    assert messages.decode_item(body, {"Nats-Msg-Id": "x", **messages.trace_headers(item)}) == item
+
+
+@given(texts, texts, st.sampled_from(["state", "progress", "activity"]))
+def test_an_event_round_trips(run, benchmark, kind):
+    event = Event(run=run, kind=kind, source="s", time=1.5, activity={benchmark: Activity(1, 2, 3), "idle": Activity()})
+    assert messages.decode_event(messages.encode_event(event)) == event
+
+
+def test_only_trace_context_becomes_headers():
+    item = WorkItem(run="r", step=Step.SCORE, trace={**TRACE, "Nats-Msg-Id": "forged"})
+    assert messages.trace_headers(item) == TRACE
+
+
+@pytest.mark.parametrize("error", ["x" * 100_000, "é" * 5000, "😀" * 3000, "\udcff" * 5000])
+def test_an_error_is_cut_so_that_a_message_stays_small(error):
+    item = WorkItem(run="r", step=Step.REPORT, error=error)
+    assert len(messages.encode_item(item)) < 4096
+    assert len(messages.encode_dead(item, "")) < 4096
+    assert messages.cut_error(error).endswith("…")
+
+
+def test_a_short_error_is_whole():
+    item = WorkItem(run="r", step=Step.SCORE, shard=3)
+    assert messages.decode_dead(messages.encode_dead(item, "why: é")) == (item, "why: é")
+
+
+@pytest.mark.parametrize("body", [b"\xff\xff", b""])
+def test_garbage_is_no_message(body):
+    for decode in (messages.decode_item, messages.decode_event, messages.decode_dead):
+        with pytest.raises(InternalError):
+            decode(body)
+
+
+@pytest.mark.parametrize("bad", ["", ".", "a.b", "a b", "*", ">", "a>", "A", "-a", "a/b", "a\n", "é", "x" * 64])
+def test_tokens_from_outside_are_checked(bad):
+    for make in (subjects.run_key, subjects.progress_key, subjects.pool_key, subjects.event_filter):
+        with pytest.raises(InvalidInput) as caught:
+            make(bad)
+        assert caught.value.details["field"] in {"run", "pool"}
+    with pytest.raises(InvalidInput):
+        subjects.work_subject(Step.GENERATE, "run-1", bad)
+    with pytest.raises(InvalidInput):
+        subjects.event_subject("run-1", bad)
+
+
+def test_a_purge_matches_every_subject_of_the_run_and_no_other():
+    def matches(pattern, subject):
+        ours, theirs = pattern.split("."), subject.split(".")
+        return len(ours) == len(theirs) and all(o in ("*", t) for o, t in zip(ours, theirs, strict=True))
+
+    for run, purged in (("run-1", True), ("run-2", False)):
+        for step in Step:
+            subject = subjects.work_subject(step, run, "run-1" if step is Step.GENERATE else "")
+            assert any(matches(pattern, subject) for pattern in subjects.work_purge_filters("run-1")) is purged, subject
+            assert matches(subjects.work_filter(step, "run-1"), subject)
