@@ -103,6 +103,7 @@ def extract_choice(text: str, labels: str, choices: Sequence[str] = ()) -> Extra
         ("leading-label", search.leading_label),
         ("option-text", search.option_text),
         ("stated-right", search.stated_right),
+        ("last-label", search.last_label),
         ("bracketed", search.bracketed),
         ("line-end", search.line_end),
         ("standalone-letter", search.standalone),
@@ -182,6 +183,14 @@ class _Search:
         found = set(self.patterns.is_right.findall(self.plain))
         return found.pop() if len(found) == 1 else None
 
+    def last_label(self) -> str | None:
+        """The last line opens with a label and the line before it does not, which sets it apart from a list."""
+        lines = [line for line in self.plain.rsplit("\n", 8) if line.strip()][-2:]
+        match = self.patterns.line_start.match(lines[-1]) if lines else None
+        if match is None or (len(lines) > 1 and self.patterns.line_start.match(lines[0])):
+            return None
+        return match[1] or match[2]
+
     def bracketed(self) -> str | None:
         found = self.patterns.bracketed.findall(self.plain)
         if not found:
@@ -210,6 +219,9 @@ class _Search:
     def _of_tail(self, tail: str) -> str | None:
         line = _unwrap(tail.lstrip(" \t\r\n*_`:#>-")).partition("\n")[0].strip()
         match = self.patterns.after_marker.match(line)
+        option = self._option(line) if match and " " in line else None
+        if option is not None:
+            return option  # "C major" may be an option of its own
         if match is None:
             return self._option(line) or self._option(line.partition(". ")[0])
         if self.patterns.two.match(line, match.start(match.lastgroup or 0)):

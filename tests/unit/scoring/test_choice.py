@@ -74,6 +74,11 @@ def answer(text: str, labels: str = "ABCD", choices: tuple[str, ...] = CITIES) -
         ("答案\uff1aB", "B"),
         ("所以答案是B。", "B"),
         ("答案选 B", "B"),
+        ("One could stop at C here.\n\n**B) Rome**", "B"),
+        ("A) Paris\nB) Rome\nC) A dog\nD) 42 km\n\nThinking it over:\n\n**B) Rome**", "B"),
+        ("At first sight C looks tempting.\n\n**B**", "B"),
+        ("At first sight C looks tempting. The correct option is: Rome", "B"),
+        ("At first sight C looks tempting. The answer is B) Rome", "B"),
         ("Answer: The correct option is (B).", "B"),
         ("The correct answer is:\n\nB) Rome", "B"),
         ("ANSWER: B) because A and C are wrong", "B"),
@@ -119,6 +124,12 @@ def test_the_pronoun_is_not_the_ninth_option():
     assert answer("I think so", labels="ABCDEFGHIJ", choices=()) is None
     assert answer("ANSWER: I", labels="ABCDEFGHIJ", choices=()) == "I"
     assert answer("ANSWER: J", labels="ABCDEFGHIJ", choices=()) == "J"
+
+
+def test_an_option_that_starts_with_a_letter_is_that_option():
+    keys = ("D minor", "C major", "B flat")
+    assert answer("ANSWER: C major", labels="ABC", choices=keys) == "B"
+    assert answer("ANSWER: C", labels="ABC", choices=keys) == "C"
 
 
 def test_equal_option_texts_are_ambiguous():

@@ -156,7 +156,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("call", ["loop_forever", "hold_the_interpreter_lock"])
+@pytest.mark.parametrize("call", ["loop_forever", pytest.param("hold_the_interpreter_lock", marks=pytest.mark.slow)])
 def test_workers_do_not_outlive_a_killed_parent(call):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen([sys.executable, "-c", _PARENT, call], stdout=subprocess.PIPE, env=environment) as parent:
