@@ -1,14 +1,16 @@
 """What every bus must do; run on JetStream, the only one there is."""
 
 import asyncio
+import os
+import signal
 import time
 
 import pytest
-from tests.kit.nats import kill
+from tests.kit.nats import kill, running_server
 
 from evalmesh.adapters.nats.bus import BusSettings, open_bus
 from evalmesh.adapters.nats.connection import connect
-from evalmesh.domain.errors import InvalidInput, OutOfRange, Unavailable
+from evalmesh.domain.errors import InvalidInput, OutOfRange, ResourceExhausted, Unavailable
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Queue
@@ -379,6 +381,28 @@ async def test_a_server_that_stays_away_is_unavailable_in_bounded_time(nats_serv
         await bus.emit(event())
         await delivery.heartbeat()
     await bus.close()
+
+
+async def test_a_server_that_hangs_is_unavailable_in_bounded_time(nats_server):
+    bus = await open_bus(await connect(nats_server.url, "test"), BusSettings(call_timeout_s=0.5))
+    os.kill(nats_server.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await bus.publish([item(shard) for shard in range(100)])
+    finally:
+        os.kill(nats_server.pid, signal.SIGCONT)
+    await bus.publish([item(shard) for shard in range(100)])
+    assert await bus.backlog(SCORE) == 100
+    await bus.close()
+
+
+async def test_a_full_disk_is_told(tmp_path):
+    with running_server(tmp_path / "small", max_store_bytes=200_000) as server:
+        bus = await open_bus(await connect(server.url, "test"), BusSettings(events_max_bytes=50_000))
+        with pytest.raises(ResourceExhausted):
+            await bus.publish([item(shard) for shard in range(5000)])
+        await bus.close()
 
 
 async def test_a_queue_whose_consumer_and_stream_vanished_is_made_again(bus, nats_connection):

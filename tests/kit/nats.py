@@ -14,9 +14,9 @@ from evalmesh.adapters.nats.server import NatsServerProcess
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, port: int = 0) -> Iterator[NatsServerProcess]:
+def running_server(folder: Path, **options: int) -> Iterator[NatsServerProcess]:
     """For fixtures of a wider scope; starting takes about 20 ms."""
-    server = NatsServerProcess(folder, port)
+    server = NatsServerProcess(folder, **options)
     server.start()
     try:
         yield server

@@ -91,7 +91,7 @@ class NatsDelivery:
             known = breaks == self._breaks
             future = await connection.start(self._reply, word)
             try:
-                await connection.settle(future, _ANSWER_S if known else _VOID_AFTER_S)
+                await connection.settle(future, min(_ANSWER_S if known else _VOID_AFTER_S, self._timeout_s))
             except LostAnswer as error:
                 if not known and breaks == connection.breaks and not error.missing:
                     raise Unavailable(
@@ -145,6 +145,7 @@ class NatsConsumer:
         return deliveries
 
     async def close(self) -> None:
+        self._bus.consumers.discard(self)
         await self._puller.close()
 
 
@@ -154,7 +155,7 @@ class NatsBus:
     def __init__(self, connection: NatsConnection, settings: BusSettings) -> None:
         self.connection = connection
         self.settings = settings
-        self._consumers: list[NatsConsumer] = []
+        self.consumers: set[NatsConsumer] = set()
 
     @property
     def ack_wait_s(self) -> float:
@@ -178,12 +179,14 @@ class NatsBus:
             futures = [
                 await self.connection.start(message.subject, message.body, message.headers) for message in window
             ]
+            # For the window as a whole: a server that hangs, hangs for all of it.
+            give_up = clock() + min(_ANSWER_S, self.settings.call_timeout_s)
             lost: LostAnswer | None = None
             again: list[_Message] = []
             try:
                 for message, future in zip(window, futures, strict=True):
                     try:
-                        decode_answer((await self.connection.settle(future)).data)
+                        decode_answer((await self.connection.settle(future, max(give_up - clock(), 0.0))).data)
                     except LostAnswer as error:
                         lost = error
                         again.append(message)
@@ -199,7 +202,7 @@ class NatsBus:
     async def consume(self, queue: Queue) -> NatsConsumer:
         consumer = NatsConsumer(self, queue)
         await consumer.ensure()
-        self._consumers.append(consumer)
+        self.consumers.add(consumer)
         return consumer
 
     async def purge(self, run: str) -> int:
@@ -275,7 +278,7 @@ class NatsBus:
             )
 
     async def close(self) -> None:
-        for consumer in self._consumers:
+        for consumer in tuple(self.consumers):
             await consumer.close()
         await self.connection.close()
 

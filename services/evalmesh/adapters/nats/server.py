@@ -53,15 +53,17 @@ class NatsServerProcess:
     All calls block, for some 20 ms. After the server died, `start` brings it back on the same port and data.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, max_store_bytes: int = 0) -> None:
         """Prepares; nothing is started.
 
         Args:
             folder: Holds configuration, log and data; made if missing. One live server per folder.
             port: 0: a free one, kept over restarts.
+            max_store_bytes: 0: three quarters of what is free on the disk.
         """
         self.folder = folder.absolute()
         self.port = port
+        self.max_store_bytes = max_store_bytes
         self.pid = 0
         self._token = secrets.token_urlsafe(24)
         self._shell: subprocess.Popen[bytes] | None = None
@@ -135,6 +137,9 @@ class NatsServerProcess:
             )
 
     def _write_config(self) -> Path:
+        jetstream: dict[str, object] = {"store_dir": str(self.folder / "data"), "max_memory_store": 64 << 20}
+        if self.max_store_bytes:
+            jetstream["max_file_store"] = self.max_store_bytes
         config = {
             "server_name": "evalmesh-local",
             "host": "127.0.0.1",
@@ -142,7 +147,7 @@ class NatsServerProcess:
             "ports_file_dir": str(self.folder),
             "max_payload": _MAX_PAYLOAD_BYTES,
             "authorization": {"token": self._token},
-            "jetstream": {"store_dir": str(self.folder / "data"), "max_memory_store": 64 << 20},
+            "jetstream": jetstream,
             "log_file": str(self.folder / "nats.log"),
             "logfile_size_limit": 16 << 20,
         }
