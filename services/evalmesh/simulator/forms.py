@@ -101,6 +101,23 @@ GENERIC = (
 )
 
 FILLER = (
-    "then the next step follows from the last and nothing else is needed so we go on with care "
-    "and look at every part of it once again before we move on"
-).split()
+    "then",
+    "the",
+    "next",
+    "step",
+    "follows",
+    "from",
+    "the",
+    "last",
+    "and",
+    "nothing",
+    "else",
+    "is",
+    "needed",
+    "so",
+    "we",
+    "go",
+    "on",
+    "with",
+    "care",
+)

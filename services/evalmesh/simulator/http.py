@@ -5,6 +5,7 @@ in progress, as inference servers do.
 """
 
 import asyncio
+from typing import cast
 import socket
 import struct
 from collections import deque
@@ -46,7 +47,7 @@ class Exchange:
         self._request = request
         self._chunked = not request.is_http10
         self.done = False
-        self.on_gone: Callable[[], None] | None = None
+        self.on_gone: Callable[[], object] | None = None
         """Called when the client goes away before the answer is complete."""
 
     def send(self, status: int, body: bytes, headers: bytes = b"") -> None:
@@ -139,14 +140,15 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._pumping = False
         self._refused = False
+        self._reading = True
         self._writable: asyncio.Event | None = None
         self.on_message_begin()
 
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - only stream transports are opened here
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio.Transport, so a type check would refuse them.
+        self._transport = cast("asyncio.Transport", transport)
         self._on_change(self, True)  # noqa: FBT003 - positional by the callback's type
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -241,7 +243,8 @@ class Connection(asyncio.Protocol):
                 too_large=self._body_bytes > self._max_body_bytes,
             )
         )
-        if len(self._queue) >= _MAX_PIPELINED and self._transport is not None:
+        if self._reading and len(self._queue) >= _MAX_PIPELINED and self._transport is not None:
+            self._reading = False
             self._transport.pause_reading()
         self._pump()
 
@@ -297,7 +300,8 @@ class Connection(asyncio.Protocol):
         try:
             while self._queue and self._exchange is None:
                 request = self._queue.popleft()
-                if len(self._queue) == _MAX_PIPELINED - 1 and self._transport is not None:
+                if not self._reading and len(self._queue) < _MAX_PIPELINED and self._transport is not None:
+                    self._reading = True
                     self._transport.resume_reading()
                 exchange = self._exchange = Exchange(self, request)
                 self._handler(request, exchange)

@@ -1,6 +1,5 @@
 """Pseudo log probabilities that make the option the model believes in the most likely one, by every normalisation."""
 
-import math
 from dataclasses import dataclass
 from string import ascii_uppercase
 
@@ -11,6 +10,8 @@ from evalmesh.simulator.tokens import tokenize
 _BELIEVED_TOTAL = -0.1
 _DOUBTED_PER_BYTE = -0.5
 _BELIEVED_FLOOR = -1e-6
+_LIKELIEST = -0.69
+"""Above this (half of all probability) a token is the most likely one."""
 _ALTERNATIVE = "<other>"
 
 
@@ -23,6 +24,11 @@ class ScoredToken:
     logprob: float | None
     """In nats; `None` for the first token of an echoed prompt, which nothing precedes."""
     is_greedy: bool
+
+    def moved(self, offset: int) -> "ScoredToken":
+        """The same token further on in a text; something precedes it there."""
+        logprob = _BELIEVED_FLOOR if self.logprob is None else self.logprob
+        return ScoredToken(self.text, self.offset + offset, logprob, self.is_greedy)
 
 
 def continuation_of(match: Match, prompt: str) -> tuple[int, int] | None:
@@ -67,7 +73,7 @@ def score_tokens(text: str, believed_from: int | None, doubted_from: int | None,
             logprob, greedy = _DOUBTED_PER_BYTE * n_bytes, False
         else:
             logprob = -6.0 * draws.bits() / (1 << 32) - 0.01
-            greedy = logprob > -math.log(2)
+            greedy = logprob > _LIKELIEST
         scored.append(ScoredToken(token, offset, None if offset == 0 else logprob, greedy))
         offset = end
     return scored

@@ -1,7 +1,7 @@
 """What the simulator really did: the ground truth tests compare reports with."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 _MAX_EXAMPLES = 3
@@ -62,7 +62,7 @@ class Stats:
     wrong: int = 0
     unknown: int = 0
     scored: int = 0
-    """Log-likelihood answers among `answered`; believed right or wrong, they are in `right` and `wrong`."""
+    """Log-likelihood answers among `answered`. Only the one for a sample's target counts as right or wrong."""
     cut: int = 0
     """Right answers that the request's own limits left no room for; they are in `wrong`."""
     invalid: int = 0
@@ -122,12 +122,8 @@ class Stats:
 
     def as_json(self, *, with_samples: bool = True) -> dict[str, Any]:
         """The body of `/stats`."""
-        plain = (
-            "requests answered right wrong unknown scored cut invalid unauthorized overloaded aborted in_flight "
-            "max_in_flight running max_running connections max_connections total_connections "
-            "prompt_tokens completion_tokens unknown_asked unknown_examples"
-        ).split()
-        body: dict[str, Any] = {name: getattr(self, name) for name in plain}
+        listed = {"faults", "samples", "unknown_tries"}
+        body: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in listed}
         body["faults"] = dict(self.faults)
         body["benchmarks"] = self._benchmarks(with_samples=with_samples)
         return body
