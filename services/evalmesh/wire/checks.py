@@ -69,10 +69,10 @@ def check_model(model: ModelSpec) -> None:
         if not (math.isfinite(timeout_s) and 0 < timeout_s <= 1e9):
             raise bad(f"model.{field}", timeout_s, "use a number of seconds above 0.")
     for name, value in model.headers.items():
-        if name.lower() in _KEY_HEADERS:
+        if name.lower() in _KEY_HEADERS and not _KEY_REF.fullmatch(value):
             raise InvalidInput(
                 f"model.headers: {name!r} carries a credential, which a spec must not hold; put the key into an "
-                f"environment variable and name it: key_ref `env:NAME` (--api-key env:NAME).",
+                f"environment variable and name it: `env:NAME` here, or as key_ref (--api-key env:NAME).",
                 {"field": "model.headers"},
             )
         if not name or _CONTROL.search(name + value) or ":" in name:

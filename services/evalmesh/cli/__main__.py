@@ -1,0 +1,58 @@
+"""The command `evalmesh`. Each command lives in a module of its own, loaded when it is asked for."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from traceback import print_exc
+
+from evalmesh.cli import exits
+from evalmesh.cli.flags import parse
+
+_UNAVAILABLE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED"})
+_FAILED = frozenset({"INTERNAL", "RESOURCE_EXHAUSTED", "CONFLICT"})
+
+
+def exit_code(reason: str) -> int:
+    """The exit code for a reason of `domain.errors`."""
+    if reason in _UNAVAILABLE:
+        return exits.UNAVAILABLE
+    return exits.FAILED if reason in _FAILED else exits.BAD_INPUT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; nothing but the exit code escapes."""
+    try:
+        args = parse(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else exits.BAD_INPUT
+    try:
+        return int(import_module(f"evalmesh.cli.{args.module}").run(args))
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; the interpreter must not complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OK
+    except Exception as error:  # noqa: BLE001  # the last place that can turn it into a sentence
+        return _tell(error, debug=bool(getattr(args, "debug", False)))
+
+
+def _tell(error: Exception, *, debug: bool) -> int:
+    if debug:
+        print_exc()
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, str) and hasattr(error, "message"):
+        print(f"evalmesh: {error.message}", file=sys.stderr)
+        return exit_code(reason)
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"evalmesh: {error.strerror}{where}.", file=sys.stderr)
+        return exits.FAILED
+    hint = "" if debug else " Run the command again with --debug to see where."
+    print(f"evalmesh: a defect: {type(error).__name__}: {error}.{hint}", file=sys.stderr)
+    return exits.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

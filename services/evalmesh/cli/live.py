@@ -1,0 +1,127 @@
+"""Progress of a run while it goes on: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from evalmesh.domain.run import BenchmarkProgress, Run
+
+_WINDOW_S = 10.0
+_PLAIN_EVERY_S = 2.0
+
+
+class Speed:
+    """Requests per second over the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def add(self, now_s: float, done: int) -> None:
+        """Notes how many are done."""
+        self._points.append((now_s, done))
+        while len(self._points) > 2 and self._points[1][0] <= now_s - _WINDOW_S:
+            self._points.popleft()
+
+    @property
+    def per_s(self) -> float | None:
+        """`None` until something has been done."""
+        if not self._points:
+            return None
+        (start_s, before), (end_s, after) = self._points[0], self._points[-1]
+        return (after - before) / (end_s - start_s) if after > before and end_s > start_s else None
+
+    def eta_s(self, left: int) -> float | None:
+        """Seconds until `left` more are done."""
+        return left / self.per_s if self.per_s else None
+
+
+def clock_text(seconds: float) -> str:
+    """`0:07`, `12:34`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class RunProgress:
+    """Shows updates of one run. Use it as a context manager."""
+
+    def __init__(self, console: Console, *, live: bool, now: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8, transient=True) if live else None
+        self._now = now
+        self._speeds: dict[str, Speed] = {}
+        self._state = ""
+        self._plain_s = float("-inf")
+        self._plain_text = ""
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, run: Run) -> None:
+        """Takes in the newest state of the run."""
+        now_s = self._now()
+        for one in run.benchmarks:
+            self._speeds.setdefault(one.name, Speed()).add(now_s, max(one.generated, one.done))
+        if self._live is not None:
+            self._live.update(self._table(run))
+        else:
+            self._lines(run, now_s)
+
+    def _lines(self, run: Run, now_s: float) -> None:
+        changed = run.state != self._state
+        if not changed and now_s - self._plain_s < _PLAIN_EVERY_S:
+            return
+        lines = [f"{run.id} {run.state.value.lower()}"]
+        lines += [f"  {self.line(one)}" for one in run.benchmarks if one.total]
+        text = "\n".join(lines)
+        if text != self._plain_text:
+            self._console.print(Text(text))
+        self._state, self._plain_s, self._plain_text = run.state, now_s, text
+
+    def line(self, one: BenchmarkProgress) -> str:
+        """One benchmark in words."""
+        parts = [f"{one.name}: {one.done}/{one.total} done", f"{one.in_flight} in flight", f"{one.errored} errored"]
+        if one.unscored:
+            parts.append(f"{one.unscored} unscored")
+        rate, eta = self._pace(one)
+        parts += [f"{rate}/s" if rate else "", f"ETA {eta}" if eta else ""]
+        parts.append(f"score {one.value:.4f}" if one.value is not None else "")
+        return ", ".join(part for part in parts if part)
+
+    def _pace(self, one: BenchmarkProgress) -> tuple[str, str]:
+        speed = self._speeds.get(one.name, Speed())
+        left = one.total - max(one.generated, one.done)
+        eta_s = speed.eta_s(left) if left > 0 else None
+        return (f"{speed.per_s:.1f}" if speed.per_s else ""), ("" if eta_s is None else clock_text(eta_s))
+
+    def _table(self, run: Run) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.title = Text(f"{run.id}  {run.state.value.lower()}", style="dim")
+        table.title_justify = "left"
+        for one in run.benchmarks:
+            rate, eta = self._pace(one)
+            lost = one.errored + one.unscored
+            table.add_row(
+                Text(one.name, style="bold"),
+                ProgressBar(total=max(one.total, 1), completed=one.done, width=24, pulse=not one.total),
+                Text(f"{one.done}/{one.total}"),
+                Text(f"{one.in_flight} in flight", style="dim"),
+                Text(f"{lost} errored", style="red" if lost else "dim"),
+                Text(f"{rate}/s" if rate else "", style="dim"),
+                Text(f"ETA {eta}" if eta else "", style="dim"),
+                Text(f"score {one.value:.4f}" if one.value is not None else ""),
+            )
+        return table

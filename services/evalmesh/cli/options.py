@@ -1,0 +1,96 @@
+"""Values as people type them: `k=v,k=v` or JSON, counts and fractions, YAML and JSON files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from evalmesh.domain.errors import InvalidInput
+
+_NEXT_OPTION = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
+_WORDS = {"true": True, "false": False, "none": None, "null": None}
+
+
+def parse_options(text: str, field: str) -> dict[str, Any]:
+    """`temperature=0,stop=["a","b"]` or `{"temperature": 0}`. Values are JSON where they can be, else text.
+
+    Raises `InvalidInput`.
+    """
+    stripped = text.strip()
+    if not stripped:
+        return {}
+    if stripped.startswith("{"):
+        try:
+            value = json.loads(stripped)
+        except ValueError as error:
+            raise InvalidInput(
+                f"{field}: this is no JSON ({error}); quote it for the shell like '{{\"key\": 1}}', or "
+                f"write key=value.",
+                {"field": field},
+            ) from None
+        return cast("dict[str, Any]", value)
+    options: dict[str, Any] = {}
+    for part in _NEXT_OPTION.split(stripped):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise InvalidInput(
+                f"{field}: {_short(part)} is no key=value; write key=value,key=value, or JSON.", {"field": field}
+            )
+        options[key.strip()] = _value(value.strip())
+    return options
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_limit(value: Any) -> Any:
+    """`5` -> 5, `0.1` -> 0.1; other things are left to the checks. Raises `InvalidInput` for text that is no number."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    raise InvalidInput(
+        f"limit: {_short(value)} is no number; write a count of samples per subset like 5, or a fraction like 0.1.",
+        {"field": "limit"},
+    )
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file that holds one mapping. Raises `InvalidInput`, with line and column where it can."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InvalidInput(f"config: {str(path)!r} cannot be read: {why}.", {"field": "config"}) from None
+    try:
+        # Every JSON document is YAML too; its own parser gives better messages.
+        value = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "it"
+        problem = getattr(error, "problem", None) or (error.msg if isinstance(error, json.JSONDecodeError) else "")
+        raise InvalidInput(
+            f"config: {str(path)!r} is no valid YAML or JSON; look at {where} ({problem}).", {"field": "config"}
+        ) from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise InvalidInput(
+            f"config: {str(path)!r} does not hold a mapping of keys to values; write e.g. `model: my-model`.",
+            {"field": "config"},
+        )
+    return value
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")

@@ -1,0 +1,111 @@
+"""A client of the platform: of one that runs elsewhere, or of one started here for as long as it is needed."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from evalmesh.cli import exits
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.local.platform import LocalSettings, open_platform
+from evalmesh.runtime.telemetry import configure_logging
+from evalmesh.sdk import AsyncClient
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the platform is."""
+
+    work_dir: Path
+    server: str | None = None
+    processes: bool = False
+    runners: int = 1
+    debug: bool = False
+    address: str = "127.0.0.1:0"
+
+    def settings(self) -> LocalSettings:
+        """Of a platform started here. Raises `InvalidInput`."""
+        if self.runners > 1 and not self.processes:
+            raise InvalidInput(
+                f"runners: {self.runners} model runners need processes of their own; add --processes, or leave it out: "
+                f"one runner keeps {1000} requests in flight with ease.",
+                {"field": "runners"},
+            )
+        return LocalSettings(
+            work_dir=self.work_dir,
+            processes=self.processes,
+            runners=self.runners,
+            address=self.address,
+            log_level="DEBUG" if self.debug else "INFO",
+        )
+
+
+def log_file(settings: LocalSettings) -> Path:
+    """Where this process logs while it hosts a platform; services in processes of their own log beside it."""
+    return settings.state_dir / "logs" / "platform.log"
+
+
+@asynccontextmanager
+async def connect(place: Place) -> AsyncIterator[AsyncClient]:
+    """A client; a platform that was started for it is stopped afterwards, and what is under way can be resumed."""
+    if place.server:
+        async with AsyncClient(place.server) as client:
+            yield client
+        return
+    settings = place.settings()
+    configure_logging("evalmesh", settings.log_level, log_file(settings))
+    async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
+        yield client
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Runs to the end. The first Ctrl-C (or SIGTERM) cancels it in order, the second ends the process at once.
+
+    Raises `KeyboardInterrupt` after an orderly end.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    with asyncio.Runner(loop_factory=_loop_factory() if in_main else None) as runner:
+        return runner.run(_interruptible(work) if in_main else work)
+
+
+def _loop_factory() -> Any:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415  # not there on Windows
+
+    return uvloop.new_event_loop
+
+
+async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    signals = 0
+
+    def stop() -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            os._exit(exits.INTERRUPTED)
+        print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
+        task.cancel()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if signals:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
