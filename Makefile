@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit test-all lint types fmt proto bench check clean
+.PHONY: help install eval up test test-unit test-all lint types fmt proto proto-snapshot bench check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(shell find proto -name '*.proto' 2>/dev/null)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,9 @@ fmt: install ## Format and fix what can be fixed
 proto: install ## Generate code from proto/
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=services --mypy_out=services \
 		--grpc_python_out=services --mypy_grpc_out=services $(PROTOS)
+
+proto-snapshot: install ## Record what proto/ promises, after a deliberate change
+	$(BIN)/python -m tests.contract.proto_snapshot
 
 bench: install ## Measure against a minimal client and the ideal, on this machine
 	$(BIN)/python tests/bench/bench_platform.py

@@ -3,6 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.skips import (  # noqa: F401  (hooks: being here is what makes them work)
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_sessionstart,
+    pytest_terminal_summary,
+)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
