@@ -15,6 +15,7 @@ from evalmesh.adapters.nats.server import NatsServerProcess
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
 from evalmesh.dataset_loader import service as dataset_loader
 from evalmesh.dataset_loader.settings import DatasetLoaderSettings
+from evalmesh.domain.errors import EvalmeshError
 from evalmesh.gateway import service as gateway
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.model_runner import service as model_runner
@@ -78,6 +79,8 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         nats = NatsServerProcess(settings.state_dir / "nats")
         await asyncio.to_thread(nats.start)
         stack.callback(nats.stop)
+        keeper = asyncio.create_task(_keep_nats(nats))
+        stack.push_async_callback(_ended, keeper)
         if settings.processes:
             processes = ServiceProcesses(settings, nats.url)
             stack.push_async_callback(processes.stop)
@@ -92,6 +95,23 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         await host.start()
         name = settings.address.rsplit(":", 1)[0]
         yield LocalPlatform(f"{name}:{host.port}", nats.url, settings, nats=nats)
+
+
+async def _keep_nats(nats: NatsServerProcess) -> None:
+    """Starts the server again when it dies; every client waits for it and goes on."""
+    while True:
+        await asyncio.sleep(0.2)
+        if not nats.alive:
+            _LOG.warning("nats-server ended; starting it again")
+            try:
+                await asyncio.to_thread(nats.start)
+            except EvalmeshError as error:
+                _LOG.error("%s", error.message)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:

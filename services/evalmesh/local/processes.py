@@ -107,10 +107,14 @@ class ServiceProcesses:
                 _LOG.error("%s", error.message)
                 await asyncio.sleep(2.0)
 
-    async def stop(self) -> None:
-        """Lets every child drain, then ends what is left."""
+    def forget(self) -> None:
+        """Stops starting dead children again."""
         for task in self._supervisors:
             task.cancel()
+
+    async def stop(self) -> None:
+        """Lets every child drain, then ends what is left."""
+        self.forget()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
         running = [c.process for c in self.children.values() if c.process is not None and c.process.returncode is None]
         for process in running:

@@ -21,6 +21,7 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.endpoint import Endpoint
 from evalmesh.ports.environment import Clock
 from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.shard_files import ShardFiles
 
@@ -98,7 +99,12 @@ class PoolWorker:
             await self._ask_all(work)
             if work.missing():
                 return False
-            await self._files.write_completions(run, benchmark, shard, work.completions())
+            # What was paid for is held until it can be written.
+            await wait_out(
+                lambda: self._files.write_completions(run, benchmark, shard, work.completions()),
+                Patience(),
+                lambda: self._is_cancelled(run),
+            )
         except BaseException:
             await asyncio.shield(self._checkpoint(key, work))
             raise

@@ -9,18 +9,17 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from evalmesh.domain.errors import Conflict, EvalmeshError, ResourceExhausted, Unavailable
+from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.work import WorkItem
 from evalmesh.ports.bus import Bus, Consumer, Delivery, Queue
 from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.telemetry import continue_trace, log_fields
 
 _LOG = logging.getLogger(__name__)
-_OUTAGE = (Unavailable, ResourceExhausted, Conflict)
 
 Handler = Callable[[WorkItem], Awaitable[None]]
 SetAside = Callable[[WorkItem, str], Awaitable[None]]
@@ -34,11 +33,8 @@ class WorkPolicy:
     concurrency: int = 4
     """Items in hand at once."""
     max_deliveries: int = 5
-    retry_s: float = 0.5
-    """First wait before an item that failed is tried again; doubles, up to `retry_cap_s`."""
-    retry_cap_s: float = 10.0
-    outage_patience_s: float = 600.0
-    """How long an item is held through an outage of a dependency before that counts as a failure."""
+    patience: Patience = field(default_factory=Patience)
+    """For outages, which are waited out with the item in hand; its delays also space redeliveries."""
     drain_s: float = 20.0
 
 
@@ -140,37 +136,23 @@ class Worker:
     async def _attempt(self, delivery: Delivery) -> None:
         item = delivery.item
         try:
-            await self._through_outages(item)
+            await wait_out(
+                lambda: self._handle(item), self._policy.patience, lambda: self._control.is_cancelled(item.run)
+            )
         except EvalmeshError as error:
             if error.retryable and delivery.delivered < self._policy.max_deliveries:
-                await self._settled(lambda: delivery.nak(self._retry_delay_s(delivery.delivered)))
+                await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))
             else:
                 _LOG.error("%s step set aside: %s", item.step, error.message)
                 await self._put_aside(delivery, error.message)
         except Exception as error:  # noqa: BLE001  (a defect must not stop the worker: it is logged, retried, buried)
             _LOG.exception("%s step failed", item.step)
             if delivery.delivered < self._policy.max_deliveries:
-                await self._settled(lambda: delivery.nak(self._retry_delay_s(delivery.delivered)))
+                await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))
             else:
                 await self._put_aside(delivery, f"{type(error).__name__}: {error}")
         else:
             await self._settled(delivery.ack)
-
-    async def _through_outages(self, item: WorkItem) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._policy.outage_patience_s
-        tries = 0
-        while True:
-            try:
-                await self._handle(item)
-            except _OUTAGE as error:
-                tries += 1
-                if loop.time() > deadline or self._control.is_cancelled(item.run):
-                    raise
-                _LOG.warning("%s step waits: %s", item.step, error.message)
-                await asyncio.sleep(self._retry_delay_s(tries))
-            else:
-                return
 
     async def _put_aside(self, delivery: Delivery, error: str) -> None:
         item = delivery.item
@@ -179,7 +161,7 @@ class Worker:
             await self._set_aside(item, error)
         except EvalmeshError as trouble:
             _LOG.warning("could not set the item aside yet: %s", trouble.message)
-            await self._settled(lambda: delivery.nak(self._policy.retry_cap_s))
+            await self._settled(lambda: delivery.nak(self._policy.patience.cap_s))
             return
         await self._settled(delivery.ack)
 
@@ -197,7 +179,3 @@ class Worker:
                 await delivery.heartbeat()
             except EvalmeshError as error:
                 _LOG.warning("heartbeat failed: %s", error.message)
-
-    def _retry_delay_s(self, tries: int) -> float:
-        full: float = min(self._policy.retry_cap_s, self._policy.retry_s * 2.0 ** min(tries - 1, 20))
-        return full * (0.5 + random.random() / 2)  # noqa: S311  (spreads retries; no secret)

@@ -22,7 +22,7 @@ from evalmesh.wire.shard_files import ShardFiles
 def build(*, settings: ScorerSettings, runs: RunStore, bus: Bus, objects: ObjectStore) -> Service:
     """The scorer."""
     control = ControlView(runs)
-    pool = KillablePool(settings.processes)
+    pool = KillablePool(settings.processes, preload=("sympy", "evalmesh.benchmarks.registry"))
     judgement = Judgement(pool, settings.sample_deadline_s)
     scores = ScoreWorker(files=ShardFiles(objects), bus=bus, judgement=judgement)
     worker = Worker(
