@@ -82,7 +82,7 @@ async def measure(count, connections, *, stream, n_samples):
     out = context.Queue()
     process = context.Process(target=client, args=(url, count, connections, stream, out))
     process.start()
-    while not simulator.stats.requests:
+    while process.is_alive() and not simulator.stats.requests:
         await asyncio.sleep(0.001)
     before = cpu_s()
     while process.is_alive():

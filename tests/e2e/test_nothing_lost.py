@@ -1,4 +1,4 @@
-"""Kill anything in the middle of a run: it ends with every sample once, the same score, and almost nothing asked twice."""
+"""Kill anything in mid-run: it ends with every sample once, the same score, and almost nothing asked twice."""
 
 import asyncio
 import json
@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.kit.nats import kill as kill_nats
+from tests.kit.simulator import SimulatorProcess, simulator
+from tests.kit.truth import asked_again, check_against_truth
 
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.local.platform import LocalPlatform, LocalSettings, open_platform
 from evalmesh.sdk import AsyncClient
-from tests.kit.nats import kill as kill_nats
-from tests.kit.simulator import SimulatorProcess, simulator
-from tests.kit.truth import asked_again, check_against_truth
 
 SAMPLES = 600
 CONCURRENCY = 16
