@@ -4,7 +4,6 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Protocol
 
 from evalmesh.domain import layout
@@ -22,6 +21,7 @@ from evalmesh.wire.codec import decode_json
 
 _LOG = logging.getLogger(__name__)
 _REQUEST_IDS_LOOKED_AT = 200
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class SpecCheck(Protocol):
@@ -156,7 +156,6 @@ def _progress(run: Run, record: ProgressRecord) -> tuple[BenchmarkProgress, ...]
 
 
 def _new_id(now: float) -> str:
-    """Sorts by time, reads well, and is safe as a DNS label, path segment and subject token."""
-    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
-    suffix = "".join(secrets.choice(alphabet) for _ in range(6))
-    return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{suffix}"
+    """Nine digits of time (milliseconds) and five of chance, in Crockford's base 32: sorts by time, safe everywhere."""
+    number = int(now * 1000) << 25 | secrets.randbits(25)
+    return "".join(_BASE32[number >> shift & 31] for shift in range(65, -5, -5))
