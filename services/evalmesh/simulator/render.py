@@ -169,7 +169,8 @@ def _fit(reply: Reply, answer: Answer | None, limits: Limits) -> Reply:
 def _allowed(reply: Reply, limits: Limits) -> bool:
     if any(stop in reply.text for stop in limits.stop):
         return False
-    if limits.max_tokens is None:
+    # No text has more tokens than characters, so most replies need no counting.
+    if limits.max_tokens is None or len(reply.text) + len(reply.reasoning) <= limits.max_tokens:
         return True
     return count_tokens(reply.text) + count_tokens(reply.reasoning) <= limits.max_tokens
 
