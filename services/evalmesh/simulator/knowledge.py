@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from evalmesh.simulator.options import locate_letters
+from evalmesh.simulator.options import is_labelled, locate_letters
 from evalmesh.simulator.skill import KnownSample, Skill, is_right
 
 _SIZES = (64, 32, 16, 8)
@@ -120,7 +120,8 @@ class Knowledge:
         best: Match | None = None
         best_rank = (0, False)
         for entry in candidates:
-            if not text.endswith(entry.input, 0, end):
+            start = end - len(entry.input)
+            if not text.endswith(entry.input, 0, end) or is_labelled(text, start):
                 continue
             letters = _letters(entry, text, end)
             if letters is None:

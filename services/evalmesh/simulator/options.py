@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 
 _MARKER = re.compile(r"(?:^|(?<=\s))[(\[*]*([A-Z])(?:[)\].:][)*]*|\*\*)(?=\s)[^\S\n]*")
+_LABELLED = re.compile(r"(?:^|\n)[^\S\n]*[(\[*]*[A-J][)\].:][)*]*[^\S\n]*$")
+_LABEL_CHARS = 12
 _MIN_SHOWN = 2
 
 
@@ -13,6 +15,12 @@ _MIN_SHOWN = 2
 class _Marker:
     letter: str
     text_start: int
+    at_line_start: bool
+
+
+def is_labelled(text: str, start: int) -> bool:
+    """Whether what starts here stands behind a letter, as an option does: a question may equal another's option."""
+    return _LABELLED.search(text, max(0, start - _LABEL_CHARS), start) is not None
 
 
 def locate_letters(tail: str, choices: Sequence[str]) -> tuple[str, ...] | None:
@@ -26,9 +34,14 @@ def locate_letters(tail: str, choices: Sequence[str]) -> tuple[str, ...] | None:
         Letters in the order of `choices`: `("A", "B", ...)` unless the prompt shuffles, and also when no options
         are shown at all (log-likelihood prompts).
     """
-    markers = [_Marker(found[1], found.end()) for found in _MARKER.finditer(tail)]
-    shown = {marker.letter for marker in markers}
-    if len(shown & set(ascii_uppercase[:_MIN_SHOWN])) < _MIN_SHOWN:
+    markers = [
+        _Marker(found[1], found.end(), at_line_start=not tail[tail.rfind("\n", 0, found.start()) + 1 : found.start()])
+        for found in _MARKER.finditer(tail)
+    ]
+    letters_shown = {marker.letter for marker in markers}
+    in_lines = {marker.letter for marker in markers if marker.at_line_start}
+    # One letter alone may be the `A:` of a question-and-answer template, or a name's initial.
+    if len(in_lines) < _MIN_SHOWN and not set(ascii_uppercase[:_MIN_SHOWN]) <= letters_shown:
         return tuple(ascii_uppercase[: len(choices)])
     free = list(markers)
     letters: list[str] = []

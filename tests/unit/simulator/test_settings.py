@@ -80,7 +80,9 @@ def test_distributions_have_the_median_they_say(text, median):
     assert max(draws) <= distribution.parameters.get("max", 1e9)
 
 
-@pytest.mark.parametrize("text", ["normal:mean=1s", "uniform:low=1s", "uniform:low=1s,top=2s", "lognormal:median=1s,sigma=x"])
+@pytest.mark.parametrize(
+    "text", ["normal:mean=1s", "uniform:low=1s", "uniform:low=1s,top=2s", "lognormal:median=1s,sigma=x"]
+)
 def test_distributions_that_make_no_sense_are_refused(text):
     with pytest.raises(InvalidInput, match="itl"):
         parse_distribution(text, "itl")
@@ -116,7 +118,9 @@ def test_faults_by_sample_take_either_name_and_can_pass():
     assert plan.decide(1, ("arc/main/3", "main/3"), 9).kind == "stall"
 
 
-@pytest.mark.parametrize("text", ["boom:every=1", "500", "200:every=2", "reset:rate=2", "reset:every=x", "500:whom=1,every=2"])
+@pytest.mark.parametrize(
+    "text", ["boom:every=1", "500", "200:every=2", "reset:rate=2", "reset:every=x", "500:whom=1,every=2"]
+)
 def test_faults_that_make_no_sense_are_refused(text):
     with pytest.raises(InvalidInput, match="fault"):
         parse_fault(text)

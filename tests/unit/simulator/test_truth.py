@@ -108,6 +108,15 @@ def test_options_on_one_line_are_read_too():
     assert match.letters == ("B", "C", "A")
 
 
+def test_a_question_that_is_the_option_of_another_is_not_mistaken_for_it():
+    bone = mcq("1", "Cells that build bone are called", "A", "Osteoblasts", "Osteocytes", "Fibroblasts", "Osteoclasts")
+    clast = mcq("2", "Osteoclasts", "B", "build bone", "break down bone", "make blood", "store fat")
+    knowledge = Knowledge([bone, clast])
+    for sample in (bone, clast):
+        assert knowledge.match(lettered(sample.sample.input, sample.sample.choices)).known is sample
+    assert knowledge.match(f"Q: {bone.sample.input}\nA: Osteoclasts").known is bone
+
+
 def test_twins_are_decided_once_and_expected_exactly():
     twins = [known("x", "The same question twice?", "5"), known("y", "The same question twice?", "5")]
     odd = known("z", "The same question twice?", "6")
