@@ -32,11 +32,14 @@ def sha256_hex(data: bytes) -> str:
 
 
 def model_identity(model: ModelSpec) -> dict[str, Any]:
-    """What makes two model specs the same model: not keys, timeouts or concurrency, which cannot change an answer."""
+    """What makes two model specs the same model: nothing that cannot change an answer, such as keys or timeouts.
+
+    The address is left out too: a server that comes back on another port still serves what it was paid for. Reuse is
+    only from runs that the user names, who thereby says that the name means the same model.
+    """
     return {
         "name": model.name,
         "engine": model.engine,
-        "url": model.url.rstrip("/"),
         "kind": model.kind,
         "args": dict(model.args),
     }
