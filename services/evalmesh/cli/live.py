@@ -49,6 +49,11 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def answered(one: BenchmarkProgress) -> int:
+    """Requests that need not be asked any more, whether scored yet or not."""
+    return max(one.generated, one.done)
+
+
 class RunProgress:
     """Shows updates of one run. Use it as a context manager."""
 
@@ -74,7 +79,7 @@ class RunProgress:
         """Takes in the newest state of the run."""
         now_s = self._now()
         for one in run.benchmarks:
-            self._speeds.setdefault(one.name, Speed()).add(now_s, max(one.generated, one.done))
+            self._speeds.setdefault(one.name, Speed()).add(now_s, answered(one))
         if self._live is not None:
             self._live.update(self._table(run))
         else:
@@ -93,7 +98,11 @@ class RunProgress:
 
     def line(self, one: BenchmarkProgress) -> str:
         """One benchmark in words."""
-        parts = [f"{one.name}: {one.done}/{one.total} done", f"{one.in_flight} in flight", f"{one.errored} errored"]
+        parts = [
+            f"{one.name}: {answered(one)}/{one.total} done",
+            f"{one.in_flight} in flight",
+            f"{one.errored} errored",
+        ]
         if one.unscored:
             parts.append(f"{one.unscored} unscored")
         rate, eta = self._pace(one)
@@ -103,7 +112,7 @@ class RunProgress:
 
     def _pace(self, one: BenchmarkProgress) -> tuple[str, str]:
         speed = self._speeds.get(one.name, Speed())
-        left = one.total - max(one.generated, one.done)
+        left = one.total - answered(one)
         eta_s = speed.eta_s(left) if left > 0 else None
         return (f"{speed.per_s:.1f}" if speed.per_s else ""), ("" if eta_s is None else clock_text(eta_s))
 
@@ -116,8 +125,8 @@ class RunProgress:
             lost = one.errored + one.unscored
             table.add_row(
                 Text(one.name, style="bold"),
-                ProgressBar(total=max(one.total, 1), completed=one.done, width=24, pulse=not one.total),
-                Text(f"{one.done}/{one.total}"),
+                ProgressBar(total=max(one.total, 1), completed=answered(one), width=24, pulse=not one.total),
+                Text(f"{answered(one)}/{one.total}"),
                 Text(f"{one.in_flight} in flight", style="dim"),
                 Text(f"{lost} errored", style="red" if lost else "dim"),
                 Text(f"{rate}/s" if rate else "", style="dim"),

@@ -13,7 +13,7 @@ from evalmesh.dataset_loader.recorded import RecordedCompletions
 from evalmesh.domain import layout
 from evalmesh.domain.digest import GenerationDigest, canonical_json, pool_id, sha256_hex
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.progress import ProgressRecord
+from evalmesh.domain.progress import ProgressRecord, new_record
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
 from evalmesh.domain.shard_data import PlannedSample, ShardHeader
@@ -24,7 +24,7 @@ from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.runs import change_run
 from evalmesh.runtime.telemetry import current_trace
-from evalmesh.wire.codec import decode_json
+from evalmesh.wire.codec import decode_json, encode_json
 from evalmesh.wire.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
@@ -112,11 +112,19 @@ class PlanWorker:
         """The data set a run would use, for a look at it."""
         return self._open(one, self.with_defaults(spec))
 
+    async def _progress(self, plan: RunPlan) -> ProgressRecord:
+        """What is in the results; the record is made here, so that totals are known before the first result."""
+        known = await self._runs.get_progress(plan.run)
+        if known.value:
+            return decode_json(ProgressRecord, known.value)
+        record = new_record(plan)
+        await self._runs.update_progress(plan.run, encode_json(record), known.revision)
+        return record
+
     async def _queue(self, run: Run, plan: RunPlan, attempt: int) -> None:
         step = Step.SCORE if run.spec.completions_digest else Step.GENERATE
         trace = current_trace()
-        known = (await self._runs.get_progress(run.id)).value
-        progress = decode_json(ProgressRecord, known) if known else ProgressRecord()
+        progress = await self._progress(plan)
         items = []
         for benchmark, shard in interleave(plan.benchmarks):
             record = progress.benchmarks.get(benchmark.name)

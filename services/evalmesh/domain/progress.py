@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from evalmesh.domain.work import RunPlan
+
 
 @dataclass(frozen=True, slots=True)
 class ShardCounts:
@@ -64,3 +66,18 @@ class ProgressRecord:
     def complete(self) -> bool:
         """Whether every shard of every benchmark is in."""
         return all(record.complete for record in self.benchmarks.values())
+
+
+def new_record(plan: RunPlan) -> ProgressRecord:
+    """Nothing is in; rows that could not be read count as done and errored from the start."""
+    return ProgressRecord(
+        {
+            one.name: BenchmarkRecord(
+                shard_count=len(one.shards),
+                total=one.requests + len(one.malformed_rows) * one.repeats,
+                done=len(one.malformed_rows) * one.repeats,
+                errored=len(one.malformed_rows) * one.repeats,
+            )
+            for one in plan.benchmarks
+        }
+    )

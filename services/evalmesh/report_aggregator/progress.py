@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from evalmesh.domain.errors import Conflict
 from evalmesh.domain.events import Event
-from evalmesh.domain.progress import BenchmarkRecord, ProgressRecord, ShardCounts
+from evalmesh.domain.progress import ProgressRecord, ShardCounts, new_record
 from evalmesh.domain.work import RunPlan
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
@@ -56,18 +56,3 @@ class ProgressKeeper:
                 continue
             await self._bus.emit(Event(plan.run, "progress", "report_aggregator", self._clock.now()))
             return record.complete
-
-
-def new_record(plan: RunPlan) -> ProgressRecord:
-    """Nothing is in; rows that could not be read count as done and errored from the start."""
-    return ProgressRecord(
-        {
-            one.name: BenchmarkRecord(
-                shard_count=len(one.shards),
-                total=one.requests + len(one.malformed_rows) * one.repeats,
-                done=len(one.malformed_rows) * one.repeats,
-                errored=len(one.malformed_rows) * one.repeats,
-            )
-            for one in plan.benchmarks
-        }
-    )
