@@ -21,7 +21,7 @@ from evalmesh.simulator.skill import KnownSample
 
 
 def samples(count):
-    words = "apples pears nails boards stamps shells ribbons candles marbles bricks".split()
+    words = ("apples", "pears", "nails", "boards", "stamps", "shells", "ribbons", "candles", "marbles", "bricks")
     for i in range(count):
         text = f"A shop sells {i + 3} {words[i % 10]} a day and gets {i % 17} more each night. How many after 4 days?"
         yield KnownSample("made_up", Sample(f"main/{i}", i, "main", text, (str(i * 4),)))
@@ -57,10 +57,13 @@ async def connection(host, port, todo):
     writer.close()
 
 
-def client(url, count, connections, stream, out):
+def client(url, count, connections, stream, queues):
+    ready, out = queues
+
     async def ask():
         parts = urlsplit(url)
         todo = list(requests(count, parts.netloc, stream=stream))
+        ready.put(None)
         start = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for i in range(connections):
@@ -79,16 +82,15 @@ async def measure(count, connections, *, stream, n_samples):
     simulator = Simulator(SimulatorSettings(), samples(n_samples))
     url = await simulator.start()
     context = multiprocessing.get_context("spawn")
-    out = context.Queue()
-    process = context.Process(target=client, args=(url, count, connections, stream, out))
+    out, ready = context.Queue(), context.Queue()
+    process = context.Process(target=client, args=(url, count, connections, stream, (ready, out)))
     process.start()
-    while process.is_alive() and not simulator.stats.requests:
-        await asyncio.sleep(0.001)
+    # The child says when its bodies are ready, so that its start is not in the server's time.
+    await asyncio.to_thread(ready.get, timeout=30)
     before = cpu_s()
-    while process.is_alive():
-        await asyncio.sleep(0.01)
+    wall = await asyncio.to_thread(out.get, timeout=300)
     used = cpu_s() - before
-    wall = out.get(timeout=5)
+    process.join()
     stats = simulator.stats
     assert stats.answered == count
     assert stats.unknown == 0

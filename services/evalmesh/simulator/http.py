@@ -5,7 +5,6 @@ in progress, as inference servers do.
 """
 
 import asyncio
-from typing import cast
 import socket
 import struct
 from collections import deque

@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import shlex
 import statistics
 
 import pytest
@@ -19,10 +20,13 @@ def settings(*argv):
 
 
 def test_flags_become_settings():
+    line = (
+        "--skill 0.5 --skill gsm8k=0.9 --seed 3 --ttft 200ms --itl lognormal:median=10ms,sigma=0.5 --freeze 1s/5s "
+        "--max-concurrency 8 --overload reject --fault 500:every=50 --fault reset:rate=0.02 "
+        "--fail-sample gsm8k/main/17 --benchmarks gsm8k arc --output-tokens 64 --awkwardness 1 --api-key k"
+    )
     got = settings(
-        *"--skill 0.5 --skill gsm8k=0.9 --seed 3 --ttft 200ms --itl lognormal:median=10ms,sigma=0.5 --freeze 1s/5s "
-        "--max-concurrency 8 --overload reject --fault 500:every=50 --fault reset:rate=0.02 --fail-sample gsm8k/main/17 "
-        "--benchmarks gsm8k arc --output-tokens 64 --awkwardness 1 --api-key k".split(),
+        *shlex.split(line),
         "--dataset-args",
         '{"gsm8k": {"local_path": "x"}}',
     )
