@@ -7,13 +7,11 @@ benchmarks and runs. The next shard is fetched when the endpoint would run dry, 
 import asyncio
 import logging
 import secrets
-from collections import defaultdict
 from collections.abc import Callable
 
-from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
-from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.request import Request
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.shard_run import ShardRun
@@ -26,6 +24,9 @@ from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
+
+ShardKey = tuple[str, str, int]
+"""Run, benchmark, shard."""
 
 
 class PoolWorker:
@@ -47,9 +48,14 @@ class PoolWorker:
         self._clock = clock
         self._settings = settings
         self._source = f"model_runner-{secrets.token_hex(4)}"
-        self._active: dict[tuple[str, str, int], ShardRun] = {}
-        self._asking: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        self._active: dict[ShardKey, ShardRun] = {}
+        self._asking: dict[str, set[asyncio.Task[None]]] = {}
         self._outstanding = 0
+        """Requests handed to the endpoint and not answered."""
+        self._loading = 0
+        """Shards taken whose requests are not known yet."""
+        self._shard_requests = 64
+        """Size of the last shard seen: the best guess for those that load."""
         self._last_busy = clock.now()
         self._wanted = asyncio.Event()
         self._wanted.set()
@@ -63,7 +69,7 @@ class PoolWorker:
 
     async def wants_work(self) -> None:
         """Returns when the endpoint would run dry without another shard."""
-        while self._outstanding >= self._ready_limit():
+        while self._outstanding + self._loading * self._shard_requests >= self._ready_limit():
             self._wanted.clear()
             await self._wanted.wait()
 
@@ -75,7 +81,13 @@ class PoolWorker:
     async def handle(self, item: WorkItem) -> None:
         """Generates what is missing of a shard and passes the shard on."""
         key = (item.run, item.benchmark, item.shard)
-        if not await self._files.has_completions(*key) and not await self._generate(key):
+        self._loading += 1
+        try:
+            work = await self._open(key)
+        finally:
+            self._loading -= 1
+            self._wanted.set()
+        if work is not None and not await self._generate(key, work):
             return  # cancelled: nothing is passed on, what was finished is checkpointed
         reply = WorkItem(
             run=item.run,
@@ -87,33 +99,38 @@ class PoolWorker:
         )
         await self._bus.publish([reply])
 
-    async def _generate(self, key: tuple[str, str, int]) -> bool:
-        run, benchmark, shard = key
-        header, rows = await self._files.read_requests(run, benchmark, shard)
+    async def _open(self, key: ShardKey) -> ShardRun | None:
+        """The shard with everything that is known about it; `None` when all its completions are written."""
+        if await self._files.has_completions(*key):
+            return None
+        header, rows = await self._files.read_requests(*key)
         work = ShardRun(header, rows, self._source)
-        had_checkpoints = work.restore(await self._files.read_checkpoints(run, benchmark, shard)) > 0
+        work.checkpointed = work.restore(await self._files.read_checkpoints(*key)) > 0
         await self._reuse(work)
+        self._shard_requests = max(1, len(work.requests))
+        return work
+
+    async def _generate(self, key: ShardKey, work: ShardRun) -> bool:
         self._active[key] = work
-        saved = had_checkpoints
+        written = False
         try:
             await self._ask_all(work)
             if work.missing():
                 return False
             # What was paid for is held until it can be written.
             await wait_out(
-                lambda: self._files.write_completions(run, benchmark, shard, work.completions()),
+                lambda: self._files.write_completions(*key, work.completions()),
                 Patience(),
-                lambda: self._is_cancelled(run),
+                lambda: self._is_cancelled(key[0]),
             )
-        except BaseException:
-            await asyncio.shield(self._checkpoint(key, work))
-            raise
+            written = True
         finally:
-            saved = saved or work.checkpointed
             del self._active[key]
             self._last_busy = self._clock.now()
-        if saved:
-            await self._files.drop_checkpoints(run, benchmark, shard)
+            if not written:
+                await asyncio.shield(self._checkpoint(key, work))
+        if work.checkpointed:
+            await self._files.drop_checkpoints(*key)
         return True
 
     async def _reuse(self, work: ShardRun) -> None:
@@ -128,10 +145,9 @@ class PoolWorker:
             work.reuse(run, earlier, by_digest)
 
     async def _ask_all(self, work: ShardRun) -> None:
-        missing = work.missing()
-        asking = self._asking[work.header.run]
-        self._outstanding += len(missing)
-        tasks = [asyncio.create_task(self._ask(work, request, work.header.generation)) for request in missing]
+        run = work.header.run
+        tasks = [self._start(work, request) for request in work.missing()]
+        asking = self._asking.setdefault(run, set())
         asking.update(tasks)
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -140,20 +156,27 @@ class PoolWorker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             asking.difference_update(tasks)
+            if not asking:
+                self._asking.pop(run, None)
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    async def _ask(self, work: ShardRun, request: Request, config: GenerationConfig) -> None:
-        work.waiting += 1
-        try:
-            completion: Completion = await self._endpoint.generate(request, config)
-            work.add(completion)
-        finally:
+    def _start(self, work: ShardRun, request: Request) -> asyncio.Task[None]:
+        async def ask() -> None:
+            work.add(await self._endpoint.generate(request, work.header.generation))
+
+        def answered(_: asyncio.Task[None]) -> None:
             work.waiting -= 1
             self._outstanding -= 1
             if self._outstanding < self._ready_limit():
                 self._wanted.set()
+
+        work.waiting += 1
+        self._outstanding += 1
+        task = asyncio.create_task(ask())
+        task.add_done_callback(answered)
+        return task
 
     def _cancel(self, run: str) -> None:
         for task in list(self._asking.get(run, ())):
@@ -165,7 +188,7 @@ class PoolWorker:
             await asyncio.sleep(self._settings.checkpoint_s)
             await asyncio.gather(*(self._checkpoint(key, work) for key, work in list(self._active.items())))
 
-    async def _checkpoint(self, key: tuple[str, str, int], work: ShardRun) -> None:
+    async def _checkpoint(self, key: ShardKey, work: ShardRun) -> None:
         name, unsaved = work.take_unsaved()
         if not unsaved:
             return
