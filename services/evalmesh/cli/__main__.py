@@ -22,6 +22,8 @@ def exit_code(reason: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; nothing but the exit code escapes."""
+    # Before gRPC is loaded: it has a line on standard error for every process the scorer starts, which are no forks.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         args = parse(argv)
     except SystemExit as stop:
