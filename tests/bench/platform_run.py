@@ -6,6 +6,7 @@ SDK) and of its children (nats-server, scoring processes).
     python tests/bench/platform_run.py '{"url": "http://127.0.0.1:8801/v1", "benchmarks": [{"name": "starter_math"}]}'
 """
 
+import heapq
 import json
 import os
 import sys
@@ -14,7 +15,6 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import uvloop
 from measure import cpu_s
@@ -32,14 +32,19 @@ def spec_of(job):
 
 
 async def measured_run(client, spec):
-    cpu, wall = cpu_s(os.getpid()), time.perf_counter()
+    started_at, cpu, wall = time.time(), cpu_s(os.getpid()), time.perf_counter()
     run = await client.create_run(spec)
     states = {"CREATED": time.perf_counter() - wall}
     async for update in client.watch_run(run):
         states.setdefault(str(update.state), time.perf_counter() - wall)
         run = update
     report = await client.report(run)
-    figures = {"run_s": time.perf_counter() - wall, "cpu_s": cpu_s(os.getpid()) - cpu, "states_s": states}
+    figures = {
+        "run_s": time.perf_counter() - wall,
+        "cpu_s": cpu_s(os.getpid()) - cpu,
+        "states_s": states,
+        "started_at": started_at,
+    }
     metrics = [one["metrics"][0] for one in report["benchmarks"]]
     figures["samples"] = sum(one["n_scored"] + one["n_errored"] + one["n_unscored"] for one in metrics)
     figures["errored"] = sum(one["n_errored"] for one in metrics)
@@ -49,18 +54,33 @@ async def measured_run(client, spec):
 
 
 async def timeline(client, run, names, folder):
-    """Latencies as the runner saw them, and when the first request left and the last answer came."""
-    total, longest, first, last, count = 0.0, 0.0, float("inf"), 0.0, 0
+    """When requests left and how long they took, as the runner saw it."""
+    sent = []
     for name in names:
         path = await client.export(run, f"results/{name}.parquet", folder / f"{name}.parquet")
-        table = pq.read_table(path, columns=["start_time", "latency_s"])
-        latency, start = table["latency_s"], table["start_time"]
-        count += len(latency)
-        total += pc.sum(latency).as_py()
-        longest = max(longest, pc.max(latency).as_py())
-        first = min(first, pc.min(start).as_py())
-        last = max(last, pc.max(pc.add(start, latency)).as_py())
-    return {"requests": count, "latency_sum_s": total, "latency_max_s": longest, "busy_s": last - first}
+        columns = pq.read_table(path, columns=["start_time", "latency_s"]).to_pydict()
+        sent += zip(columns["start_time"], columns["latency_s"], strict=True)
+    return sorted(sent)
+
+
+def greedy_s(latencies_s, slots):
+    """Makespan of requests sent in this order, each as soon as a slot is free and at no cost."""
+    free_at = [0.0] * slots
+    for latency_s in latencies_s:
+        heapq.heapreplace(free_at, free_at[0] + latency_s)
+    return max(free_at)
+
+
+def summed(sent, slots):
+    latencies_s = [latency_s for _, latency_s in sent]
+    return {
+        "requests": len(sent),
+        "latency_sum_s": sum(latencies_s),
+        "latency_max_s": max(latencies_s),
+        "greedy_s": greedy_s(latencies_s, slots),
+        "busy_s": max(start + latency_s for start, latency_s in sent) - sent[0][0],
+        "first_request_at": sent[0][0],
+    }
 
 
 async def main(job):
@@ -72,7 +92,11 @@ async def main(job):
             opened_s = time.perf_counter() - wall
             run, figures = await measured_run(client, spec_of(job))
             figures["open_s"] = opened_s
-            figures |= await timeline(client, run, [one["name"] for one in job["benchmarks"]], Path(folder))
+            sent = await timeline(client, run, [one["name"] for one in job["benchmarks"]], Path(folder))
+            figures |= summed(sent, job.get("concurrency", 64))
+            # Until the first request: validation and planning. After the last answer: scores and report.
+            figures["before_s"] = figures.pop("first_request_at") - figures.pop("started_at")
+            figures["after_s"] = figures["run_s"] - figures["before_s"] - figures["busy_s"]
     print(json.dumps(figures))
 
 
