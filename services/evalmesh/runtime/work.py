@@ -9,7 +9,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from evalmesh.domain.errors import EvalmeshError
@@ -61,6 +62,7 @@ class Worker:
         self._gate = gate
         self._slots = asyncio.Semaphore(self._policy.concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_hand: dict[str, asyncio.Future[None]] = {}
 
     async def run(self) -> None:
         """Works until cancelled; then lets what is in hand finish within `drain_s` and gives the rest back."""
@@ -117,7 +119,7 @@ class Worker:
     async def _process(self, delivery: Delivery) -> None:
         item = delivery.item
         with continue_trace(item.trace), log_fields(run=item.run, benchmark=item.benchmark, shard=item.shard):
-            if self._control.is_cancelled(item.run) and not item.final:
+            if await self._is_unwanted(item):
                 await self._settled(delivery.ack)
                 return
             if delivery.delivered > self._policy.max_deliveries:
@@ -126,12 +128,33 @@ class Worker:
                 return
             heartbeat = asyncio.create_task(self._keep_alive(delivery))
             try:
-                await self._attempt(delivery)
+                async with self._alone(item):
+                    await self._attempt(delivery)
             except asyncio.CancelledError:
                 await self._settled(lambda: delivery.nak(0.0))
                 raise
             finally:
                 heartbeat.cancel()
+
+    @asynccontextmanager
+    async def _alone(self, item: WorkItem) -> AsyncIterator[None]:
+        """A bus that lost its memory hands out again what is in hand here: that delivery waits, then finds it done."""
+        while (other := self._in_hand.get(item.id)) is not None:
+            await asyncio.wait([other])
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._in_hand[item.id] = mine
+        try:
+            yield
+        finally:
+            del self._in_hand[item.id]
+            mine.set_result(None)
+
+    async def _is_unwanted(self, item: WorkItem) -> bool:
+        try:
+            return await self._control.is_unwanted(item)
+        except EvalmeshError as error:
+            _LOG.warning("whether the run is cancelled cannot be known now: %s", error.message)
+            return False
 
     async def _attempt(self, delivery: Delivery) -> None:
         item = delivery.item
@@ -153,6 +176,7 @@ class Worker:
                 await self._put_aside(delivery, f"{type(error).__name__}: {error}")
         else:
             await self._settled(delivery.ack)
+            _LOG.info("%s step done", item.step)
 
     async def _put_aside(self, delivery: Delivery, error: str) -> None:
         item = delivery.item
