@@ -8,6 +8,7 @@ from evalmesh.adapters.nats.bus import BusSettings, NatsBus, open_bus
 from evalmesh.adapters.nats.connection import connect
 from evalmesh.adapters.nats.run_store import NatsRunStore, open_run_store
 from evalmesh.adapters.object_store import open_object_store
+from evalmesh.domain.errors import InvalidInput
 from evalmesh.ports.object_store import ObjectStore
 
 
@@ -22,8 +23,11 @@ class Connections:
 
 @asynccontextmanager
 async def open_connections(bus_url: str, objects_url: str, name: str, ack_wait_s: float) -> AsyncIterator[Connections]:
-    """Connects; raises `Unavailable` or `InvalidInput` naming the address."""
-    objects = open_object_store(objects_url)
+    """Connects; raises `Unavailable` or `InvalidInput` naming the setting or the address."""
+    try:
+        objects = open_object_store(objects_url)
+    except InvalidInput as error:
+        raise InvalidInput(f"objects_url (EVALMESH_OBJECTS_URL): {error.message}", error.details) from error
     connection = await connect(bus_url, name)
     try:
         bus = await open_bus(connection, BusSettings(ack_wait_s=ack_wait_s))

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from evalmesh.runtime.settings import RoomSettings
 
 
@@ -14,5 +16,5 @@ class GatewaySettings(RoomSettings):
     model_runner_address: str = "127.0.0.1:9092"
     scorer_address: str = "127.0.0.1:9093"
     report_aggregator_address: str = "127.0.0.1:9094"
-    check_timeout_s: float = 20.0
+    check_timeout_s: float = Field(default=20.0, gt=0)
     """How long checking a spec against data and endpoint may take before a run is accepted."""

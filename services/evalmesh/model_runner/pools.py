@@ -72,7 +72,11 @@ class PoolManager:
             await asyncio.gather(*(self._close(name) for name in list(self._open)))
 
     def _wished(self, pool: Pool) -> None:
-        if pool.id in self._open or (self._only and pool.id not in self._only) or pool.model.engine == "recorded":
+        if pool.id in self._open:
+            # Its items may follow a moment after the record: too late for the look at an empty queue before closing.
+            self._open[pool.id].worker.touch()
+            return
+        if (self._only and pool.id not in self._only) or pool.model.engine == "recorded":
             return
         try:
             endpoint = self._open_endpoint(pool)
@@ -107,11 +111,19 @@ class PoolManager:
         keep_safe = asyncio.create_task(worker.keep_safe())
         activity = asyncio.create_task(worker.tell_activity())
         try:
-            await take.run()
+            await self._keep_running(pool.id, take)
         finally:
             keep_safe.cancel()
             activity.cancel()
             await worker.close()
+
+    async def _keep_running(self, pool: str, take: Worker) -> None:
+        while True:
+            try:
+                await take.run()
+            except Exception:  # noqa: BLE001  (whatever it was is logged; a pool that nobody serves stops its runs)
+                _LOG.exception("serving pool %s failed; starting again", pool)
+                await asyncio.sleep(1.0)
 
     async def _close_idle(self) -> None:
         while True:

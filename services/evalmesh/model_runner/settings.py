@@ -14,9 +14,9 @@ class ModelRunnerSettings(RoomSettings):
 
     pools: str = ""
     """Comma-separated pools to serve; empty: every pool of an engine this runner has."""
-    checkpoint_s: float = Field(0.9, gt=0)
+    checkpoint_s: float = Field(default=0.9, gt=0)
     """Longest time a finished completion may exist only in memory."""
-    activity_s: float = Field(0.25, gt=0)
+    activity_s: float = Field(default=0.25, gt=0)
     """Time between two reports of what is in flight."""
-    idle_close_s: float = Field(300.0, gt=0)
+    idle_close_s: float = Field(default=300.0, gt=0)
     """Connections of a pool without work are closed after this."""

@@ -21,6 +21,7 @@ from evalmesh.ports.environment import Clock
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.telemetry import current_trace
+from evalmesh.runtime.work import RunCancelledError
 from evalmesh.wire.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
@@ -60,12 +61,16 @@ class PoolWorker:
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._told: dict[str, dict[str, Activity]] = {}
-        control.on_cancel(self._cancel)
+        self._unfollow = control.on_cancel(self._cancel)
         self._is_cancelled: Callable[[str], bool] = control.is_cancelled
 
     def idle_s(self) -> float:
         """Time since the last shard was in hand; 0 while one is."""
         return 0.0 if self._active else self._clock.now() - self._last_busy
+
+    def touch(self) -> None:
+        """Work was announced: idleness counts from now."""
+        self._last_busy = self._clock.now()
 
     async def wants_work(self) -> None:
         """Returns when the endpoint would run dry without another shard."""
@@ -87,8 +92,8 @@ class PoolWorker:
         finally:
             self._loading -= 1
             self._wanted.set()
-        if work is not None and not await self._generate(key, work):
-            return  # cancelled: nothing is passed on, what was finished is checkpointed
+        if work is not None:
+            await self._generate(key, work)
         reply = WorkItem(
             run=item.run,
             step=Step.SCORE,
@@ -110,13 +115,14 @@ class PoolWorker:
         self._shard_requests = max(1, len(work.requests))
         return work
 
-    async def _generate(self, key: ShardKey, work: ShardRun) -> bool:
+    async def _generate(self, key: ShardKey, work: ShardRun) -> None:
         self._active[key] = work
         written = False
         try:
-            await self._ask_all(work)
+            if not self._is_cancelled(key[0]):
+                await self._ask_all(work)
             if work.missing():
-                return False
+                raise RunCancelledError  # nothing is passed on; what was finished is checkpointed
             # What was paid for is held until it can be written.
             await wait_out(
                 lambda: self._files.write_completions(*key, work.completions()),
@@ -131,7 +137,6 @@ class PoolWorker:
                 await asyncio.shield(self._checkpoint(key, work))
         if work.checkpointed:
             await self._files.drop_checkpoints(*key)
-        return True
 
     async def _reuse(self, work: ShardRun) -> None:
         if not work.header.reuse:
@@ -225,4 +230,5 @@ class PoolWorker:
 
     async def close(self) -> None:
         """Frees the endpoint."""
+        self._unfollow()
         await self._endpoint.close()

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from evalmesh.runtime.settings import RoomSettings
 
 
@@ -10,5 +12,5 @@ class ReportAggregatorSettings(RoomSettings):
 
     room: ClassVar[str] = "report_aggregator"
 
-    shards_at_once: int = 32
+    shards_at_once: int = Field(default=32, ge=1)
     """Shards whose results may be waiting for one write of the progress record."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
 from evalmesh.runtime.interceptors import TelemetryInterceptor
 from evalmesh.runtime.service import Service
-from evalmesh.runtime.settings import RoomSettings
+from evalmesh.runtime.settings import RoomSettings, explain
 from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.wire.errors import ErrorInterceptor
 
@@ -123,7 +123,8 @@ def run_service(main: Callable[[], Coroutine[Any, Any, None]], settings: type[Ro
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
     except ValidationError as error:
-        sys.exit(f"{settings.room}: {error}")
+        print(f"{settings.room}: {explain(error, settings.room)}", file=sys.stderr)  # noqa: T201  (likewise)
+        sys.exit(2)
     except EvalmeshError as error:
         print(f"{settings.room}: {error.message}", file=sys.stderr)  # noqa: T201  (the last word before exit)
         sys.exit({Unavailable: 5, InvalidInput: 2}.get(type(error), 1))

@@ -1,8 +1,12 @@
 """Settings come from the environment: `EVALMESH_<ROOM>_NAME` first, then `EVALMESH_NAME` for what all rooms share."""
 
-from typing import ClassVar
+import os
+from typing import Annotated, ClassVar, Literal
 
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 
 
 class RoomSettings(BaseSettings):
@@ -15,12 +19,12 @@ class RoomSettings(BaseSettings):
     """Where the gRPC server listens; port 0 takes a free one."""
     bus_url: str = "nats://127.0.0.1:4222"
     objects_url: str = "file:///var/lib/evalmesh/objects"
-    log_level: str = "INFO"
-    drain_s: float = 20.0
+    log_level: LogLevel = "INFO"
+    drain_s: float = Field(default=20.0, ge=0)
     """How long work in hand may take after SIGTERM; keep it below the pod's grace period."""
-    max_deliveries: int = 5
+    max_deliveries: int = Field(default=5, ge=1)
     """A work item handed out this often without success is set aside."""
-    ack_wait_s: float = 10.0
+    ack_wait_s: float = Field(default=10.0, gt=0)
     """How long a work item may go without a sign of life before another worker gets it."""
 
     end_with_stdin: bool = False
@@ -40,3 +44,13 @@ class RoomSettings(BaseSettings):
         own = EnvSettingsSource(settings_cls, env_prefix=f"EVALMESH_{cls.room.upper()}_")
         shared = EnvSettingsSource(settings_cls, env_prefix="EVALMESH_")
         return init_settings, own, shared
+
+
+def explain(error: ValidationError, room: str) -> str:
+    """What is wrong, one line per variable. Values are not repeated: one of them may be a token."""
+    lines = []
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        name = ".".join(str(part) for part in one["loc"]).upper()
+        own = f"EVALMESH_{room.upper()}_{name}"
+        lines.append(f"{own if own in os.environ else f'EVALMESH_{name}'} cannot be used: {one['msg']}.")
+    return "\n".join(lines)

@@ -27,6 +27,13 @@ SetAside = Callable[[WorkItem, str], Awaitable[None]]
 Gate = Callable[[], Awaitable[None]]
 
 
+class RunCancelledError(Exception):
+    """Raised by a handler that stopped early because the item's run was cancelled: the item is dropped.
+
+    Unless the run has been resumed since: then the item comes back, as nobody else would bring it.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class WorkPolicy:
     """How a worker takes and retries."""
@@ -76,9 +83,10 @@ class Worker:
                     _LOG.warning("queue %s: %s", self._queue.step, error.message)
                     await asyncio.sleep(1.0)
         finally:
-            await self._drain()
             if consumer is not None:
+                # First: what was sent to this worker and not taken yet goes to others now, not after the drain.
                 await consumer.close()
+            await self._drain()
 
     async def _take(self, consumer: Consumer) -> None:
         if self._gate is not None:
@@ -162,6 +170,11 @@ class Worker:
             await wait_out(
                 lambda: self._handle(item), self._policy.patience, lambda: self._control.is_cancelled(item.run)
             )
+        except RunCancelledError:
+            if await self._is_unwanted(item):
+                await self._settled(delivery.ack)
+            else:
+                await self._settled(lambda: delivery.nak(self._policy.patience.first_s))
         except EvalmeshError as error:
             if error.retryable and delivery.delivered < self._policy.max_deliveries:
                 await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from evalmesh.runtime.settings import RoomSettings
 
 
@@ -10,8 +12,8 @@ class ScorerSettings(RoomSettings):
 
     room: ClassVar[str] = "scorer"
 
-    processes: int = 2
+    processes: int = Field(default=2, ge=1)
     """Killable processes for scoring that may take long."""
-    sample_deadline_s: float = 10.0
+    sample_deadline_s: float = Field(default=10.0, gt=0)
     """A sample that takes longer is unscored, and its process replaced."""
-    shards_at_once: int = 4
+    shards_at_once: int = Field(default=4, ge=1)

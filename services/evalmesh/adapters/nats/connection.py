@@ -19,7 +19,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from evalmesh.domain.errors import EvalmeshError, InternalError, ResourceExhausted, Unauthenticated, Unavailable
+from evalmesh.domain.errors import (
+    EvalmeshError,
+    InternalError,
+    InvalidInput,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +37,7 @@ _PAUSE_S = 0.05
 _PING_INTERVAL_S = 5
 _PENDING_BYTES = 16 << 20
 _NO_RESPONDERS = "503"
+_SCHEMES = frozenset({"nats", "tls", "ws", "wss"})
 # Store limits and failures, as nats-server numbers them (server/errors.json).
 _FULL = frozenset({10023, 10028, 10047, 10077})
 
@@ -255,6 +263,7 @@ async def connect(url: str, name: str, timeout_s: float = 5.0) -> NatsConnection
         timeout_s: How long a server may take to appear.
 
     Raises:
+        InvalidInput: the URL is none.
         Unavailable: nothing answers there in time.
         Unauthenticated: the server refuses the credentials.
     """
@@ -283,6 +292,16 @@ def decode_answer(data: bytes) -> dict[str, Any]:
 
 
 def _address(url: str) -> str:
-    """Host and port, without credentials."""
+    """Host and port, without credentials. Raises `InvalidInput`, which does not repeat the URL: it may hold a token."""
     parts = urlsplit(url if "//" in url else f"nats://{url}")
-    return f"{parts.hostname}:{parts.port or 4222}"
+    try:
+        port = parts.port or 4222
+    except ValueError:
+        port = 0
+    if parts.scheme not in _SCHEMES or not parts.hostname or not port:
+        raise InvalidInput(
+            "bus_url: the address of the NATS server must look like nats://host:4222, if need be with token@ or "
+            "user:password@ before the host. What was given does not, and is not shown.",
+            {"field": "bus_url"},
+        )
+    return f"{parts.hostname}:{port}"

@@ -1,0 +1,119 @@
+"""The services as a cluster runs them: each a process of its own, told everything by its environment."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
+
+ROOMS = ("dataset_loader", "model_runner", "scorer", "report_aggregator", "gateway")
+_START_S = 30.0
+_STOP_S = 20.0
+
+
+class ServiceChild:
+    """`python -m evalmesh.<room>`; its log is kept line by line."""
+
+    def __init__(self, room: str, environment: Mapping[str, str]) -> None:
+        self.room = room
+        # Nothing of the tester's own settings may leak in: the environment given is all a pod would have.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVALMESH_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", f"evalmesh.{room}"],
+            env={**inherited, "EVALMESH_ADDRESS": "127.0.0.1:0", **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.port = 0
+        self.printed: queue.Queue[str] = queue.Queue()
+        self._log: list[str] = []
+        self._readers = [
+            threading.Thread(target=_read, args=(self.process.stderr, self._log.append), daemon=True),
+            threading.Thread(target=_read, args=(self.process.stdout, self.printed.put), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def stderr(self) -> str:
+        """What it has logged and said so far."""
+        return "\n".join(self._log)
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Its log; every line must be a JSON object."""
+        return [json.loads(line) for line in list(self._log)]
+
+    def wait_listening(self) -> "ServiceChild":
+        try:
+            line = self.printed.get(timeout=_START_S)
+        except queue.Empty:
+            raise AssertionError(f"{self.room} did not start:\n{self.stderr}") from None
+        assert line.startswith(f"{self.room} listening on port "), line
+        self.port = int(line.rsplit(" ", 1)[1])
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = _STOP_S) -> int:
+        """Its exit code; what it said is complete afterwards."""
+        code = self.process.wait(timeout_s)
+        for reader in self._readers:
+            reader.join(5)
+        return code
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        try:
+            self.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for reader in self._readers:
+            reader.join(5)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def _read(pipe: IO[str], take: Any) -> None:
+    for line in pipe:
+        take(line.rstrip("\n"))
+
+
+@contextmanager
+def service(room: str, environment: Mapping[str, str]) -> Iterator[ServiceChild]:
+    """One service, listening."""
+    child = ServiceChild(room, environment)
+    try:
+        yield child.wait_listening()
+    finally:
+        child.stop()
+
+
+@contextmanager
+def all_services(environment: Mapping[str, str]) -> Iterator[dict[str, ServiceChild]]:
+    """The five of them, by room; the gateway knows where the others are."""
+    with ExitStack() as stack:
+        children = {}
+        for room in ROOMS[:-1]:
+            children[room] = ServiceChild(room, environment)
+            stack.callback(children[room].stop)
+        where = {
+            f"EVALMESH_GATEWAY_{room.upper()}_ADDRESS": child.wait_listening().address
+            for room, child in children.items()
+        }
+        children["gateway"] = stack.enter_context(service("gateway", {**environment, **where}))
+        yield children
