@@ -20,7 +20,8 @@ import uvloop
 from measure import cpu_s
 
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
-from evalmesh.local.platform import LocalSettings, open_platform
+from evalmesh.local.platform import open_platform
+from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.sdk import AsyncClient
 

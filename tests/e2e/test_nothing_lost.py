@@ -15,7 +15,8 @@ from tests.kit.simulator import SimulatorProcess, simulator
 from tests.kit.truth import asked_again, check_against_truth
 
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
-from evalmesh.local.platform import LocalPlatform, LocalSettings, open_platform
+from evalmesh.local.platform import LocalPlatform, open_platform
+from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
 
 SAMPLES = 600

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.domain.run import Run, RunSpec
-from evalmesh.local.platform import LocalPlatform, LocalSettings, open_platform
+from evalmesh.local.platform import LocalPlatform, open_platform
+from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
 
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from evalmesh.cli import exits
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.local.platform import LocalSettings, open_platform
+from evalmesh.local.platform import open_platform
+from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.sdk import AsyncClient
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from evalmesh.adapters.connections import Connections, open_connections
 from evalmesh.adapters.datasets import LocalDatasets
@@ -18,6 +17,7 @@ from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.gateway import service as gateway
 from evalmesh.local.processes import ServiceProcesses
+from evalmesh.local.settings import LocalSettings
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.report_aggregator import service as report_aggregator
@@ -28,32 +28,6 @@ from evalmesh.scorer import service as scorer
 from evalmesh.scorer.settings import ScorerSettings
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalSettings:
-    """How the platform runs on this machine."""
-
-    work_dir: Path
-    """Everything is kept in its folder `.evalmesh`, so that a run can be resumed after a crash."""
-    processes: bool = False
-    """Each service in a process of its own."""
-    runners: int = 1
-    """Model runner processes; above 1 only with `processes`."""
-    address: str = "127.0.0.1:0"
-    log_level: str = "INFO"
-    ack_wait_s: float = 10.0
-    drain_s: float = 5.0
-
-    @property
-    def state_dir(self) -> Path:
-        """Where queues, records, objects and logs are."""
-        return self.work_dir.resolve() / ".evalmesh"
-
-    @property
-    def objects_url(self) -> str:
-        """The object store."""
-        return (self.state_dir / "objects").as_uri()
 
 
 @dataclass(slots=True)

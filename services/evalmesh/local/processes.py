@@ -8,12 +8,9 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evalmesh.domain.errors import Unavailable
-
-if TYPE_CHECKING:
-    from evalmesh.local.platform import LocalSettings
+from evalmesh.local.settings import LocalSettings
 
 _LOG = logging.getLogger(__name__)
 _START_S = 30.0
@@ -58,7 +55,7 @@ class ServiceProcess:
 class ServiceProcesses:
     """All services as child processes of this one."""
 
-    def __init__(self, settings: "LocalSettings", bus_url: str) -> None:
+    def __init__(self, settings: LocalSettings, bus_url: str) -> None:
         self._settings = settings
         self._bus_url = bus_url
         self._supervisors: list[asyncio.Task[None]] = []

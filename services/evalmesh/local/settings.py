@@ -1,0 +1,30 @@
+"""How the platform runs on one machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How the platform runs on this machine."""
+
+    work_dir: Path
+    """Everything is kept in its folder `.evalmesh`, so that a run can be resumed after a crash."""
+    processes: bool = False
+    """Each service in a process of its own."""
+    runners: int = 1
+    """Model runner processes; above 1 only with `processes`."""
+    address: str = "127.0.0.1:0"
+    log_level: str = "INFO"
+    ack_wait_s: float = 10.0
+    drain_s: float = 5.0
+
+    @property
+    def state_dir(self) -> Path:
+        """Where queues, records, objects and logs are."""
+        return self.work_dir.resolve() / ".evalmesh"
+
+    @property
+    def objects_url(self) -> str:
+        """The object store."""
+        return (self.state_dir / "objects").as_uri()
