@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
 def plain(value: Any) -> Any:
     """Dataclasses as mappings for YAML, without what is not set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {name: plain(item) for name, item in items if item not in (None, "", (), {})}
+        items = ((field.name, plain(getattr(value, field.name))) for field in dataclasses.fields(value))
+        return {name: item for name, item in items if item not in (None, "", [], {}) and item is not False}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):

@@ -18,6 +18,7 @@ from evalmesh.cli.outputs import LogMark, find_folder, folder_of, run_id_of
 from evalmesh.cli.session import Place, connect, run_async
 from evalmesh.cli.show import is_live, make_console, show_outcome
 from evalmesh.cli.spec import KEY_VARIABLE
+from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import Run, RunState
 
 
@@ -125,15 +126,26 @@ async def _cancel(run_id: str, place: Place) -> Run:
         return await client.wait_run(run_id)
 
 
+def _check_key(known: Run, place: Place) -> None:
+    name = known.spec.model.key_ref.removeprefix("env:")
+    if not place.server and name != known.spec.model.key_ref and not os.environ.get(name):
+        raise InvalidInput(
+            f"{known.id} needs the key of its endpoint, which is not kept anywhere: export {name}, or give --api-key.",
+            {"field": "api_key"},
+        )
+
+
 async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
     run_id = run_id_of(args.run)
     if args.api_key and not args.server:
         # The run refers to the key by this name; it stays in this process.
-        os.environ[KEY_VARIABLE] = args.api_key
+        other = args.api_key.removeprefix("env:")
+        os.environ[KEY_VARIABLE] = args.api_key if other == args.api_key else os.environ.get(other, "")
     mark = LogMark(place.settings().state_dir / "logs")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(place))
         known = await client.get_run(run_id)
+        _check_key(known, place)
         await stack.enter_async_context(simulated_again(known))
         # A platform in this very work directory was started just now, so nobody else is at this run.
         resumed = await client.resume_run(run_id, takeover=not place.server, rescore=args.rescore)

@@ -51,7 +51,9 @@ class _Version(argparse.Action):
 def build_parser(argv: Sequence[str]) -> Parser:
     """The parser of the whole command line; `argv` tells which rooms must bring flags of their own."""
     parser = Parser(prog="evalmesh", description=_DESCRIPTION, epilog=HELP)
-    parser.add_argument("--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit"
+    )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     _eval(_command(commands, "eval", "cmd_eval", "evaluate a model and print the report"))
     _score(_command(commands, "score", "cmd_score", "score completions made elsewhere"))
