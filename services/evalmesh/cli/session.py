@@ -20,6 +20,9 @@ from evalmesh.sdk import AsyncClient
 
 T = TypeVar("T")
 
+_ONE_PRESS_S = 0.5
+"""Under `make` or `timeout` one Ctrl-C comes twice: from the terminal and from the parent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -88,13 +91,15 @@ def _loop_factory() -> Any:
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
-    signals = 0
+    first_s: float | None = None
 
     def stop() -> None:
-        nonlocal signals
-        signals += 1
-        if signals > 1:
-            os._exit(exits.INTERRUPTED)
+        nonlocal first_s
+        if first_s is not None:
+            if loop.time() - first_s > _ONE_PRESS_S:
+                os._exit(exits.INTERRUPTED)
+            return
+        first_s = loop.time()
         print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
         task.cancel()
 
@@ -104,7 +109,7 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await task
     except asyncio.CancelledError:
-        if signals:
+        if first_s is not None:
             raise KeyboardInterrupt from None
         raise
     finally:
