@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Evaluates a simulated model at an OpenAI-compatible endpoint, and prints the report again as Markdown.
+# Yours: leave out `simulate`, and put your endpoint's address into --api-url.
+set -euo pipefail
+cd "$(mktemp -d)"
+
+evalmesh simulate --port 0 --benchmarks starter_math starter_mcq >simulator.log &
+trap 'kill $!' EXIT
+until grep -q http simulator.log; do sleep 0.05; done
+url=$(grep -o 'http://[^ ]*' simulator.log)
+
+evalmesh eval --model simulated --api-url "$url" --datasets starter_math starter_mcq --limit 5
+evalmesh report --format markdown

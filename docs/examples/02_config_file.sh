@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# A run described by a file: looked at first (--dry-run asks nothing of the model), then run.
+set -euo pipefail
+config=$(cd "$(dirname "$0")" && pwd)/02_config_file.yaml
+cd "$(mktemp -d)"
+
+evalmesh simulate --port 0 --benchmarks starter_math starter_mcq >simulator.log &
+trap 'kill $!' EXIT
+until grep -q http simulator.log; do sleep 0.05; done
+url=$(grep -o 'http://[^ ]*' simulator.log)
+
+evalmesh eval --config "$config" --api-url "$url" --dry-run
+evalmesh eval --config "$config" --api-url "$url"

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Kills an evaluation in the middle and goes on with it: what was answered is not asked again.
+set -euo pipefail
+cd "$(mktemp -d)"
+
+# A slow model, so that there is a middle: 50 ms per answer, four at a time.
+evalmesh simulate --port 0 --benchmarks starter_math --ttft 50ms --max-concurrency 4 >simulator.log &
+simulator=$!
+trap 'kill $simulator' EXIT
+until grep -q http simulator.log; do sleep 0.05; done
+url=$(grep -o 'http://[^ ]*' simulator.log)
+
+evalmesh eval --model simulated --api-url "$url" --datasets starter_math --eval-batch-size 4 &
+victim=$!
+sleep 2.2
+kill -9 "$victim"
+wait "$victim" 2>/dev/null || echo "killed in the middle"
+
+run=$(evalmesh runs list --format json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["id"])')
+evalmesh runs resume "$run"
+
+echo "samples: $(wc -l <outputs/*/predictions/simulated/starter_math_default.jsonl)"
+echo "asked of the model, checks included: $(python3 - "$url" <<'PYTHON'
+import json, sys, urllib.request
+
+with urllib.request.urlopen(sys.argv[1].removesuffix("/v1") + "/stats?samples=0") as answer:
+    print(json.load(answer)["requests"])
+PYTHON
+)"

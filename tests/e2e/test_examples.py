@@ -1,0 +1,58 @@
+"""Every example in docs/examples runs as it stands, against the built-in simulator."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in {".sh", ".py"})
+
+SAYS = {
+    "01_quickstart.sh": ["starter_math", "95% interval", "| Model"],
+    "02_config_file.sh": ["name: starter_mcq", "pass@2", "history"],
+    "03_python_api.py": ["starter_math accuracy: ", "of 20 scored; 0 errored, 0 unscored"],
+    "04_resume.sh": ["killed in the middle", "samples: 122"],
+    "05_score_completions.sh": ["expected: 41", "0.3333", "2 of 5 requests have no score", "exit code: 3"],
+    "06_sdk_watch.py": ["SUCCEEDED ['starter_mcq: 20/20']", "expected"],
+}
+"""What a reader would look for in the output."""
+
+
+def run_example(name: str, folder: Path) -> str:
+    path = EXAMPLES / name
+    command = ["bash", path] if path.suffix == ".sh" else [sys.executable, path]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("EVALMESH_")}
+    environment["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", "")))
+    environment["TMPDIR"] = str(folder)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def test_examples_are_numbered_and_each_is_looked_at():
+    assert [name[:3] for name in SCRIPTS] == [f"{number:02}_" for number in range(1, len(SCRIPTS) + 1)]
+    assert set(SCRIPTS) == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_example(name, tmp_path):
+    output = run_example(name, tmp_path)
+    assert [words for words in SAYS[name] if words not in output] == [], output
+    if name == "04_resume.sh":
+        asked = int(output.rsplit("checks included: ", 1)[1].split()[0])
+        # 122 samples; at most 80 answers in the last second, 4 were in flight, and each start checks the endpoint.
+        assert 122 <= asked <= 122 + 80 + 4 + 4
