@@ -16,6 +16,7 @@ from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, Subse
 from evalmesh.domain.run import OnError
 from evalmesh.domain.score import Score
 from evalmesh.domain.work import BenchmarkPlan, Shard
+from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.results_table import ResultsWriter
 from evalmesh.report_aggregator.shard_tally import ShardTally, make_tally
 from evalmesh.scoring.tally import Accumulator, finish, merge
@@ -84,7 +85,7 @@ class BenchmarkCollector:
 
     async def _add_shard(self, shard: Shard, writer: ResultsWriter) -> None:
         sums, place = self._sums, (self._run, self._plan.name, shard.index)
-        _, rows = await self._files.read_requests(*place)
+        rows = await planned_rows(self._files, self._run, self._plan, shard)
         completions: list[Completion] = []
         scores: list[Score] = []
         try:

@@ -17,6 +17,7 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
 from evalmesh.report_aggregator.collect import BenchmarkCollector
+from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.progress import ProgressKeeper
 from evalmesh.report_aggregator.report_html import render_html
 from evalmesh.report_aggregator.report_json import build_report
@@ -48,7 +49,7 @@ class ReportWorker:
             return
         plan = await self._plans.get(item.run)
         if item.error:
-            await self._give_up_shard(item)
+            await self._give_up_shard(item, plan)
         tally = await self._tally(item, plan)
         if await self._progress.take_in(plan, tally.counts):
             final = WorkItem(run=item.run, step=Step.REPORT, final=True, attempt=item.attempt, trace=current_trace())
@@ -68,10 +69,11 @@ class ReportWorker:
         await self._files.store.put(key, encode_json(tally))
         return tally
 
-    async def _give_up_shard(self, item: WorkItem) -> None:
+    async def _give_up_shard(self, item: WorkItem, plan: RunPlan) -> None:
         """A step set the shard aside: its requests become errored results, so that the run still ends."""
         place = (item.run, item.benchmark, item.shard)
-        _, rows = await self._files.read_requests(*place)
+        one = plan.benchmark(item.benchmark)
+        rows = await planned_rows(self._files, item.run, one, one.shards[item.shard])
         reason = f"poison: {item.error}"
         known = {c.request_id: c for c in await self._files.read_checkpoints(*place)}
         if not await self._files.has_completions(*place):
