@@ -20,7 +20,7 @@ async def planned_rows(files: ShardFiles, run: str, plan: BenchmarkPlan, shard: 
     try:
         return (await files.read_requests(run, plan.name, shard.index))[1]
     except (NotFound, InternalError) as error:
-        _LOG.error("the requests of a shard are lost: %s", error.message)  # noqa: TRY400  (the message says it all)
+        _LOG.error("the requests of a shard are lost: %s", error.message)
     return [
         PlannedSample(
             sample=Sample(
