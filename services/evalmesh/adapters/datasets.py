@@ -31,6 +31,7 @@ _WITH_SUBSET = ("{S}/{P}-[0-9]*", "{S}/{P}", "{S}/{P}/[0-9]*", "{S}_{P}", "{S}-{
 _WITHOUT_SUBSET = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*")
 _ALIASES = {"validation": ("validation", "val", "valid"), "val": ("val", "validation", "valid")}
 _PREFIXES = ("", "data/")
+_SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
 _MAX_DEPTH = 4
 _SHOWN_FILES = 8
 
@@ -158,11 +159,12 @@ def _listing(root: Path) -> list[str]:
     """Data files below `root` as relative `/`-separated paths, sorted."""
     found: list[str] = []
     for folder, folders, names in os.walk(root):
-        relative = Path(folder).relative_to(root)
-        if len(relative.parts) >= _MAX_DEPTH:
+        parts = Path(folder).relative_to(root).parts
+        if len(parts) >= _MAX_DEPTH:
             folders.clear()
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [(relative / name).as_posix() for name in names if extension_of(Path(name))]
+        prefix = "".join(f"{part}/" for part in parts)
+        found += [prefix + name for name in names if name.lower().endswith(_SUFFIXES)]
     return sorted(found)
 
 
@@ -195,10 +197,12 @@ def _matcher(pattern: str, split: str) -> Callable[[str], re.Match[str] | None]:
 def _find(query: DatasetQuery, root: Path) -> Sequence[Path]:
     """The files of the first pattern that matches, or none. Raises `NotFound` when they contradict each other."""
     listing = _listing(root)
+    # Looking for the name first saves most of the expressions where a folder holds many subsets.
+    of_subset = [path for path in listing if query.subset in path]
     for split in _splits(query.split):
         for pattern in (prefix + shape for prefix in _PREFIXES for shape in _patterns(query)):
             match = _matcher(pattern, split)
-            hits = ((path, match(path)) for path in listing)
+            hits = ((path, match(path)) for path in (of_subset if "{S}" in pattern else listing))
             found = [path for path, hit in hits if hit and hit.groupdict().get("S", query.subset) == query.subset]
             if found:
                 _check_whole(query, root, found, numbered="[0-9]*" in pattern)
