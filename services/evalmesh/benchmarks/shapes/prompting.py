@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from evalmesh.benchmarks.base import Prompt, PromptSettings
 from evalmesh.domain.errors import Unimplemented
@@ -14,8 +15,12 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
     One pass: braces that come in with a value (maths, code) are never taken for placeholders.
     """
-    names = "|".join(re.escape(name) for name in values)
-    return re.sub(r"\{(" + names + r")\}", lambda match: values[match[1]], template)
+    return _placeholders(tuple(values)).sub(lambda match: values[match[1]], template)
+
+
+@lru_cache(maxsize=64)
+def _placeholders(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(r"\{(" + "|".join(map(re.escape, names)) + r")\}")
 
 
 def lay_out(
