@@ -19,6 +19,7 @@ from evalmesh.domain.errors import EvalmeshError, NotFound, Unavailable
 from evalmesh.ports.object_store import ObjectInfo
 
 _LIST_BATCH = 1000
+_READS = frozenset({"get", "look-up"})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 
 
@@ -39,8 +40,7 @@ class FolderObjectStore(ObstoreObjectStore):
 
     def _failure(self, error: BaseException, action: str) -> EvalmeshError:
         self._require_folder()
-        reads = action.startswith(("get ", "look-up "))
-        if reads and os_error_number(error) in _ABSENT:
+        if action.partition(" ")[0] in _READS and os_error_number(error) in _ABSENT:
             return NotFound(f"The {action} in the object store {self._label} failed: there is no such object.")
         return folder_failure(error, self._label, action)
 
@@ -52,7 +52,9 @@ class FolderObjectStore(ObstoreObjectStore):
 
     @contextmanager
     def _translated(self, verb: str, key: str) -> Iterator[None]:
-        self._require_folder()
+        # Reading an object shows that the folder is there, and failing to read one looks for it.
+        if verb not in _READS:
+            self._require_folder()
         with super()._translated(verb, key):
             yield
 
