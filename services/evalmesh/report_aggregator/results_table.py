@@ -22,6 +22,9 @@ BYTES_PER_GROUP = 16 * 1024 * 1024
 
 SCORE_PREFIX = "score_"
 
+# `json.dumps` with an option builds a new encoder at every call.
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
 _TEXTS = pa.list_(pa.string())
 _BEFORE_SCORES: tuple[tuple[str, pa.DataType], ...] = (
     ("run", pa.string()),
@@ -85,7 +88,7 @@ class ResultsWriter:
         self._schema = results_schema(self._score_names)
         where = str(sink) if isinstance(sink, Path) else sink
         self._writer = pq.ParquetWriter(where, self._schema, compression="zstd")
-        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        self._rows: list[tuple[Any, ...]] = []
         self._buffered_bytes = 0
         self.rows = 0
         """Rows added so far."""
@@ -99,52 +102,80 @@ class ResultsWriter:
         completion_of = {(completion.sample_id, completion.repeat): completion for completion in completions}
         score_of = {(score.sample_id, score.repeat): score for score in scores}
         for item in planned:
-            shared = _sample_values(item)
+            prompt, metadata = _prompt_text(item), _to_json(dict(item.sample.metadata))
             for repeat, digest in enumerate(item.digests):
                 key = (item.sample.id, repeat)
-                values = shared | {"repeat": repeat, "digest": digest}
-                values |= _completion_values(completion_of.get(key))
-                values |= self._score_values(score_of.get(key))
-                self._append(values)
+                completion, score = completion_of.get(key), score_of.get(key)
+                self._append(
+                    (
+                        *self._before_scores(item, repeat, prompt, completion, score),
+                        *self._scores(score),
+                        *_completion_values(completion, digest),
+                        metadata,
+                    )
+                )
 
-    def _score_values(self, score: Score | None) -> dict[str, Any]:
+    def _before_scores(
+        self, item: PlannedSample, repeat: int, prompt: str, completion: Completion | None, score: Score | None
+    ) -> tuple[Any, ...]:
+        """Values of `_BEFORE_SCORES`."""
+        sample = item.sample
+        answered = completion is not None and completion.error is None
+        return (
+            self._run,
+            self._benchmark,
+            sample.subset,
+            sample.id,
+            sample.index,
+            repeat,
+            sample.input,
+            list(sample.target),
+            list(sample.choices),
+            prompt,
+            completion.text if completion and answered else None,
+            completion.reasoning if completion else None,
+            completion.finish_reason if completion and answered else None,
+            score.answer if score else None,
+            score.extractor if score else None,
+        )
+
+    def _scores(self, score: Score | None) -> tuple[Any, ...]:
+        """One value per score column, and of `_AFTER_SCORES` the first four."""
         if score is None:
-            return {"state": "not_run", "reason": "The run ended before this request had a score."}
-        values: dict[str, Any] = {SCORE_PREFIX + name: score.values.get(name) for name in self._score_names}
-        other = {name: value for name, value in score.values.items() if name not in self._score_names}
-        return values | {
-            "other_scores": json.dumps(other) if other else None,
-            "state": score.state,
-            "reason": score.reason,
-            "answer": score.answer,
-            "extractor": score.extractor,
-            "explanation": score.explanation,
-        }
+            missing = (None,) * (len(self._score_names) + 1)
+            return (*missing, "not_run", "The run ended before this request had a score.", None)
+        values = score.values
+        other = {name: value for name, value in values.items() if name not in self._score_names}
+        return (
+            *map(values.get, self._score_names),
+            _to_json(other) if other else None,
+            score.state,
+            score.reason,
+            score.explanation,
+        )
 
-    def _append(self, values: dict[str, Any]) -> None:
-        values |= {"run": self._run, "benchmark": self._benchmark}
-        for name, column in self._columns.items():
-            column.append(values.get(name))
+    def _append(self, row: tuple[Any, ...]) -> None:
+        self._rows.append(row)
         self.rows += 1
-        self._buffered_bytes += sum(len(value) for value in values.values() if isinstance(value, str))
-        if len(self._columns["run"]) >= ROWS_PER_GROUP or self._buffered_bytes >= BYTES_PER_GROUP:
+        self._buffered_bytes += sum(len(value) for value in row if isinstance(value, str))
+        if len(self._rows) >= ROWS_PER_GROUP or self._buffered_bytes >= BYTES_PER_GROUP:
             self._flush()
 
     def _flush(self) -> None:
+        columns = dict(zip(self._schema.names, map(list, zip(*self._rows, strict=True)), strict=True))
+        self._rows.clear()
+        self._buffered_bytes = 0
         try:
-            table = pa.table(self._columns, schema=self._schema)
+            table = pa.table(columns, schema=self._schema)
         except UnicodeEncodeError:
             # JSON can smuggle in half of a surrogate pair, which UTF-8 cannot hold.
-            table = pa.table({name: _encodable(column) for name, column in self._columns.items()}, schema=self._schema)
+            table = pa.table({name: _encodable(column) for name, column in columns.items()}, schema=self._schema)
         self._writer.write_table(table)
-        for column in self._columns.values():
-            column.clear()
-        self._buffered_bytes = 0
 
     def close(self) -> None:
         """Writes what is left and the footer; the file cannot be read before. Closing again does nothing."""
         if self._writer.is_open:
-            if self._columns["run"]:
+            if self._rows:
                 self._flush()
             self._writer.close()
 
@@ -163,44 +194,30 @@ def _encodable(value: Any) -> Any:
     return [_encodable(item) for item in value] if isinstance(value, list) else value
 
 
-def _sample_values(planned: PlannedSample) -> dict[str, Any]:
-    sample = planned.sample
-    prompt = planned.prompt
-    if planned.messages:
-        turns = [{"role": message.role, "content": message.content} for message in planned.messages]
-        prompt = json.dumps(turns, ensure_ascii=False)
-    return {
-        "subset": sample.subset,
-        "sample_id": sample.id,
-        "index": sample.index,
-        "input": sample.input,
-        "target": list(sample.target),
-        "choices": list(sample.choices),
-        "prompt": prompt,
-        "metadata": json.dumps(dict(sample.metadata), ensure_ascii=False),
-    }
+def _prompt_text(planned: PlannedSample) -> str:
+    if not planned.messages:
+        return planned.prompt
+    return _to_json([{"role": message.role, "content": message.content} for message in planned.messages])
 
 
-def _completion_values(completion: Completion | None) -> dict[str, Any]:
+def _completion_values(completion: Completion | None, digest: str) -> tuple[Any, ...]:
+    """Values of `_AFTER_SCORES` from `error_class` to `reused_from`; `digest` is the request's."""
     if completion is None:
-        return {}
+        return (*(None,) * 9, digest, None)
     error, usage, timing = completion.error, completion.usage, completion.timing
-    return {
-        "completion": completion.text if error is None else None,
-        "reasoning": completion.reasoning,
-        "finish_reason": completion.finish_reason if error is None else None,
-        "error_class": error.error_class if error else None,
-        "error_message": error.message if error else None,
-        "http_status": error.http_status if error else None,
-        "tries": completion.tries,
-        "input_tokens": usage.input_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-        "latency_s": timing.latency_s if timing else None,
-        "ttft_s": timing.ttft_s if timing else None,
-        "start_time": timing.start_time if timing else None,
-        "digest": completion.digest,
-        "reused_from": completion.reused_from,
-    }
+    return (
+        error.error_class if error else None,
+        error.message if error else None,
+        error.http_status if error else None,
+        completion.tries,
+        usage.input_tokens if usage else None,
+        usage.output_tokens if usage else None,
+        timing.latency_s if timing else None,
+        timing.ttft_s if timing else None,
+        timing.start_time if timing else None,
+        completion.digest,
+        completion.reused_from,
+    )
 
 
 def read_results(
