@@ -280,7 +280,7 @@ def memory(bench: Bench) -> dict:
         for size in sizes:
             server.reset()
             wish = {"name": "general_mcq", "local_path": str(path)}
-            job = {"benchmarks": [wish], "limit": size, "url": server.url, "concurrency": 64}
+            job = {"benchmarks": [wish], "limit": size, "url": server.url, "timeline": False}
             outcome = run_child("platform_run.py", job, watch_memory=True)
             peak = outcome.memory
             found[size] = {

@@ -80,7 +80,6 @@ def summed(sent, slots):
         "latency_max_s": max(latencies_s),
         "greedy_s": greedy_s(latencies_s, slots),
         "busy_s": max(start + latency_s for start, latency_s in sent) - sent[0][0],
-        "first_request_at": sent[0][0],
     }
 
 
@@ -93,11 +92,13 @@ async def main(job):
             opened_s = time.perf_counter() - wall
             run, figures = await measured_run(client, spec_of(job))
             figures["open_s"] = opened_s
-            sent = await timeline(client, run, [one["name"] for one in job["benchmarks"]], Path(folder))
-            figures |= summed(sent, job.get("concurrency", 64))
-            # Until the first request: validation and planning. After the last answer: scores and report.
-            figures["before_s"] = figures.pop("first_request_at") - figures.pop("started_at")
-            figures["after_s"] = figures["run_s"] - figures["before_s"] - figures["busy_s"]
+            started_at = figures.pop("started_at")
+            if job.get("timeline", True):
+                sent = await timeline(client, run, [one["name"] for one in job["benchmarks"]], Path(folder))
+                figures |= summed(sent, job.get("concurrency", 64))
+                # Until the first request: validation and planning. After the last answer: scores and report.
+                figures["before_s"] = sent[0][0] - started_at
+                figures["after_s"] = figures["run_s"] - figures["before_s"] - figures["busy_s"]
     print(json.dumps(figures))
 
 
