@@ -22,8 +22,10 @@ def exit_code(reason: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; nothing but the exit code escapes."""
-    # Before gRPC is loaded: it has a line on standard error for every process the scorer starts, which are no forks.
+    # Before gRPC is loaded, which otherwise puts lines of its own on standard error: for every process the scorer
+    # starts, which is no fork, and for what is an error of ours a moment later.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         args = parse(argv)
     except SystemExit as stop:

@@ -18,8 +18,15 @@ from evalmesh.cli.outputs import LogMark, find_folder, folder_of, run_id_of
 from evalmesh.cli.session import Place, connect, run_async
 from evalmesh.cli.show import is_live, make_console, show_outcome
 from evalmesh.cli.spec import KEY_VARIABLE
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.run import Run, RunState
+
+# A look at the runs must not start what is queued, and a cancel needs only the report of what is there.
+_AT_WORK: dict[str, frozenset[str]] = {
+    "list": frozenset(),
+    "watch": frozenset(),
+    "cancel": frozenset({"report_aggregator"}),
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         processes=getattr(args, "processes", False),
         runners=getattr(args, "runners", 1),
         debug=args.debug,
-    )
+        at_work=_AT_WORK.get(args.action),
+    ).joined()
     if args.action == "list":
         return _list(args, place)
     if args.action == "watch":
@@ -49,7 +57,7 @@ def _list(args: argparse.Namespace, place: Place) -> int:
     if args.format == "json":
         print(json.dumps([_as_json(one) for one in runs], indent=2))
     elif runs:
-        make_console().print(_table(runs))
+        make_console().print(_table(runs, going_on=place.server is not None))
     else:
         print("no runs yet; try: evalmesh eval --demo")
     return exits.OK
@@ -65,7 +73,7 @@ async def _newest(count: int, place: Place) -> list[Run]:
     return found
 
 
-def _table(runs: Sequence[Run]) -> Table:
+def _table(runs: Sequence[Run], *, going_on: bool) -> Table:
     table = Table(header_style="bold", pad_edge=False)
     for heading in ("Run", "State", "Model", "Benchmarks", "Done", "Errored", "Created"):
         table.add_column(heading, overflow="fold")
@@ -74,7 +82,7 @@ def _table(runs: Sequence[Run]) -> Table:
         errored = sum(b.errored for b in one.benchmarks)
         cells = [
             one.id,
-            one.state.value.lower(),
+            one.state.value.lower() if going_on or one.state.terminal else "interrupted",
             one.spec.model.label,
             " ".join(b.name for b in one.spec.benchmarks),
             f"{done}/{total}",
@@ -103,6 +111,10 @@ def _as_json(one: Run) -> dict[str, object]:
 async def _watch(run_id: str, place: Place) -> Run:
     async with connect(place) as client:
         current = await client.get_run(run_id)
+        if not place.server and not current.state.terminal:
+            raise FailedPrecondition(
+                f"Run {run_id} was interrupted and is not going on; take it up with: evalmesh runs resume {run_id}"
+            )
         with RunProgress(make_console(stderr=True), live=is_live()) as progress:
             async for update in client.watch_run(current):
                 current = update

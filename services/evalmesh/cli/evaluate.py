@@ -18,6 +18,7 @@ from evalmesh.cli.live import RunProgress
 from evalmesh.cli.outputs import LogMark, folder_of, lost_count, run_id_of, write_outputs, write_run_yaml
 from evalmesh.cli.session import Place, connect
 from evalmesh.cli.spec import DEMO_DATASETS, to_run_spec
+from evalmesh.dataset_loader.recorded import RecordedCompletions
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunSpec, RunState
 from evalmesh.sdk import AsyncClient
@@ -129,6 +130,7 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
                 f"completions: {config.completions!r} {state}; give JSON Lines with one completion a row.",
                 {"field": "completions"},
             )
+        RecordedCompletions(file.read_bytes())  # raises for a row that cannot be used
         spec = replace(spec, completions_digest=_NO_DIGEST_YET)
     check_spec(spec)
     return config, spec

@@ -37,6 +37,14 @@ class Parser(ArgumentParser):
         # Only the name of a flag is repeated: what follows it may be a key.
         self.error(f"there is no {'flag' if flags else 'argument'} {flag!r}. {hint}")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        near = get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
+        if action.choices is None or value in action.choices or not near:
+            super()._check_value(action, value)
+            return
+        message = f"{value!r} is none of {', '.join(map(str, action.choices))}. Did you mean {near[0]}?"
+        raise argparse.ArgumentError(action, message)
+
     def error(self, message: str) -> NoReturn:
         """As argparse does, without the pages of usage."""
         self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")

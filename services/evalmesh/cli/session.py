@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from evalmesh.cli import exits
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.local.platform import open_platform
+from evalmesh.local.platform import live_address, open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.sdk import AsyncClient
@@ -34,6 +34,8 @@ class Place:
     runners: int = 1
     debug: bool = False
     address: str = "127.0.0.1:0"
+    at_work: frozenset[str] | None = None
+    """Services that take work in a platform started here; `None`: all."""
 
     def settings(self) -> LocalSettings:
         """Of a platform started here. Raises `InvalidInput`."""
@@ -49,7 +51,12 @@ class Place:
             runners=self.runners,
             address=self.address,
             log_level="DEBUG" if self.debug else "INFO",
+            at_work=self.at_work,
         )
+
+    def joined(self) -> "Place":
+        """The platform that is running on this work directory already, if there is one."""
+        return self if self.server else replace(self, server=live_address(self.settings()))
 
 
 def log_file(settings: LocalSettings) -> Path:

@@ -38,10 +38,15 @@ class WorkItem:
     """W3C trace context."""
 
     @property
+    def place(self) -> str:
+        """What is to be done, whoever asks and however often."""
+        kind = "final" if self.final else ("dead" if self.error else "-")
+        return f"{self.run}/{self.benchmark or '-'}/{self.shard}/{self.step}/{kind}"
+
+    @property
     def id(self) -> str:
         """Deterministic: publishing the same wish twice is one message."""
-        kind = "final" if self.final else ("dead" if self.error else "-")
-        return f"{self.run}/{self.benchmark or '-'}/{self.shard}/{self.step}/{kind}/{self.attempt}"
+        return f"{self.place}/{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)

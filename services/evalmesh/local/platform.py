@@ -1,10 +1,12 @@
 """The platform on one machine: the very services of a cluster, a real nats-server child, a folder as object store."""
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from evalmesh.adapters.connections import Connections, open_connections
@@ -28,6 +30,7 @@ from evalmesh.scorer import service as scorer
 from evalmesh.scorer.settings import ScorerSettings
 
 _LOG = logging.getLogger(__name__)
+_ADDRESS_FILE = "platform.json"
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             processes = ServiceProcesses(settings, nats.url)
             stack.push_async_callback(processes.stop)
             address = await processes.start()
+            stack.enter_context(_announced(settings, address))
             yield LocalPlatform(address, nats.url, settings, processes, nats)
             return
         opened = await stack.enter_async_context(
@@ -67,8 +71,30 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         host = _host(settings, opened)
         stack.push_async_callback(host.stop)
         await host.start()
-        name = settings.address.rsplit(":", 1)[0]
-        yield LocalPlatform(f"{name}:{host.port}", nats.url, settings, nats=nats)
+        address = f"{settings.address.rsplit(':', 1)[0]}:{host.port}"
+        stack.enter_context(_announced(settings, address))
+        yield LocalPlatform(address, nats.url, settings, nats=nats)
+
+
+@contextmanager
+def _announced(settings: LocalSettings, address: str) -> Iterator[None]:
+    """Lets `live_address` find the platform for as long as it runs."""
+    path = settings.state_dir / _ADDRESS_FILE
+    path.write_text(json.dumps({"address": address, "pid": os.getpid()}))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def live_address(settings: LocalSettings) -> str | None:
+    """Address of the platform that another process keeps running on this folder; `None` when there is none."""
+    try:
+        known = json.loads((settings.state_dir / _ADDRESS_FILE).read_text())
+        os.kill(known["pid"], 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(known["address"])
 
 
 async def _keep_nats(nats: NatsServerProcess) -> None:
@@ -134,5 +160,7 @@ def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:
             clock=clock,
         ),
     ]
+    if settings.at_work is not None:
+        services = [one if one.name in settings.at_work else replace(one, loops=()) for one in services]
     hosts.append(ServiceHost(services, settings.address))
     return hosts[0]

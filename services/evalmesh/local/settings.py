@@ -18,6 +18,8 @@ class LocalSettings:
     log_level: str = "INFO"
     ack_wait_s: float = 10.0
     drain_s: float = 5.0
+    at_work: frozenset[str] | None = None
+    """Services that take work; `None`: all. To look at runs, none need to: queued work then stays where it is."""
 
     @property
     def state_dir(self) -> Path:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from evalmesh.domain.errors import EvalmeshError, InvalidInput
+from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.work import Pool, Step, WorkItem
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.worker import PoolWorker
@@ -80,8 +80,9 @@ class PoolManager:
             return
         try:
             endpoint = self._open_endpoint(pool)
-        except InvalidInput as error:
-            _LOG.info("pool %s is not for this runner: %s", pool.id, error.message)
+        except EvalmeshError as error:
+            # Another runner may have the engine or the key; one that comes to have it is asked at the next wish.
+            _LOG.warning("pool %s is not for this runner: %s", pool.id, error.message)
             return
         worker = PoolWorker(
             endpoint=endpoint,

@@ -146,15 +146,18 @@ class Worker:
 
     @asynccontextmanager
     async def _alone(self, item: WorkItem) -> AsyncIterator[None]:
-        """A bus that lost its memory hands out again what is in hand here: that delivery waits, then finds it done."""
-        while (other := self._in_hand.get(item.id)) is not None:
+        """What is handed out again while it is in hand here waits, then finds it done.
+
+        It happens when the bus lost its memory in a crash, and when a run is resumed.
+        """
+        while (other := self._in_hand.get(item.place)) is not None:
             await asyncio.wait([other])
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._in_hand[item.id] = mine
+        self._in_hand[item.place] = mine
         try:
             yield
         finally:
-            del self._in_hand[item.id]
+            del self._in_hand[item.place]
             mine.set_result(None)
 
     async def _is_unwanted(self, item: WorkItem) -> bool:
