@@ -49,7 +49,11 @@ class ServiceHost:
         try:
             self.port = server.add_insecure_port(self._address)
         except RuntimeError as error:
-            raise InvalidInput(f"cannot listen on {self._address!r}: {error}; give another address") from error
+            raise InvalidInput(
+                f"address: {self._address!r} cannot be listened on: its port is taken, or it is no address of this "
+                f"machine; give another one.",
+                {"field": "address"},
+            ) from error
         await server.start()
         self._server = server
         self._loops = [

@@ -47,7 +47,7 @@ def test_help_is_light_and_documents_exit_codes():
     [
         (["eval", "--modle", "x"], "--model"),
         (["eval", "--api_key", "sk-secret"], "--api-key"),
-        (["evl"], "choose from"),
+        (["evl"], "Did you mean eval?"),
         ([], "COMMAND"),
         (["eval", "--demo", "--repeats", "x"], "--repeats"),
     ],
