@@ -14,7 +14,9 @@ from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
 from evalmesh.domain.run import OnError
+from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
+from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.domain.work import BenchmarkPlan, Shard
 from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.results_table import ResultsWriter
@@ -79,8 +81,8 @@ class BenchmarkCollector:
             with ResultsWriter(path, run=self._run, benchmark=self._plan.name, score_names=list(names)) as writer:
                 for shard in self._plan.shards:
                     await self._add_shard(shard, writer)
+                self._add_malformed(writer)
             await self._files.store.put_stream(layout.results_key(self._run, self._plan.name), _pieces(path))
-        self._add_malformed()
         return self._report()
 
     async def _add_shard(self, shard: Shard, writer: ResultsWriter) -> None:
@@ -104,17 +106,17 @@ class BenchmarkCollector:
             sums.add_completion(completion)
         writer.add(rows, completions, scores)
 
-    def _add_malformed(self) -> None:
+    def _add_malformed(self, writer: ResultsWriter) -> None:
+        repeats = range(self._plan.repeats)
         for row in self._plan.malformed_rows:
             sample_id, _, reason = row.partition(": ")
-            subset = sample_id.rsplit("/", 1)[0]
-            scores = [
-                Score(sample_id, repeat, "errored", reason=f"malformed row: {reason}")
-                for repeat in range(self._plan.repeats)
-            ]
+            subset, _, index = sample_id.rpartition("/")
+            scores = [Score(sample_id, repeat, "errored", reason=f"malformed row: {reason}") for repeat in repeats]
             self._sums.add_tally(make_tally(self._benchmark, self._plan.repeats, subset, (self._plan.name, -1), scores))
             self._sums.error_classes["malformed_row"] += len(scores)
             self._sums.n_samples += 1
+            sample = Sample(id=sample_id, index=int(index), subset=subset, input="", target=())
+            writer.add([PlannedSample(sample, self._benchmark.kind, digests=("",) * len(repeats))], [], scores)
 
     def _report(self) -> BenchmarkReport:
         sums, plan = self._sums, self._plan

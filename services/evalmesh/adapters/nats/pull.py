@@ -90,7 +90,7 @@ class Puller:
             if subscription is not None and self._acked and self._connection.client.is_connected:
                 # A round trip: what the server sent before it heard of the end is received, and given back.
                 async with asyncio.timeout(_GRACE_S):
-                    await subscription.drain()
+                    await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py has no types here
             elif subscription is not None:
                 await subscription.unsubscribe()
         with contextlib.suppress(Unavailable, nats.errors.Error):
