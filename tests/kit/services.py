@@ -1,4 +1,7 @@
-"""The services as a cluster runs them: each a process of its own, told everything by its environment."""
+"""The services as a cluster runs them: each a process of its own, told everything by its environment.
+
+And what their tests need to begin in the middle: questions, and a run that is planned.
+"""
 
 import json
 import os
@@ -7,9 +10,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO, Any
+
+from evalmesh.adapters.connections import Connections
+from evalmesh.adapters.datasets import LocalDatasets
+from evalmesh.adapters.environment import SystemClock
+from evalmesh.dataset_loader.worker import PlanWorker
+from evalmesh.domain.run import Run, RunSpec, RunState
+from evalmesh.domain.work import RunPlan, Step, WorkItem
+from evalmesh.runtime.telemetry import continue_trace
+from evalmesh.wire.shard_files import ShardFiles
 
 ROOMS = ("dataset_loader", "model_runner", "scorer", "report_aggregator", "gateway")
 _START_S = 30.0
@@ -117,3 +131,26 @@ def all_services(environment: Mapping[str, str]) -> Iterator[dict[str, ServiceCh
         }
         children["gateway"] = stack.enter_context(service("gateway", {**environment, **where}))
         yield children
+
+
+def write_questions(path: Path, count: int, first: int = 0) -> Path:
+    """Multiple-choice questions for `general_mcq`: own ones, so that a test needs no data but itself."""
+    with path.open("w") as file:
+        for number in range(first, first + count):
+            options = {letter: f"value {number * 7 + place}" for place, letter in enumerate("ABCD")}
+            row = {"question": f"Which value belongs to entry {number}?", **options, "answer": "ABCD"[number % 4]}
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+async def plan_run(opened: Connections, run_id: str, spec: RunSpec, *, attempt: int = 0) -> RunPlan:
+    """A run as it stands after the plan step: record, plan, shards and pool exist, its items are queued."""
+    if attempt == 0:
+        await opened.runs.create_run(Run(run_id, spec, RunState.QUEUED, time.time()))
+    files = ShardFiles(opened.objects)
+    worker = PlanWorker(
+        files=files, runs=opened.runs, bus=opened.bus, source=LocalDatasets(), clock=SystemClock(), dataset_dir=""
+    )
+    with continue_trace({}):
+        await worker.handle(WorkItem(run_id, Step.PLAN, attempt=attempt))
+    return await files.read_plan(run_id)

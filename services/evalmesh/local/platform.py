@@ -51,7 +51,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
 
     Raises `FailedPrecondition` when another platform uses the folder, `InvalidInput` for an address that is taken.
     """
-    (settings.state_dir / "objects").mkdir(parents=True, exist_ok=True)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         nats = NatsServerProcess(settings.state_dir / "nats")
         await asyncio.to_thread(nats.start)
@@ -66,7 +66,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             yield LocalPlatform(address, nats.url, settings, processes, nats)
             return
         opened = await stack.enter_async_context(
-            open_connections(nats.url, settings.objects_url, "local", settings.ack_wait_s)
+            open_connections(nats.url, settings.store_url, "local", settings.ack_wait_s)
         )
         host = _host(settings, opened)
         stack.push_async_callback(host.stop)

@@ -67,7 +67,7 @@ class ServiceProcesses:
             **os.environ,
             "EVALMESH_ADDRESS": "127.0.0.1:0",
             "EVALMESH_BUS_URL": self._bus_url,
-            "EVALMESH_OBJECTS_URL": settings.objects_url,
+            "EVALMESH_OBJECTS_URL": settings.store_url,
             "EVALMESH_LOG_LEVEL": settings.log_level,
             "EVALMESH_ACK_WAIT_S": str(settings.ack_wait_s),
             "EVALMESH_DRAIN_S": str(settings.drain_s),

@@ -18,6 +18,8 @@ class LocalSettings:
     log_level: str = "INFO"
     ack_wait_s: float = 10.0
     drain_s: float = 5.0
+    objects_url: str = ""
+    """The object store; empty: a folder beside the rest. An `s3://` one is reached as EVALMESH_S3_* say."""
     at_work: frozenset[str] | None = None
     """Services that take work; `None`: all. To look at runs, none need to: queued work then stays where it is."""
 
@@ -27,6 +29,6 @@ class LocalSettings:
         return self.work_dir.resolve() / ".evalmesh"
 
     @property
-    def objects_url(self) -> str:
-        """The object store."""
-        return (self.state_dir / "objects").as_uri()
+    def store_url(self) -> str:
+        """The object store in use."""
+        return self.objects_url or (self.state_dir / "objects").as_uri()
