@@ -159,7 +159,11 @@ async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
         known = await client.get_run(run_id)
         _check_key(known, place)
         await stack.enter_async_context(simulated_again(known))
-        # A platform in this very work directory was started just now, so nobody else is at this run.
-        resumed = await client.resume_run(run_id, takeover=not place.server, rescore=args.rescore)
-        folder = find_folder(run_id, place.work_dir) or folder_of(resumed, place.work_dir)
+        folder = find_folder(run_id, place.work_dir) or folder_of(known, place.work_dir)
+        if known.state is RunState.SUCCEEDED and not args.rescore and not (folder / "report.json").is_file():
+            # It ended while nobody watched: all that is missing are its outputs.
+            resumed = known
+        else:
+            # A platform in this very work directory was started just now, so nobody else is at this run.
+            resumed = await client.resume_run(run_id, takeover=not place.server, rescore=args.rescore)
         return await finish(client, resumed, folder, Watcher(make_console(stderr=True), is_live(), mark, place))

@@ -53,7 +53,8 @@ class Parser(ArgumentParser):
 class _Version(argparse.Action):
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
         version = import_module("importlib.metadata").version("evalmesh")
-        parser.exit(0, f"evalmesh {version}\n")
+        print(f"evalmesh {version}")
+        parser.exit()
 
 
 def build_parser(argv: Sequence[str]) -> Parser:

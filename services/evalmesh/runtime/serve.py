@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -22,6 +23,8 @@ from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.wire.errors import ErrorInterceptor
 
 _LOG = logging.getLogger(__name__)
+_ORPHAN_S = 4.0
+"""A service whose parent died is gone after this: time enough to keep what is finished."""
 _OPTIONS = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)]
 
 
@@ -92,13 +95,17 @@ class ServiceHost:
 
 
 class _EndOfInput(asyncio.Protocol):
-    """A parent that dies, however suddenly, closes the pipe."""
+    """A parent that dies, however suddenly, closes the pipe.
+
+    The bus was its child too, so what waits for an answer of the bus would wait in vain.
+    """
 
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (given by asyncio)
         self._stop.set()
+        asyncio.get_running_loop().call_later(_ORPHAN_S, os._exit, 1)
 
 
 async def serve(services: Sequence[Service], settings: RoomSettings) -> None:
