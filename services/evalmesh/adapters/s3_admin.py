@@ -143,10 +143,12 @@ def _client(settings: S3Settings) -> Any:
     endpoint = urlsplit(settings.endpoint or "https://s3.amazonaws.com")
     if endpoint.path:
         raise InvalidInput("The S3 endpoint must not have a path: write https://host:port.", {"field": "endpoint"})
-    keys: Any = providers.StaticProvider(
-        settings.access_key_id, settings.secret_access_key, settings.session_token or None
-    )
-    if not settings.access_key_id:
+    keys: Any
+    if settings.access_key_id:
+        keys = providers.StaticProvider(
+            settings.access_key_id, settings.secret_access_key, settings.session_token or None
+        )
+    else:
         keys = providers.ChainedProvider(
             [providers.EnvAWSProvider(), providers.AWSConfigProvider(), providers.IamAwsProvider()]
         )

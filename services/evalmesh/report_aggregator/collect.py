@@ -20,7 +20,7 @@ from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.domain.work import BenchmarkPlan, Shard
 from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.results_table import ResultsWriter
-from evalmesh.report_aggregator.shard_tally import ShardTally, make_tally
+from evalmesh.report_aggregator.shard_tally import ShardTally, make_tally, metric_rules
 from evalmesh.scoring.tally import Accumulator, finish, merge
 from evalmesh.wire.codec import decode_json
 from evalmesh.wire.shard_files import ShardFiles
@@ -146,10 +146,11 @@ class BenchmarkCollector:
         )
 
     def _finished(self, parts: Sequence[Sums]) -> tuple[Metric, ...]:
-        total: Sums = {}
+        # Every metric is there, also where nothing has come in.
+        total: Sums = {rule.name: Accumulator() for rule in metric_rules(self._benchmark, self._plan.repeats)}
         for part in parts:
             for name, accumulator in part.items():
-                total[name] = merge(total[name], accumulator) if name in total else accumulator
+                total[name] = merge(total[name], accumulator)
         return tuple(finish(name, accumulator, self._on_error) for name, accumulator in total.items())
 
 

@@ -1,7 +1,7 @@
 """Settings come from the environment: `EVALMESH_<ROOM>_NAME` first, then `EVALMESH_NAME` for what all rooms share."""
 
 import os
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -42,8 +42,15 @@ class RoomSettings(BaseSettings):
         """Init values, then the room's own variables, then the shared ones."""
         del env_settings, dotenv_settings, file_secret_settings
         own = EnvSettingsSource(settings_cls, env_prefix=f"EVALMESH_{cls.room.upper()}_")
-        shared = EnvSettingsSource(settings_cls, env_prefix="EVALMESH_")
+        shared = _SharedSource(settings_cls, env_prefix="EVALMESH_")
         return init_settings, own, shared
+
+
+class _SharedSource(EnvSettingsSource):
+    """Variables for all rooms. Only of what all rooms share: EVALMESH_SCORER_ADDRESS is the scorer's own."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name in RoomSettings.model_fields}
 
 
 def explain(error: ValidationError, room: str) -> str:
