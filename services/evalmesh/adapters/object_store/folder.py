@@ -85,12 +85,14 @@ def _walk(root: Path, folder: str, prefix: str) -> Iterator[ObjectInfo]:
     base = f"{folder}/" if folder else ""
     try:
         with os.scandir(root / folder) as entries:
-            found = sorted((base + entry.name + ("/" if entry.is_dir() else ""), entry) for entry in entries)
+            # Checkpoints of one shard are looked for among the files of all shards: most names end here.
+            wanted = (entry for entry in entries if entry.name.startswith(prefix[len(base) :]))
+            found = sorted((base + entry.name + ("/" if entry.is_dir() else ""), entry) for entry in wanted)
     except (FileNotFoundError, NotADirectoryError):
         return
     for path, entry in found:
         # The reserved folder lies at the top only, where paths and keys agree.
-        if path == RESERVED_PREFIX or not path.startswith(prefix):
+        if path == RESERVED_PREFIX:
             continue
         if path.endswith("/"):
             yield from _walk(root, path[:-1], prefix)
