@@ -18,6 +18,7 @@ from evalmesh.cli.live import RunProgress
 from evalmesh.cli.outputs import LogMark, folder_of, lost_count, run_id_of, write_outputs, write_run_yaml
 from evalmesh.cli.session import Place, connect
 from evalmesh.cli.spec import DEMO_DATASETS, to_run_spec
+from evalmesh.cli.waits import told_waits
 from evalmesh.dataset_loader.recorded import RecordedCompletions
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunSpec, RunState
@@ -28,6 +29,7 @@ from evalmesh.wire.checks import check_spec
 
 DEMO_PORT = 8809
 """Tried first, so that the completions of one demo can be reused by the next."""
+_UNREACHABLE = frozenset({"auth", "connect"})
 _NO_DIGEST_YET = "0" * 64
 
 
@@ -48,7 +50,8 @@ class Outcome:
             return exits.UNAVAILABLE if exit_code(self.run.error_reason) == exits.UNAVAILABLE else exits.FAILED
         scored, lost = lost_count(self.report)
         if lost and not scored:
-            return exits.FAILED
+            kinds = {kind for benchmark in self.report["benchmarks"] for kind in benchmark["error_classes"]}
+            return exits.UNAVAILABLE if kinds and kinds <= _UNREACHABLE else exits.FAILED
         return exits.PARTIAL if lost and not ignore_errors else exits.OK
 
 
@@ -183,16 +186,19 @@ class Watcher:
 
 async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) -> Outcome:
     """Watches a run to its end and writes its outputs."""
+    place = watcher.place
+    logs = None if place.server else place.settings().state_dir / "logs"
     try:
         with RunProgress(watcher.console, live=watcher.live) as progress:
-            async for update in client.watch_run(run):
-                run = update
-                progress.update(run)
+            async with told_waits(logs, run.id, watcher.console):
+                async for update in client.watch_run(run):
+                    run = update
+                    progress.update(run)
     except asyncio.CancelledError:
-        watcher.console.print(_left_behind(run, folder, watcher.place), markup=False, highlight=False)
+        watcher.console.print(_left_behind(run, folder, place), markup=False, highlight=False)
         raise
     finally:
-        if not watcher.place.server:
+        if not place.server:
             watcher.mark.copy(run.id, folder)
     try:
         report = await write_outputs(client, run, folder)

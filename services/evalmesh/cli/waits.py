@@ -1,0 +1,75 @@
+"""Tells what a run waits for: a full disk is waited out, and somebody must know that it is for them to free it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+_LOGGER = "evalmesh.runtime.outages"
+_LOOK_EVERY_S = 1.0
+_SAY_EVERY_S = 15.0
+_NOT_WORTH_A_LINE_S = 2.0
+
+
+class WaitNews:
+    """Reads from the platform's logs, those of services in processes of their own included, what they wait for."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._read = {path: path.stat().st_size for path in logs.glob("*.log")}
+
+    def newest(self, run_id: str) -> str | None:
+        """The last thing said about this run since the last call."""
+        found = None
+        for path in sorted(self._logs.glob("*.log")):
+            start = self._read.get(path, 0)
+            with path.open("rb") as file:
+                file.seek(start)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read[path] = start + len(whole)
+            for line in whole.splitlines():
+                if _LOGGER.encode() in line and run_id.encode() in line:
+                    found = _message(line) or found
+        return found
+
+
+def _message(line: bytes) -> str | None:
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@asynccontextmanager
+async def told_waits(logs: Path | None, run_id: str, console: Console) -> AsyncIterator[None]:
+    """Prints what the run waits for while the block lasts, now and then; `None` for a platform elsewhere."""
+    if logs is None:
+        yield
+        return
+    task = asyncio.create_task(_tell(WaitNews(logs), run_id, console))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _tell(news: WaitNews, run_id: str, console: Console) -> None:
+    loop = asyncio.get_running_loop()
+    said_s = float("-inf")
+    since_s: float | None = None
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        message = await asyncio.to_thread(news.newest, run_id)
+        now_s = loop.time()
+        if message is None:
+            continue
+        since_s = now_s if since_s is None else since_s
+        if now_s - since_s >= _NOT_WORTH_A_LINE_S and now_s - said_s >= _SAY_EVERY_S:
+            console.print(Text(message, style="yellow"))
+            said_s = now_s
