@@ -5,7 +5,7 @@ from typing import Any
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.dataset_loader.worker import PlanWorker
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
@@ -32,7 +32,13 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
         return pb.ListBenchmarksResponse(benchmarks=page, next_page_token=token)
 
     async def GetBenchmark(self, request: pb.GetBenchmarkRequest, context: Any) -> pb.Benchmark:
-        return benchmark_to_proto(benchmark_info(registry.get(parse_name("benchmarks", request.name))))
+        name = parse_name("benchmarks", request.name)
+        try:
+            benchmark = registry.get(name)
+        except InvalidInput as error:
+            # In a spec an unknown name is a wrong field; here it is the resource that is not there.
+            raise NotFound(error.message, error.details) from error
+        return benchmark_to_proto(benchmark_info(benchmark))
 
     async def PreviewBenchmark(self, request: pb.PreviewBenchmarkRequest, context: Any) -> pb.PreviewBenchmarkResponse:
         count = request.sample_count or 1

@@ -31,7 +31,7 @@ class WorkItem:
     attempt: int = 0
     """The run's attempt that published it."""
     error: str = ""
-    """Report only: the shard was set aside, and this is why."""
+    """Report only: why the shard was set aside, or with `final`, which cancel ends the run."""
     final: bool = False
     """Report only: every shard is in (or the run is being ended); write the report."""
     trace: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,9 @@ class WorkItem:
     @property
     def id(self) -> str:
         """Deterministic: publishing the same wish twice is one message."""
-        return f"{self.place}/{self.attempt}"
+        # A queue remembers the ids of purged items too, so that each cancel ends its run with an id of its own.
+        cancel = f"/{self.error}" if self.final and self.error else ""
+        return f"{self.place}/{self.attempt}{cancel}"
 
 
 @dataclass(frozen=True, slots=True)

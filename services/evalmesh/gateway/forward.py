@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from evalmesh.domain.errors import Unavailable
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.errors import DETAILS_KEY, REASON_KEY
 
@@ -37,11 +38,26 @@ class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 async for answer in call:
                     yield answer
             except grpc.aio.AioRpcError as error:
+                raise_if_away(error, method.split("/")[1])
                 given: Any = error.trailing_metadata() or ()
                 trailing = tuple((key, value) for key, value in given if key in {REASON_KEY, DETAILS_KEY})
                 await context.abort(error.code(), error.details() or "", trailing)
+            finally:
+                call.cancel()
 
         return grpc.stream_stream_rpc_method_handler(forward, _bytes, _bytes)
+
+
+def raise_if_away(error: grpc.aio.AioRpcError, service: str) -> None:
+    """Raises `Unavailable` when the service behind the gateway did not answer; what it answered is left alone."""
+    trailing: Any = error.trailing_metadata() or ()
+    answered = any(key == REASON_KEY for key, _ in trailing)
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not answered:
+        raise Unavailable(
+            f"The gateway cannot reach {service} now: {error.details()}. Try again; if it stays away, check that its "
+            "service runs and that the gateway has its address.",
+            {"service": service},
+        ) from error
 
 
 def _metadata(context: Any) -> list[tuple[str, str]]:

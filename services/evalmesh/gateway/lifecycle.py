@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from evalmesh.domain import layout
-from evalmesh.domain.errors import FailedPrecondition
+from evalmesh.domain.errors import AlreadyExists, FailedPrecondition, NotFound
 from evalmesh.domain.progress import ProgressRecord
 from evalmesh.domain.run import BenchmarkProgress, Run, RunSpec, RunState
 from evalmesh.domain.work import Step, WorkItem
@@ -20,7 +20,6 @@ from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.codec import decode_json
 
 _LOG = logging.getLogger(__name__)
-_REQUEST_IDS_LOOKED_AT = 200
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -44,26 +43,36 @@ class RunLifecycle:
 
     async def create(self, spec: RunSpec, request_id: str = "", *, validate_only: bool = False) -> Run:
         """Accepts a run, or refuses it before anything is spent. The same `request_id` gives the same run."""
-        now = self.clock.now()
         if request_id and (known := await self._by_request_id(request_id)) is not None:
             return known
         for earlier in spec.reuse_runs:
             await self.runs.get_run(earlier)
         await self.check(spec)
+        now = self.clock.now()
         if validate_only:
             return Run(id="", spec=spec, state=RunState.QUEUED, create_time=now)
-        run = Run(id=_new_id(now), spec=spec, state=RunState.QUEUED, create_time=now, request_id=request_id)
-        await self.runs.create_run(run)
+        run_id = _new_id(now)
+        if request_id:
+            run_id = await self.runs.claim_request(request_id, run_id)
+        run = Run(id=run_id, spec=spec, state=RunState.QUEUED, create_time=now, request_id=request_id)
+        try:
+            await self.runs.create_run(run)
+        except AlreadyExists:
+            run = (await self.runs.get_run(run_id)).value
         await self._queue_plan(run)
         _LOG.info("run accepted", extra={"run": run.id})
         return run
 
     async def _by_request_id(self, request_id: str) -> Run | None:
-        for name in (await self.runs.list_runs())[:_REQUEST_IDS_LOOKED_AT]:
-            run = (await self.runs.get_run(name)).value
-            if run.request_id == request_id:
-                return run
-        return None
+        run_id = await self.runs.find_request(request_id)
+        try:
+            run = (await self.runs.get_run(run_id)).value if run_id else None
+        except NotFound:
+            return None  # Whoever claimed the request has not created its run: then this call does.
+        if run is not None and run.state is RunState.QUEUED and run.attempt == 0:
+            # Whoever created the run may have died before it was queued; a second item is dropped or changes nothing.
+            await self._queue_plan(run)
+        return run
 
     async def _queue_plan(self, run: Run) -> None:
         await self.bus.publish([WorkItem(run=run.id, step=Step.PLAN, attempt=run.attempt, trace=current_trace())])
@@ -90,7 +99,14 @@ class RunLifecycle:
         run = await change_run(self.runs, self.bus, self.clock, run_id, cancelling)
         await self.runs.set_control(run_id, "cancel")
         await self.bus.purge(run_id)
-        final = WorkItem(run=run_id, step=Step.REPORT, final=True, attempt=run.attempt, trace=current_trace())
+        final = WorkItem(
+            run=run_id,
+            step=Step.REPORT,
+            final=True,
+            error=f"cancel-{secrets.token_hex(4)}",
+            attempt=run.attempt,
+            trace=current_trace(),
+        )
         await self.bus.publish([final])
         return await self.get(run_id)
 

@@ -1,13 +1,14 @@
 """Wires the gateway."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
+from typing import Any
 
 import grpc.aio
 
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.run import RunSpec
-from evalmesh.gateway.forward import Forwarder
+from evalmesh.gateway.forward import Forwarder, raise_if_away
 from evalmesh.gateway.lifecycle import RunLifecycle
 from evalmesh.gateway.servicer import RunServicer
 from evalmesh.gateway.settings import GatewaySettings
@@ -24,10 +25,21 @@ from evalmesh.wire.runs import spec_to_proto
 
 OpenChannel = Callable[[], grpc.aio.Channel]
 
+_OPTIONS = [
+    # What a client may receive from the gateway, the gateway may receive from its peers.
+    ("grpc.max_receive_message_length", 64 << 20),
+    # A peer that was away for long is found again within two seconds of its return.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A proxy for the world outside does not know the peers.
+    ("grpc.enable_http_proxy", 0),
+]
+
 
 def lazy_channel(address: Callable[[], str]) -> OpenChannel:
     """One channel, opened when first used: an address may become known later than the gateway is built."""
-    return cache(lambda: grpc.aio.insecure_channel(address()))
+    return cache(lambda: grpc.aio.insecure_channel(address(), options=_OPTIONS))
 
 
 def routes_to(settings: GatewaySettings) -> dict[str, OpenChannel]:
@@ -49,16 +61,19 @@ class PeerCheck:
         self._timeout_s = timeout_s
 
     async def __call__(self, spec: RunSpec) -> None:
-        metadata = tuple(current_trace().items())
+        loader = benchmarks_pb2_grpc.BenchmarkServiceStub(self._loader())
+        wanted = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
+        await self._ask("evalmesh.v1.BenchmarkService", loader.ValidateBenchmarks, wanted)
+        if spec.model.engine != "recorded":
+            runner = models_pb2_grpc.ModelServiceStub(self._runner())
+            model = models_pb2.DescribeModelRequest(model=model_to_proto(spec.model))
+            await self._ask("evalmesh.v1.ModelService", runner.DescribeModel, model)
+
+    async def _ask(self, service: str, method: Callable[..., Awaitable[Any]], request: object) -> None:
         try:
-            loader = benchmarks_pb2_grpc.BenchmarkServiceStub(self._loader())
-            wanted = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
-            await loader.ValidateBenchmarks(wanted, timeout=self._timeout_s, metadata=metadata)
-            if spec.model.engine != "recorded":
-                runner = models_pb2_grpc.ModelServiceStub(self._runner())
-                model = models_pb2.DescribeModelRequest(model=model_to_proto(spec.model))
-                await runner.DescribeModel(model, timeout=self._timeout_s, metadata=metadata)
+            await method(request, timeout=self._timeout_s, metadata=tuple(current_trace().items()))
         except grpc.aio.AioRpcError as error:
+            raise_if_away(error, service)
             raised: EvalmeshError = from_rpc_error(error)
             raise raised from error
 

@@ -16,8 +16,8 @@ _ACTIVITY_STALE_S = 5.0
 class _Follower:
     """Collects events of a run in the background; remembers the newest activity of each runner."""
 
-    def __init__(self) -> None:
-        self.sequence = 0
+    def __init__(self, start_sequence: int) -> None:
+        self.sequence = max(0, start_sequence - 1)
         self.changed = asyncio.Event()
         self.error: BaseException | None = None
         self._activity: dict[str, Event] = {}
@@ -58,7 +58,7 @@ async def watch_run(
     Without change, the same run comes again every few seconds as a sign of life.
     """
     loop = asyncio.get_running_loop()
-    follower = _Follower()
+    follower = _Follower(start_sequence)
     task = asyncio.create_task(follower.follow(lifecycle.bus, run_id, start_sequence))
     last: Run | None = None
     last_sent = 0.0

@@ -38,6 +38,14 @@ class RunStore(Protocol):
         """Ids of all runs, newest first."""
         ...
 
+    async def claim_request(self, request_id: str, run: str) -> str:
+        """Binds a caller's request to a run id, for ever; returns the id it is bound to, perhaps an earlier one."""
+        ...
+
+    async def find_request(self, request_id: str) -> str | None:
+        """The run id that `claim_request` bound it to."""
+        ...
+
     async def get_progress(self, run: str) -> Versioned[bytes]:
         """The aggregator's own record of the run; revision 0 and empty bytes when there is none."""
         ...

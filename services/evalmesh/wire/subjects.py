@@ -8,6 +8,7 @@ The run is always a token of its own, so that a run can be purged by a subject f
 outside is checked here: a subject never holds a wildcard, a space or a dot that a user has chosen.
 """
 
+import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -91,6 +92,11 @@ def bucket_subject(bucket: str, key: str) -> str:
 def run_key(run: str) -> str:
     """Key of a run's record, or of its control wish."""
     return token("run", run)
+
+
+def request_key(request_id: str) -> str:
+    """Key of what a caller's request led to. The id may be any text, so that its digest stands for it."""
+    return f"request.{hashlib.sha256(request_id.encode()).hexdigest()}"
 
 
 def progress_key(run: str) -> str:

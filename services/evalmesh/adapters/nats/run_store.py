@@ -49,6 +49,17 @@ class NatsRunStore:
         # One token only: the aggregator's records have two.
         return sorted(await self._runs.keys("*"), reverse=True)
 
+    async def claim_request(self, request_id: str, run: str) -> str:
+        try:
+            await self._runs.put(subjects.request_key(request_id), subjects.run_key(run).encode(), expected=0)
+        except Conflict:
+            return await self.find_request(request_id) or run
+        return run
+
+    async def find_request(self, request_id: str) -> str | None:
+        found = await self._runs.get(subjects.request_key(request_id))
+        return found.value.decode() if found is not None else None
+
     async def get_progress(self, run: str) -> Versioned[bytes]:
         found = await self._runs.get(subjects.progress_key(run))
         return found if found is not None else Versioned(b"", 0)
