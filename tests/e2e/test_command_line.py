@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -205,7 +206,9 @@ def started(slow: SimulatorProcess, command: Command) -> bool:
 
 
 def test_ctrl_c_then_the_command_it_prints(slow, tmp_path, questions):
-    with running(*eval_command(slow, questions, "--eval-batch-size", "8"), cwd=tmp_path) as command:
+    with running(
+        *eval_command(slow, questions, "--eval-batch-size", "8", "--work-dir", "meine Läufe"), cwd=tmp_path
+    ) as command:
         until(lambda: started(slow, command))
         members = family(command.process.pid)
         command.signal(signal.SIGINT)
@@ -216,9 +219,9 @@ def test_ctrl_c_then_the_command_it_prints(slow, tmp_path, questions):
     assert before["in_flight"] == 0
     advice = re.search(r"evalmesh (runs resume \S+.*)", done.stderr)
     assert advice, done.stderr
-    resumed = evalmesh(*advice[1].split(), cwd=tmp_path)
+    resumed = evalmesh(*shlex.split(advice[1]), cwd=tmp_path)
     assert (resumed.returncode, resumed.quiet) == (0, True), resumed.stderr
-    check_complete(report_in(tmp_path / "outputs"), slow)
+    check_complete(report_in(tmp_path / "meine Läufe"), slow)
     assert asked_again(slow, NAME) <= before["aborted"] <= 8
 
 

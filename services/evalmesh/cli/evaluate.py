@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -216,7 +217,7 @@ def _left_behind(run: Run, folder: Path, place: Place) -> str:
             f"  follow it:  evalmesh runs watch {run.id} --server {place.server}\n"
             f"  end it:     evalmesh runs cancel {run.id} --server {place.server}"
         )
-    work_dir = "" if os.path.normpath(place.work_dir) == "outputs" else f" --work-dir {place.work_dir}"
+    work_dir = "" if os.path.normpath(place.work_dir) == "outputs" else f" --work-dir {quote(str(place.work_dir))}"
     return (
         f"{run.id} stopped; nothing that is finished is lost ({folder}).\n"
         f"  go on:  evalmesh runs resume {run.id}{work_dir}"

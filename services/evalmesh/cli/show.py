@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -68,7 +69,7 @@ def lost_lines(report: Mapping[str, Any]) -> list[str]:
 
 def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:
     run = outcome.run
-    place = "" if os.path.normpath(work_dir) == "outputs" else f" --work-dir {work_dir}"
+    place = "" if os.path.normpath(work_dir) == "outputs" else f" --work-dir {quote(work_dir)}"
     if run.state is not RunState.SUCCEEDED:
         return [f"next     evalmesh runs resume {run.id}{place}"]
     if run.spec.labels.get("simulated") == "true":
@@ -79,6 +80,6 @@ def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:
         ]
     if outcome.report is not None and lost_lines(outcome.report) and run.spec.model.engine != "recorded":
         return [
-            f"next     evalmesh eval -c {outcome.folder / 'run.yaml'} --use-cache {run.id}   # asks only what failed"
+            f"next     evalmesh eval -c {quote(str(outcome.folder / 'run.yaml'))} --use-cache {run.id}   # asks only what failed"
         ]
-    return [f"next     evalmesh report {outcome.folder} --format markdown"]
+    return [f"next     evalmesh report {quote(str(outcome.folder))} --format markdown"]

@@ -153,9 +153,9 @@ class NatsServerProcess:
         }
         path = self.folder / "nats.conf"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            # The server's own format takes JSON.
-            json.dump(config, file, indent=1)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            # The server's own format takes JSON, but not the escapes of other letters that folders have in their names.
+            json.dump(config, file, indent=1, ensure_ascii=False)
         return path
 
     def _wait_ready(self, deadline: float) -> None:
