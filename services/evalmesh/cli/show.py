@@ -79,7 +79,6 @@ def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:
             "  evalmesh eval --model MODEL --api-url http://127.0.0.1:8000/v1 --datasets gsm8k --limit 5",
         ]
     if outcome.report is not None and lost_lines(outcome.report) and run.spec.model.engine != "recorded":
-        return [
-            f"next     evalmesh eval -c {quote(str(outcome.folder / 'run.yaml'))} --use-cache {run.id}   # asks only what failed"
-        ]
+        config = quote(str(outcome.folder / "run.yaml"))
+        return [f"next     evalmesh eval -c {config} --use-cache {run.id}   # asks only what failed"]
     return [f"next     evalmesh report {quote(str(outcome.folder))} --format markdown"]
