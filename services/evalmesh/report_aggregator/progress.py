@@ -16,6 +16,7 @@ from evalmesh.wire.codec import decode_json, encode_json
 @dataclass(slots=True)
 class _Waiting:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
     counts: list[ShardCounts] = field(default_factory=list)
 
 
@@ -31,17 +32,21 @@ class ProgressKeeper:
     async def take_in(self, plan: RunPlan, counts: ShardCounts) -> bool:
         """Returns once the record holds the shard; the result says whether every shard of the run is in."""
         waiting = self._waiting.setdefault(plan.run, _Waiting())
+        waiting.users += 1
         waiting.counts.append(counts)
-        async with waiting.lock:
-            batch, waiting.counts = waiting.counts, []
-            try:
-                complete = await self._write(plan, batch)
-            except BaseException:
-                waiting.counts = batch + waiting.counts
-                raise
-            if complete:
-                self._waiting.pop(plan.run, None)
-            return complete
+        try:
+            async with waiting.lock:
+                batch, waiting.counts = waiting.counts, []
+                try:
+                    return await self._write(plan, batch)
+                except BaseException:
+                    waiting.counts = batch + waiting.counts
+                    raise
+        finally:
+            waiting.users -= 1
+            if not waiting.users:
+                # What a failed write has left comes again with the items it came from.
+                del self._waiting[plan.run]
 
     async def _write(self, plan: RunPlan, batch: list[ShardCounts]) -> bool:
         while True:

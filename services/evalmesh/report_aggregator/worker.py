@@ -48,7 +48,7 @@ class ReportWorker:
             await self._finish(item)
             return
         plan = await self._plans.get(item.run)
-        if item.error:
+        if item.error and not await self._files.has_scores(item.run, item.benchmark, item.shard):
             await self._give_up_shard(item, plan)
         tally = await self._tally(item, plan)
         if await self._progress.take_in(plan, tally.counts):
