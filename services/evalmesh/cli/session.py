@@ -15,6 +15,7 @@ from evalmesh.cli import exits
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.local.platform import live_address, open_platform
 from evalmesh.local.settings import LocalSettings
+from evalmesh.runtime.garbage import tune_garbage_collection
 from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.sdk import AsyncClient
 
@@ -74,6 +75,7 @@ async def connect(place: Place) -> AsyncIterator[AsyncClient]:
     settings = place.settings()
     configure_logging("evalmesh", settings.log_level, log_file(settings))
     async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
+        tune_garbage_collection()
         yield client
 
 

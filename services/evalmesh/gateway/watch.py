@@ -1,6 +1,7 @@
 """Following a run: its record and progress, with what the runners say they are doing right now."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ class _Follower:
     def __init__(self, start_sequence: int) -> None:
         self.sequence = max(0, start_sequence - 1)
         self.changed = asyncio.Event()
+        self.state_changed = asyncio.Event()
         self.error: BaseException | None = None
         self._activity: dict[str, Event] = {}
 
@@ -28,6 +30,8 @@ class _Follower:
                 self.sequence = entry.sequence
                 if entry.event.kind == "activity":
                     self._activity[entry.event.source] = entry.event
+                elif entry.event.kind == "state":
+                    self.state_changed.set()
                 self.changed.set()
         except Exception as error:  # noqa: BLE001  (handed to the watch, which raises it to its caller)
             self.error = error
@@ -65,6 +69,7 @@ async def watch_run(
     try:
         while True:
             follower.changed.clear()
+            follower.state_changed.clear()
             run = follower.with_activity(await lifecycle.get(run_id), lifecycle.clock.now())
             if run != last or loop.time() - last_sent >= _SIGN_OF_LIFE_S:
                 yield follower.sequence, run
@@ -73,10 +78,13 @@ async def watch_run(
                 return
             if follower.error is not None:
                 raise follower.error
-            await asyncio.sleep(min_interval_s)
-            try:
-                await asyncio.wait_for(follower.changed.wait(), _SIGN_OF_LIFE_S - min(min_interval_s, 4.0))
-            except TimeoutError:
-                continue
+            # The end of a run is told at once; numbers may wait.
+            await _within(follower.state_changed, min_interval_s)
+            await _within(follower.changed, max(1.0, _SIGN_OF_LIFE_S - min_interval_s))
     finally:
         task.cancel()
+
+
+async def _within(event: asyncio.Event, timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)

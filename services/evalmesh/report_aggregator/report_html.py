@@ -53,6 +53,11 @@ def render_html(report: Mapping[str, Any]) -> str:
     )
 
 
+def warm_up() -> None:
+    """Compiles the template, which takes as long as rendering a hundred pages."""
+    _template()
+
+
 @cache
 def _template() -> Template:
     environment = Environment(

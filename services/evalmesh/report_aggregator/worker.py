@@ -1,5 +1,6 @@
 """The report step: shards into the results, and when all are in, the report."""
 
+import asyncio
 import json
 import logging
 from collections import Counter
@@ -19,7 +20,7 @@ from evalmesh.ports.run_store import RunStore
 from evalmesh.report_aggregator.collect import BenchmarkCollector
 from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.progress import ProgressKeeper
-from evalmesh.report_aggregator.report_html import render_html
+from evalmesh.report_aggregator.report_html import render_html, warm_up
 from evalmesh.report_aggregator.report_json import build_report
 from evalmesh.report_aggregator.shard_tally import ShardTally, make_tally
 from evalmesh.runtime.plans import PlanCache
@@ -41,12 +42,16 @@ class ReportWorker:
         self._clock = clock
         self._plans = PlanCache(files)
         self._progress = ProgressKeeper(runs, bus, clock)
+        self._warm_up: asyncio.Task[None] | None = None
 
     async def handle(self, item: WorkItem) -> None:
         """A shard, or with `final` the whole run."""
         if item.final:
             await self._finish(item)
             return
+        if self._warm_up is None:
+            # While the model is being waited for, so that the report need not wait.
+            self._warm_up = asyncio.create_task(asyncio.to_thread(warm_up))
         plan = await self._plans.get(item.run)
         if item.error and not await self._files.has_scores(item.run, item.benchmark, item.shard):
             await self._give_up_shard(item, plan)
