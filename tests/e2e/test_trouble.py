@@ -258,6 +258,50 @@ async def test_work_that_can_never_succeed_is_set_aside_and_the_run_ends(questio
     assert any(run.id in letter and "generate" in letter for letter in dead)
 
 
+async def test_damaged_completions_cost_their_own_samples(questions, tmp_path):
+    with serving(questions, "--ttft", "100ms") as model:
+        async with opened(tmp_path) as (platform, client):
+            run = await client.create_run(make_spec(model, questions))
+            await until_generated(client, run, 1)
+            last = SAMPLES // 16
+            stored = platform.settings.state_dir / "objects" / layout.completions_key(run.id, NAME, last)
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            stored.write_bytes(b"\x00\xff garbage\n")
+            ended = await asyncio.wait_for(client.wait_run(run), 90)
+            report = await client.report(run)
+    assert ended.state is RunState.SUCCEEDED, ended.error
+    [benchmark] = report["benchmarks"]
+    lost = SAMPLES - last * 16
+    assert (benchmark["metrics"][0]["n_scored"], benchmark["metrics"][0]["n_errored"]) == (SAMPLES - lost, lost)
+    assert [one["sample_id"] for one in benchmark["errored_samples"]] == [
+        f"default/{index}" for index in range(last * 16, SAMPLES)
+    ]
+    assert benchmark["error_classes"] == {"poison": lost}
+
+
+async def test_a_step_that_fails_each_time_is_tried_five_times_and_set_aside(questions, tmp_path, caplog):
+    """Completions of samples that nobody asked about, as a mixed-up restore of the object store would leave them."""
+    with serving(questions, "--ttft", "100ms") as model:
+        async with opened(tmp_path) as (platform, client):
+            run = await client.create_run(make_spec(model, questions))
+            await until_generated(client, run, 1)
+            last = SAMPLES // 16
+            stored = platform.settings.state_dir / "objects" / layout.completions_key(run.id, NAME, last)
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            stored.write_text(json.dumps({"sample_id": "elsewhere/0", "repeat": 0, "digest": "", "text": "A"}) + "\n")
+            ended = await asyncio.wait_for(client.wait_run(run), 90)
+            metric = (await metrics_of(client, run, NAME))["accuracy"]
+            rows = await results_of(client, run, NAME)
+            dead = await dead_letters(platform.bus_url)
+    assert ended.state is RunState.SUCCEEDED, ended.error
+    lost = {f"default/{index}" for index in range(last * 16, SAMPLES)}
+    assert (metric["n_scored"], metric["n_errored"]) == (SAMPLES - len(lost), len(lost))
+    assert {row["sample_id"] for row in rows if row["state"] == "errored"} == lost
+    assert all("elsewhere/0" in row["reason"] for row in rows if row["sample_id"] in lost)
+    assert any(run.id in letter and "score" in letter for letter in dead)
+    assert sum("score step failed" in record.message for record in caplog.records) == 5
+
+
 async def dead_letters(url: str) -> list[str]:
     """Subject, headers and text of everything that was set aside."""
     connection = await connect(url, "test")

@@ -1,5 +1,6 @@
 """One benchmark's shards, joined: its report, and its sample results as Parquet. Memory stays that of a shard."""
 
+import logging
 import tempfile
 from array import array
 from collections import Counter
@@ -11,7 +12,7 @@ from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.errors import NotFound
+from evalmesh.domain.errors import InternalError, NotFound
 from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
 from evalmesh.domain.run import OnError
 from evalmesh.domain.sample import Sample
@@ -25,6 +26,7 @@ from evalmesh.scoring.tally import Accumulator, finish, merge
 from evalmesh.wire.codec import decode_json
 from evalmesh.wire.shard_files import ShardFiles
 
+_LOG = logging.getLogger(__name__)
 _ERRORED_KEPT = 100
 _PIECE_BYTES = 1 << 20
 
@@ -101,6 +103,10 @@ class BenchmarkCollector:
             completions = await self._files.read_completions(*place)
         except NotFound:
             completions = await self._files.read_checkpoints(*place)
+        except InternalError as error:
+            # The shard was set aside for it; its scores say so, and the other shards are still worth a report.
+            _LOG.error("the completions of a shard are lost: %s", error.message)
+            sums.error_classes["poison"] += shard.requests
         sums.n_samples += shard.samples
         for completion in completions:
             sums.add_completion(completion)
