@@ -369,25 +369,34 @@ async def in_flight(model, wanted):
             await asyncio.sleep(0.02)
 
 
-async def test_large_answers_pass(opened):
+class Peer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
+    """Answers at length, and tells with what it was called."""
+
+    def __init__(self):
+        self.metadata = {}
+
+    async def ListBenchmarks(self, request, context):  # noqa: N802
+        self.metadata = dict(context.invocation_metadata())
+        return benchmarks_pb2.ListBenchmarksResponse(next_page_token="x" * (10 << 20))
+
+    def mount(self, server):
+        benchmarks_pb2_grpc.add_BenchmarkServiceServicer_to_server(self, server)
+
+
+async def test_large_answers_pass_and_so_does_who_asks(opened):
     """Larger than the 4 MiB that gRPC allows by default, as a page of long sample results is."""
-
-    class Large(benchmarks_pb2_grpc.BenchmarkServiceServicer):
-        async def ListBenchmarks(self, request, context):  # noqa: N802
-
-            return benchmarks_pb2.ListBenchmarksResponse(next_page_token="x" * (10 << 20))
-
-    def mount(server):
-        benchmarks_pb2_grpc.add_BenchmarkServiceServicer_to_server(Large(), server)
-
+    peer = Peer()
+    given = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("authorization", "Bearer t")]
     async with (
-        hosted(Service("large", (LOADER,), mount)) as peer,
-        hosted(build_gateway(opened, peer, peer)) as address,
+        hosted(Service("peer", (LOADER,), peer.mount)) as where,
+        hosted(build_gateway(opened, where, where)) as address,
         grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", 64 << 20)]) as channel,
     ):
         stub = benchmarks_pb2_grpc.BenchmarkServiceStub(channel)
-        answer = await stub.ListBenchmarks(benchmarks_pb2.ListBenchmarksRequest())
-        assert len(answer.next_page_token) == 10 << 20
+        answer = await stub.ListBenchmarks(benchmarks_pb2.ListBenchmarksRequest(), metadata=given)
+    assert len(answer.next_page_token) == 10 << 20
+    assert peer.metadata["traceparent"].split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
+    assert peer.metadata["authorization"] == "Bearer t"
 
 
 async def test_spec_without_a_model_is_named_field_by_field(address):
