@@ -97,7 +97,10 @@ class TaskConfig(BaseModel):
     @field_validator("datasets", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        return [name for name in re.split(r"[,\s]+", value) if name] if isinstance(value, str) else value
+        given = [value] if isinstance(value, str) else value
+        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+            return value
+        return [name for text in given for name in re.split(r"[,\s]+", text) if name]
 
     @field_validator("limit", mode="before")
     @classmethod

@@ -227,3 +227,8 @@ def test_local_paths_become_absolute_here_and_stay_for_a_server():
     args = {"gsm8k": {"local_path": "data/x.jsonl"}}
     assert spec(dataset_args=args).benchmarks[0].local_path == str(Path("data/x.jsonl").absolute())
     assert spec(dataset_args=args, server="h:1").benchmarks[0].local_path == "data/x.jsonl"
+
+
+@pytest.mark.parametrize("given", ["gsm8k arc", "gsm8k,arc", ["gsm8k,arc"], ["gsm8k", "arc"], ["gsm8k,", "arc"]])
+def test_datasets_in_every_form_people_type(given):
+    assert TaskConfig(datasets=given).datasets == ["gsm8k", "arc"]
