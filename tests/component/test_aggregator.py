@@ -13,6 +13,7 @@ from tests.kit.services import plan_run, write_questions
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
+from evalmesh.benchmarks import registry
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import NotFound
@@ -23,6 +24,7 @@ from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Queue
 from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.report_aggregator.shard_counts import count_scores
 from evalmesh.report_aggregator.worker import ReportWorker
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire.codec import decode_json
@@ -146,27 +148,14 @@ async def test_aggregators_share_the_work_and_lose_nothing(opened, tmp_path):
     assert (await report_of(opened))["benchmarks"][0]["metrics"][0]["n_scored"] == 300
 
 
-async def test_crash_between_tally_and_progress_is_made_up_for(opened, tmp_path):
-    await plan_run(opened, "r1", spec_of(tmp_path, 10, shard_size=5))
-    await score_shards(opened, range(2))
-    worker = make_worker(opened)
-    plan = await ShardFiles(opened.objects).read_plan("r1")
-    # What a worker that died in between leaves.
-    await worker._tally(report_item(0), plan)
-    assert (await progress_of(opened)).done == 0
-    async with running(opened):
-        await opened.bus.publish([report_item(0), report_item(1)])
-        assert (await until_ended(opened)).state is RunState.SUCCEEDED
-    assert (await progress_of(opened)).done == 10
-
-
 async def test_crash_between_progress_and_the_wish_for_a_report_is_made_up_for(opened, tmp_path):
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     await score_shards(opened, [0])
     worker = make_worker(opened)
-    plan = await ShardFiles(opened.objects).read_plan("r1")
-    tally = await worker._tally(report_item(0), plan)
-    assert await worker._progress.take_in(plan, tally.counts)
+    files = ShardFiles(opened.objects)
+    counts = count_scores(registry.get("general_mcq"), 0, await files.read_scores("r1", "general_mcq", 0))
+    # What a worker that died in between leaves.
+    assert await worker._progress.take_in(await files.read_plan("r1"), counts)
     assert await opened.bus.backlog(REPORT) == 0
     async with running(opened):
         await opened.bus.publish([report_item(0)])

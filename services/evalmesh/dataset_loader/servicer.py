@@ -11,7 +11,7 @@ from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
 from evalmesh.wire.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
 from evalmesh.wire.names import parse_name
-from evalmesh.wire.pages import decode_token, encode_token, page_size
+from evalmesh.wire.pages import decode_offset, encode_token, page_size
 from evalmesh.wire.runs import benchmark_spec_from_proto, spec_from_proto
 
 _MOST_PREVIEWED = 100
@@ -25,7 +25,7 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
 
     async def ListBenchmarks(self, request: pb.ListBenchmarksRequest, context: Any) -> pb.ListBenchmarksResponse:
         size = page_size(request.page_size, 100, 1000)
-        start = int(decode_token(request.page_token) or 0)
+        start = decode_offset(request.page_token)
         known = registry.all_benchmarks()
         page = [benchmark_to_proto(benchmark_info(one)) for one in known[start : start + size]]
         token = encode_token(start + size) if start + size < len(known) else ""

@@ -5,9 +5,8 @@ completions/{sha256}                                imported completions
 runs/{run}/plan.json                                RunPlan
 runs/{run}/{benchmark}/requests/{shard}.jsonl       ShardHeader, then PlannedSample per line
 runs/{run}/{benchmark}/completions/{shard}.jsonl    Completion per line
-runs/{run}/{benchmark}/completions/{shard}.part-{time}-{n}.jsonl   checkpoints of an unfinished shard
+runs/{run}/{benchmark}/checkpoints/{shard}/{n}.jsonl   completions of an unfinished shard, in parts
 runs/{run}/{benchmark}/scores/{shard}.jsonl         Score per line
-runs/{run}/{benchmark}/tallies/{shard}.json         ShardTally: the shard's contribution to every metric
 runs/{run}/results/{benchmark}.parquet              sample results
 runs/{run}/report.json, report.html
 """
@@ -54,17 +53,12 @@ def completions_key(run: str, benchmark: str, shard: int) -> str:
 
 def checkpoint_prefix(run: str, benchmark: str, shard: int) -> str:
     """Checkpoints of an unfinished shard."""
-    return f"runs/{run}/{benchmark}/completions/{shard:06d}.part-"
+    return f"runs/{run}/{benchmark}/checkpoints/{shard:06d}/"
 
 
 def scores_key(run: str, benchmark: str, shard: int) -> str:
     """All scores of a shard."""
     return f"runs/{run}/{benchmark}/scores/{shard:06d}.jsonl"
-
-
-def tally_key(run: str, benchmark: str, shard: int) -> str:
-    """A shard's contribution to the metrics."""
-    return f"runs/{run}/{benchmark}/tallies/{shard:06d}.json"
 
 
 def results_key(run: str, benchmark: str) -> str:

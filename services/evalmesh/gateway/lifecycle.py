@@ -129,11 +129,7 @@ class RunLifecycle:
         return await self.get(run_id)
 
     async def _forget_scores(self, run_id: str) -> None:
-        keys = [
-            info.key
-            async for info in self.objects.list(layout.run_prefix(run_id))
-            if "/scores/" in info.key or "/tallies/" in info.key
-        ]
+        keys = [info.key async for info in self.objects.list(layout.run_prefix(run_id)) if "/scores/" in info.key]
         await self.objects.delete(keys)
         known = await self.runs.get_progress(run_id)
         if known.value:

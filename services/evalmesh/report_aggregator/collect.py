@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 
 from evalmesh.benchmarks import registry
@@ -21,9 +22,8 @@ from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.domain.work import BenchmarkPlan, Shard
 from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.results_table import ResultsWriter
-from evalmesh.report_aggregator.shard_tally import ShardTally, make_tally, metric_rules
-from evalmesh.scoring.tally import Accumulator, finish, merge
-from evalmesh.wire.codec import decode_json
+from evalmesh.report_aggregator.shard_counts import metric_rules
+from evalmesh.scoring.tally import Accumulator, MetricRule, finish, merge, tally_shard
 from evalmesh.wire.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
@@ -47,11 +47,15 @@ class _Collected:
     output_tokens: int = 0
     latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
 
-    def add_tally(self, tally: ShardTally) -> None:
-        sums = self.subsets.setdefault(tally.subset, {})
-        for name, accumulator in tally.metrics.items():
+    def add_scores(self, subset: str, rules: Sequence[MetricRule], scores: Sequence[Score]) -> None:
+        """Scores of whole samples; those of one sample are adjacent."""
+        by_sample = [list(group) for _, group in groupby(scores, key=lambda score: score.sample_id)]
+        sums = self.subsets.setdefault(subset, {})
+        for name, accumulator in tally_shard(rules, by_sample).items():
             sums[name] = merge(sums[name], accumulator) if name in sums else accumulator
-        self.errored += tally.errored[: _ERRORED_KEPT - len(self.errored)]
+        failed = (score for score in scores if score.state != "scored")
+        for score in islice(failed, _ERRORED_KEPT - len(self.errored)):
+            self.errored.append(ErroredSample(score.sample_id, score.repeat, score.state, score.reason or ""))
 
     def add_completion(self, completion: Completion) -> None:
         self.n_reused += completion.reused_from is not None
@@ -73,6 +77,7 @@ class BenchmarkCollector:
         self._plan = plan
         self._on_error = on_error
         self._benchmark: Benchmark = registry.get(plan.name)
+        self._rules = metric_rules(self._benchmark, plan.repeats)
         self._sums = _Collected()
 
     async def collect(self) -> BenchmarkReport:
@@ -93,10 +98,8 @@ class BenchmarkCollector:
         completions: list[Completion] = []
         scores: list[Score] = []
         try:
-            key = layout.tally_key(*place)
-            tally = decode_json(ShardTally, await self._files.store.get(key), key)
             scores = await self._files.read_scores(*place)
-            sums.add_tally(tally)
+            sums.add_scores(shard.subset, self._rules, scores)
         except NotFound:
             sums.n_not_run += shard.requests
         try:
@@ -118,7 +121,7 @@ class BenchmarkCollector:
             sample_id, _, reason = row.partition(": ")
             subset, _, index = sample_id.rpartition("/")
             scores = [Score(sample_id, repeat, "errored", reason=f"malformed row: {reason}") for repeat in repeats]
-            self._sums.add_tally(make_tally(self._benchmark, self._plan.repeats, subset, (self._plan.name, -1), scores))
+            self._sums.add_scores(subset, self._rules, scores)
             self._sums.error_classes["malformed_row"] += len(scores)
             self._sums.n_samples += 1
             sample = Sample(id=sample_id, index=int(index), subset=subset, input="", target=())
@@ -153,7 +156,7 @@ class BenchmarkCollector:
 
     def _finished(self, parts: Sequence[Sums]) -> tuple[Metric, ...]:
         # Every metric is there, also where nothing has come in.
-        total: Sums = {rule.name: Accumulator() for rule in metric_rules(self._benchmark, self._plan.repeats)}
+        total: Sums = {rule.name: Accumulator() for rule in self._rules}
         for part in parts:
             for name, accumulator in part.items():
                 total[name] = merge(total[name], accumulator)

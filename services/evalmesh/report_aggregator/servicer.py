@@ -16,7 +16,7 @@ from evalmesh.report_aggregator.results_table import read_results
 from evalmesh.v1 import reports_pb2 as pb
 from evalmesh.v1 import reports_pb2_grpc
 from evalmesh.wire.names import parse_name, parse_report_name
-from evalmesh.wire.pages import decode_token, encode_token, page_size
+from evalmesh.wire.pages import decode_offset, decode_token, encode_token, page_size
 from evalmesh.wire.reports import check_score_state, export_key, report_to_proto
 
 _TABLES_KEPT = 4
@@ -88,7 +88,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         run = parse_name("runs", request.parent)
         state = check_score_state(request.score_state)
         query = f"{run}/{request.benchmark}/{state}/{request.subset}"
-        start = int(decode_token(request.page_token, query) or 0)
+        start = decode_offset(request.page_token, query)
         size = page_size(request.page_size, 100, 1000)
         path = await self._tables.path(export_key(run, f"results/{request.benchmark}.parquet"))
         found = await asyncio.to_thread(_page, path, start, size, (state, request.subset))

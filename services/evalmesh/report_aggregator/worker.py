@@ -9,7 +9,6 @@ from dataclasses import replace
 from evalmesh.benchmarks import registry
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion, CompletionError
-from evalmesh.domain.errors import NotFound
 from evalmesh.domain.metric import BenchmarkReport
 from evalmesh.domain.run import Run, RunState
 from evalmesh.domain.score import Score
@@ -22,11 +21,10 @@ from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.progress import ProgressKeeper
 from evalmesh.report_aggregator.report_html import render_html, warm_up
 from evalmesh.report_aggregator.report_json import build_report
-from evalmesh.report_aggregator.shard_tally import ShardTally, make_tally
+from evalmesh.report_aggregator.shard_counts import count_scores
 from evalmesh.runtime.plans import PlanCache
 from evalmesh.runtime.runs import change_run
 from evalmesh.runtime.telemetry import current_trace
-from evalmesh.wire.codec import decode_json, encode_json
 from evalmesh.wire.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
@@ -55,24 +53,11 @@ class ReportWorker:
         plan = await self._plans.get(item.run)
         if item.error and not await self._files.has_scores(item.run, item.benchmark, item.shard):
             await self._give_up_shard(item, plan)
-        tally = await self._tally(item, plan)
-        if await self._progress.take_in(plan, tally.counts):
+        scores = await self._files.read_scores(item.run, item.benchmark, item.shard)
+        counts = count_scores(registry.get(item.benchmark), item.shard, scores)
+        if await self._progress.take_in(plan, counts):
             final = WorkItem(run=item.run, step=Step.REPORT, final=True, attempt=item.attempt, trace=current_trace())
             await self._bus.publish([final])
-
-    async def _tally(self, item: WorkItem, plan: RunPlan) -> ShardTally:
-        key = layout.tally_key(item.run, item.benchmark, item.shard)
-        try:
-            return decode_json(ShardTally, await self._files.store.get(key), key)
-        except NotFound:
-            pass
-        scores = await self._files.read_scores(item.run, item.benchmark, item.shard)
-        one = plan.benchmark(item.benchmark)
-        benchmark = registry.get(one.name)
-        subset = one.shards[item.shard].subset
-        tally = make_tally(benchmark, one.repeats, subset, (one.name, item.shard), scores)
-        await self._files.store.put(key, encode_json(tally))
-        return tally
 
     async def _give_up_shard(self, item: WorkItem, plan: RunPlan) -> None:
         """A step set the shard aside: its requests become errored results, so that the run still ends."""

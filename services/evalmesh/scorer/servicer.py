@@ -11,7 +11,7 @@ from evalmesh.ports.object_store import ObjectStore
 from evalmesh.scorer.judgement import Judgement
 from evalmesh.v1 import scoring_pb2 as pb
 from evalmesh.v1 import scoring_pb2_grpc
-from evalmesh.wire.pages import decode_token, encode_token, page_size
+from evalmesh.wire.pages import decode_offset, encode_token, page_size
 from evalmesh.wire.scoring import items_from_proto, score_to_proto
 
 _MOST_BYTES = 1 << 30
@@ -48,7 +48,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
 
     async def ListScorers(self, request: pb.ListScorersRequest, context: Any) -> pb.ListScorersResponse:
         size = page_size(request.page_size, 100, 1000)
-        start = int(decode_token(request.page_token) or 0)
+        start = decode_offset(request.page_token)
         known = sorted({benchmark.shape.name for benchmark in registry.all_benchmarks()})
         token = encode_token(start + size) if start + size < len(known) else ""
         return pb.ListScorersResponse(scorers=known[start : start + size], next_page_token=token)

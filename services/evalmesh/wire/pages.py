@@ -31,7 +31,19 @@ def decode_token(token: str, query: str = "") -> str | int | None:
         value = None
     if isinstance(value, list) and len(value) == 2 and value[1] == query and isinstance(value[0], (str, int)):
         return value[0]
-    raise InvalidInput(
+    raise _foreign_token()
+
+
+def decode_offset(token: str, query: str = "") -> int:
+    """The row behind a token; 0 for the first page. Raises `InvalidInput` like `decode_token`."""
+    position = decode_token(token, query)
+    if position is None or isinstance(position, int):
+        return position or 0
+    raise _foreign_token()
+
+
+def _foreign_token() -> InvalidInput:
+    return InvalidInput(
         "page_token: this token does not belong to this query; pass the `next_page_token` of the previous page with "
         "the same filters, or leave it empty to start again.",
         {"field": "page_token"},
