@@ -281,6 +281,7 @@ def _up(parser: Parser) -> None:
     add = parser.add_argument
     add("--address", default="127.0.0.1:9090", metavar="HOST:PORT", help="where it listens (default: %(default)s)")
     add("--work-dir", default="./outputs", metavar="DIR", help="where the platform's data go (default: %(default)s)")
+    add("--objects-url", metavar="URL", help="s3://BUCKET/PREFIX instead of a folder; keys come from EVALMESH_S3_*")
     add("--processes", action="store_true", help="each service in a process of its own")
     add("--runners", type=int, default=1, metavar="N", help="model runners, with --processes (default: 1)")
     add("--debug", action="store_true", help="tracebacks and verbose logs")

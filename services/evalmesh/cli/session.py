@@ -35,6 +35,8 @@ class Place:
     runners: int = 1
     debug: bool = False
     address: str = "127.0.0.1:0"
+    objects_url: str = ""
+    """`s3://bucket/prefix`; empty: a folder in the work directory."""
     at_work: frozenset[str] | None = None
     """Services that take work in a platform started here; `None`: all."""
 
@@ -52,6 +54,7 @@ class Place:
             runners=self.runners,
             address=self.address,
             log_level="DEBUG" if self.debug else "INFO",
+            objects_url=self.objects_url,
             at_work=self.at_work,
         )
 

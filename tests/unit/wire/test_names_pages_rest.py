@@ -7,7 +7,7 @@ from evalmesh.domain.score import Score
 from evalmesh.v1 import models_pb2, scoring_pb2
 from evalmesh.wire.models import completion_from_proto, completion_to_proto, request_from_proto, request_to_proto
 from evalmesh.wire.names import parse_name, parse_report_name, report_name
-from evalmesh.wire.pages import decode_token, encode_token, page_size
+from evalmesh.wire.pages import decode_offset, decode_token, encode_token, page_size
 from evalmesh.wire.reports import export_key, pieces
 from evalmesh.wire.scoring import items_from_proto, score_from_proto, score_to_proto
 
@@ -101,3 +101,10 @@ def test_only_files_of_the_report_are_exported():
 def test_pieces_fit_into_messages():
     parts = list(pieces(b"x" * (2_500_000)))
     assert [len(p) for p in parts] == [1 << 20, 1 << 20, 2_500_000 - (2 << 20)]
+
+
+def test_a_token_that_names_a_run_is_no_row_number():
+    assert decode_offset("") == 0
+    assert decode_offset(encode_token(7, "q"), "q") == 7
+    with pytest.raises(InvalidInput, match="page_token"):
+        decode_offset(encode_token("run-1", "q"), "q")
