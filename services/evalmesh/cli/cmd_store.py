@@ -9,5 +9,9 @@ from evalmesh.cli import exits
 def run(args: argparse.Namespace) -> int:
     """Doing it again changes nothing."""
     report = init_bucket(args.url)
-    print(report)
+    print(f"bucket {report.bucket}: {'created' if report.created else 'was there'}")
+    if report.changed:
+        print(f"  set: {', '.join(report.changed)}")
+    for what, why in report.skipped.items():
+        print(f"  left alone: {what} ({why})")
     return exits.OK
