@@ -203,14 +203,18 @@ def _judge(bench: Bench, case: Case, row: dict) -> dict:
 
 
 def makespan(bench: Bench) -> dict:
-    """Six benchmarks, one pool of slots, latencies with a heavy tail."""
+    """Six whole benchmarks, one pool of slots, latencies with a heavy tail.
+
+    Whole, because the last requests end up to one longest latency after the ideal, however they are scheduled: on a
+    run of seconds that alone is more than the aim.
+    """
     slots = 64
     wishes = [{"name": "starter_math"}, {"name": "starter_mcq"}]
     if bench.data:
         wishes = [
-            {"name": "gsm8k", "limit": 100 if bench.quick else 500},
-            {"name": "arc", "limit": 60 if bench.quick else 300},
-            {"name": "mmlu", "few_shot_num": 0, "limit": 2 if bench.quick else 12},
+            {"name": "gsm8k", "limit": 100 if bench.quick else None},
+            {"name": "arc", "limit": 60 if bench.quick else None},
+            {"name": "mmlu", "few_shot_num": 0, "limit": 2 if bench.quick else None},
             *wishes,
         ]
     wishes.append({"name": "general_mcq", "local_path": str(_own_questions(bench))})
@@ -218,12 +222,11 @@ def makespan(bench: Bench) -> dict:
     names = [one["name"] for one in wishes]
     flags = [*bench.data_flags(*names), "--dataset-args", json.dumps(known)]
     found = {}
-    shapes = {"lognormal:median=300ms,sigma=0.8,max=3s": bench.rounds, "pareto:min=200ms,alpha=1.5,max=3s": 1}
-    for shape, n_rounds in shapes.items():
+    for shape in ("lognormal:median=300ms,sigma=0.8,max=3s", "pareto:min=200ms,alpha=1.5,max=3s"):
         with simulator([*flags, "--ttft", shape]) as server:
             job = bench.job(wishes, url=server.url, concurrency=slots)
-            rounds = [run_child("platform_run.py", job).result for _ in range(n_rounds)]
-        row = medians([{k: v for k, v in one.items() if isinstance(v, int | float)} for one in rounds])
+            result = run_child("platform_run.py", job).result
+        row = {key: value for key, value in result.items() if isinstance(value, int | float)}
         row["ideal_s"] = max(row["latency_sum_s"] / slots, row["latency_max_s"])
         found[shape] = row
         kind = shape.partition(":")[0]

@@ -27,7 +27,7 @@ from evalmesh.sdk import AsyncClient
 
 
 def spec_of(job):
-    model = ModelSpec("sim", url=job["url"], concurrency=job.get("concurrency", 64))
+    model = ModelSpec("simulated", url=job["url"], concurrency=job.get("concurrency", 64))
     benchmarks = tuple(BenchmarkSpec(**wish) for wish in job["benchmarks"])
     return RunSpec(model, benchmarks, limit=job.get("limit"), dataset_dir=job.get("dataset_dir", ""))
 
