@@ -218,7 +218,7 @@ def _conversation(row: Mapping[str, Any], answer: Mapping[str, Any] | None) -> l
 
 def prompt_turns(prompt: str) -> list[tuple[str, str]]:
     """(role, content) of each turn of the column `prompt`; a text prompt is one user turn."""
-    if prompt.startswith('[{"role": '):
+    if prompt.startswith('[{"role":'):
         try:
             return [(turn["role"], turn["content"]) for turn in json.loads(prompt)]
         except (ValueError, KeyError, TypeError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,8 +23,7 @@ BYTES_PER_GROUP = 16 * 1024 * 1024
 
 SCORE_PREFIX = "score_"
 
-# `json.dumps` with an option builds a new encoder at every call.
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_encode = msgspec.json.Encoder().encode
 
 _TEXTS = pa.list_(pa.string())
 _BEFORE_SCORES: tuple[tuple[str, pa.DataType], ...] = (
@@ -67,6 +67,14 @@ def results_schema(score_names: Sequence[str]) -> pa.Schema:
     """The columns; one `score_<name>` per value that the benchmark's scorer gives."""
     scores = [(SCORE_PREFIX + name, pa.float64()) for name in score_names]
     return pa.schema([*_BEFORE_SCORES, *scores, *_AFTER_SCORES])
+
+
+def _to_json(value: Any) -> str:
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which UTF-8 cannot hold.
+        return json.dumps(value)
 
 
 class ResultsWriter:

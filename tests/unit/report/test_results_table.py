@@ -50,7 +50,7 @@ def test_a_row_holds_sample_completion_and_score(tmp_path):
         "input": "What is 3?",
         "target": ["3"],
         "choices": [],
-        "prompt": '[{"role": "user", "content": "What is 3?"}]',
+        "prompt": '[{"role":"user","content":"What is 3?"}]',
         "completion": "fine",
         "reasoning": "hm",
         "finish_reason": "stop",
@@ -72,7 +72,7 @@ def test_a_row_holds_sample_completion_and_score(tmp_path):
         "start_time": 1_772_000_000.5,
         "digest": "d3.0",
         "reused_from": "r-0",
-        "metadata": '{"level": "1"}',
+        "metadata": '{"level":"1"}',
     }
 
 
