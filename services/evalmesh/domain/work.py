@@ -37,6 +37,10 @@ class WorkItem:
     trace: Mapping[str, str] = field(default_factory=dict)
     """W3C trace context."""
 
+    def then(self, step: Step, trace: Mapping[str, str], error: str = "") -> "WorkItem":
+        """The item that passes the same shard on to another step."""
+        return WorkItem(self.run, step, self.benchmark, self.shard, attempt=self.attempt, error=error, trace=trace)
+
     @property
     def place(self) -> str:
         """What is to be done, whoever asks and however often."""

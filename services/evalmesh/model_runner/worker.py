@@ -94,15 +94,7 @@ class PoolWorker:
             self._wanted.set()
         if work is not None:
             await self._generate(key, work)
-        reply = WorkItem(
-            run=item.run,
-            step=Step.SCORE,
-            benchmark=item.benchmark,
-            shard=item.shard,
-            attempt=item.attempt,
-            trace=current_trace(),
-        )
-        await self._bus.publish([reply])
+        await self._bus.publish([item.then(Step.SCORE, current_trace())])
 
     async def _open(self, key: ShardKey) -> ShardRun | None:
         """The shard with everything that is known about it; `None` when all its completions are written."""

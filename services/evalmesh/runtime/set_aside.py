@@ -1,7 +1,5 @@
 """What follows when a step on a shard is set aside: the shard's requests become errored results."""
 
-from dataclasses import replace
-
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Bus
 
@@ -14,4 +12,4 @@ class ShardSetAside:
 
     async def __call__(self, item: WorkItem, error: str) -> None:
         """Publishes the shard's report item with its error."""
-        await self._bus.publish([replace(item, step=Step.REPORT, pool="", error=error)])
+        await self._bus.publish([item.then(Step.REPORT, item.trace, error)])

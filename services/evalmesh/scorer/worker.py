@@ -24,15 +24,7 @@ class ScoreWorker:
         if not await self._files.has_scores(*key):
             plan = (await self._plans.get(item.run)).benchmark(item.benchmark)
             await self._score(key, plan)
-        report = WorkItem(
-            run=item.run,
-            step=Step.REPORT,
-            benchmark=item.benchmark,
-            shard=item.shard,
-            attempt=item.attempt,
-            trace=current_trace(),
-        )
-        await self._bus.publish([report])
+        await self._bus.publish([item.then(Step.REPORT, current_trace())])
 
     async def _score(self, key: tuple[str, str, int], plan: BenchmarkPlan) -> None:
         _, rows = await self._files.read_requests(*key)

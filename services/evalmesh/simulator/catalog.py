@@ -11,7 +11,7 @@ from evalmesh.benchmarks.samples import MalformedRow, iter_samples
 from evalmesh.benchmarks.spec import selected_subsets
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import BenchmarkSpec
-from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource
+from evalmesh.ports.dataset_source import DatasetSource, query_for
 from evalmesh.simulator.skill import KnownSample
 
 
@@ -59,14 +59,12 @@ def _load(
         subsets=tuple(named) if named else None,
         split=arguments.get("eval_split") or arguments.get("split"),
     )
-    found = () if benchmark.subsets else datasets.subsets(_query(benchmark, spec, dataset_dir, "", only=False))
+    found = () if benchmark.subsets else datasets.subsets(query_for(benchmark, spec, dataset_dir=dataset_dir))
     subsets = selected_subsets(benchmark, spec, found)
-    # The rule runs go by: a file may lack the subset's name where there is only one subset.
-    only = not found and len(benchmark.subsets) <= 1
     missing: NotFound | None = None
     n_found = 0
     for subset in subsets:
-        query = _query(benchmark, spec, dataset_dir, subset, only=only)
+        query = query_for(benchmark, spec, subset, dataset_dir=dataset_dir)
         try:
             files = datasets.resolve(query)
         except NotFound as error:
@@ -81,19 +79,3 @@ def _load(
                 yield KnownSample(benchmark.name, sample)
     if not n_found and missing is not None:
         raise missing
-
-
-def _query(benchmark: Benchmark, spec: BenchmarkSpec, dataset_dir: str, subset: str, *, only: bool) -> DatasetQuery:
-    dataset = benchmark.dataset
-    return DatasetQuery(
-        name=benchmark.name,
-        hub_id=spec.dataset_id or dataset.huggingface,
-        split=spec.split or benchmark.split,
-        subset=subset,
-        revision=dataset.revision,
-        local_path=spec.local_path or "",
-        dataset_dir=dataset_dir,
-        columns=dataset.columns,
-        packaged=dataset.packaged,
-        only_subset=only,
-    )
