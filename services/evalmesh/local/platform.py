@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -56,8 +56,9 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         nats = NatsServerProcess(settings.state_dir / "nats")
         await asyncio.to_thread(nats.start)
         stack.callback(nats.stop)
-        keeper = asyncio.create_task(_keep_nats(nats))
-        stack.push_async_callback(_ended, keeper)
+        ending = asyncio.Event()
+        keeper = asyncio.create_task(_keep_nats(nats, ending))
+        stack.push_async_callback(_ended, keeper, ending)
         if settings.processes:
             processes = ServiceProcesses(settings, nats.url)
             stack.push_async_callback(processes.stop)
@@ -97,11 +98,12 @@ def live_address(settings: LocalSettings) -> str | None:
     return str(known["address"])
 
 
-async def _keep_nats(nats: NatsServerProcess) -> None:
+async def _keep_nats(nats: NatsServerProcess, ending: asyncio.Event) -> None:
     """Starts the server again when it dies; every client waits for it and goes on."""
-    while True:
-        await asyncio.sleep(0.2)
-        if not nats.alive:
+    while not ending.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), 0.2)
+        if not ending.is_set() and not nats.alive:
             _LOG.warning("nats-server ended; starting it again")
             try:
                 await asyncio.to_thread(nats.start)
@@ -109,8 +111,9 @@ async def _keep_nats(nats: NatsServerProcess) -> None:
                 _LOG.error("%s", error.message)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
+async def _ended(task: asyncio.Task[None], ending: asyncio.Event) -> None:
+    # Not cancelled: a server that is being started in a thread would outlive the platform.
+    ending.set()
     await asyncio.gather(task, return_exceptions=True)
 
 
