@@ -39,11 +39,12 @@ ANSWERS_OF_THEIR_OWN = {
     "ModelService.Generate": "Completion",
     "ModelService.DescribeModel": "ModelDescription",
     "RunService.WatchRun": "RunEvent",
+    "LoadTestService.WatchLoadTest": "LoadTestEvent",
 }
 """Methods that neither give a resource nor a `...Response`."""
 
-LISTS_OF_NAMES = {"ListScorersResponse"}
-"""AIP-132 lists resources; a kind of scorer is a string (it has no state to read), so these list strings."""
+LISTS_OF_NAMES = {"ListScorersResponse", "ListLoadDatasetsResponse"}
+"""AIP-132 lists resources; a kind of scorer or of load is a string (it has no state to read): these list strings."""
 
 PUBLIC, INTERNAL = "evalmesh.v1", "evalmesh.internal.v1"
 

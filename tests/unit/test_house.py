@@ -112,7 +112,7 @@ def test_test_modules_have_names_of_their_own() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("room", ["domain", "scoring", "benchmarks"])
+@pytest.mark.parametrize("room", ["domain", "scoring", "benchmarks", "load"])
 def test_the_core_reads_no_clock_and_no_environment(room: str) -> None:
     """Import rules cannot tell these apart: `time` and `os` are also good for pure things."""
     impure = re.compile(

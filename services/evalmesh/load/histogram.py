@@ -1,0 +1,162 @@
+"""A mergeable histogram of times with a bounded relative error: a DDSketch of fixed accuracy.
+
+Buckets grow geometrically, so that any quantile is within `RELATIVE_ERROR` of an actual value, and two histograms are
+merged by adding counts: the merged one is the one that a single process would have recorded. (Masson, Rim, Lee:
+DDSketch, VLDB 2019; the mapping is its plain logarithmic one.)
+"""
+
+import math
+import struct
+from collections.abc import Iterable, Mapping
+
+RELATIVE_ERROR = 0.005
+_GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_PER_LOG = 1 / math.log(_GAMMA)
+_SMALLEST_S = 1e-6
+"""Shorter times, and negative ones, are counted as this: clocks do not tell them apart."""
+_HEAD = struct.Struct("<dddI")
+
+
+class Histogram:
+    """Counts of times in seconds."""
+
+    __slots__ = ("counts", "max", "min", "n", "total")
+
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+        """By bucket: bucket i holds values in (gamma^(i-1), gamma^i]."""
+        self.n = 0
+        self.total = 0.0
+        """Sum of the values, exact."""
+        self.min = math.inf
+        self.max = -math.inf
+
+    def add(self, value_s: float, times: int = 1) -> None:
+        """Records a time, `times` times over."""
+        bucket = math.ceil(math.log(value_s if value_s > _SMALLEST_S else _SMALLEST_S) * _PER_LOG)
+        counts = self.counts
+        counts[bucket] = counts.get(bucket, 0) + times
+        self.n += times
+        self.total += value_s * times
+        if value_s < self.min:
+            self.min = value_s
+        if value_s > self.max:
+            self.max = value_s
+
+    def add_all(self, values_s: Iterable[float]) -> None:
+        """Records each of the times."""
+        for value_s in values_s:
+            self.add(value_s)
+
+    def merge(self, other: "Histogram") -> None:
+        """Adds what the other one has counted."""
+        for bucket, count in other.counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        self.n += other.n
+        self.total += other.total
+        self.min = min(self.min, other.min)
+        self.max = max(self.max, other.max)
+
+    @property
+    def mean(self) -> float:
+        """Exact; NaN when nothing was recorded."""
+        return self.total / self.n if self.n else math.nan
+
+    def quantile(self, q: float) -> float:
+        """The value at rank `q * (n - 1)`, within `RELATIVE_ERROR`; NaN when nothing was recorded."""
+        return self.quantiles((q,))[0]
+
+    def quantiles(self, qs: Iterable[float]) -> list[float]:
+        """Several quantiles at once, in their order."""
+        wanted = list(qs)
+        if not self.n:
+            return [math.nan] * len(wanted)
+        found = dict.fromkeys(wanted, self.max)
+        order = sorted(found)
+        seen, at = 0, 0
+        for bucket in sorted(self.counts):
+            seen += self.counts[bucket]
+            while at < len(order) and order[at] * (self.n - 1) < seen:
+                middle = 2 * _GAMMA**bucket / (_GAMMA + 1)
+                found[order[at]] = min(max(middle, self.min), self.max)
+                at += 1
+        return [found[q] for q in wanted]
+
+    def share_up_to(self, value_s: float) -> float:
+        """Share of recorded times of at most `value_s`, to the accuracy of one bucket; NaN when there are none."""
+        if not self.n:
+            return math.nan
+        edge = math.ceil(math.log(max(value_s, _SMALLEST_S)) * _PER_LOG)
+        return sum(count for bucket, count in self.counts.items() if bucket <= edge) / self.n
+
+    def encode(self) -> bytes:
+        """Compact bytes; empty when nothing was recorded. Runs of neighbouring buckets cost a byte or two each."""
+        if not self.n:
+            return b""
+        buckets = sorted(self.counts)
+        body = bytearray(_HEAD.pack(self.total, self.min, self.max, len(buckets)))
+        last = 0
+        for position, bucket in enumerate(buckets):
+            # The first bucket may be negative; later ones only grow.
+            gap = _zigzag(bucket) if position == 0 else bucket - last
+            _write_varint(body, gap)
+            _write_varint(body, self.counts[bucket])
+            last = bucket
+        return bytes(body)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Histogram":
+        """The histogram behind `encode`. Raises `ValueError` for bytes that are none."""
+        histogram = cls()
+        if not data:
+            return histogram
+        try:
+            histogram.total, histogram.min, histogram.max, length = _HEAD.unpack_from(data)
+            at, bucket = _HEAD.size, 0
+            for position in range(length):
+                gap, at = _read_varint(data, at)
+                bucket = _unzigzag(gap) if position == 0 else bucket + gap
+                count, at = _read_varint(data, at)
+                histogram.counts[bucket] = count
+                histogram.n += count
+        except (struct.error, IndexError) as error:
+            raise ValueError(f"These {len(data)} bytes are no histogram.") from error
+        return histogram
+
+    @classmethod
+    def merged(cls, parts: Iterable["Histogram"]) -> "Histogram":
+        """One histogram of all parts."""
+        whole = cls()
+        for part in parts:
+            whole.merge(part)
+        return whole
+
+    def as_buckets(self) -> Mapping[float, int]:
+        """Counts by the upper edge of their bucket in seconds, in order; for cumulative plots."""
+        return {_GAMMA**bucket: self.counts[bucket] for bucket in sorted(self.counts)}
+
+
+def _zigzag(value: int) -> int:
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def _unzigzag(value: int) -> int:
+    return value >> 1 if not value & 1 else -(value + 1 >> 1)
+
+
+def _write_varint(target: bytearray, value: int) -> None:
+    while value > 0x7F:
+        target.append(value & 0x7F | 0x80)
+        value >>= 7
+    target.append(value)
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+        shift += 7
