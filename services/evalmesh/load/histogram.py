@@ -33,15 +33,13 @@ class Histogram:
 
     def add(self, value_s: float, times: int = 1) -> None:
         """Records a time, `times` times over."""
-        bucket = math.ceil(math.log(value_s if value_s > _SMALLEST_S else _SMALLEST_S) * _PER_LOG)
+        bucket = math.ceil(math.log(max(_SMALLEST_S, value_s)) * _PER_LOG)
         counts = self.counts
         counts[bucket] = counts.get(bucket, 0) + times
         self.n += times
         self.total += value_s * times
-        if value_s < self.min:
-            self.min = value_s
-        if value_s > self.max:
-            self.max = value_s
+        self.min = min(self.min, value_s)
+        self.max = max(self.max, value_s)
 
     def add_all(self, values_s: Iterable[float]) -> None:
         """Records each of the times."""
