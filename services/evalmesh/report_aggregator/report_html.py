@@ -1,21 +1,16 @@
 """The report as one page: no network, no framework, readable without scripts."""
 
-import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from jinja2 import Template
 
+from evalmesh.report_aggregator import pages
 from evalmesh.report_aggregator import report_charts as charts
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _BANNERS = {
     "FAILED": ("bad", "This run failed.", "The numbers cover what was finished before and are not a full evaluation."),
     "CANCELLED": ("warn", "This run was cancelled.", "The numbers cover only the samples finished before."),
@@ -32,8 +27,6 @@ _INLINE_WIDTH = 150
 
 def render_html(report: Mapping[str, Any]) -> str:
     """The page for a report of schema version 1 (see docs/report-schema.md)."""
-    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _template().render(
         report=report,
         run=report["run"],
@@ -43,13 +36,10 @@ def render_html(report: Mapping[str, Any]) -> str:
         headline=[_headline(benchmark) for benchmark in report["benchmarks"]],
         sections=[_section(position, benchmark) for position, benchmark in enumerate(report["benchmarks"])],
         on_error_text=_ON_ERROR.get(report["config"]["on_error"], ""),
-        config=_config_rows(report),
+        config=pages.config_rows(report["config"]),
         command=_command(report),
         inline_width=_INLINE_WIDTH,
-        # Both are files of this package, not user text; the policy admits this one script and nothing else.
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        script_digest=digest,
+        assets=pages.assets(),
     )
 
 
@@ -60,25 +50,8 @@ def warm_up() -> None:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = charts.number
-    environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["when"] = _when
-    environment.filters["plain_json"] = lambda value: json.dumps(value, ensure_ascii=False)
-    environment.filters["duration"] = _duration
-    environment.globals["chart_size"] = {
-        "width": charts.WIDTH,
-        "gap": charts.LABEL_GAP,
-        "right": charts.PLOT_RIGHT,
-        "row": charts.ROW_HEIGHT,
-    }
-    return environment.get_template("report.html.j2")
+    size = {"width": charts.WIDTH, "gap": charts.LABEL_GAP, "right": charts.PLOT_RIGHT, "row": charts.ROW_HEIGHT}
+    return pages.environment({"number": charts.number}, {"chart_size": size}).get_template("report.html.j2")
 
 
 def _banners(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -165,16 +138,6 @@ def _usage_rows(usage: Mapping[str, float]) -> list[tuple[str, str]]:
     return rows
 
 
-def _config_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for name, value in report["config"].items():
-        if value in (None, "", [], {}):
-            continue
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        rows.append((name.replace("_", " "), shown))
-    return rows
-
-
 def _command(report: Mapping[str, Any]) -> str:
     """A command line that asks for the same run again, one option per line."""
     model, config = report["model"], report["config"]
@@ -193,19 +156,3 @@ def _command(report: Mapping[str, Any]) -> str:
         parts.append(("--generation-config", json.dumps(config["generation"], ensure_ascii=False)))
     parts.append(("--seed", str(config["seed"])))
     return " \\\n  ".join(["evalmesh eval", *(shlex.join(part) for part in parts)])
-
-
-def _when(time: str | None) -> str:
-    if not time:
-        return "-"
-    return datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _duration(duration_s: float | None) -> str:
-    if duration_s is None:
-        return "-"
-    if duration_s < 60:
-        return f"{duration_s:.1f} s"
-    minutes, seconds = divmod(round(duration_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -2,23 +2,17 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunState
 from evalmesh.domain.work import BenchmarkPlan, RunPlan
+from evalmesh.report_aggregator.json_values import duration_s, iso, own_version, plain, public_key_ref, public_url
 
 SCHEMA_VERSION = 1
 """Grows when a reader of the old schema could misread the new one; added fields do not count."""
-
-_SECRET_NAME = re.compile(r"(?i)(api[_-]?key|authorization|secret|password|credential|(^|[_-])token$)")
 
 
 def build_report(
@@ -45,8 +39,8 @@ def build_report(
     reported = {benchmark.name for benchmark in benchmarks}
     return {
         "schema_version": SCHEMA_VERSION,
-        "evalmesh_version": _own_version(),
-        "create_time": _iso(created_time),
+        "evalmesh_version": own_version(),
+        "create_time": iso(created_time),
         "run": _run(run, complete=reported >= set(plans) and all(b.n_not_run == 0 for b in benchmarks)),
         "model": _model(run),
         "config": _config(run),
@@ -56,19 +50,16 @@ def build_report(
 
 
 def _run(run: Run, *, complete: bool) -> dict[str, Any]:
-    duration_s = None
-    if run.start_time is not None and run.end_time is not None:
-        duration_s = round(max(0.0, run.end_time - run.start_time), 3)
     return {
         "id": run.id,
         "display_name": run.spec.display_name,
         "state": run.state.value,
         "complete": complete and run.state is RunState.SUCCEEDED,
         "attempt": run.attempt,
-        "create_time": _iso(run.create_time),
-        "start_time": _iso(run.start_time),
-        "end_time": _iso(run.end_time),
-        "duration_s": duration_s,
+        "create_time": iso(run.create_time),
+        "start_time": iso(run.start_time),
+        "end_time": iso(run.end_time),
+        "duration_s": duration_s(run.start_time, run.end_time),
         "error": run.error,
         "error_reason": run.error_reason,
     }
@@ -76,23 +67,15 @@ def _run(run: Run, *, complete: bool) -> dict[str, Any]:
 
 def _model(run: Run) -> dict[str, Any]:
     model: ModelSpec = run.spec.model
-    # A key typed where its reference belongs must not be published.
-    key_ref = model.key_ref if model.key_ref.startswith(("env:", "secret:")) else ""
     return {
         "name": model.name,
         "label": model.label,
         "engine": model.engine,
         "kind": model.kind,
-        "url": _public_url(model.url),
-        "key_ref": key_ref,
+        "url": public_url(model.url),
+        "key_ref": public_key_ref(model.key_ref),
         "simulated": run.spec.labels.get("simulated") == "true",
     }
-
-
-def _public_url(url: str) -> str:
-    """The address without user, password, query and fragment: each of them may carry a key."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _config(run: Run) -> dict[str, Any]:
@@ -101,7 +84,7 @@ def _config(run: Run) -> dict[str, Any]:
         "on_error": spec.on_error,
         "seed": spec.seed,
         "repeats": spec.repeats,
-        "limit": _plain(spec.limit),
+        "limit": plain(spec.limit),
         "generation": _generation(spec.generation),
         "concurrency": spec.model.concurrency,
         "stream": spec.model.stream,
@@ -115,7 +98,7 @@ def _config(run: Run) -> dict[str, Any]:
 
 def _generation(config: GenerationConfig) -> dict[str, Any]:
     values = ((field.name, getattr(config, field.name)) for field in dataclasses.fields(config))
-    return {name: _plain(value) for name, value in values if value not in (None, (), {})}
+    return {name: plain(value) for name, value in values if value not in (None, (), {})}
 
 
 def _overrides(spec: BenchmarkSpec) -> dict[str, Any]:
@@ -124,7 +107,7 @@ def _overrides(spec: BenchmarkSpec) -> dict[str, Any]:
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
         if field.name != "name" and value is not None and value is not False and value != {}:
-            changed[field.name] = _plain(value)
+            changed[field.name] = plain(value)
     return changed
 
 
@@ -162,8 +145,8 @@ def _subset(subset: SubsetReport) -> dict[str, Any]:
 def _metric(metric: Metric) -> dict[str, Any]:
     return {
         "name": metric.name,
-        "value": _plain(metric.value),
-        "stderr": _plain(metric.stderr),
+        "value": plain(metric.value),
+        "stderr": plain(metric.stderr),
         "ci95": _interval(metric.ci95),
         "n_scored": metric.n_scored,
         "n_errored": metric.n_errored,
@@ -178,31 +161,3 @@ def _interval(interval: tuple[float, float] | None) -> list[float] | None:
 
 def _errored(sample: ErroredSample) -> dict[str, Any]:
     return {"sample_id": sample.sample_id, "repeat": sample.repeat, "state": sample.state, "reason": sample.reason}
-
-
-def _plain(value: Any) -> Any:
-    """JSON values without NaN and infinity; secrets inside server-specific options are masked by their names."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): "***" if _SECRET_NAME.search(str(k)) else _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return str(value)
-
-
-def _iso(time_s: float | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    if time_s is None:
-        return None
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-@cache
-def _own_version() -> str:
-    try:
-        return version("evalmesh")
-    except PackageNotFoundError:
-        return "unknown"

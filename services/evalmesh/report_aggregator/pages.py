@@ -1,0 +1,92 @@
+"""What all reports that are one page have in common: templates, style, the one script, how values are shown."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """Files of this package that a page holds, as they are: none of it is user text."""
+
+    style: Markup
+    script: Markup
+    script_digest: str
+    """base64 of its sha256: the page's policy admits this one script and nothing else."""
+
+
+@cache
+def assets(*more_styles: str) -> Assets:
+    """The style of all pages and what a page adds to it, and the script."""
+    style = "".join(_read(name) for name in ("report.css", *more_styles))
+    script = _read("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Assets(Markup(style), Markup(script), digest)  # noqa: S704  (both are our own files)
+
+
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def environment(filters: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> Environment:
+    """Templates in which everything from outside is shown as text, with these filters and global values besides."""
+    found = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"count": count, "when": when, "plain_json": plain_json, "duration": duration, **filters}
+    found.globals |= values
+    return found
+
+
+def count(value: float) -> str:
+    """With thousands apart: 1,234,567."""
+    return f"{value:,}"
+
+
+def when(time: str | None) -> str:
+    """RFC 3339 as people read it."""
+    if not time:
+        return "-"
+    return datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def plain_json(value: Any) -> str:
+    """A value of the configuration."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def duration(duration_s: float | None) -> str:
+    """Seconds below a minute, else the two largest units."""
+    if duration_s is None:
+        return "-"
+    if duration_s < 60:
+        return f"{duration_s:.1f} s"
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def config_rows(config: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Name and value of every setting that says something."""
+    rows = []
+    for name, value in config.items():
+        if value in (None, "", [], {}):
+            continue
+        shown = value if isinstance(value, str) else plain_json(value)
+        rows.append((name.replace("_", " "), shown))
+    return rows
