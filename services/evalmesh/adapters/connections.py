@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from evalmesh.adapters.nats.bus import BusSettings, NatsBus, open_bus
 from evalmesh.adapters.nats.connection import connect
+from evalmesh.adapters.nats.load_test_store import NatsLoadTestStore, open_load_test_store
 from evalmesh.adapters.nats.run_store import NatsRunStore, open_run_store
+from evalmesh.adapters.nats.signals import NatsSignals
 from evalmesh.adapters.object_store import open_object_store
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.ports.object_store import ObjectStore
@@ -14,10 +16,12 @@ from evalmesh.ports.object_store import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Bus, records and bytes."""
+    """Bus, records, bytes and signals."""
 
     bus: NatsBus
     runs: NatsRunStore
+    load_tests: NatsLoadTestStore
+    signals: NatsSignals
     objects: ObjectStore
 
 
@@ -32,7 +36,8 @@ async def open_connections(bus_url: str, objects_url: str, name: str, ack_wait_s
     try:
         bus = await open_bus(connection, BusSettings(ack_wait_s=ack_wait_s))
         runs = await open_run_store(connection)
-        yield Connections(bus, runs, objects)
+        load_tests = await open_load_test_store(connection)
+        yield Connections(bus, runs, load_tests, NatsSignals(connection), objects)
     finally:
         await connection.close()
         await objects.close()

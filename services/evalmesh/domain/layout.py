@@ -9,6 +9,12 @@ runs/{run}/{benchmark}/checkpoints/{shard}/{n}.jsonl   completions of an unfinis
 runs/{run}/{benchmark}/scores/{shard}.jsonl         Score per line
 runs/{run}/results/{benchmark}.parquet              sample results
 runs/{run}/report.json, report.html
+load/files/{sha256}                                 data set or tokenizer of a load test, as uploaded
+loadtests/{load_test}/levels/{n}/records/{seat}.bin    request records (`load.records`) of one seat
+loadtests/{load_test}/levels/{n}/ticks/{seat}.bin      seconds (`load.ticks`) of one seat
+loadtests/{load_test}/levels/{n}/slices/{seat}.json    how the level ended for one seat
+loadtests/{load_test}/levels/{n}/level.json            the level's document
+loadtests/{load_test}/perf.json, perf_report.html, requests.parquet
 """
 
 import re
@@ -74,3 +80,53 @@ def report_json_key(run: str) -> str:
 def report_html_key(run: str) -> str:
     """The report as one page."""
     return f"runs/{run}/report.html"
+
+
+def load_file_key(sha256: str) -> str:
+    """Data set or tokenizer of a load test, as uploaded."""
+    return f"load/files/{sha256}"
+
+
+def load_test_prefix(load_test: str) -> str:
+    """Everything of a load test."""
+    return f"loadtests/{load_test}/"
+
+
+def level_prefix(load_test: str, level: int) -> str:
+    """Everything of one level."""
+    return f"loadtests/{load_test}/levels/{level:04d}/"
+
+
+def level_records_key(load_test: str, level: int, seat: int) -> str:
+    """Request records of one seat."""
+    return f"{level_prefix(load_test, level)}records/{seat}.bin"
+
+
+def level_ticks_key(load_test: str, level: int, seat: int) -> str:
+    """Seconds of one seat."""
+    return f"{level_prefix(load_test, level)}ticks/{seat}.bin"
+
+
+def level_slice_key(load_test: str, level: int, seat: int) -> str:
+    """How the level ended for one seat; written last, so that it says that the others are there."""
+    return f"{level_prefix(load_test, level)}slices/{seat}.json"
+
+
+def level_key(load_test: str, level: int) -> str:
+    """The level's document; written once the level is over."""
+    return f"{level_prefix(load_test, level)}level.json"
+
+
+def perf_json_key(load_test: str) -> str:
+    """The report of a load test."""
+    return f"loadtests/{load_test}/perf.json"
+
+
+def perf_html_key(load_test: str) -> str:
+    """The report of a load test as one page."""
+    return f"loadtests/{load_test}/perf_report.html"
+
+
+def load_requests_key(load_test: str) -> str:
+    """Every request of a load test as Parquet."""
+    return f"loadtests/{load_test}/requests.parquet"

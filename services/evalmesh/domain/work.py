@@ -15,25 +15,33 @@ class Step(StrEnum):
     GENERATE = "generate"
     SCORE = "score"
     REPORT = "report"
+    CONDUCT = "conduct"
+    """Lead a load test through its levels; a load test has one conductor at a time."""
+    LOAD = "load"
+    """Hold one seat of a load test: send its share of the load."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """Asks for one step on one shard (plan: on the whole run). Carries references, never data."""
+    """Asks for one step on one shard (plan: on the whole run). Carries references, never data.
+
+    Load tests use the same messages: `run` is then the id of the load test.
+    """
 
     run: str
+    """Id of the run; for conduct and load, and for the report of a load test, the id of the load test."""
     step: Step
     benchmark: str = ""
     shard: int = -1
-    """Position of the shard in the benchmark's plan; -1 where the item is about the whole run."""
+    """Position of the shard in the benchmark's plan; -1 where the item is about the whole run. Load: the seat."""
     pool: str = ""
     """Generate only: the pool that must serve it."""
     attempt: int = 0
     """The run's attempt that published it."""
     error: str = ""
-    """Report only: why the shard was set aside, or with `final`, which cancel ends the run."""
+    """Report: why the shard was set aside. With `final`: which cancel ends the run or load test."""
     final: bool = False
-    """Report only: every shard is in (or the run is being ended); write the report."""
+    """Report: every shard is in (or the run is being ended); write the report. Conduct: a cancel ends the load test."""
     trace: Mapping[str, str] = field(default_factory=dict)
     """W3C trace context."""
 
@@ -45,6 +53,8 @@ class WorkItem:
     def place(self) -> str:
         """What is to be done, whoever asks and however often."""
         kind = "final" if self.final else ("dead" if self.error else "-")
+        if self.step is Step.CONDUCT:
+            kind = "-"  # Whoever ends a load test waits for its conductor, if that is at work in the same process.
         return f"{self.run}/{self.benchmark or '-'}/{self.shard}/{self.step}/{kind}"
 
     @property

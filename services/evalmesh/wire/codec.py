@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from evalmesh.domain.errors import InternalError
+from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 from evalmesh.domain.work import Pool
 
@@ -80,6 +81,16 @@ def encode_run(run: Run) -> bytes:
 def decode_run(data: bytes, key: str = "") -> Run:
     """The run record back. Raises `InternalError`."""
     return decode_json(Run, data, key)
+
+
+def encode_load_test(load_test: LoadTest) -> bytes:
+    """The record of a load test."""
+    return encode_json(load_test)
+
+
+def decode_load_test(data: bytes, key: str = "") -> LoadTest:
+    """The record of a load test back. Raises `InternalError`."""
+    return decode_json(LoadTest, data, key)
 
 
 def encode_pool(pool: Pool) -> bytes:

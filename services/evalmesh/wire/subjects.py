@@ -1,11 +1,14 @@
 """Names on the bus: streams, buckets, subjects, consumers. The one place that knows.
 
 work.plan.{run}   work.generate.{pool}.{run}   work.score.{run}   work.report.{run}      stream WORK
+work.conduct.{load_test}   work.load.{load_test}
 events.{run}.{kind}                                                                      stream EVENTS
 dead.{step}.{run}                                                                        stream DEAD
+load.{load_test}.conductor                                                               request and reply, not kept
 
-The run is always a token of its own, so that a run can be purged by a subject filter. Every token that comes from
-outside is checked here: a subject never holds a wildcard, a space or a dot that a user has chosen.
+Where `{run}` stands there may also be a load test. It is always a token of its own, so that a run can be purged by a
+subject filter. Every token that comes from outside is checked here: a subject never holds a wildcard, a space or a dot
+that a user has chosen.
 """
 
 import hashlib
@@ -22,8 +25,16 @@ DEAD_STREAM = "DEAD"
 RUNS_BUCKET = "runs"
 CONTROL_BUCKET = "control"
 POOLS_BUCKET = "pools"
+LOAD_TESTS_BUCKET = "load_tests"
 
-WORK_SUBJECTS = ("work.plan.*", "work.generate.*.*", "work.score.*", "work.report.*")
+WORK_SUBJECTS = (
+    "work.plan.*",
+    "work.generate.*.*",
+    "work.score.*",
+    "work.report.*",
+    "work.conduct.*",
+    "work.load.*",
+)
 EVENTS_SUBJECTS = ("events.*.*",)
 DEAD_SUBJECTS = ("dead.*.*",)
 
@@ -77,6 +88,11 @@ def event_filter(run: str) -> str:
 def dead_subject(step: Step, run: str) -> str:
     """Where an item is set aside."""
     return f"dead.{step}.{token('run', run)}"
+
+
+def conductor_subject(load_test: str) -> str:
+    """Where the conductor of a load test answers its seats."""
+    return f"load.{token('load_test', load_test)}.conductor"
 
 
 def bucket_stream(bucket: str) -> str:

@@ -26,7 +26,7 @@ class Bucket:
 
     def __init__(self, connection: NatsConnection, name: str, replicas: int) -> None:
         self._connection = connection
-        self._name = name
+        self.name = name
         self._replicas = replicas
         self._stream = subjects.bucket_stream(name)
         self._prefix = subjects.bucket_subject(name, "")
@@ -82,7 +82,7 @@ class Bucket:
             return int(newest["seq"])
         found = newest["seq"] if newest is not None else 0
         raise Conflict(
-            f"{self._name}/{key} is at revision {found}, not {expected}: somebody else changed it. "
+            f"{self.name}/{key} is at revision {found}, not {expected}: somebody else changed it. "
             "Read it again and redo the change.",
             {"key": key},
         )

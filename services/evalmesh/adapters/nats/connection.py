@@ -9,6 +9,7 @@ nothing, and the API calls in use are idempotent.
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +81,8 @@ class NatsConnection:
         """Set whenever the connection breaks, for those who wait for something else than an answer."""
         self.breaks = 0
         """How often the connection broke."""
+        self.back_at = -math.inf
+        """When it was last there again, by the loop's clock."""
         self._connected = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._answers: Subscription | None = None
@@ -240,6 +243,7 @@ class NatsConnection:
 
     async def _on_reconnected(self) -> None:
         _log.info("connected to NATS at %s again", self.address)
+        self.back_at = asyncio.get_running_loop().time()
         self._connected.set()
 
     async def _on_closed(self) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from evalmesh.adapters.nats.bucket import Bucket
 from evalmesh.adapters.nats.connection import NatsConnection
-from evalmesh.domain.errors import AlreadyExists, Conflict, InternalError, NotFound
+from evalmesh.adapters.nats.records import Records
+from evalmesh.domain.errors import InternalError, NotFound
 from evalmesh.domain.run import Run
 from evalmesh.domain.work import Pool
 from evalmesh.ports.run_store import ControlWish, Versioned
@@ -22,6 +23,7 @@ class NatsRunStore:
 
     def __init__(self, connection: NatsConnection, replicas: int) -> None:
         self._runs = Bucket(connection, subjects.RUNS_BUCKET, replicas)
+        self._records = Records(self._runs, "run", codec.encode_run, codec.decode_run)
         self._control = Bucket(connection, subjects.CONTROL_BUCKET, replicas)
         self._pools = Bucket(connection, subjects.POOLS_BUCKET, replicas)
 
@@ -30,35 +32,22 @@ class NatsRunStore:
         await asyncio.gather(self._runs.ensure(), self._control.ensure(), self._pools.ensure())
 
     async def create_run(self, run: Run) -> None:
-        try:
-            await self._runs.put(subjects.run_key(run.id), codec.encode_run(run), expected=0)
-        except Conflict:
-            raise AlreadyExists(f"The run {run.id!r} exists; choose another id or resume it.") from None
+        await self._records.create(run)
 
     async def get_run(self, run: str) -> Versioned[Run]:
-        key = subjects.run_key(run)
-        found = await self._runs.get(key)
-        if found is None:
-            raise NotFound(f"There is no run {run!r}; list the runs to see which there are.")
-        return Versioned(codec.decode_run(found.value, f"runs/{key}"), found.revision)
+        return await self._records.get(run)
 
     async def update_run(self, run: Run, revision: int) -> int:
-        return await self._runs.put(subjects.run_key(run.id), codec.encode_run(run), expected=revision)
+        return await self._records.update(run, revision)
 
     async def list_runs(self) -> Sequence[str]:
-        # One token only: the aggregator's records have two.
-        return sorted(await self._runs.keys("*"), reverse=True)
+        return await self._records.list_ids()
 
     async def claim_request(self, request_id: str, run: str) -> str:
-        try:
-            await self._runs.put(subjects.request_key(request_id), subjects.run_key(run).encode(), expected=0)
-        except Conflict:
-            return await self.find_request(request_id) or run
-        return run
+        return await self._records.claim_request(request_id, run)
 
     async def find_request(self, request_id: str) -> str | None:
-        found = await self._runs.get(subjects.request_key(request_id))
-        return found.value.decode() if found is not None else None
+        return await self._records.find_request(request_id)
 
     async def get_progress(self, run: str) -> Versioned[bytes]:
         found = await self._runs.get(subjects.progress_key(run))
