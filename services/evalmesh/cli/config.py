@@ -80,7 +80,7 @@ class TaskConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise _first(error) from None
+            raise first_problem(error) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -152,12 +152,12 @@ def checked(config: TaskConfig) -> TaskConfig:
     return TaskConfig(**dict(config))
 
 
-def _first(error: ValidationError) -> InvalidInput:
+def first_problem(error: ValidationError, secrets: frozenset[str] = frozenset({"api_key"})) -> InvalidInput:
     """The first problem, as a sentence; pydantic's own text may repeat a secret and speaks of types."""
     problem = error.errors(include_url=False, include_context=True)[0]
     # `limit: int | float` reports each member of the union under its own name.
     path = [str(part) for part in problem["loc"] if part not in {"int", "float"}]
     field = ".".join(path) or "config"
-    value = "the value (withheld)" if path[:1] == ["api_key"] else repr(problem["input"])[:80]
+    value = "the value (withheld)" if secrets.intersection(path[:1]) else repr(problem["input"])[:80]
     way_out = _WAYS_OUT.get(problem["type"]) or f"{problem['msg'][:1].lower()}{problem['msg'][1:]}."
     return InvalidInput(f"{field}: {value} is not allowed; {way_out}", {"field": field})

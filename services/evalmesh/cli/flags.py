@@ -65,6 +65,9 @@ def build_parser(argv: Sequence[str]) -> Parser:
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     _eval(_command(commands, "eval", "cmd_eval", "evaluate a model and print the report"))
+    perf = _command(commands, "perf", "cmd_perf", "load-test an endpoint")
+    if "perf" in argv:
+        import_module("evalmesh.cli.perf_flags").add_arguments(perf, argv)
     _score(_command(commands, "score", "cmd_score", "score completions made elsewhere"))
     _runs(_command(commands, "runs", "cmd_runs", "list, watch, cancel or resume runs"))
     _report(_command(commands, "report", "cmd_report", "print the report of a run"))
@@ -84,11 +87,13 @@ def _command(commands: Any, name: str, module: str, text: str) -> Parser:
     return parser
 
 
-def _actions(parser: Parser) -> Any:
+def add_actions(parser: Parser) -> Any:
+    """Makes the command one of several actions."""
     return parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
 
 
-def _action(actions: Any, name: str, text: str) -> Parser:
+def add_action(actions: Any, name: str, text: str) -> Parser:
+    """The parser of one action."""
     parser: Parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=HELP)
     parser.set_defaults(parser=parser)
     return parser
@@ -102,7 +107,7 @@ def _eval(parser: Parser) -> None:
     _task_flags(parser.add_argument_group("benchmarks"))
     _run_flags(parser.add_argument_group("execution"))
     group = parser.add_argument_group("output")
-    _place_flags(group, SUPPRESS)
+    place_flags(group, SUPPRESS)
     _output_flags(group)
     # EvalScope's flags that this build cannot serve: accepted here so that the config can say what to use instead.
     for flag in _FOREIGN:
@@ -192,7 +197,7 @@ def _output_flags(group: Any) -> None:
     add("--dry-run", action="store_true", default=SUPPRESS, help="print the resolved spec, check it, run nothing")
 
 
-def _place_flags(group: Any, default: Any = None) -> None:
+def place_flags(group: Any, default: Any = None) -> None:
     """Where the platform is; with `SUPPRESS` only what was said is in the namespace."""
     add = group.add_argument
     add(
@@ -230,40 +235,40 @@ def _score(parser: Parser) -> None:
     add("--ignore-errors", action="store_true", default=SUPPRESS, help="exit with 0 although some have no score")
     add("--no-timestamp", action="store_true", default=SUPPRESS, help="write into the work directory itself")
     add("--name", default=SUPPRESS, help="shown in lists and reports")
-    _place_flags(parser, SUPPRESS)
+    place_flags(parser, SUPPRESS)
 
 
 def _runs(parser: Parser) -> None:
-    actions = _actions(parser)
-    listing = _action(actions, "list", "list runs, newest first")
+    actions = add_actions(parser)
+    listing = add_action(actions, "list", "list runs, newest first")
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (default: 20)")
     listing.add_argument("--format", choices=("table", "json"), default="table")
-    _place_flags(listing)
+    place_flags(listing)
     for name, text in (("watch", "follow a run until it ends"), ("cancel", "end a run; what is finished stays")):
-        one = _action(actions, name, text)
+        one = add_action(actions, name, text)
         one.add_argument("run", metavar="RUN", help="id or outputs folder")
-        _place_flags(one)
-    resume = _action(actions, "resume", "go on where a run stopped; nothing that exists is computed again")
+        place_flags(one)
+    resume = add_action(actions, "resume", "go on where a run stopped; nothing that exists is computed again")
     resume.add_argument("run", metavar="RUN", help="id or outputs folder")
     resume.add_argument("--rescore", action="store_true", help="score and report again from the stored completions")
     resume.add_argument("--api-key", metavar="KEY", help="the key, if the run was given one literally")
     resume.add_argument("--processes", action="store_true", help="each service in a process of its own")
     resume.add_argument("--runners", type=int, default=1, metavar="N", help="model runners, with --processes")
     resume.add_argument("--ignore-errors", action="store_true", help="exit with 0 although some have no score")
-    _place_flags(resume)
+    place_flags(resume)
 
 
 def _report(parser: Parser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="id, outputs folder or report.json (default: the newest)")
     parser.add_argument("--format", choices=("table", "json", "markdown"), default="table")
     parser.add_argument("--verbose", action="store_true", help="every subset, however many there are")
-    _place_flags(parser)
+    place_flags(parser)
 
 
 def _benchmarks(parser: Parser) -> None:
-    actions = _actions(parser)
+    actions = add_actions(parser)
     for name, text in (("list", "list benchmarks"), ("info", "show benchmarks"), ("preview", "show samples as asked")):
-        one = _action(actions, name, text)
+        one = add_action(actions, name, text)
         if name == "info":
             one.add_argument("names", nargs="+", metavar="NAME")
         if name == "preview":
@@ -288,7 +293,7 @@ def _up(parser: Parser) -> None:
 
 
 def _store(parser: Parser) -> None:
-    init = _action(_actions(parser), "init", "create and configure a bucket (needs evalmesh[s3])")
+    init = add_action(add_actions(parser), "init", "create and configure a bucket (needs evalmesh[s3])")
     init.add_argument("--url", required=True, metavar="s3://BUCKET/PREFIX", help="the bucket")
     init.add_argument("--debug", action="store_true", help="show tracebacks")
 

@@ -136,13 +136,18 @@ def _url(config: TaskConfig) -> tuple[str, str]:
 def key_reference(config: TaskConfig) -> str:
     """What the spec says about the key: `env:NAME`, `secret:name/key`, or nothing."""
     key = config.api_key.get_secret_value().strip() if config.api_key is not None else ""
+    return reference_to(key, config.server)
+
+
+def reference_to(key: str, server: str | None) -> str:
+    """The reference to a key given in any form; a literal one is put into this process's environment."""
     if key == "EMPTY":
         return ""
     if not key:
-        return f"env:{KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) and not config.server else ""
+        return f"env:{KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) and not server else ""
     if key.startswith("env:"):
         name = key.removeprefix("env:")
-        if not config.server and name not in os.environ:
+        if not server and name not in os.environ:
             raise InvalidInput(
                 f"api_key: the environment variable {name!r} is not set; export it, or name another.",
                 {"field": "api_key"},
@@ -150,10 +155,10 @@ def key_reference(config: TaskConfig) -> str:
         return key
     if key.startswith("secret:"):
         return key
-    if config.server:
+    if server:
         raise InvalidInput(
             "api_key: a key itself is never sent to a server (its text is withheld); make it known to the server's "
-            "model runners as an environment variable or a secret, and give --api-key env:NAME or secret:name/key.",
+            "services as an environment variable or a secret, and give --api-key env:NAME or secret:name/key.",
             {"field": "api_key"},
         )
     os.environ[KEY_VARIABLE] = key
