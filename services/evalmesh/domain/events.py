@@ -1,9 +1,9 @@
-"""What services tell about a run while it goes on."""
+"""What services tell about a run or a load test while it goes on."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-EventKind = Literal["state", "progress", "activity"]
+EventKind = Literal["state", "progress", "activity", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,14 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of the event stream of a run.
+    """One entry of the event stream of a run or a load test.
 
-    `state`: the run record changed. `progress`: results came in. `activity`: a runner's view, superseded by its next.
+    `state`: the record changed. `progress`: results came in. `activity`: a runner's view, superseded by its next.
+    `load`: a second of one seat of a load test.
     """
 
     run: str
+    """Id of the run or load test."""
     kind: EventKind
     source: str
     """Which process says it."""
@@ -31,6 +33,8 @@ class Event:
     """Unix seconds."""
     activity: dict[str, Activity] = field(default_factory=dict)
     """By benchmark; kind `activity` only."""
+    load: bytes = b""
+    """`load.ticks.encode_seat_tick`; kind `load` only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ import struct
 import msgspec
 
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget, PromptSpec
+from evalmesh.load.ticks import Sketches as Sketches  # noqa: PLC0414  (words of this protocol, too)
+from evalmesh.load.ticks import Tick as Tick  # noqa: PLC0414
 
 FRAME = struct.Struct("<BBHIIddIIII")
 """kind, flags (`load.records.Flag`), turn count, size of the body in bytes, index, due_s (NaN in closed loop),
@@ -99,47 +101,6 @@ class Ready(msgspec.Struct, tag="ready"):
     """The first requests are there; waiting for `Start`."""
 
     number: int
-
-
-class Sketches(msgspec.Struct):
-    """Histograms of one second: `load.histogram.Histogram.encode()`; empty bytes: nothing was recorded."""
-
-    ttft: bytes = b""
-    """From send, successes that got their first token in this second."""
-    ttft_due: bytes = b""
-    """From the scheduled time; open loop only."""
-    itl: bytes = b""
-    """Gap divided by the tokens it carried, once per token."""
-    chunk_gap: bytes = b""
-    e2e: bytes = b""
-    """From send, requests that succeeded in this second."""
-    e2e_due: bytes = b""
-    send_lag: bytes = b""
-
-
-class Tick(msgspec.Struct, tag="tick"):
-    """One second of a level, as this generator saw it. Counts are of this second, not sums."""
-
-    number: int
-    second: int
-    """Since the level's start; the last one of a level may be shorter."""
-    sent: int
-    ok: int
-    errors: dict[str, int]
-    in_flight: int
-    """At the end of the second."""
-    queued: int
-    """Due, and held back by the cap, at the end of the second."""
-    input_tokens: int
-    output_tokens: int
-    """Tokens that arrived (chunks, corrected by usage when an answer ends)."""
-    good: int
-    """Successes within the bounds of `goodput_ms`."""
-    sketches: Sketches
-    cpu: float
-    """Share of one core this process used."""
-    loop_lag_ms: float
-    """Longest time in this second that the event loop was late."""
 
 
 class Done(msgspec.Struct, tag="done"):

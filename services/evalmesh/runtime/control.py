@@ -1,24 +1,31 @@
-"""What is wanted of each run right now: a live view every worker keeps."""
+"""What is wanted of each run or load test right now: a live view every worker keeps."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from evalmesh.domain.errors import EvalmeshError, NotFound
-from evalmesh.domain.run import RunState
+from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.work import WorkItem
 from evalmesh.ports.run_store import RunStore
+from evalmesh.runtime.runs import run_is_over
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 4096
 """Cancelled runs remembered. One that is forgotten has none of its items left in any queue."""
 
+IsOver = Callable[[WorkItem], Awaitable[bool]]
+"""Whether the record behind an item says that it has ended or is being cancelled. Raises `Unavailable`."""
+
 
 class ControlView:
-    """Follows the control bucket; knows within a second which runs are cancelled."""
+    """Follows the control bucket; knows within a second which runs are cancelled.
 
-    def __init__(self, store: RunStore) -> None:
+    `is_over` knows the records that the worker's items are about; without it they are about runs.
+    """
+
+    def __init__(self, store: RunStore, is_over: IsOver | None = None) -> None:
         self._store = store
+        self._is_over = is_over or run_is_over(store)
         self._cancelled: dict[str, None] = {}
         self._listeners: list[Callable[[str], None]] = []
 
@@ -34,11 +41,7 @@ class ControlView:
         """
         if item.final or item.run not in self._cancelled:
             return False
-        try:
-            run = (await self._store.get_run(item.run)).value
-        except NotFound:
-            return True
-        return run.attempt >= item.attempt and (run.state.terminal or run.state is RunState.CANCELLING)
+        return await self._is_over(item)
 
     def on_cancel(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Calls `listener(run)` when a run is cancelled, until the returned function is called."""

@@ -1,27 +1,35 @@
-"""Changing a run record: read, change, write, again if somebody else was quicker; then tell the event stream."""
+"""Changing a run record, and whether what it asks for is still wanted."""
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from evalmesh.domain.errors import Conflict
+from evalmesh.domain.errors import NotFound
 from evalmesh.domain.events import Event
-from evalmesh.domain.run import Run
+from evalmesh.domain.run import Run, RunState
+from evalmesh.domain.work import WorkItem
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
+from evalmesh.runtime.records import change_record
 
 
 async def change_run(store: RunStore, bus: Bus, clock: Clock, run_id: str, change: Callable[[Run], Run]) -> Run:
     """Applies `change` to the newest record; a change that returns its argument writes nothing. Raises `NotFound`."""
-    while True:
-        known = await store.get_run(run_id)
-        changed = change(known.value)
-        if changed == known.value:
-            return known.value
+    return await change_record(
+        lambda: store.get_run(run_id),
+        store.update_run,
+        change,
+        lambda: bus.emit(Event(run=run_id, kind="state", source="run-record", time=clock.now())),
+    )
+
+
+def run_is_over(store: RunStore) -> Callable[[WorkItem], Awaitable[bool]]:
+    """For `ControlView`: whether the run of an item has ended or is being cancelled."""
+
+    async def is_over(item: WorkItem) -> bool:
         try:
-            await store.update_run(changed, known.revision)
-        except Conflict:
-            await asyncio.sleep(0.01)
-            continue
-        await bus.emit(Event(run=run_id, kind="state", source="run-record", time=clock.now()))
-        return changed
+            run = (await store.get_run(item.run)).value
+        except NotFound:
+            return True
+        return run.attempt >= item.attempt and (run.state.terminal or run.state is RunState.CANCELLING)
+
+    return is_over

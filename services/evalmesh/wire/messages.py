@@ -4,6 +4,7 @@ Trace context is not part of a body; it travels as message headers, where every 
 """
 
 from collections.abc import Mapping
+from typing import get_args
 
 from google.protobuf.message import DecodeError
 
@@ -16,7 +17,7 @@ MAX_ERROR_BYTES = 2048
 """An error text in a message is cut here, so that a message stays under 4 KiB."""
 
 _TRACE_HEADERS = ("traceparent", "tracestate")
-_EVENT_KINDS: Mapping[str, EventKind] = {"state": "state", "progress": "progress", "activity": "activity"}
+_EVENT_KINDS: Mapping[str, EventKind] = {kind: kind for kind in get_args(EventKind)}
 
 
 def encode_item(item: WorkItem) -> bytes:
@@ -48,7 +49,7 @@ def decode_dead(body: bytes, headers: Mapping[str, str] | None = None) -> tuple[
 
 def encode_event(event: Event) -> bytes:
     """The body of an event message."""
-    message = pb.Event(run=event.run, kind=event.kind, source=event.source, time=event.time)
+    message = pb.Event(run=event.run, kind=event.kind, source=event.source, time=event.time, load=event.load)
     for benchmark, activity in event.activity.items():
         message.activity[benchmark].in_flight = activity.in_flight
         message.activity[benchmark].generated = activity.generated
@@ -67,7 +68,9 @@ def decode_event(body: bytes) -> Event:
         benchmark: Activity(in_flight=entry.in_flight, generated=entry.generated, errored=entry.errored)
         for benchmark, entry in message.activity.items()
     }
-    return Event(run=message.run, kind=kind, source=message.source, time=message.time, activity=activity)
+    return Event(
+        run=message.run, kind=kind, source=message.source, time=message.time, activity=activity, load=message.load
+    )
 
 
 def trace_headers(item: WorkItem) -> dict[str, str]:

@@ -1,9 +1,11 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalmesh.domain.errors import InternalError, InvalidInput
-from evalmesh.domain.events import Activity, Event
+from evalmesh.domain.events import Activity, Event, EventKind
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.wire import messages, subjects
 
@@ -31,9 +33,10 @@ def test_an_item_round_trips_with_its_trace_in_headers(item):
     assert messages.decode_item(body, {"Nats-Msg-Id": "x", **messages.trace_headers(item)}) == item
 
 
-@given(texts, texts, st.sampled_from(["state", "progress", "activity"]))
-def test_an_event_round_trips(run, benchmark, kind):
-    event = Event(run=run, kind=kind, source="s", time=1.5, activity={benchmark: Activity(1, 2, 3), "idle": Activity()})
+@given(texts, texts, st.sampled_from(get_args(EventKind)), st.binary())
+def test_an_event_round_trips(run, benchmark, kind, load):
+    activity = {benchmark: Activity(1, 2, 3), "idle": Activity()}
+    event = Event(run=run, kind=kind, source="s", time=1.5, activity=activity, load=load)
     assert messages.decode_event(messages.encode_event(event)) == event
 
 

@@ -35,11 +35,12 @@ class WorkItem(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
     run: _builtins.str
+    """Or load test."""
     step: _builtins.str
-    """plan, generate, score or report."""
+    """plan, generate, score or report; conduct or load."""
     benchmark: _builtins.str
     shard: _builtins.int
-    """Position of the shard in the benchmark's plan; -1 where the item is about the whole run."""
+    """Position of the shard in the benchmark's plan; -1 where the item is about the whole run. load: the seat."""
     pool: _builtins.str
     attempt: _builtins.int
     error: _builtins.str
@@ -118,7 +119,7 @@ Global___Activity: _TypeAlias = Activity  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """One entry of the event stream of a run."""
+    """One entry of the event stream of a run or load test."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,12 +149,15 @@ class Event(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     ACTIVITY_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     kind: _builtins.str
-    """state, progress or activity."""
+    """state, progress, activity or load."""
     source: _builtins.str
     time: _builtins.float
     """Unix seconds."""
+    load: _builtins.bytes
+    """A second of one seat of a load test, as MessagePack."""
     @_builtins.property
     def activity(self) -> _containers.MessageMap[_builtins.str, Global___Activity]:
         """By benchmark."""
@@ -166,10 +170,11 @@ class Event(_message.Message):
         source: _builtins.str = ...,
         time: _builtins.float = ...,
         activity: _abc.Mapping[_builtins.str, Global___Activity] | None = ...,
+        load: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "kind", b"kind", "run", b"run", "source", b"source", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "kind", b"kind", "load", b"load", "run", b"run", "source", b"source", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
