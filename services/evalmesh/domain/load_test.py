@@ -176,7 +176,7 @@ class SloTerm:
     """One bound of a service level objective: `ttft:p99:500ms`."""
 
     metric: str
-    """`ttft`, `itl`, `tpot`, `e2e` (milliseconds), `error_rate` (0 to 1), `request_rate`, `output_token_rate` (per s)."""
+    """`ttft`, `itl`, `tpot`, `e2e` (ms), `error_rate` (0 to 1), `request_rate`, `output_token_rate` (per second)."""
     statistic: str
     """`mean`, or a percentile `p50` to `p99.9`; empty for rates."""
     limit: float
@@ -194,7 +194,7 @@ class SearchSpec:
     resolution: float = 0.05
     """Stop when the bracket is this narrow, relative to its lower end (`parallel`: and at most one apart)."""
     level_s: float = 4.0
-    """Least seconds of load per probe; a probe goes on (up to three times as long) while its interval decides nothing."""
+    """Least seconds of load per probe; a probe goes on, up to thrice as long, while its interval decides nothing."""
     repeats: int = 1
     """Probes per level; their records are pooled."""
     max_s: float = 600.0
@@ -282,3 +282,46 @@ class LoadTest:
     def name(self) -> str:
         """The resource name."""
         return f"loadTests/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyQuantiles:
+    """Percentiles of one metric, within the relative error of `load.histogram`."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSnapshot:
+    """The last seconds of a level, over all generators: what a live view shows."""
+
+    level_index: int
+    elapsed_s: float
+    """Since the level's start."""
+    window_s: float
+    """Seconds that rates and percentiles cover."""
+    offered_rate: float = 0.0
+    """Requests due per second; 0 in closed loop."""
+    sent_rate: float = 0.0
+    ok_rate: float = 0.0
+    output_token_rate: float = 0.0
+    in_flight: int = 0
+    queued: int = 0
+    """Due, and held back by the cap."""
+    sent: int = 0
+    """Since the level's start; likewise the next two."""
+    ok: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """By class."""
+    latencies: Mapping[str, LatencyQuantiles] = field(default_factory=dict)
+    """By metric: `ttft`, `ttft_due`, `itl`, `e2e`, `e2e_due`, `send_lag`; what was not measured is left out."""
+    client_cpu: float = 0.0
+    """Share of one core that the busiest generator used."""
+    client_lag_ms: float = 0.0
+    """Longest time that the event loop of a generator was late."""
+    generators: int = 0
+    """Heard in the window."""
+    good_share: float | None = None
+    """Share of successes within the objective; `None` without an objective on single requests."""
