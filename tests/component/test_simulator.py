@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 
@@ -21,6 +22,7 @@ from evalmesh.simulator.server import Simulator
 from evalmesh.simulator.settings import SimulatorSettings
 from evalmesh.simulator.skill import KnownSample, Skill
 from evalmesh.simulator.tokens import count_tokens
+from tests.kit.simulator import served as serve
 
 KNOWN = tuple(
     KnownSample("sums", Sample(f"main/{i}", i, "main", f"What is {i} plus {i * 7}?", (str(i * 8),))) for i in range(40)
@@ -30,13 +32,8 @@ COLOURS = KnownSample(
 )
 
 
-@contextlib.asynccontextmanager
-async def served(known=KNOWN, **settings):
-    simulator = Simulator(SimulatorSettings(**settings), known)
-    url = await simulator.start()
-    async with aiohttp.ClientSession() as session:
-        yield simulator, url, session
-    await simulator.stop()
+def served(known=KNOWN, **settings):
+    return serve(known, **settings)
 
 
 def chat(text, **more):
@@ -195,7 +192,7 @@ async def test_status_faults_are_counted_and_carry_retry_after():
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("kind", ["reset", "truncated", "malformed"])
+@pytest.mark.parametrize("kind", ["reset", "truncated", "malformed", "cut", "error_event", "empty"])
 async def test_broken_answers_are_broken_and_not_counted_as_answered(kind, stream):
     async with served(faults=(parse_fault(f"{kind}:tries=1"),)) as (_, url, session):
         body = chat(KNOWN[0].sample.input, stream=stream)
@@ -208,10 +205,20 @@ async def test_broken_answers_are_broken_and_not_counted_as_answered(kind, strea
                     data += piece
         except aiohttp.ClientError as caught:
             error = caught
-        if kind == "reset" or (kind == "truncated" and not stream):
+        if kind in {"reset", "cut"}:
             assert error is not None
         elif kind == "truncated":
+            assert error is None
             assert b"[DONE]" not in data
+            assert b'"usage"' not in data
+            assert b'"finish_reason":"' not in data
+        elif kind == "error_event":
+            assert error is None
+            assert b'"error":{' in data
+        elif kind == "empty":
+            assert error is None
+            assert b'"content":""' in data
+            assert not re.search(rb'"content":"[^"]', data)
         else:
             events = data.decode().split("\n\n")[:-1] if stream else [data.decode()]
             payloads = [e.removeprefix("data: ") for e in events if e != "data: [DONE]"]

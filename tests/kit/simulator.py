@@ -1,14 +1,20 @@
-"""The model simulator in a process of its own, and the truth it tells about what it served."""
+"""The model simulator, in a process of its own or in the test's, and the truth it tells about what it served."""
 
 import json
 import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import aiohttp
+
+from evalmesh.simulator.server import Simulator
+from evalmesh.simulator.settings import SimulatorSettings
+from evalmesh.simulator.skill import KnownSample
 
 
 @dataclass
@@ -26,6 +32,17 @@ class SimulatorProcess:
 
     def reset(self) -> None:
         urllib.request.urlopen(urllib.request.Request(f"{self.root}/stats/reset", method="POST"), timeout=10).close()
+
+    def truth(self, since: int = 0, *, times: bool = False) -> list[dict[str, Any]]:
+        """One object per request that ended; needs `--truth`."""
+        address = f"{self.root}/truth?since={since}&times={int(times)}"
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            return [json.loads(line) for line in answer]
+
+    def truth_summary(self) -> dict[str, Any]:
+        """Counts by outcome, percentiles of sound answers in ms, arrivals; needs `--truth`."""
+        with urllib.request.urlopen(f"{self.root}/truth/summary", timeout=60) as answer:
+            return json.load(answer)
 
     def samples(self, benchmark: str) -> dict[str, Any]:
         """What was asked about each sample: asked, answered, right, wrong."""
@@ -54,3 +71,17 @@ def simulator(*arguments: str, port: int = 0) -> Iterator[SimulatorProcess]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+@asynccontextmanager
+async def served(
+    known: Iterable[KnownSample] = (), **settings: Any
+) -> AsyncIterator[tuple[Simulator, str, aiohttp.ClientSession]]:
+    """A simulator in this process, its address, and a client."""
+    simulator = Simulator(SimulatorSettings(**settings), known)
+    url = await simulator.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield simulator, url, session
+    finally:
+        await simulator.stop()

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
 from evalmesh.simulator.distribution import ZERO, parse_distribution, parse_freeze
-from evalmesh.simulator.faults import Fault, parse_fault
+from evalmesh.simulator.faults import TRANSPORT_KINDS, Fault, parse_fault
 from evalmesh.simulator.render import Style
 from evalmesh.simulator.server import Simulator
 from evalmesh.simulator.settings import SimulatorSettings
 from evalmesh.simulator.skill import Skill
+from evalmesh.simulator.truth import DEFAULT_SIZE
 
 T = TypeVar("T")
 
@@ -43,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--api-key", default="", help="required bearer token (default: none)")
     add("--model", action="append", default=[], help="model name served; repeatable (default: any name is)")
     add("--max-body-bytes", type=int, default=32 * 1024 * 1024, help="longest request body (default: 32 MiB)")
+    add(
+        "--truth",
+        type=int,
+        nargs="?",
+        default=0,
+        const=DEFAULT_SIZE,
+        metavar="N",
+        help="keep the times of the last N requests for GET /truth (N without a value: 200000; default: none)",
+    )
     _add_knowledge(parser.add_argument_group("what the model knows"))
     _add_latency(parser.add_argument_group("how fast it is"))
     group = parser.add_argument_group("what goes wrong")
@@ -52,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_reader(parse_fault),
         metavar="KIND:COND",
-        help="KIND is a status (500, 429), reset, stall, malformed or truncated; COND is every=N, rate=R, sample=ID, "
+        help=f"KIND is a status (500, 429) or {', '.join(TRANSPORT_KINDS)}; COND is every=N, rate=R, sample=ID, "
         "tries=N or several; options: retry_after=2s, pause=10s, after=TOKENS; repeatable",
     )
     group.add_argument(
@@ -95,6 +105,9 @@ def _add_latency(group: "argparse._ArgumentGroup") -> None:
         metavar="DIST",
         help="length of replies: 128, or a distribution of counts",
     )
+    add("--tokens-per-chunk", type=int, default=1, metavar="N", help="tokens per event of a stream (default: 1)")
+    add("--template-tokens", type=int, default=0, metavar="N", help="tokens the chat template adds (default: 0)")
+    add("--cached-share", type=float, default=0.0, metavar="P", help="share of prompt tokens reported as cached")
     add("--max-concurrency", type=int, default=0, metavar="N", help="requests worked on at a time (default: no bound)")
     add("--overload", choices=("queue", "reject"), default="queue", help="beyond that: wait, or 429 (default: queue)")
     add("--freeze", type=_reader(parse_freeze), metavar="PAUSE/PERIOD", help="say nothing for 1s in every 5s: 1s/5s")
@@ -108,6 +121,9 @@ def settings_from_args(ns: argparse.Namespace) -> SimulatorSettings:
         ttft=ns.ttft,
         itl=ns.itl,
         output_tokens=ns.output_tokens,
+        tokens_per_chunk=ns.tokens_per_chunk,
+        template_tokens=ns.template_tokens,
+        cached_share=ns.cached_share,
         max_concurrency=ns.max_concurrency,
         overload=ns.overload,
         freeze=ns.freeze,
@@ -115,6 +131,7 @@ def settings_from_args(ns: argparse.Namespace) -> SimulatorSettings:
         api_key=ns.api_key,
         models=tuple(ns.model),
         max_body_bytes=ns.max_body_bytes,
+        truth_size=ns.truth,
         benchmarks=tuple(ns.benchmarks),
         dataset_args=_dataset_args(ns.dataset_args),
         dataset_dir=ns.dataset_dir,

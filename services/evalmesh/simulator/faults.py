@@ -7,7 +7,9 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.simulator.distribution import parse_duration
 from evalmesh.simulator.entropy import unit
 
-TRANSPORT_KINDS = ("reset", "stall", "malformed", "truncated")
+TRANSPORT_KINDS = ("reset", "stall", "slow_header", "malformed", "truncated", "cut", "error_event", "empty")
+DELAYS = ("stall", "slow_header")
+"""Kinds after which the answer goes on and is whole."""
 _MIN_STATUS, _MAX_STATUS = 400, 599
 
 
@@ -16,7 +18,7 @@ class Fault:
     """One kind of trouble and the requests it hits: those that meet every condition given."""
 
     kind: str
-    """An HTTP status from 400 to 599, or `reset`, `stall`, `malformed`, `truncated`."""
+    """An HTTP status from 400 to 599, or one of `TRANSPORT_KINDS`."""
     every: int = 0
     """Hits every n-th generation request the server gets; 0: not counted."""
     rate: float = 1.0
@@ -28,7 +30,7 @@ class Fault:
     retry_after_s: float = 1.0
     """`Retry-After` of 429 and 503, in whole seconds."""
     pause_s: float = 30.0
-    """How long a stall lasts; afterwards the answer goes on."""
+    """How long a stall or a slow header lasts; afterwards the answer goes on."""
     after_tokens: int | None = None
     """Tokens sent before a stream breaks; `None`: half of them."""
 
@@ -69,7 +71,8 @@ class FaultPlan:
 def parse_fault(text: str) -> Fault:
     """Reads `KIND:every=50`, `KIND:rate=0.02`, `KIND:sample=ID` and their options. Raises `InvalidInput`.
 
-    Options: `tries=N`, `retry_after=2s` (429, 503), `pause=10s` (stall), `after=N` tokens (broken streams).
+    Options: `tries=N`, `retry_after=2s` (429, 503), `pause=10s` (stall, slow_header), `after=N` tokens (broken
+    streams).
     """
     kind, _, rest = text.strip().partition(":")
     is_status = kind.isdigit() and _MIN_STATUS <= int(kind) <= _MAX_STATUS

@@ -18,6 +18,11 @@ class Gate:
         """Slots taken."""
         return self._running
 
+    @property
+    def waiting(self) -> int:
+        """Requests in line."""
+        return len(self._waiting)
+
     def try_enter(self) -> bool:
         """Takes a slot if one is free and nobody waits for it."""
         if self._limit and (self._running >= self._limit or self._waiting):

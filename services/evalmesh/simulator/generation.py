@@ -2,16 +2,20 @@
 
 import asyncio
 import random
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalmesh.simulator.brain import Question
 from evalmesh.simulator.distribution import Freeze
-from evalmesh.simulator.faults import Fault
+from evalmesh.simulator.faults import DELAYS, Fault
 from evalmesh.simulator.http import Exchange
 from evalmesh.simulator.render import Outcome, Reply
-from evalmesh.simulator.schema import DONE, Choice, ChunkWriter, Head, Usage, full_body
+from evalmesh.simulator.schema import Choice, Usage
 from evalmesh.simulator.settings import SimulatorSettings
-from evalmesh.simulator.tokens import tokenize
+from evalmesh.simulator.shapes import Content, Script, Shape, error_whole
+from evalmesh.simulator.truth import Trace
+from evalmesh.simulator.wheel import Wheel
 
 _PART_SENT = 0.5
 
@@ -23,7 +27,7 @@ class Part:
     question: Question
     choice: Choice
     outcome: Outcome | None
-    """`None`: a log-likelihood that does not decide its sample."""
+    """`None`: a log-likelihood that does not decide its sample, or an input that is no question."""
     n_tokens: int
     cut: bool = False
     is_scored: bool = False
@@ -33,15 +37,19 @@ class Part:
 class Plan:
     """What will be sent, decided before the first byte."""
 
-    head: Head
+    shape: Shape
+    """Makes the bytes."""
     parts: tuple[Part, ...]
     usage: Usage
     seed: int
     is_stream: bool
-    wants_usage_chunk: bool
     fault: Fault | None
     rng: random.Random | None
     """For times; `None` when nothing takes any."""
+
+    def script(self, exchange: Exchange) -> Script:
+        """The events of the stream."""
+        return self.shape.script(self.parts[0].choice, self.usage, exchange.frame)
 
 
 def choice_of(reply: Reply) -> Choice:
@@ -52,22 +60,17 @@ def choice_of(reply: Reply) -> Choice:
 class Pacer:
     """Waits as the latency settings say, counted from the start of the work so that delays do not add up."""
 
-    def __init__(self, settings: SimulatorSettings, rng: random.Random | None, started_s: float) -> None:
+    def __init__(self, settings: SimulatorSettings, rng: random.Random | None, started_s: float, wheel: Wheel) -> None:
         self._settings = settings
         self._rng = rng
         self._server_started_s = started_s
-        self._loop = asyncio.get_running_loop()
-        self._next_s = self._loop.time()
+        self._wheel = wheel
+        self._next_s = time.monotonic()
 
     async def first(self) -> None:
         """Until the first token."""
         if self._rng is not None:
             await self._until(self._settings.ttft.draw(self._rng))
-
-    async def next(self) -> None:
-        """Until the next token."""
-        if self._rng is not None:
-            await self._until(self._settings.itl.draw(self._rng))
 
     async def rest(self, n_tokens: int) -> None:
         """Until all further tokens of a reply are there."""
@@ -76,21 +79,86 @@ class Pacer:
 
     async def pause(self, pause_s: float) -> None:
         """Stalls."""
-        self._next_s = max(self._next_s, self._loop.time())
+        self._next_s = max(self._next_s, time.monotonic())
         await self._until(pause_s)
 
     async def _until(self, delay_s: float) -> None:
         self._next_s += delay_s
-        wait_s = self._next_s - self._loop.time()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
+        await self._wheel.sleep_until(self._next_s)
         await self.thaw()
 
     async def thaw(self) -> None:
         """Waits while the server is frozen."""
-        frozen_s = frozen_for_s(self._settings.freeze, self._loop.time() - self._server_started_s)
+        now = time.monotonic()
+        frozen_s = frozen_for_s(self._settings.freeze, now - self._server_started_s)
         if frozen_s > 0:
-            await asyncio.sleep(frozen_s)
+            await self._wheel.sleep_until(now + frozen_s)
+
+    async def send(self, contents: Sequence[Content], exchange: Exchange, trace: Trace) -> None:
+        """Sends these events, each after the time its tokens take."""
+        position = 0
+        while position < len(contents):
+            run = _Run(self, contents, position, exchange, trace)
+            position = await run.end()
+            await exchange.drained()
+
+    def step(self, content: Content) -> float:
+        """When this content is due, given that all before it was asked for; 0 when it takes no time."""
+        if self._rng is None:
+            return 0.0
+        self._next_s += self._settings.itl.total(self._rng, content.n_tokens)
+        return self._next_s
+
+    def due_after(self, due_s: float, now: float) -> float:
+        """`due_s`, or when the server thaws; 0 when that has passed."""
+        if due_s > now:
+            return due_s
+        freeze = self._settings.freeze
+        frozen_s = frozen_for_s(freeze, now - self._server_started_s) if freeze is not None else 0.0
+        return now + frozen_s if frozen_s > 0 else 0.0
+
+    @property
+    def wheel(self) -> Wheel:
+        """What calls when time has come."""
+        return self._wheel
+
+
+class _Run:
+    """Sends content event by event from the wheel's callbacks, until all is sent or the client reads too slowly."""
+
+    __slots__ = ("_contents", "_due_s", "_end", "_exchange", "_pacer", "_position", "_trace")
+
+    def __init__(
+        self, pacer: Pacer, contents: Sequence[Content], position: int, exchange: Exchange, trace: Trace
+    ) -> None:
+        self._pacer = pacer
+        self._contents = contents
+        self._position = position
+        self._exchange = exchange
+        self._trace = trace
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._due_s = pacer.step(contents[position])
+
+    async def end(self) -> int:
+        """The position of the first event that is not sent yet."""
+        self._turn()
+        return await self._end
+
+    def _turn(self) -> None:
+        end, pacer = self._end, self._pacer
+        while not end.done():
+            wake_s = pacer.due_after(self._due_s, time.monotonic())
+            if wake_s:
+                pacer.wheel.at(wake_s, self._turn)
+                return
+            content = self._contents[self._position]
+            self._trace.wrote(content.n_tokens)
+            self._exchange.write_framed(content.frame)
+            self._position += 1
+            if self._position == len(self._contents) or not self._exchange.is_writable:
+                end.set_result(self._position)
+                return
+            self._due_s = pacer.step(self._contents[self._position])
 
 
 def frozen_for_s(freeze: Freeze | None, elapsed_s: float) -> float:
@@ -98,89 +166,101 @@ def frozen_for_s(freeze: Freeze | None, elapsed_s: float) -> float:
     return freeze.remaining_s(elapsed_s) if freeze is not None else 0.0
 
 
-def send_whole(plan: Plan, exchange: Exchange) -> bool:
+def send_whole(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
     """Sends an answer in one piece; returns whether it went out as it should."""
-    body = full_body(plan.head, [part.choice for part in plan.parts], plan.usage)
     kind = plan.fault.kind if plan.fault is not None else ""
+    choices = [part.choice for part in plan.parts]
+    if kind == "error_event":
+        exchange.send(200, error_whole())
+        return False
+    if kind == "truncated":
+        exchange.send(200, plan.shape.unfinished(choices))
+        return False
+    body = plan.shape.whole(choices, plan.usage)
     match kind:
         case "malformed":
             exchange.send(200, body[: int(len(body) * _PART_SENT)])
-        case "truncated":
+        case "cut":
             exchange.send_part(body, _PART_SENT)
             exchange.abandon()
         case "reset":
             exchange.send_part(body, _PART_SENT)
             exchange.reset()
         case _:
+            trace.wrote(plan.usage.completion_tokens)
             exchange.send(200, body)
-            return True
+            return kind != "empty"
     return False
 
 
-async def serve_whole(plan: Plan, exchange: Exchange, pacer: Pacer) -> bool:
+async def serve_whole(plan: Plan, exchange: Exchange, pacer: Pacer, trace: Trace) -> bool:
     """The same, after the time a model would need."""
     await pacer.first()
-    if plan.fault is not None and plan.fault.kind == "stall":
+    if plan.fault is not None and plan.fault.kind in DELAYS:
         await pacer.pause(plan.fault.pause_s)
     await pacer.rest(sum(part.n_tokens for part in plan.parts) - 1)
     await pacer.thaw()
-    return send_whole(plan, exchange)
+    return send_whole(plan, exchange, trace)
 
 
-def _token_events(plan: Plan, writer: ChunkWriter) -> list[bytes]:
-    choice = plan.parts[0].choice
-    events = [writer.token(token, is_reasoning=True) for token in tokenize(choice.reasoning)]
-    events += [writer.token(token) for token in tokenize(choice.text)]
-    return events
-
-
-def _closing_events(plan: Plan, writer: ChunkWriter) -> list[bytes]:
-    events = [writer.finish(plan.parts[0].choice.finish_reason)]
-    if plan.wants_usage_chunk:
-        events.append(writer.usage(plan.usage))
-    return [*events, DONE]
-
-
-def send_stream(plan: Plan, exchange: Exchange) -> bool:
+def send_stream(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
     """Sends a stream at once: every chunk is there, none is waited for."""
-    writer = ChunkWriter(plan.head, with_usage=plan.wants_usage_chunk)
-    events = [writer.role()] if plan.head.is_chat else []
-    events += _token_events(plan, writer)
-    events += _closing_events(plan, writer)
+    script = plan.script(exchange)
     exchange.begin_stream()
-    exchange.write_framed(b"".join(map(exchange.frame, events)))
-    exchange.end()
+    contents = script.contents
+    for content in contents:
+        trace.wrote(content.n_tokens)
+    exchange.end(script.opening + b"".join([content.frame for content in contents]) + script.closing)
     return True
 
 
-async def serve_stream(plan: Plan, exchange: Exchange, pacer: Pacer) -> bool:
+async def serve_stream(plan: Plan, exchange: Exchange, pacer: Pacer, trace: Trace) -> bool:
     """Streams token by token; returns whether the answer went out as it should."""
-    writer = ChunkWriter(plan.head, with_usage=plan.wants_usage_chunk)
-    events = _token_events(plan, writer)
+    script = plan.script(exchange)
+    contents = script.contents
     fault = plan.fault
-    breaks_at = -1
-    if fault is not None:
-        breaks_at = min(len(events), len(events) // 2 if fault.after_tokens is None else fault.after_tokens)
     await pacer.thaw()
+    if fault is not None and fault.kind == "slow_header":
+        await pacer.pause(fault.pause_s)
     exchange.begin_stream()
-    if plan.head.is_chat:
-        exchange.write(writer.role())
-    for position, event in enumerate(events):
-        await (pacer.first() if position == 0 else pacer.next())
-        if position == breaks_at and fault is not None and not await _break(fault, exchange, pacer, event):
+    exchange.write_framed(script.opening)
+    breaks_at = _place(fault, contents)
+    if contents and breaks_at != 0:
+        await pacer.first()
+        first, before = contents[0], contents[1:breaks_at]
+        trace.wrote(first.n_tokens)
+        exchange.write_framed(first.frame)
+        await pacer.send(before, exchange, trace)
+    if fault is not None and breaks_at is not None:
+        rest = contents[breaks_at:]
+        await (pacer.first() if breaks_at == 0 else pacer.rest(1))
+        if not await _break(fault, script, rest, exchange, pacer):
             return False
-        exchange.write(event)
-        await exchange.drained()
-    if breaks_at == len(events) and fault is not None and not await _break(fault, exchange, pacer, DONE):
-        return False
-    for event in _closing_events(plan, writer):
-        exchange.write(event)
-    exchange.end()
-    return not (fault is not None and fault.kind == "malformed")
+        if rest:
+            trace.wrote(rest[0].n_tokens)
+            exchange.write_framed(rest[0].frame)
+            await pacer.send(rest[1:], exchange, trace)
+    exchange.end(script.closing)
+    return fault is None or fault.kind in DELAYS
 
 
-async def _break(fault: Fault, exchange: Exchange, pacer: Pacer, event: bytes) -> bool:
+def _place(fault: Fault | None, contents: Sequence[Content]) -> int | None:
+    """How many events go out before the trouble; `None`: there is none in the middle."""
+    if fault is None or fault.kind in {"slow_header", "empty"}:
+        return None
+    if fault.after_tokens is None:
+        return len(contents) // 2
+    sent = 0
+    for position, content in enumerate(contents):
+        if sent >= fault.after_tokens:
+            return position
+        sent += content.n_tokens
+    return len(contents)
+
+
+async def _break(fault: Fault, script: Script, rest: Sequence[Content], exchange: Exchange, pacer: Pacer) -> bool:
     """Does the damage; returns whether the stream goes on."""
+    event = rest[0].event if rest else script.mark
     match fault.kind:
         case "stall":
             await pacer.pause(fault.pause_s)
@@ -189,6 +269,12 @@ async def _break(fault: Fault, exchange: Exchange, pacer: Pacer, event: bytes) -
         case "truncated":
             # The HTTP message is complete; only the end mark is missing.
             exchange.end()
+            return False
+        case "cut":
+            exchange.cut(event)
+            return False
+        case "error_event":
+            exchange.end(script.error)
             return False
         case _:
             exchange.reset()

@@ -5,8 +5,11 @@ in progress, as inference servers do.
 """
 
 import asyncio
+import itertools
+import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +23,8 @@ _MAX_PIPELINED = 64
 _MAX_HEADER_BYTES = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
+_WRITES_AT_ONCE = os.name == "posix"
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +40,31 @@ class HttpRequest:
     is_http10: bool
     too_large: bool
     """The body was longer than allowed and was thrown away."""
+    connection: int
+    """Number of the connection it came over, from 1."""
+    arrived_s: float
+    """`time.monotonic()` when its first byte was read."""
 
 
 class Exchange:
     """The answer to one request; exactly one of `send`, `end`, `abandon` or `reset` finishes it."""
 
-    __slots__ = ("_chunked", "_connection", "_request", "done", "on_gone")
+    __slots__ = ("_chunked", "_connection", "_request", "done", "on_gone", "status")
 
     def __init__(self, connection: "Connection", request: HttpRequest) -> None:
         self._connection = connection
         self._request = request
         self._chunked = not request.is_http10
         self.done = False
+        self.status = 0
+        """The status sent; 0 before that."""
         self.on_gone: Callable[[], object] | None = None
         """Called when the client goes away before the answer is complete."""
 
-    def send(self, status: int, body: bytes, headers: bytes = b"") -> None:
-        """A whole JSON answer. `headers` are lines that end with CRLF."""
+    def send(self, status: int, body: bytes, headers: bytes = b"", content_type: bytes = b"application/json") -> None:
+        """A whole answer. `headers` are lines that end with CRLF."""
         payload = b"" if self._request.method == "HEAD" else body
-        self._write(self._head(status, b"application/json", headers, len(body)) + payload)
+        self._write(self._head(status, content_type, headers, len(body)) + payload)
         self._finish(keep_alive=self._request.keep_alive)
 
     def send_part(self, body: bytes, share: float) -> None:
@@ -62,6 +73,7 @@ class Exchange:
 
     def begin_stream(self) -> None:
         """Starts an event stream."""
+        self.status = 200
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
         if self._chunked:
             head += b"Transfer-Encoding: chunked\r\n"
@@ -81,10 +93,23 @@ class Exchange:
         """Sends events that `frame` made."""
         self._write(data)
 
-    def end(self) -> None:
-        """Ends a stream."""
+    def cut(self, event: bytes) -> None:
+        """Sends half of an event and closes (FIN): the chunk, and so the HTTP message, stays incomplete."""
+        frame = self.frame(event)
+        self._write(frame[: max(1, len(frame) // 2)])
+        self.abandon()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the client reads fast enough for more to be sent now."""
+        return self._connection.is_writable
+
+    def end(self, last: bytes = b"") -> None:
+        """Ends a stream; `last` are framed events that go out with the end."""
         if self._chunked:
-            self._write(b"0\r\n\r\n")
+            last += b"0\r\n\r\n"
+        if last:
+            self._write(last)
         self._finish(keep_alive=self._request.keep_alive and self._chunked)
 
     def abandon(self) -> None:
@@ -101,6 +126,7 @@ class Exchange:
         await self._connection.drained()
 
     def _head(self, status: int, content_type: bytes, headers: bytes, length: int) -> bytes:
+        self.status = status
         reason = _REASONS.get(status, "Unknown").encode()
         close = b"" if self._request.keep_alive else b"Connection: close\r\n"
         if self._request.is_http10 and self._request.keep_alive:
@@ -142,6 +168,8 @@ class Connection(asyncio.Protocol):
         self._refused = False
         self._reading = True
         self._writable: asyncio.Event | None = None
+        self._file = -1
+        self.number = next(_numbers)
         self.on_message_begin()
 
     # The transport's side.
@@ -149,6 +177,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio.Transport, so a type check would refuse them.
         self._transport = cast("asyncio.Transport", transport)
+        if _WRITES_AT_ONCE:
+            self._file = transport.get_extra_info("socket").fileno()
         self._on_change(self, True)  # noqa: FBT003 - positional by the callback's type
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -187,6 +217,7 @@ class Connection(asyncio.Protocol):
     # The parser's side.
 
     def on_message_begin(self) -> None:
+        self._arrived_s = time.monotonic()
         self._url = b""
         self._authorization = ""
         self._body: list[bytes] = []
@@ -241,6 +272,8 @@ class Connection(asyncio.Protocol):
                 keep_alive=bool(self._parser.should_keep_alive()),
                 is_http10=self._parser.get_http_version() == "1.0",
                 too_large=self._body_bytes > self._max_body_bytes,
+                connection=self.number,
+                arrived_s=self._arrived_s,
             )
         )
         if self._reading and len(self._queue) >= _MAX_PIPELINED and self._transport is not None:
@@ -251,9 +284,27 @@ class Connection(asyncio.Protocol):
     # The exchange's side.
 
     def write(self, data: bytes) -> None:
-        """Hands bytes to the kernel, or to the transport's buffer."""
-        if self._transport is not None:
-            self._transport.write(data)
+        """Hands bytes to the kernel, or to the transport's buffer.
+
+        uvloop would keep them until the end of the loop's turn, long after the time that the truth has for them.
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        if self._file >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
+            try:
+                data = data[os.write(self._file, data) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._file = -1  # The transport meets the same error and tells of it.
+        if data:
+            transport.write(data)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the transport's buffer is low."""
+        return self._writable is None or self._writable.is_set()
 
     async def drained(self) -> None:
         """Waits until the transport's buffer is low."""

@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalmesh.simulator.brain import Brain, Question
 from evalmesh.simulator.faults import Fault
@@ -21,6 +21,7 @@ from evalmesh.simulator.schema import (
     read_completion,
 )
 from evalmesh.simulator.settings import DEFAULT_MODEL, SimulatorSettings
+from evalmesh.simulator.shapes import OpenAiShape
 from evalmesh.simulator.tokens import TokenCounter, count_tokens
 
 _COMPLETION_MAX_TOKENS = 16
@@ -30,12 +31,15 @@ _COMPLETION_MAX_TOKENS = 16
 class Prompted:
     """A request body, read and understood."""
 
+    endpoint: str
+    """`chat`, `completions`."""
     body: ChatBody | CompletionBody
     texts: tuple[str, ...]
     """What is asked: the last user message, or each prompt."""
     questions: tuple[Question, ...]
     seed: int
     n_prompt_tokens: int
+    n_images: int = 0
 
 
 class Planner:
@@ -54,9 +58,10 @@ class Planner:
         if is_chat:
             return self._read_chat(read_chat(data))
         body = read_completion(data)
-        texts = (body.prompt,) if isinstance(body.prompt, str) else tuple(body.prompt)
+        texts = body.texts
         questions = tuple(self._brain.understand(text) for text in texts)
-        return Prompted(body, texts, questions, body.seed or 0, sum(question.n_tokens for question in questions))
+        n_tokens = sum(question.n_tokens for question in questions)
+        return Prompted("completions", body, texts, questions, body.seed or 0, n_tokens)
 
     def _read_chat(self, body: ChatBody) -> Prompted:
         messages = body.messages
@@ -64,7 +69,9 @@ class Planner:
         text = messages[asked].text
         question = self._brain.understand(text)
         others = sum(self._counter.count(message.text) for i, message in enumerate(messages) if i != asked)
-        return Prompted(body, (text,), (question,), body.seed or 0, question.n_tokens + others)
+        n_tokens = question.n_tokens + others + self._settings.template_tokens
+        n_images = sum(message.n_images for message in messages)
+        return Prompted("chat", body, (text,), (question,), body.seed or 0, n_tokens, n_images)
 
     def plan(self, prompted: Prompted, fault: Fault | None, tries: int) -> Plan:
         """The answer.
@@ -78,6 +85,8 @@ class Planner:
         is_chat = isinstance(body, ChatBody)
         pairs = zip(prompted.texts, prompted.questions, strict=True)
         parts = tuple(self._part(body, text, question, prompted.seed) for text, question in pairs)
+        if fault is not None and fault.kind == "empty":
+            parts = tuple(replace(part, choice=Choice("", "stop"), n_tokens=0) for part in parts)
         reasoning = sum(count_tokens(part.choice.reasoning) for part in parts if part.choice.reasoning)
         head = Head(
             id=f"{'chatcmpl' if is_chat else 'cmpl'}-{self._instance}{next(self._numbers):08x}",
@@ -87,15 +96,18 @@ class Planner:
         )
         rng = self._brain.rng("latency", prompted.questions[0], prompted.seed, tries) if self._takes_time else None
         return Plan(
-            head=head,
+            shape=OpenAiShape(head, body.wants_usage_chunk, body.wants_usage_always, self._settings.tokens_per_chunk),
             parts=parts,
-            usage=Usage(prompted.n_prompt_tokens, sum(part.n_tokens for part in parts), reasoning),
+            usage=self._usage(prompted, sum(part.n_tokens for part in parts), reasoning),
             seed=prompted.seed,
             is_stream=bool(body.stream),
-            wants_usage_chunk=body.wants_usage_chunk,
             fault=fault,
             rng=rng,
         )
+
+    def _usage(self, prompted: Prompted, n_tokens: int, n_reasoning: int) -> Usage:
+        cached = int(prompted.n_prompt_tokens * self._settings.cached_share)
+        return Usage(prompted.n_prompt_tokens, n_tokens, n_reasoning, cached)
 
     def _part(self, body: ChatBody | CompletionBody, text: str, question: Question, seed: int) -> Part:
         limits = self._limits(body, question, seed)

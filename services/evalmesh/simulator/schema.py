@@ -10,12 +10,18 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.simulator.logprobs import ScoredToken, completion_logprobs
 
 _encode = msgspec.json.Encoder().encode
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+Prompts = str | list[str | int | list[int]]
+"""One prompt or several, as text or as token ids."""
+_IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
 
 
 class StreamOptions(msgspec.Struct):
     """`stream_options`."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+    """vLLM's: usage so far in every chunk."""
 
 
 class ChatMessage(msgspec.Struct):
@@ -29,7 +35,13 @@ class ChatMessage(msgspec.Struct):
         """All text of the turn."""
         if isinstance(self.content, str):
             return self.content
-        return "\n".join(str(part["text"]) for part in self.content or () if part.get("type") == "text")
+        return "\n".join(str(part["text"]) for part in self.content or () if part.get("type") in _TEXT_PARTS)
+
+    @property
+    def n_images(self) -> int:
+        """Parts with an image; the simulated model does not look at them."""
+        parts = () if isinstance(self.content, str) else self.content or ()
+        return sum(part.get("type") in _IMAGE_PARTS for part in parts)
 
 
 class GenerationBody(msgspec.Struct):
@@ -55,6 +67,12 @@ class GenerationBody(msgspec.Struct):
         """Whether a stream ends with a usage chunk."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def wants_usage_always(self) -> bool:
+        """Whether every chunk says how much was used so far."""
+        options = self.stream_options
+        return bool(options and options.include_usage and options.continuous_usage_stats)
+
 
 class ChatBody(GenerationBody):
     """`POST /v1/chat/completions`."""
@@ -66,9 +84,29 @@ class ChatBody(GenerationBody):
 class CompletionBody(GenerationBody):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] = ""
+    prompt: Prompts = ""
+    """Token ids stand for words: as many tokens as there are numbers."""
     echo: bool | None = None
     logprobs: int | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Each prompt as text."""
+        return texts_of(self.prompt)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether there may be several prompts."""
+        return isinstance(self.prompt, list) and not (self.prompt and isinstance(self.prompt[0], int))
+
+
+def texts_of(prompt: Prompts) -> tuple[str, ...]:
+    """One text per prompt; token ids become words."""
+    if isinstance(prompt, str):
+        return (prompt,)
+    if prompt and isinstance(prompt[0], int):
+        return (" ".join(map(str, prompt)),)
+    return tuple(" ".join(map(str, one)) if isinstance(one, list) else str(one) for one in prompt)
 
 
 _chat_decoder = msgspec.json.Decoder(ChatBody)
@@ -83,7 +121,7 @@ def read_chat(body: bytes) -> ChatBody:
         raise InvalidInput(f"The request body cannot be read: {error}.") from None
     if not chat.messages:
         raise InvalidInput("The field messages is empty; send at least one message.", {"field": "messages"})
-    _check_common(chat)
+    check_common(chat)
     return chat
 
 
@@ -95,13 +133,14 @@ def read_completion(body: bytes) -> CompletionBody:
         raise InvalidInput(f"The request body cannot be read: {error}.") from None
     if completion.prompt == []:
         raise InvalidInput("The field prompt is an empty list; send at least one prompt.", {"field": "prompt"})
-    if completion.stream and (isinstance(completion.prompt, list) or completion.echo or completion.logprobs):
+    if completion.stream and (completion.is_list or completion.echo or completion.logprobs):
         raise InvalidInput("The simulator streams one prompt without echo and logprobs.", {"field": "stream"})
-    _check_common(completion)
+    check_common(completion)
     return completion
 
 
-def _check_common(body: GenerationBody) -> None:
+def check_common(body: GenerationBody) -> None:
+    """Raises `InvalidInput` for what no endpoint takes."""
     if body.n is not None and body.n != 1:
         raise InvalidInput(f"The simulator gives one choice per request, n={body.n} is not supported.", {"field": "n"})
     if body.max_tokens is not None and body.max_tokens < 0:
@@ -125,6 +164,7 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int = 0
+    cached_tokens: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The `usage` object."""
@@ -135,6 +175,8 @@ class Usage:
         }
         if self.reasoning_tokens:
             body["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
+        if self.cached_tokens:
+            body["prompt_tokens_details"] = {"cached_tokens": self.cached_tokens}
         return body
 
 
@@ -143,24 +185,24 @@ class Choice:
     """One answer, as it goes out."""
 
     text: str
-    finish_reason: str
+    finish_reason: str | None
     reasoning: str = ""
     logprobs: list[ScoredToken] | None = None
     top_logprobs: int = 0
 
 
-def full_body(head: Head, choices: Sequence[Choice], usage: Usage) -> bytes:
+def full_body(head: Head, choices: Sequence[Choice], usage: Usage | None) -> bytes:
     """The answer in one piece."""
-    return _encode(
-        {
-            "id": head.id,
-            "object": "chat.completion" if head.is_chat else "text_completion",
-            "created": head.created,
-            "model": head.model,
-            "choices": [_choice(head, index, choice) for index, choice in enumerate(choices)],
-            "usage": usage.as_json(),
-        }
-    )
+    body: dict[str, Any] = {
+        "id": head.id,
+        "object": "chat.completion" if head.is_chat else "text_completion",
+        "created": head.created,
+        "model": head.model,
+        "choices": [_choice(head, index, choice) for index, choice in enumerate(choices)],
+    }
+    if usage is not None:
+        body["usage"] = usage.as_json()
+    return _encode(body)
 
 
 def _choice(head: Head, index: int, choice: Choice) -> dict[str, Any]:
@@ -180,9 +222,12 @@ def _choice(head: Head, index: int, choice: Choice) -> dict[str, Any]:
 class ChunkWriter:
     """Builds the server-sent events of one streamed answer; what repeats is encoded once."""
 
-    def __init__(self, head: Head, *, with_usage: bool) -> None:
+    def __init__(self, head: Head, *, with_usage: bool, prompt_tokens: int | None = None) -> None:
+        """`prompt_tokens` is given when every chunk is to tell the usage so far."""
         self._is_chat = head.is_chat
         self._usage = b',"usage":null' if with_usage else b""
+        self._prompt_tokens = prompt_tokens
+        self._n_tokens = 0
         kind = "chat.completion.chunk" if head.is_chat else "text_completion"
         common = _encode({"id": head.id, "object": kind, "created": head.created, "model": head.model})
         self._common = b"data: " + common[:-1]
@@ -191,13 +236,14 @@ class ChunkWriter:
         """The first chunk of a chat."""
         return self._event(b'{"role":"assistant","content":""}', b"null")
 
-    def token(self, token: str, *, is_reasoning: bool = False) -> bytes:
-        """A chunk with one token."""
+    def token(self, text: str, n_tokens: int = 1, *, is_reasoning: bool = False) -> bytes:
+        """A chunk with content."""
+        self._n_tokens += n_tokens
         key = b'{"reasoning_content":' if is_reasoning else b'{"content":'
-        encoded = _encode(token)
+        encoded = _encode(text)
         return self._event(key + encoded + b"}" if self._is_chat else encoded, b"null")
 
-    def finish(self, reason: str) -> bytes:
+    def finish(self, reason: str | None) -> bytes:
         """The chunk that says why the answer ended."""
         return self._event(b"{}" if self._is_chat else b'""', _encode(reason))
 
@@ -208,7 +254,10 @@ class ChunkWriter:
     def _event(self, delta: bytes, reason: bytes) -> bytes:
         key = b'"delta":' if self._is_chat else b'"text":'
         choice = b',"choices":[{"index":0,' + key + delta + b',"logprobs":null,"finish_reason":' + reason + b"}]"
-        return self._common + choice + self._usage + b"}\n\n"
+        usage = self._usage
+        if self._prompt_tokens is not None:
+            usage = b',"usage":' + _encode(Usage(self._prompt_tokens, self._n_tokens).as_json())
+        return self._common + choice + usage + b"}\n\n"
 
 
 DONE = b"data: [DONE]\n\n"

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.simulator.catalog import load_known
-from evalmesh.simulator.faults import Fault, FaultPlan
+from evalmesh.simulator.faults import DELAYS, Fault, FaultPlan
 from evalmesh.simulator.gate import Gate
 from evalmesh.simulator.generation import (
     Pacer,
@@ -26,6 +26,8 @@ from evalmesh.simulator.schema import error_body, json_body, models_body
 from evalmesh.simulator.settings import DEFAULT_MODEL, SimulatorSettings
 from evalmesh.simulator.skill import KnownSample
 from evalmesh.simulator.stats import Stats
+from evalmesh.simulator.truth import Trace, TruthLog
+from evalmesh.simulator.wheel import Wheel
 
 _BACKLOG = 4096
 _DRAIN_S = 0.2
@@ -45,6 +47,7 @@ class Simulator:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = Gate(self.settings.max_concurrency)
         self._faults = FaultPlan(self.settings.skill.seed, self.settings.faults)
+        self._truth = TruthLog(self.settings.truth_size)
         self._created = int(time.time())
         self._started_s = 0.0
         self._routes = self._make_routes()
@@ -70,7 +73,8 @@ class Simulator:
             raise FailedPrecondition("The simulator is running already; stop it before starting it again.")
         loop = asyncio.get_running_loop()
         self._planner = Planner(self.settings, self.knowledge)
-        self._started_s = loop.time()
+        self._wheel = Wheel()
+        self._started_s = time.monotonic()
         self._server = await loop.create_server(self._connect, host, port, backlog=_BACKLOG)
         address = self._server.sockets[0].getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -91,11 +95,13 @@ class Simulator:
         await asyncio.sleep(0)
         for connection in tuple(self._connections):
             connection.abort()
+        self._wheel.stop()
         await server.wait_closed()
 
     def reset_stats(self) -> None:
         """Forgets what was served; counted faults and tries start over."""
         self.stats = self.stats.fresh()
+        self._truth.clear()
 
     # Connections and routes.
 
@@ -119,6 +125,8 @@ class Simulator:
             "/models": ("GET", self._models),
             "/stats": ("GET", self._stats),
             "/stats/reset": ("POST", self._reset),
+            "/truth": ("GET", self._tell_truth),
+            "/truth/summary": ("GET", self._tell_truth),
             "/health": ("GET", lambda _, exchange: exchange.send(200, b'{"status":"ok"}')),
         }
         return routes | {f"/v1{path}": route for path, route in routes.items()}
@@ -143,6 +151,20 @@ class Simulator:
         wanted = parse_qs(request.query).get("samples", ["1"])[-1]
         self.stats.running = self._gate.running
         exchange.send(200, json_body(self.stats.as_json(with_samples=wanted not in {"0", "false"})))
+
+    def _tell_truth(self, request: HttpRequest, exchange: Exchange) -> None:
+        if not self._truth.keeps:
+            message = "This simulator keeps no times of requests; start it with --truth."
+            exchange.send(404, error_body(message, "invalid_request_error"))
+            return
+        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        since = query.get("since", "0")
+        seq = int(since) if since.isdigit() else 0
+        if request.path.rstrip("/").endswith("/summary"):
+            exchange.send(200, json_body(self._truth.summary(seq)))
+        else:
+            lines = self._truth.lines(seq, with_times=query.get("times") in {"1", "true"})
+            exchange.send(200, lines, content_type=b"application/x-ndjson")
 
     def _reset(self, _: HttpRequest, exchange: Exchange) -> None:
         self.reset_stats()
@@ -178,19 +200,22 @@ class Simulator:
             message = f"The model {prompted.body.model!r} does not exist here; /v1/models lists those that do."
             exchange.send(404, error_body(message, "invalid_request_error", "model_not_found"))
             return
-        self._admit(prompted, exchange)
+        trace = Trace(prompted.endpoint, request.connection, request.arrived_s, keeps_times=self._truth.keeps)
+        self._admit(prompted, exchange, trace)
 
-    def _admit(self, prompted: Prompted, exchange: Exchange) -> None:
+    def _admit(self, prompted: Prompted, exchange: Exchange, trace: Trace) -> None:
         stats = self.stats
         stats.requests += 1
         tries = self._count_asked(prompted)
         fault = self._faults.decide(stats.requests, prompted.questions[0].names, tries)
         stats.enter()
+        self._note(trace, prompted, fault, tries)
         if fault is not None:
             self._count_fault(prompted, fault)
             if fault.status is not None:
                 stats.in_flight -= 1
                 _refuse(exchange, fault)
+                self._end_trace(trace, exchange, fault.kind)
                 return
         has_slot = self._gate.try_enter()
         if not has_slot and self.settings.overload == "reject":
@@ -198,40 +223,50 @@ class Simulator:
             stats.in_flight -= 1
             message = f"All {self.settings.max_concurrency} slots are taken; try again later."
             exchange.send(429, error_body(message, "overloaded"), b"Retry-After: 1\r\n")
+            self._end_trace(trace, exchange, "overloaded")
             return
         stats.max_running = max(stats.max_running, self._gate.running)
         plan = self._planner.plan(prompted, fault, tries)
         if has_slot and self._is_instant(plan):
-            is_done = (send_stream if plan.is_stream else send_whole)(plan, exchange)
+            trace.slot_s = time.monotonic()
+            is_done = (send_stream if plan.is_stream else send_whole)(plan, exchange, trace)
             self._gate.leave()
             self._close_books(stats, plan, is_done=is_done)
+            self._end_trace(trace, exchange, "ok" if is_done else trace.fault)
         else:
-            self._spawn(self._serve(plan, exchange, stats, has_slot=has_slot), exchange)
+            self._spawn(self._serve(plan, exchange, trace, has_slot=has_slot), exchange)
 
     def _is_instant(self, plan: Plan) -> bool:
         """Whether nothing has to be waited for; broken streams need turns of the event loop to break in the middle."""
         settings = self.settings
-        if plan.rng is not None or (plan.fault is not None and (plan.is_stream or plan.fault.kind == "stall")):
+        fault = plan.fault
+        if plan.rng is not None or (fault is not None and (plan.is_stream or fault.kind in DELAYS)):
             return False
         if settings.freeze is None:
             return True
-        return not frozen_for_s(settings.freeze, asyncio.get_running_loop().time() - self._started_s)
+        return not frozen_for_s(settings.freeze, time.monotonic() - self._started_s)
 
-    async def _serve(self, plan: Plan, exchange: Exchange, stats: Stats, *, has_slot: bool) -> None:
+    async def _serve(self, plan: Plan, exchange: Exchange, trace: Trace, *, has_slot: bool) -> None:
+        stats = self.stats
         is_done = False
+        outcome = trace.fault
         try:
             if not has_slot:
                 await self._gate.enter()
                 has_slot = True
-            pacer = Pacer(self.settings, plan.rng, self._started_s)
-            is_done = await (serve_stream if plan.is_stream else serve_whole)(plan, exchange, pacer)
+            trace.slot_s = time.monotonic()
+            pacer = Pacer(self.settings, plan.rng, self._started_s, self._wheel)
+            is_done = await (serve_stream if plan.is_stream else serve_whole)(plan, exchange, pacer, trace)
+            outcome = "ok" if is_done else trace.fault
         except asyncio.CancelledError:
             stats.aborted += 1
+            outcome = "aborted"
             raise
         finally:
             if has_slot:
                 self._gate.leave()
             self._close_books(stats, plan, is_done=is_done)
+            self._end_trace(trace, exchange, outcome)
 
     def _spawn(self, work: Coroutine[Any, Any, None], exchange: Exchange) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -240,6 +275,22 @@ class Simulator:
         task.add_done_callback(self._tasks.discard)
 
     # Truth.
+
+    def _note(self, trace: Trace, prompted: Prompted, fault: Fault | None, tries: int) -> None:
+        trace.number = self.stats.requests
+        trace.tries = tries
+        trace.name = prompted.questions[0].names[0]
+        trace.fault = fault.kind if fault is not None else ""
+        trace.is_stream = bool(prompted.body.stream)
+        trace.images = prompted.n_images
+        trace.prompt_tokens = prompted.n_prompt_tokens
+        trace.tokens_each = self.settings.tokens_per_chunk
+
+    def _end_trace(self, trace: Trace, exchange: Exchange, outcome: str) -> None:
+        trace.end_s = time.monotonic()
+        trace.outcome = outcome
+        trace.status = exchange.status
+        self._truth.add(trace)
 
     def _count_asked(self, prompted: Prompted) -> int:
         """Counts every prompt; returns the try number of the first."""

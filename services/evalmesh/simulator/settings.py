@@ -27,6 +27,12 @@ class SimulatorSettings:
     """Seconds between tokens."""
     output_tokens: Distribution | None = None
     """Length of every reply in tokens; an answer that is longer stays whole."""
+    tokens_per_chunk: int = 1
+    """Tokens in each event of a stream, which then comes after as many `itl`."""
+    template_tokens: int = 0
+    """Tokens that the chat template adds to each chat."""
+    cached_share: float = 0.0
+    """Share of prompt tokens that the usage reports as cached."""
     max_concurrency: int = 0
     """Requests worked on at a time; 0: no bound."""
     overload: Overload = "queue"
@@ -38,6 +44,8 @@ class SimulatorSettings:
     models: tuple[str, ...] = ()
     """Model names served; empty: every name is."""
     max_body_bytes: int = 32 * 1024 * 1024
+    truth_size: int = 0
+    """Requests that `/truth` remembers; 0: none."""
     benchmarks: tuple[str, ...] = ()
     """Benchmarks to learn at start."""
     dataset_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -48,3 +56,9 @@ class SimulatorSettings:
             raise InvalidInput(f"The awkwardness is {self.style.awkwardness}; use a number from 0 to 1.")
         if self.max_concurrency < 0:
             raise InvalidInput(f"max_concurrency is {self.max_concurrency}; use 0 for no bound, or a positive number.")
+        if self.tokens_per_chunk < 1:
+            raise InvalidInput(f"tokens_per_chunk is {self.tokens_per_chunk}; a chunk carries at least 1 token.")
+        if not 0.0 <= self.cached_share <= 1.0:
+            raise InvalidInput(f"cached_share is {self.cached_share}; use a number from 0 to 1.")
+        if min(self.truth_size, self.template_tokens) < 0:
+            raise InvalidInput("truth_size and template_tokens cannot be negative; use 0 to do without.")

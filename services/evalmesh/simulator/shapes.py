@@ -1,0 +1,107 @@
+"""The bytes of an answer in the shape of an API: whole, as a stream, unfinished, and as an error."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from evalmesh.simulator.schema import DONE, Choice, ChunkWriter, Head, Usage, error_body, full_body
+from evalmesh.simulator.tokens import tokenize
+
+Frame = Callable[[bytes], bytes]
+"""Makes an event what goes on the wire."""
+
+_ERROR = "The simulator was told to fail in the middle of this answer."
+
+
+class Content(NamedTuple):
+    """One event that carries tokens."""
+
+    event: bytes
+    frame: bytes
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A stream, event by event. Bytes are framed, but for `mark`."""
+
+    opening: bytes
+    contents: Sequence[Content]
+    closing: bytes
+    mark: bytes
+    """The event that ends a stream."""
+    error: bytes
+    """What a server sends that fails when the stream has begun."""
+
+
+class Shape(Protocol):
+    """How an API words an answer."""
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        """The answer in one piece."""
+        ...
+
+    def unfinished(self, choices: Sequence[Choice]) -> bytes:
+        """A readable body with half of the answer, without a reason for the end and without usage."""
+        ...
+
+    def script(self, choice: Choice, usage: Usage, frame: Frame) -> Script:
+        """The answer as a stream."""
+        ...
+
+
+def error_whole() -> bytes:
+    """The body of an answer that failed after its status was sent."""
+    return error_body(_ERROR, "internal_error", "500")
+
+
+def halved(choice: Choice) -> Choice:
+    """Half of a choice, without a finish reason."""
+    return replace(choice, text=choice.text[: len(choice.text) // 2], finish_reason=None, logprobs=None)
+
+
+def pieces(text: str, size: int) -> list[tuple[str, int]]:
+    """A text in pieces of `size` tokens, the last of which may be smaller, with their counts."""
+    tokens = tokenize(text)
+    if size == 1:
+        return [(token, 1) for token in tokens]
+    return [
+        ("".join(tokens[start : start + size]), min(size, len(tokens) - start)) for start in range(0, len(tokens), size)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAiShape:
+    """Chat completions and completions."""
+
+    head: Head
+    with_usage: bool
+    """A stream ends with a usage chunk."""
+    usage_always: bool
+    """Every chunk tells the usage so far."""
+    chunk_tokens: int
+    """Tokens per chunk."""
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> bytes:
+        return full_body(self.head, choices, usage)
+
+    def unfinished(self, choices: Sequence[Choice]) -> bytes:
+        return full_body(self.head, [halved(choice) for choice in choices], None)
+
+    def script(self, choice: Choice, usage: Usage, frame: Frame) -> Script:
+        writer = ChunkWriter(
+            self.head,
+            with_usage=self.with_usage,
+            prompt_tokens=usage.prompt_tokens if self.usage_always else None,
+        )
+        opening = frame(writer.role()) if self.head.is_chat else b""
+        contents = []
+        for text, is_reasoning in ((choice.reasoning, True), (choice.text, False)):
+            for piece, n_tokens in pieces(text, self.chunk_tokens):
+                event = writer.token(piece, n_tokens, is_reasoning=is_reasoning)
+                contents.append(Content(event, frame(event), n_tokens))
+        closing = frame(writer.finish(choice.finish_reason))
+        if self.with_usage:
+            closing += frame(writer.usage(usage))
+        error = frame(b"data: " + error_whole() + b"\n\n") + frame(DONE)
+        return Script(opening, contents, closing + frame(DONE), DONE, error)
