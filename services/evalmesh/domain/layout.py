@@ -13,6 +13,7 @@ load/files/{sha256}                                 data set or tokenizer of a l
 loadtests/{load_test}/levels/{n}/records/{seat}.bin    request records (`load.records`) of one seat
 loadtests/{load_test}/levels/{n}/ticks/{seat}.bin      seconds (`load.ticks`) of one seat
 loadtests/{load_test}/levels/{n}/slices/{seat}.json    how the level ended for one seat
+loadtests/{load_test}/levels/{n}/order.json            which generators perform the level
 loadtests/{load_test}/levels/{n}/level.json            the level's document
 loadtests/{load_test}/perf.json, perf_report.html, requests.parquet
 """
@@ -95,6 +96,11 @@ def load_test_prefix(load_test: str) -> str:
 def level_prefix(load_test: str, level: int) -> str:
     """Everything of one level."""
     return f"loadtests/{load_test}/levels/{level:04d}/"
+
+
+def level_order_key(load_test: str, level: int) -> str:
+    """Which generators perform the level; written before it begins."""
+    return f"{level_prefix(load_test, level)}order.json"
 
 
 def level_records_key(load_test: str, level: int, seat: int) -> str:

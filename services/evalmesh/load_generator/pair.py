@@ -1,0 +1,261 @@
+"""The two processes behind a seat: the feeder that prepares requests, the engine that sends them."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from evalmesh.domain.errors import InternalError, InvalidInput
+from evalmesh.load_generator.protocol import (
+    Done,
+    EngineCommand,
+    EngineSaid,
+    EngineSetup,
+    Fed,
+    FeederCommand,
+    FeederReady,
+    FeederSaid,
+    FeederSetup,
+    FeedFailed,
+    FeedLevel,
+    Ready,
+    RunLevel,
+    Start,
+    Stop,
+    StopFeed,
+    Tick,
+)
+
+_LOG = logging.getLogger(__name__)
+_SOCKET_BYTES = 4 << 20
+"""Asked of the kernel, which may give less: how far ahead of the engine the feeder can be."""
+_LINE_BYTES = 8 << 20
+_END_S = 2.0
+_encode = msgspec.json.Encoder().encode
+T = TypeVar("T")
+
+
+class PairBrokenError(Exception):
+    """A process of the pair ended; the message says which and how."""
+
+
+class _Child(Generic[T]):
+    """One process: commands in, messages out, one JSON object per line."""
+
+    def __init__(self, module: str, kind: object) -> None:
+        self._module = module
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
+        self._process: Process | None = None
+        self._errors: asyncio.Task[None] | None = None
+
+    async def start(self, feed: socket.socket) -> None:
+        """Its end of the feed is inherited."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            f"evalmesh.load_generator.{self._module}",
+            "--feed-fd",
+            str(feed.fileno()),
+            pass_fds=(feed.fileno(),),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+            limit=_LINE_BYTES,
+        )
+        self._errors = asyncio.create_task(self._log_errors(self._process))
+
+    async def _log_errors(self, process: Process) -> None:
+        """What a process writes to standard error is a defect of it, and belongs into the service's log."""
+        assert process.stderr is not None  # noqa: S101  (asked for a pipe)
+        while line := await process.stderr.readline():
+            _LOG.error("%s %d: %s", self._module, process.pid, line.decode(errors="replace").rstrip())
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def tell(self, command: EngineCommand | FeederCommand) -> None:
+        """Raises `PairBrokenError`."""
+        process = self._process
+        if process is None or process.stdin is None or process.returncode is not None:
+            raise PairBrokenError(f"the {self._module} process is gone")
+        try:
+            process.stdin.write(_encode(command) + b"\n")
+            await process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise PairBrokenError(f"the {self._module} process is gone") from error
+
+    async def hear(self) -> T:
+        """The next message. Raises `PairBrokenError` at the end of the process."""
+        process = self._process
+        if process is None or process.stdout is None:
+            raise PairBrokenError(f"the {self._module} process was not started")
+        line = await process.stdout.readline()
+        if not line:
+            code = await process.wait()
+            raise PairBrokenError(f"the {self._module} process ended with {_ending(code)}")
+        try:
+            return self._decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise InternalError(f"The {self._module} process said {line[:200]!r}, which is no message.") from error
+
+    async def close(self) -> None:
+        """The end of its input tells it to go; one that stays is ended."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _END_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._errors is not None:
+            await asyncio.gather(self._errors, return_exceptions=True)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """How a level went at this seat."""
+
+    done: Done | None
+    """`None`: the engine died; what it had written is in the records file."""
+    fed: Fed | None
+    error: str = ""
+
+
+OnTick = Callable[[Tick], None]
+WhenReady = Callable[[], Awaitable[float | None]]
+
+
+class GeneratorPair:
+    """Feeder and engine of one seat. After `PairBrokenError` the pair is of no more use: close it, take another."""
+
+    def __init__(self) -> None:
+        self._engine: _Child[EngineSaid] = _Child("engine", EngineSaid)
+        self._feeder: _Child[FeederSaid] = _Child("feeder", FeederSaid)
+        self._stopping = False
+        self.busy = False
+        """Whether a level is under way; a pair that is left in the middle of one is of no more use."""
+
+    @property
+    def pids(self) -> tuple[int | None, int | None]:
+        """Of engine and feeder."""
+        return self._engine.pid, self._feeder.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether both processes run."""
+        return None not in self.pids
+
+    async def start(self) -> None:
+        """Starts both and joins them by a socket pair."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
+            await asyncio.gather(self._feeder.start(ours), self._engine.start(theirs))
+
+    async def set_up(self, engine: EngineSetup, feeder: FeederSetup) -> str:
+        """Tells both what the load test is about; returns what the feeder has to note.
+
+        Raises:
+            InvalidInput: the data set or tokenizer cannot be used.
+            PairBrokenError: a process ended.
+        """
+        await self._engine.tell(engine)
+        await self._feeder.tell(feeder)
+        said = await self._feeder.hear()
+        if isinstance(said, FeedFailed):
+            raise InvalidInput(said.error, {"field": said.field} if said.field else None)
+        return said.note if isinstance(said, FeederReady) else ""
+
+    async def perform(self, run: RunLevel, feed: FeedLevel, when_ready: WhenReady, on_tick: OnTick) -> Performance:
+        """Runs one level to its end.
+
+        Args:
+            run: For the engine.
+            feed: For the feeder.
+            when_ready: Called once the first requests are there; gives the moment to start, or `None` to leave off.
+            on_tick: Told each second.
+        """
+        self._stopping = False
+        self.busy = True
+        try:
+            await self._feeder.tell(feed)
+            await self._engine.tell(run)
+        except PairBrokenError as error:
+            return Performance(None, None, str(error))
+        feeder = asyncio.create_task(self._hear_fed(feed.number))
+        engine = asyncio.create_task(self._hear_done(run.number, when_ready, on_tick))
+        try:
+            done = await engine
+            if done is not None and not feeder.done():
+                # The engine has all it wants: a level that was stopped, or bounded by its duration.
+                await self._feeder.tell(StopFeed())
+            performance = Performance(done, await feeder)
+            self.busy = False
+            return performance
+        except PairBrokenError as error:
+            return Performance(None, None, str(error))
+        finally:
+            for task in (feeder, engine):
+                task.cancel()
+            await asyncio.gather(feeder, engine, return_exceptions=True)
+
+    async def stop(self, reason: str) -> None:
+        """Ends the level under way; `perform` then returns."""
+        if self._stopping:
+            return
+        self._stopping = True
+        with contextlib.suppress(PairBrokenError):
+            await self._feeder.tell(StopFeed())
+            await self._engine.tell(Stop(reason))
+
+    async def _hear_fed(self, number: int) -> Fed | None:
+        while True:
+            said = await self._feeder.hear()
+            if isinstance(said, Fed) and said.number == number:
+                return said
+            if isinstance(said, FeedFailed):
+                # The engine learns it from the feed itself and tells it with `Done`.
+                _LOG.warning("feeder: %s", said.error)
+                return None
+
+    async def _hear_done(self, number: int, when_ready: WhenReady, on_tick: OnTick) -> Done | None:
+        while True:
+            said = await self._engine.hear()
+            if said.number != number:
+                continue
+            if isinstance(said, Done):
+                return said
+            if isinstance(said, Tick):
+                on_tick(said)
+            elif isinstance(said, Ready):
+                start_at = await when_ready()
+                await self._engine.tell(Stop("not started") if start_at is None else Start(start_at))
+
+    async def close(self) -> None:
+        """Ends both processes."""
+        await asyncio.gather(self._engine.close(), self._feeder.close())

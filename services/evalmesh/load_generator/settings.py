@@ -1,0 +1,26 @@
+"""Settings of the load generator."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from evalmesh.runtime.settings import RoomSettings
+
+
+class LoadGeneratorSettings(RoomSettings):
+    """Environment prefix `EVALMESH_LOAD_GENERATOR_`."""
+
+    room: ClassVar[str] = "load_generator"
+
+    seats: int = Field(default=1, ge=0, le=256)
+    """Seats this process takes at once: each is a feeder and an engine process. One per core that may be spent."""
+    warm: bool = True
+    """Start the processes of the first seat at once, so that a load test need not wait for them."""
+    conductors: int = Field(default=4, ge=1)
+    """Load tests this process conducts at once; conducting costs next to nothing."""
+    join_timeout_s: float = Field(default=60.0, gt=0)
+    """How long a load test waits for its seats to be taken: for as long as the cluster needs to start generators."""
+    lost_after_s: float = Field(default=6.0, gt=0)
+    """A generator that is not heard for this long is lost."""
+    scratch_dir: str = ""
+    """Where records and downloaded files lie while they are needed; empty: the system's folder for temporary files."""
