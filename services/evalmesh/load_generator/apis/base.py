@@ -100,6 +100,7 @@ class Reader(ABC):
 
     __slots__ = (
         "cached_tokens",
+        "choices",
         "detail",
         "failure",
         "finished",
@@ -123,6 +124,8 @@ class Reader(ABC):
         """Tokens up to and with each chunk, where every chunk says so (`continuous_usage_stats`)."""
         self.texts: list[str] | None = None
         """Set to a list by whoever needs the answer's text (conversations); reasoning is not part of it."""
+        self.choices = 1
+        """Answers in the answer (`n`); their tokens come mixed."""
         self.finished = False
         """The answer said that it is complete."""
         self.stopped = False
@@ -136,6 +139,9 @@ class Reader(ABC):
         self.reasoning_tokens = 0
         self.cached_tokens = 0
 
+    generates: ClassVar[bool] = True
+    """Whether answers are made of tokens; vectors and scores are not."""
+
     @abstractmethod
     def event(self, data: bytes, at_s: float) -> None:
         """One event of a stream: what stands behind `data:`. Must not raise."""
@@ -143,6 +149,13 @@ class Reader(ABC):
     @abstractmethod
     def whole(self, body: bytes, at_s: float) -> None:
         """The whole body of an answer that is no stream. Must not raise."""
+
+    def cut(self, data: bytes, at_s: float) -> None:
+        """What stands at the end of a complete HTTP message without the empty line that ends an event."""
+        before = self.failure
+        self.event(data, at_s)
+        if before is None and self.failure is Outcome.MALFORMED:
+            self.failure = Outcome.TRUNCATED
 
     def outcome(self) -> Outcome:
         """How the answer counts, now that its HTTP message is complete."""

@@ -51,12 +51,10 @@ _decode = msgspec.json.Decoder(_Answer).decode
 class ChatReader(Reader):
     """Content, reasoning and tool calls are tokens; an empty role chunk is none."""
 
-    __slots__ = ("choices", "ended")
+    __slots__ = ("ended",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.choices = 1
-        """Choices seen."""
         self.ended = 0
         """Choices that have a finish reason."""
 
@@ -82,7 +80,7 @@ class ChatReader(Reader):
                 self._end(choice)
         if answer.usage is not None:
             self._usage(answer.usage)
-        elif choices is None:
+        elif not choices:
             note_error(self, data)
 
     def whole(self, body: bytes, at_s: float) -> None:

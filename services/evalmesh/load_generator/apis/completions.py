@@ -29,11 +29,10 @@ _decode = msgspec.json.Decoder(_Answer).decode
 class CompletionsReader(Reader):
     """Each chunk with text is a token."""
 
-    __slots__ = ("choices", "ended")
+    __slots__ = ("ended",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.choices = 1
         self.ended = 0
 
     def event(self, data: bytes, at_s: float) -> None:
@@ -55,7 +54,7 @@ class CompletionsReader(Reader):
             self._ends(choice)
         if answer.usage is not None:
             self._usage(answer.usage)
-        elif choices is None:
+        elif not choices:
             note_error(self, data)
 
     def whole(self, body: bytes, at_s: float) -> None:

@@ -27,6 +27,7 @@ class EmbeddingsReader(Reader):
     """The answer is there as a whole or not at all; it has input tokens and no output tokens."""
 
     __slots__ = ()
+    generates = False
 
     def event(self, data: bytes, at_s: float) -> None:
         """A server that streams embeddings sends the whole answer as one event."""

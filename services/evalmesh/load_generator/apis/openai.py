@@ -43,7 +43,7 @@ def note_usage(reader: Reader, usage: Usage) -> None:
     output, prompt = usage.completion_tokens_details, usage.prompt_tokens_details
     reasoning = output.reasoning_tokens if output is not None else usage.reasoning_tokens
     cached = prompt.cached_tokens if prompt is not None else usage.prompt_cache_hit_tokens
-    reader.has_usage = True
+    reader.has_usage = reader.has_usage or usage.completion_tokens is not None
     reader.input_tokens = max(0, usage.prompt_tokens or 0)
     reader.output_tokens = max(0, usage.completion_tokens or 0)
     # Counted chunks of reasoning stand where the server does not say.

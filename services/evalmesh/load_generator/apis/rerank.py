@@ -46,6 +46,7 @@ class RerankReader(Reader):
     """The answer is there as a whole or not at all; it has input tokens and no output tokens."""
 
     __slots__ = ()
+    generates = False
 
     def event(self, data: bytes, at_s: float) -> None:
         """A server that streams a ranking sends the whole answer as one event."""
