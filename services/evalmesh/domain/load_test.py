@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Literal
 
 Arrival = Literal["closed", "constant", "poisson", "gamma", "trace"]
+Transport = Literal["auto", "fast", "compatible"]
+ImageMode = Literal["RGB", "L"]
 LengthKind = Literal["fixed", "uniform", "normal", "lognormal", "trace"]
 SearchVariable = Literal["rate", "parallel"]
 LevelState = Literal["pending", "running", "done", "failed", "cancelled"]
@@ -49,7 +51,7 @@ class LoadTarget:
     """Longest silence: from send to first byte, and between bytes."""
     total_timeout_s: float = 21600.0
     """From send to last byte."""
-    transport: Literal["auto", "fast", "compatible"] = "auto"
+    transport: Transport = "auto"
     """`fast`: our own HTTP/1.1 client; `compatible`: aiohttp, for proxies and unusual TLS. `auto`: fast unless a
     proxy is set for the address."""
     verify_tls: bool = True
@@ -78,7 +80,7 @@ class ImageSpec:
     count: int = 1
     width: int = 224
     height: int = 224
-    mode: Literal["RGB", "L"] = "RGB"
+    mode: ImageMode = "RGB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""What a run spec must fulfil, whoever made it. A spec is refused whole, with the first thing that is wrong."""
+"""What a run spec must fulfil, whoever made it. A spec is refused whole, with the first thing that is wrong.
+
+The checks of load tests (`wire.load_checks`) use the same parts.
+"""
 
 import math
 import re
@@ -13,8 +16,8 @@ from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
-_KEY_REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|secret:[a-z0-9][a-z0-9.-]*/[A-Za-z0-9._-]+")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+KEY_REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|secret:[a-z0-9][a-z0-9.-]*/[A-Za-z0-9._-]+")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _KEY_HEADERS = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
 _KEY_ARGS = {"api_key", "apikey", "api-key", "authorization", "token", "access_token", "password"}
@@ -34,14 +37,14 @@ def check_spec(spec: RunSpec) -> None:
     _check_benchmarks(spec.benchmarks)
     check_generation(spec.generation)
     _check_limit(spec.limit, "limit")
-    _check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
-    _check_int("shard_size", spec.shard_size, 1, "use at least 1 sample per shard, e.g. 64.")
+    check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
+    check_int("shard_size", spec.shard_size, 1, "use at least 1 sample per shard, e.g. 64.")
     if not -_INT64 <= spec.seed <= _INT64:
         raise bad("seed", spec.seed, "use a number that fits into 64 bits.")
     for i, run in enumerate(spec.reuse_runs):
         if not is_safe_name(run):
             raise bad(f"reuse_runs[{i}]", run, "name a run by its id, as `evalmesh runs list` shows it.")
-    if spec.completions_digest and not _DIGEST.fullmatch(spec.completions_digest):
+    if spec.completions_digest and not DIGEST.fullmatch(spec.completions_digest):
         raise bad("completions_digest", spec.completions_digest, "use the digest ImportCompletions returned.")
     if bool(spec.completions_digest) != (spec.model.engine == "recorded"):
         raise bad(
@@ -49,54 +52,44 @@ def check_spec(spec: RunSpec) -> None:
             spec.completions_digest,
             "imported completions and the engine `recorded` go together: set both or neither.",
         )
-    _check_text("dataset_dir", spec.dataset_dir, 4096)
-    _check_text("display_name", spec.display_name)
-    _check_labels(spec.labels)
+    check_text("dataset_dir", spec.dataset_dir, 4096)
+    check_text("display_name", spec.display_name)
+    check_labels(spec.labels)
 
 
 def check_model(model: ModelSpec) -> None:
     """The `model` part of `check_spec`."""
     if not model.name.strip():
         raise bad("model.model", model.name, "name the model as its endpoint knows it (--model).")
-    _check_text("model.model", model.name)
-    _check_text("model.display_name", model.display_name)
-    _check_key_ref(model.key_ref)
+    check_text("model.model", model.name)
+    check_text("model.display_name", model.display_name)
+    check_key_ref("model.key_ref", model.key_ref, "model runner")
     if model.engine == "openai":
-        _check_url(model.url)
-    _check_int("model.concurrency", model.concurrency, 1, "allow at least 1 request in flight.")
-    _check_int("model.max_tries", model.max_tries, 1, "allow at least 1 try.")
+        check_url(
+            "model.url", model.url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url)."
+        )
+    check_int("model.concurrency", model.concurrency, 1, "allow at least 1 request in flight.")
+    check_int("model.max_tries", model.max_tries, 1, "allow at least 1 try.")
     for field, timeout_s in (("try_timeout", model.try_timeout_s), ("total_timeout", model.total_timeout_s)):
         if not (math.isfinite(timeout_s) and 0 < timeout_s <= 1e9):
             raise bad(f"model.{field}", timeout_s, "use a number of seconds above 0.")
-    for name, value in model.headers.items():
-        if name.lower() in _KEY_HEADERS and not _KEY_REF.fullmatch(value):
-            raise InvalidInput(
-                f"model.headers: {name!r} carries a credential, which a spec must not hold; put the key into an "
-                f"environment variable and name it: `env:NAME` here, or as key_ref (--api-key env:NAME).",
-                {"field": "model.headers"},
-            )
-        if not name or _CONTROL.search(name + value) or ":" in name:
-            raise bad("model.headers", name, "header names and values are single lines, names without `:`.")
-    for name in model.args:
-        if name.lower() in _KEY_ARGS:
-            raise InvalidInput(
-                f"model.args: {name!r} looks like a key, which a spec must not hold; use key_ref `env:NAME` "
-                f"(--api-key env:NAME).",
-                {"field": "model.args"},
-            )
+    check_headers("model.headers", model.headers)
+    check_no_keys("model.args", model.args)
 
 
-def _check_key_ref(ref: str) -> None:
-    if ref and not _KEY_REF.fullmatch(ref):
+def check_key_ref(field: str, ref: str, holder: str) -> None:
+    """A reference to a key, never the key; `holder` is the service whose environment has it."""
+    if ref and not KEY_REF.fullmatch(ref):
         # The value may be a key, so it is not repeated.
         raise InvalidInput(
-            "model.key_ref: this is no reference to a key (its text is withheld, in case it is one); put the key into "
-            "an environment variable of the model runner and write `env:NAME`, or `secret:name/key` in a cluster.",
-            {"field": "model.key_ref"},
+            f"{field}: this is no reference to a key (its text is withheld, in case it is one); put the key into "
+            f"an environment variable of the {holder} and write `env:NAME`, or `secret:name/key` in a cluster.",
+            {"field": field},
         )
 
 
-def _check_url(url: str) -> None:
+def check_url(field: str, url: str, way_out: str) -> None:
+    """An address that HTTP can reach, without credentials."""
     try:
         parts = urlsplit(url)
         has_credentials = parts.username is not None or parts.password is not None
@@ -105,11 +98,37 @@ def _check_url(url: str) -> None:
         has_credentials, usable = False, False
     if has_credentials:
         raise InvalidInput(
-            "model.url: the URL holds a user or password (withheld), which a spec must not; use key_ref `env:NAME`.",
-            {"field": "model.url"},
+            f"{field}: the URL holds a user or password (withheld), which a spec must not; use key_ref `env:NAME`.",
+            {"field": field},
         )
     if not usable or _CONTROL.search(url) or " " in url:
-        raise bad("model.url", url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url).")
+        raise bad(field, url, way_out)
+
+
+def check_headers(field: str, headers: Mapping[str, str], *, key_ref_only: frozenset[str] = frozenset()) -> None:
+    """Single lines without credentials; a header in `key_ref_only` may not even name a key."""
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in key_ref_only or (lower in _KEY_HEADERS and not KEY_REF.fullmatch(value)):
+            here = "" if lower in key_ref_only else "`env:NAME` here, or "
+            raise InvalidInput(
+                f"{field}: {name!r} carries a credential, which a spec must not hold; put the key into an "
+                f"environment variable and name it: {here}as key_ref `env:NAME` (--api-key env:NAME).",
+                {"field": field},
+            )
+        if not name or _CONTROL.search(name + value) or ":" in name:
+            raise bad(field, name, "header names and values are single lines, names without `:`.")
+
+
+def check_no_keys(field: str, names: Iterable[str]) -> None:
+    """Free mappings must not carry what looks like a key."""
+    for name in names:
+        if name.lower() in _KEY_ARGS:
+            raise InvalidInput(
+                f"{field}: {name!r} looks like a key, which a spec must not hold; use key_ref `env:NAME` "
+                f"(--api-key env:NAME).",
+                {"field": field},
+            )
 
 
 def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
@@ -129,7 +148,7 @@ def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
 def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
     _check_limit(spec.limit, f"{field}.limit")
     if spec.few_shot_num is not None:
-        _check_int(f"{field}.few_shot_num", spec.few_shot_num, 0, "use 0 or more examples.")
+        check_int(f"{field}.few_shot_num", spec.few_shot_num, 0, "use 0 or more examples.")
     subsets = spec.subsets or ()
     for subset in subsets:
         if not subset or _CONTROL.search(subset) or len(subset) > 200:
@@ -139,15 +158,15 @@ def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
     for name in ("local_path", "dataset_id", "revision", "split", "few_shot_split"):
         value = getattr(spec, name)
         if value is not None:
-            _check_text(f"{field}.{name}", value, 4096)
+            check_text(f"{field}.{name}", value, 4096)
 
 
 def check_generation(config: GenerationConfig) -> None:
     """The `generation` part of `check_spec`."""
     if config.max_tokens is not None:
-        _check_int("generation.max_tokens", config.max_tokens, 1, "allow at least 1 token.")
+        check_int("generation.max_tokens", config.max_tokens, 1, "allow at least 1 token.")
     if config.top_k is not None:
-        _check_int("generation.top_k", config.top_k, -1, "use a count, or -1 to switch it off.")
+        check_int("generation.top_k", config.top_k, -1, "use a count, or -1 to switch it off.")
     if config.seed is not None and not -_INT64 <= config.seed <= _INT64:
         raise bad("generation.seed", config.seed, "use a number that fits into 64 bits.")
     ranges = (
@@ -161,13 +180,7 @@ def check_generation(config: GenerationConfig) -> None:
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise bad(f"generation.{name}", value, way_out)
-    for name in config.extra_body:
-        if name.lower() in _KEY_ARGS:
-            raise InvalidInput(
-                f"generation.extra_body: {name!r} looks like a key, which a spec must not hold; use key_ref "
-                f"`env:NAME`.",
-                {"field": "generation.extra_body"},
-            )
+    check_no_keys("generation.extra_body", config.extra_body)
 
 
 def _check_limit(limit: Any, field: str) -> None:
@@ -181,21 +194,24 @@ def _check_limit(limit: Any, field: str) -> None:
         )
 
 
-def _check_int(field: str, value: int, low: int, way_out: str) -> None:
+def check_int(field: str, value: int, low: int, way_out: str) -> None:
+    """A whole number of at least `low` that fits into 32 bits."""
     if isinstance(value, bool) or not low <= value <= _INT32:
         raise bad(field, value, way_out)
 
 
-def _check_text(field: str, value: str, max_chars: int = _MAX_TEXT) -> None:
+def check_text(field: str, value: str, max_chars: int = _MAX_TEXT) -> None:
+    """A single line."""
     if _CONTROL.search(value) or len(value) > max_chars:
         raise bad(field, value, f"use a single line of at most {max_chars} characters.")
 
 
-def _check_labels(labels: Mapping[str, str]) -> None:
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Free labels of a run or load test."""
     if len(labels) > 64:
         raise bad("labels", len(labels), "use at most 64 labels.")
     for key, value in labels.items():
         if not key:
             raise bad("labels", key, "give each label a name.")
-        _check_text(f"labels[{key[:100]!r}]", key, 256)
-        _check_text(f"labels[{key[:100]!r}]", value, 256)
+        check_text(f"labels[{key[:100]!r}]", key, 256)
+        check_text(f"labels[{key[:100]!r}]", value, 256)

@@ -88,3 +88,14 @@ def duration_to_proto(duration_s: float) -> duration_pb2.Duration:
 def duration_from_proto(duration: duration_pb2.Duration) -> float:
     """Seconds."""
     return (duration.seconds * _NANOS + duration.nanos) / _NANOS
+
+
+def milliseconds_to_proto(duration_ms: float) -> duration_pb2.Duration:
+    """Milliseconds, to the nanosecond."""
+    seconds, nanos = divmod(round(Fraction(duration_ms) * (_NANOS // 1000)), _NANOS)
+    return duration_pb2.Duration(seconds=seconds, nanos=nanos)
+
+
+def milliseconds_from_proto(duration: duration_pb2.Duration) -> float:
+    """Milliseconds."""
+    return (duration.seconds * _NANOS + duration.nanos) / (_NANOS // 1000)
