@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="keep the times of the last N requests for GET /truth (N without a value: 200000; default: none)",
     )
+    add("--rerank-form", choices=("jina", "cohere"), default="jina", help="shape of /v1/rerank (default: jina)")
+    _add_metrics(parser.add_argument_group("what it tells Prometheus"))
     _add_knowledge(parser.add_argument_group("what the model knows"))
     _add_latency(parser.add_argument_group("how fast it is"))
     group = parser.add_argument_group("what goes wrong")
@@ -68,6 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fail-sample", action="append", default=[], metavar="ID", help="sample that always gets status 500"
     )
+
+
+def _add_metrics(group: "argparse._ArgumentGroup") -> None:
+    add = group.add_argument
+    add(
+        "--metrics",
+        choices=("vllm", "sglang", "tgi", "none"),
+        default="vllm",
+        help="whose names /metrics uses (default: vllm)",
+    )
+    add("--gpu-metrics", action="store_true", help="tell of a GPU too, as DCGM's exporter does")
+    add("--kv-tokens", type=int, default=400_000, metavar="N", help="tokens the KV cache holds (default: 400000)")
 
 
 def _add_knowledge(group: "argparse._ArgumentGroup") -> None:
@@ -131,6 +145,10 @@ def settings_from_args(ns: argparse.Namespace) -> SimulatorSettings:
         api_key=ns.api_key,
         models=tuple(ns.model),
         max_body_bytes=ns.max_body_bytes,
+        rerank_form=ns.rerank_form,
+        metrics=ns.metrics,
+        gpu_metrics=ns.gpu_metrics,
+        kv_tokens=ns.kv_tokens,
         truth_size=ns.truth,
         benchmarks=tuple(ns.benchmarks),
         dataset_args=_dataset_args(ns.dataset_args),

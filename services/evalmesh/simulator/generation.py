@@ -13,7 +13,7 @@ from evalmesh.simulator.http import Exchange
 from evalmesh.simulator.render import Outcome, Reply
 from evalmesh.simulator.schema import Choice, Usage
 from evalmesh.simulator.settings import SimulatorSettings
-from evalmesh.simulator.shapes import Content, Script, Shape, error_whole
+from evalmesh.simulator.shapes import Content, Script, Shape, StreamShape, error_whole
 from evalmesh.simulator.truth import Trace
 from evalmesh.simulator.wheel import Wheel
 
@@ -39,17 +39,14 @@ class Plan:
 
     shape: Shape
     """Makes the bytes."""
+    streamed: StreamShape | None
+    """Makes the events, where a stream was asked for."""
     parts: tuple[Part, ...]
     usage: Usage
     seed: int
-    is_stream: bool
     fault: Fault | None
     rng: random.Random | None
     """For times; `None` when nothing takes any."""
-
-    def script(self, exchange: Exchange) -> Script:
-        """The events of the stream."""
-        return self.shape.script(self.parts[0].choice, self.usage, exchange.frame)
 
 
 def choice_of(reply: Reply) -> Choice:
@@ -166,7 +163,21 @@ def frozen_for_s(freeze: Freeze | None, elapsed_s: float) -> float:
     return freeze.remaining_s(elapsed_s) if freeze is not None else 0.0
 
 
-def send_whole(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
+def send(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
+    """Sends an answer that needs no time; returns whether it went out as it should."""
+    if plan.streamed is not None:
+        return _send_stream(plan, plan.streamed, exchange, trace)
+    return _send_whole(plan, exchange, trace)
+
+
+async def serve(plan: Plan, exchange: Exchange, pacer: Pacer, trace: Trace) -> bool:
+    """The same, after the time a model would need."""
+    if plan.streamed is not None:
+        return await _serve_stream(plan, plan.streamed, exchange, pacer, trace)
+    return await _serve_whole(plan, exchange, pacer, trace)
+
+
+def _send_whole(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
     """Sends an answer in one piece; returns whether it went out as it should."""
     kind = plan.fault.kind if plan.fault is not None else ""
     choices = [part.choice for part in plan.parts]
@@ -193,19 +204,19 @@ def send_whole(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
     return False
 
 
-async def serve_whole(plan: Plan, exchange: Exchange, pacer: Pacer, trace: Trace) -> bool:
+async def _serve_whole(plan: Plan, exchange: Exchange, pacer: Pacer, trace: Trace) -> bool:
     """The same, after the time a model would need."""
     await pacer.first()
     if plan.fault is not None and plan.fault.kind in DELAYS:
         await pacer.pause(plan.fault.pause_s)
     await pacer.rest(sum(part.n_tokens for part in plan.parts) - 1)
     await pacer.thaw()
-    return send_whole(plan, exchange, trace)
+    return _send_whole(plan, exchange, trace)
 
 
-def send_stream(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
+def _send_stream(plan: Plan, shape: StreamShape, exchange: Exchange, trace: Trace) -> bool:
     """Sends a stream at once: every chunk is there, none is waited for."""
-    script = plan.script(exchange)
+    script = shape.script(plan.parts[0].choice, plan.usage, exchange.frame)
     exchange.begin_stream()
     contents = script.contents
     for content in contents:
@@ -214,9 +225,9 @@ def send_stream(plan: Plan, exchange: Exchange, trace: Trace) -> bool:
     return True
 
 
-async def serve_stream(plan: Plan, exchange: Exchange, pacer: Pacer, trace: Trace) -> bool:
+async def _serve_stream(plan: Plan, shape: StreamShape, exchange: Exchange, pacer: Pacer, trace: Trace) -> bool:
     """Streams token by token; returns whether the answer went out as it should."""
-    script = plan.script(exchange)
+    script = shape.script(plan.parts[0].choice, plan.usage, exchange.frame)
     contents = script.contents
     fault = plan.fault
     await pacer.thaw()

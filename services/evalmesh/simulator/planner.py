@@ -4,13 +4,23 @@ import itertools
 import secrets
 import time
 from dataclasses import dataclass, replace
+from typing import cast
 
 from evalmesh.simulator.brain import Brain, Question
 from evalmesh.simulator.faults import Fault
 from evalmesh.simulator.generation import Part, Plan, choice_of
 from evalmesh.simulator.knowledge import Knowledge
 from evalmesh.simulator.logprobs import score_tokens
+from evalmesh.simulator.pooling import (
+    EmbeddingsBody,
+    EmbeddingsShape,
+    RerankBody,
+    RerankShape,
+    read_embeddings,
+    read_rerank,
+)
 from evalmesh.simulator.render import Limits
+from evalmesh.simulator.responses_api import ResponsesShape, read_responses
 from evalmesh.simulator.schema import (
     ChatBody,
     Choice,
@@ -19,12 +29,21 @@ from evalmesh.simulator.schema import (
     Usage,
     read_chat,
     read_completion,
+    read_tokenize,
+    texts_of,
 )
-from evalmesh.simulator.settings import DEFAULT_MODEL, SimulatorSettings
-from evalmesh.simulator.shapes import OpenAiShape
-from evalmesh.simulator.tokens import TokenCounter, count_tokens
+from evalmesh.simulator.settings import DEFAULT_MODEL, RerankForm, SimulatorSettings
+from evalmesh.simulator.shapes import OpenAiShape, Shape, StreamShape
+from evalmesh.simulator.tokens import TokenCounter, count_tokens, token_id, tokenize
 
 _COMPLETION_MAX_TOKENS = 16
+_ID_PREFIXES = {
+    "chat": "chatcmpl",
+    "completions": "cmpl",
+    "responses": "resp",
+    "embeddings": "embd",
+    "rerank": "rerank",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +51,21 @@ class Prompted:
     """A request body, read and understood."""
 
     endpoint: str
-    """`chat`, `completions`."""
-    body: ChatBody | CompletionBody
+    """`chat`, `completions`, `responses`, `embeddings`, `rerank`."""
+    body: ChatBody | CompletionBody | EmbeddingsBody | RerankBody
     texts: tuple[str, ...]
     """What is asked: the last user message, or each prompt."""
     questions: tuple[Question, ...]
     seed: int
     n_prompt_tokens: int
     n_images: int = 0
+    version: str = ""
+    """Of the API, where several share an endpoint."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is to be streamed."""
+        return bool(self.body.stream)
 
 
 class Planner:
@@ -53,17 +79,43 @@ class Planner:
         self._numbers = itertools.count(1)
         self._takes_time = not (settings.ttft.is_zero and settings.itl.is_zero)
 
-    def read(self, data: bytes, *, is_chat: bool) -> Prompted:
+    def read(self, endpoint: str, data: bytes, version: str = "") -> Prompted:
         """Raises `InvalidInput` for bodies that cannot be answered."""
-        if is_chat:
-            return self._read_chat(read_chat(data))
-        body = read_completion(data)
-        texts = body.texts
+        match endpoint:
+            case "chat":
+                return self._read_chat(endpoint, read_chat(data))
+            case "responses":
+                return self._read_chat(endpoint, read_responses(data))
+            case "embeddings":
+                inputs = read_embeddings(data)
+                return self._prompted(endpoint, inputs, texts_of(inputs.input))
+            case "rerank":
+                ranked = read_rerank(data)
+                # A pair per document, as a cross-encoder reads them; fates are decided for the whole.
+                n_query = self._counter.count(ranked.query)
+                n_tokens = sum(n_query + self._counter.count(text) for text in ranked.texts)
+                prompted = self._prompted(endpoint, ranked, ("\n".join((ranked.query, *ranked.texts)),))
+                return replace(prompted, n_prompt_tokens=n_tokens, version=version)
+            case _:
+                completion = read_completion(data)
+                return self._prompted(endpoint, completion, completion.texts)
+
+    def _prompted(
+        self, endpoint: str, body: CompletionBody | EmbeddingsBody | RerankBody, texts: tuple[str, ...]
+    ) -> Prompted:
         questions = tuple(self._brain.understand(text) for text in texts)
         n_tokens = sum(question.n_tokens for question in questions)
-        return Prompted("completions", body, texts, questions, body.seed or 0, n_tokens)
+        return Prompted(endpoint, body, texts, questions, body.seed or 0, n_tokens)
 
-    def _read_chat(self, body: ChatBody) -> Prompted:
+    def tokenize(self, data: bytes) -> list[int]:
+        """The token ids of a prompt or a chat, the template's included. Raises `InvalidInput`."""
+        asked = read_tokenize(data)
+        if isinstance(asked, str):
+            return [token_id(token) for token in tokenize(asked)]
+        ids = [token_id(token) for message in asked for token in tokenize(message.text)]
+        return [0] * self._settings.template_tokens + ids
+
+    def _read_chat(self, endpoint: str, body: ChatBody) -> Prompted:
         messages = body.messages
         asked = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "user"), len(messages) - 1)
         text = messages[asked].text
@@ -71,7 +123,7 @@ class Planner:
         others = sum(self._counter.count(message.text) for i, message in enumerate(messages) if i != asked)
         n_tokens = question.n_tokens + others + self._settings.template_tokens
         n_images = sum(message.n_images for message in messages)
-        return Prompted("chat", body, (text,), (question,), body.seed or 0, n_tokens, n_images)
+        return Prompted(endpoint, body, (text,), (question,), body.seed or 0, n_tokens, n_images)
 
     def plan(self, prompted: Prompted, fault: Fault | None, tries: int) -> Plan:
         """The answer.
@@ -82,28 +134,44 @@ class Planner:
             tries: How often this was asked, this time included: latencies differ from try to try, answers do not.
         """
         body = prompted.body
-        is_chat = isinstance(body, ChatBody)
-        pairs = zip(prompted.texts, prompted.questions, strict=True)
-        parts = tuple(self._part(body, text, question, prompted.seed) for text, question in pairs)
+        if isinstance(body, EmbeddingsBody | RerankBody):
+            parts = tuple(Part(question, Choice("", "stop"), None, 0) for question in prompted.questions)
+        else:
+            pairs = zip(prompted.texts, prompted.questions, strict=True)
+            parts = tuple(self._part(body, text, question, prompted.seed) for text, question in pairs)
         if fault is not None and fault.kind == "empty":
             parts = tuple(replace(part, choice=Choice("", "stop"), n_tokens=0) for part in parts)
         reasoning = sum(count_tokens(part.choice.reasoning) for part in parts if part.choice.reasoning)
-        head = Head(
-            id=f"{'chatcmpl' if is_chat else 'cmpl'}-{self._instance}{next(self._numbers):08x}",
-            created=int(time.time()),
-            model=body.model or DEFAULT_MODEL,
-            is_chat=is_chat,
-        )
         rng = self._brain.rng("latency", prompted.questions[0], prompted.seed, tries) if self._takes_time else None
+        streamed = self._stream_shape(prompted)
         return Plan(
-            shape=OpenAiShape(head, body.wants_usage_chunk, body.wants_usage_always, self._settings.tokens_per_chunk),
+            shape=streamed or self._whole_shape(prompted, is_empty=fault is not None and fault.kind == "empty"),
+            streamed=streamed if prompted.is_stream else None,
             parts=parts,
             usage=self._usage(prompted, sum(part.n_tokens for part in parts), reasoning),
             seed=prompted.seed,
-            is_stream=bool(body.stream),
             fault=fault,
             rng=rng,
         )
+
+    def _id(self, prompted: Prompted) -> str:
+        return f"{_ID_PREFIXES[prompted.endpoint]}-{self._instance}{next(self._numbers):08x}"
+
+    def _stream_shape(self, prompted: Prompted) -> StreamShape | None:
+        body = prompted.body
+        if isinstance(body, EmbeddingsBody | RerankBody):
+            return None
+        head = Head(self._id(prompted), int(time.time()), body.model or DEFAULT_MODEL, prompted.endpoint == "chat")
+        if prompted.endpoint == "responses":
+            return ResponsesShape(head, self._settings.tokens_per_chunk)
+        return OpenAiShape(head, body.wants_usage_chunk, body.wants_usage_always, self._settings.tokens_per_chunk)
+
+    def _whole_shape(self, prompted: Prompted, *, is_empty: bool) -> Shape:
+        body = prompted.body
+        if isinstance(body, RerankBody):
+            form: RerankForm = "cohere" if prompted.version == "2" else self._settings.rerank_form
+            return RerankShape(self._id(prompted), body, form, prompted.version or "1", is_empty=is_empty)
+        return EmbeddingsShape(cast("EmbeddingsBody", body), is_empty=is_empty)
 
     def _usage(self, prompted: Prompted, n_tokens: int, n_reasoning: int) -> Usage:
         cached = int(prompted.n_prompt_tokens * self._settings.cached_share)

@@ -139,6 +139,26 @@ def read_completion(body: bytes) -> CompletionBody:
     return completion
 
 
+class TokenizeBody(msgspec.Struct):
+    """`POST /tokenize`, as vLLM has it: a prompt or a chat."""
+
+    model: str = ""
+    prompt: str | None = None
+    messages: list[ChatMessage] | None = None
+
+
+def read_tokenize(data: bytes) -> str | list[ChatMessage]:
+    """The prompt, or the turns of the chat. Raises `InvalidInput` with the sentence the client gets."""
+    try:
+        body = msgspec.json.decode(data, type=TokenizeBody)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The request body cannot be read: {error}.") from None
+    found = body.prompt if body.messages is None else body.messages
+    if found is None:
+        raise InvalidInput("There is nothing to tokenize; send a prompt or messages.", {"field": "prompt"})
+    return found
+
+
 def check_common(body: GenerationBody) -> None:
     """Raises `InvalidInput` for what no endpoint takes."""
     if body.n is not None and body.n != 1:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,23 +15,32 @@ from evalmesh.simulator.generation import (
     Pacer,
     Plan,
     frozen_for_s,
-    send_stream,
-    send_whole,
-    serve_stream,
-    serve_whole,
+    send,
+    serve,
 )
 from evalmesh.simulator.http import Connection, Exchange, HttpRequest
 from evalmesh.simulator.knowledge import Knowledge
+from evalmesh.simulator.ledger import Ledger
 from evalmesh.simulator.planner import Planner, Prompted
 from evalmesh.simulator.schema import error_body, json_body, models_body
 from evalmesh.simulator.settings import DEFAULT_MODEL, SimulatorSettings
 from evalmesh.simulator.skill import KnownSample
 from evalmesh.simulator.stats import Stats
-from evalmesh.simulator.truth import Trace, TruthLog
+from evalmesh.simulator.truth import Trace
 from evalmesh.simulator.wheel import Wheel
 
 _BACKLOG = 4096
 _DRAIN_S = 0.2
+_MAX_MODEL_LEN = 131_072
+_GENERATING = (
+    ("/chat/completions", "chat", ""),
+    ("/completions", "completions", ""),
+    ("/responses", "responses", ""),
+    ("/embeddings", "embeddings", ""),
+    ("/rerank", "rerank", "1"),
+    ("/v2/rerank", "rerank", "2"),
+)
+"""Path, endpoint, version of the API."""
 
 
 class Simulator:
@@ -39,18 +49,22 @@ class Simulator:
     def __init__(self, settings: SimulatorSettings | None = None, known: Iterable[KnownSample] | None = None) -> None:
         """Learns `known`, or at `start` the benchmarks that the settings name."""
         self.settings = settings or SimulatorSettings()
-        self.stats = Stats()
         self._known = None if known is None else tuple(known)
         self._knowledge: Knowledge | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = Gate(self.settings.max_concurrency)
+        self._ledger = Ledger(self.settings, self._gate)
         self._faults = FaultPlan(self.settings.skill.seed, self.settings.faults)
-        self._truth = TruthLog(self.settings.truth_size)
         self._created = int(time.time())
         self._started_s = 0.0
         self._routes = self._make_routes()
+
+    @property
+    def stats(self) -> Stats:
+        """What was served since start or reset."""
+        return self._ledger.stats
 
     @property
     def knowledge(self) -> Knowledge:
@@ -100,8 +114,7 @@ class Simulator:
 
     def reset_stats(self) -> None:
         """Forgets what was served; counted faults and tries start over."""
-        self.stats = self.stats.fresh()
-        self._truth.clear()
+        self._ledger.reset()
 
     # Connections and routes.
 
@@ -120,13 +133,16 @@ class Simulator:
 
     def _make_routes(self) -> dict[str, tuple[str, Callable[[HttpRequest, Exchange], None]]]:
         routes: dict[str, tuple[str, Callable[[HttpRequest, Exchange], None]]] = {
-            "/chat/completions": ("POST", self._generate),
-            "/completions": ("POST", self._generate),
+            path: ("POST", partial(self._generate, endpoint, version)) for path, endpoint, version in _GENERATING
+        }
+        routes |= {
+            "/tokenize": ("POST", self._tokenize),
             "/models": ("GET", self._models),
             "/stats": ("GET", self._stats),
             "/stats/reset": ("POST", self._reset),
             "/truth": ("GET", self._tell_truth),
             "/truth/summary": ("GET", self._tell_truth),
+            "/metrics": ("GET", self._metrics),
             "/health": ("GET", lambda _, exchange: exchange.send(200, b'{"status":"ok"}')),
         }
         return routes | {f"/v1{path}": route for path, route in routes.items()}
@@ -152,8 +168,31 @@ class Simulator:
         self.stats.running = self._gate.running
         exchange.send(200, json_body(self.stats.as_json(with_samples=wanted not in {"0", "false"})))
 
+    def _metrics(self, _: HttpRequest, exchange: Exchange) -> None:
+        if self.settings.metrics == "none":
+            exchange.send(
+                404, error_body("This simulator has no metrics; start it without --metrics none.", "not_found")
+            )
+            return
+        text = self._ledger.meter.text(self._gate)
+        exchange.send(200, text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+    def _tokenize(self, request: HttpRequest, exchange: Exchange) -> None:
+        if not self._is_allowed(request, exchange):
+            return
+        try:
+            tokens = self._planner.tokenize(request.body)
+        except InvalidInput as error:
+            self._invalid(error, exchange)
+            return
+        exchange.send(200, json_body({"count": len(tokens), "max_model_len": _MAX_MODEL_LEN, "tokens": tokens}))
+
+    def _invalid(self, error: InvalidInput, exchange: Exchange) -> None:
+        self.stats.invalid += 1
+        exchange.send(400, error_body(str(error), "invalid_request_error"))
+
     def _tell_truth(self, request: HttpRequest, exchange: Exchange) -> None:
-        if not self._truth.keeps:
+        if not self._ledger.truth.keeps:
             message = "This simulator keeps no times of requests; start it with --truth."
             exchange.send(404, error_body(message, "invalid_request_error"))
             return
@@ -161,9 +200,9 @@ class Simulator:
         since = query.get("since", "0")
         seq = int(since) if since.isdigit() else 0
         if request.path.rstrip("/").endswith("/summary"):
-            exchange.send(200, json_body(self._truth.summary(seq)))
+            exchange.send(200, json_body(self._ledger.truth.summary(seq)))
         else:
-            lines = self._truth.lines(seq, with_times=query.get("times") in {"1", "true"})
+            lines = self._ledger.truth.lines(seq, with_times=query.get("times") in {"1", "true"})
             exchange.send(200, lines, content_type=b"application/x-ndjson")
 
     def _reset(self, _: HttpRequest, exchange: Exchange) -> None:
@@ -185,54 +224,43 @@ class Simulator:
 
     # Generation.
 
-    def _generate(self, request: HttpRequest, exchange: Exchange) -> None:
+    def _generate(self, endpoint: str, version: str, request: HttpRequest, exchange: Exchange) -> None:
         if not self._is_allowed(request, exchange):
             return
         try:
-            is_chat = request.path.rstrip("/").endswith("/chat/completions")
-            prompted = self._planner.read(request.body, is_chat=is_chat)
+            prompted = self._planner.read(endpoint, request.body, version)
         except InvalidInput as error:
-            self.stats.invalid += 1
-            exchange.send(400, error_body(str(error), "invalid_request_error"))
+            self._invalid(error, exchange)
             return
         if self.settings.models and prompted.body.model not in self.settings.models:
             self.stats.invalid += 1
             message = f"The model {prompted.body.model!r} does not exist here; /v1/models lists those that do."
             exchange.send(404, error_body(message, "invalid_request_error", "model_not_found"))
             return
-        trace = Trace(prompted.endpoint, request.connection, request.arrived_s, keeps_times=self._truth.keeps)
-        self._admit(prompted, exchange, trace)
+        self._admit(prompted, exchange, self._ledger.begin(request, prompted))
 
     def _admit(self, prompted: Prompted, exchange: Exchange, trace: Trace) -> None:
-        stats = self.stats
-        stats.requests += 1
-        tries = self._count_asked(prompted)
-        fault = self._faults.decide(stats.requests, prompted.questions[0].names, tries)
-        stats.enter()
-        self._note(trace, prompted, fault, tries)
+        ledger = self._ledger
+        fault = self._faults.decide(trace.number, prompted.questions[0].names, trace.tries)
         if fault is not None:
-            self._count_fault(prompted, fault)
+            ledger.hit(trace, prompted, fault)
             if fault.status is not None:
-                stats.in_flight -= 1
                 _refuse(exchange, fault)
-                self._end_trace(trace, exchange, fault.kind)
+                ledger.refused(trace, exchange, fault.kind)
                 return
         has_slot = self._gate.try_enter()
         if not has_slot and self.settings.overload == "reject":
-            stats.overloaded += 1
-            stats.in_flight -= 1
+            self.stats.overloaded += 1
             message = f"All {self.settings.max_concurrency} slots are taken; try again later."
             exchange.send(429, error_body(message, "overloaded"), b"Retry-After: 1\r\n")
-            self._end_trace(trace, exchange, "overloaded")
+            ledger.refused(trace, exchange, "overloaded")
             return
-        stats.max_running = max(stats.max_running, self._gate.running)
-        plan = self._planner.plan(prompted, fault, tries)
+        plan = self._planner.plan(prompted, fault, trace.tries)
         if has_slot and self._is_instant(plan):
-            trace.slot_s = time.monotonic()
-            is_done = (send_stream if plan.is_stream else send_whole)(plan, exchange, trace)
+            ledger.started(trace, plan)
+            is_done = send(plan, exchange, trace)
             self._gate.leave()
-            self._close_books(stats, plan, is_done=is_done)
-            self._end_trace(trace, exchange, "ok" if is_done else trace.fault)
+            ledger.ended(trace, plan, exchange, self.stats, "ok" if is_done else trace.fault)
         else:
             self._spawn(self._serve(plan, exchange, trace, has_slot=has_slot), exchange)
 
@@ -240,24 +268,23 @@ class Simulator:
         """Whether nothing has to be waited for; broken streams need turns of the event loop to break in the middle."""
         settings = self.settings
         fault = plan.fault
-        if plan.rng is not None or (fault is not None and (plan.is_stream or fault.kind in DELAYS)):
+        if plan.rng is not None or (fault is not None and (plan.streamed is not None or fault.kind in DELAYS)):
             return False
         if settings.freeze is None:
             return True
         return not frozen_for_s(settings.freeze, time.monotonic() - self._started_s)
 
     async def _serve(self, plan: Plan, exchange: Exchange, trace: Trace, *, has_slot: bool) -> None:
-        stats = self.stats
-        is_done = False
+        ledger, stats = self._ledger, self.stats
         outcome = trace.fault
         try:
             if not has_slot:
                 await self._gate.enter()
                 has_slot = True
-            trace.slot_s = time.monotonic()
+            ledger.started(trace, plan)
             pacer = Pacer(self.settings, plan.rng, self._started_s, self._wheel)
-            is_done = await (serve_stream if plan.is_stream else serve_whole)(plan, exchange, pacer, trace)
-            outcome = "ok" if is_done else trace.fault
+            if await serve(plan, exchange, pacer, trace):
+                outcome = "ok"
         except asyncio.CancelledError:
             stats.aborted += 1
             outcome = "aborted"
@@ -265,74 +292,13 @@ class Simulator:
         finally:
             if has_slot:
                 self._gate.leave()
-            self._close_books(stats, plan, is_done=is_done)
-            self._end_trace(trace, exchange, outcome)
+            ledger.ended(trace, plan, exchange, stats, outcome)
 
     def _spawn(self, work: Coroutine[Any, Any, None], exchange: Exchange) -> None:
         task = asyncio.get_running_loop().create_task(work)
         exchange.on_gone = task.cancel
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    # Truth.
-
-    def _note(self, trace: Trace, prompted: Prompted, fault: Fault | None, tries: int) -> None:
-        trace.number = self.stats.requests
-        trace.tries = tries
-        trace.name = prompted.questions[0].names[0]
-        trace.fault = fault.kind if fault is not None else ""
-        trace.is_stream = bool(prompted.body.stream)
-        trace.images = prompted.n_images
-        trace.prompt_tokens = prompted.n_prompt_tokens
-        trace.tokens_each = self.settings.tokens_per_chunk
-
-    def _end_trace(self, trace: Trace, exchange: Exchange, outcome: str) -> None:
-        trace.end_s = time.monotonic()
-        trace.outcome = outcome
-        trace.status = exchange.status
-        self._truth.add(trace)
-
-    def _count_asked(self, prompted: Prompted) -> int:
-        """Counts every prompt; returns the try number of the first."""
-        tries = [0] * len(prompted.questions)
-        for index, (question, text) in enumerate(zip(prompted.questions, prompted.texts, strict=True)):
-            match = question.match
-            if match is None:
-                tries[index] = self.stats.ask_unknown(text, question.digest, prompted.seed)
-            else:
-                known = match.known
-                tally = self.stats.sample(known.benchmark, known.sample.id, match.copies)
-                tries[index] = tally.ask(prompted.seed)
-        return tries[0]
-
-    def _count_fault(self, prompted: Prompted, fault: Fault) -> None:
-        self.stats.faults[fault.kind] += 1
-        for question in prompted.questions:
-            if question.match is not None:
-                known = question.match.known
-                self.stats.sample(known.benchmark, known.sample.id).faults[fault.kind] += 1
-
-    def _close_books(self, stats: Stats, plan: Plan, *, is_done: bool) -> None:
-        """`stats` are those the request was counted in; a reset in between starts new ones."""
-        self.stats.in_flight -= 1
-        if not is_done:
-            return
-        stats.prompt_tokens += plan.usage.prompt_tokens
-        stats.completion_tokens += plan.usage.completion_tokens
-        for part in plan.parts:
-            stats.answered += 1
-            stats.scored += part.is_scored
-            stats.cut += part.cut
-            stats.right += part.outcome == "right"
-            stats.wrong += part.outcome == "wrong"
-            stats.unknown += part.outcome == "unknown"
-            match = part.question.match
-            if match is not None:
-                tally = stats.sample(match.known.benchmark, match.known.sample.id, match.copies)
-                tally.answered += 1
-                tally.right += part.outcome == "right"
-                tally.wrong += part.outcome == "wrong"
-                tally.seeds[plan.seed].answered += 1
 
 
 def _refuse(exchange: Exchange, fault: Fault) -> None:

@@ -11,6 +11,9 @@ from evalmesh.simulator.render import Style
 from evalmesh.simulator.skill import Skill
 
 Overload = Literal["queue", "reject"]
+RerankForm = Literal["jina", "cohere"]
+"""`jina`: as vLLM and Jina answer, with usage. `cohere`: as Cohere does, with billed units in `meta`."""
+MetricsFlavour = Literal["vllm", "sglang", "tgi", "none"]
 DEFAULT_MODEL = "simulated"
 
 
@@ -44,6 +47,14 @@ class SimulatorSettings:
     models: tuple[str, ...] = ()
     """Model names served; empty: every name is."""
     max_body_bytes: int = 32 * 1024 * 1024
+    rerank_form: RerankForm = "jina"
+    """Of `/v1/rerank`; `/v2/rerank` always answers as Cohere does."""
+    metrics: MetricsFlavour = "vllm"
+    """Whose names `/metrics` uses."""
+    gpu_metrics: bool = False
+    """Whether `/metrics` also tells of a GPU, as DCGM's exporter does."""
+    kv_tokens: int = 400_000
+    """Tokens that the simulated KV cache holds; more of them in work count as preemptions."""
     truth_size: int = 0
     """Requests that `/truth` remembers; 0: none."""
     benchmarks: tuple[str, ...] = ()
@@ -60,5 +71,7 @@ class SimulatorSettings:
             raise InvalidInput(f"tokens_per_chunk is {self.tokens_per_chunk}; a chunk carries at least 1 token.")
         if not 0.0 <= self.cached_share <= 1.0:
             raise InvalidInput(f"cached_share is {self.cached_share}; use a number from 0 to 1.")
+        if self.kv_tokens < 1:
+            raise InvalidInput(f"kv_tokens is {self.kv_tokens}; the cache holds at least 1 token.")
         if min(self.truth_size, self.template_tokens) < 0:
             raise InvalidInput("truth_size and template_tokens cannot be negative; use 0 to do without.")

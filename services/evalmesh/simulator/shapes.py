@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from evalmesh.simulator.schema import DONE, Choice, ChunkWriter, Head, Usage, error_body, full_body
+from evalmesh.simulator.schema import DONE, Choice, ChunkWriter, Head, Usage, error_body, full_body, json_body
 from evalmesh.simulator.tokens import tokenize
 
 Frame = Callable[[bytes], bytes]
@@ -45,6 +45,10 @@ class Shape(Protocol):
         """A readable body with half of the answer, without a reason for the end and without usage."""
         ...
 
+
+class StreamShape(Shape, Protocol):
+    """The same for an API that streams."""
+
     def script(self, choice: Choice, usage: Usage, frame: Frame) -> Script:
         """The answer as a stream."""
         ...
@@ -53,6 +57,14 @@ class Shape(Protocol):
 def error_whole() -> bytes:
     """The body of an answer that failed after its status was sent."""
     return error_body(_ERROR, "internal_error", "500")
+
+
+def error_event(*, is_typed: bool = False) -> bytes:
+    """The event of a stream that fails; `is_typed` in the form of the responses API."""
+    if is_typed:
+        body = {"type": "error", "code": "server_error", "message": _ERROR, "param": None}
+        return b"event: error\ndata: " + json_body(body) + b"\n\n"
+    return b"data: " + error_whole() + b"\n\n"
 
 
 def halved(choice: Choice) -> Choice:
@@ -103,5 +115,5 @@ class OpenAiShape:
         closing = frame(writer.finish(choice.finish_reason))
         if self.with_usage:
             closing += frame(writer.usage(usage))
-        error = frame(b"data: " + error_whole() + b"\n\n") + frame(DONE)
+        error = frame(error_event()) + frame(DONE)
         return Script(opening, contents, closing + frame(DONE), DONE, error)

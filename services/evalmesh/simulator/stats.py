@@ -6,6 +6,8 @@ from typing import Any
 
 _MAX_EXAMPLES = 3
 _EXAMPLE_CHARS = 300
+_MAX_UNKNOWN = 1_000_000
+"""Prompts that are no sample and whose tries are counted; beyond that counting starts over."""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,8 @@ class Stats:
     total_connections: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    images: int = 0
+    """Image parts in requests."""
     unknown_asked: int = 0
     unknown_examples: list[str] = field(default_factory=list)
     samples: dict[tuple[str, str], SampleTally] = field(default_factory=dict)
@@ -100,6 +104,8 @@ class Stats:
         self.unknown_asked += 1
         if len(self.unknown_examples) < _MAX_EXAMPLES:
             self.unknown_examples.append(text[-_EXAMPLE_CHARS:])
+        if len(self.unknown_tries) >= _MAX_UNKNOWN:
+            self.unknown_tries.clear()
         tries = self.unknown_tries.get((digest, seed), 0) + 1
         self.unknown_tries[(digest, seed)] = tries
         return tries

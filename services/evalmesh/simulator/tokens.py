@@ -4,7 +4,9 @@ Tokens tile the text: joined they give it back, so streams, usage and offsets ca
 """
 
 import re
+import zlib
 
+VOCABULARY_SIZE = 131_072
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
 
 
@@ -16,6 +18,11 @@ def tokenize(text: str) -> list[str]:
 def count_tokens(text: str) -> int:
     """How many tokens a text has."""
     return len(_TOKEN.findall(text))
+
+
+def token_id(token: str) -> int:
+    """A number for a token, the same on every machine; two tokens may share one."""
+    return zlib.crc32(token.encode("utf-8", "surrogatepass")) % VOCABULARY_SIZE
 
 
 class TokenCounter:
