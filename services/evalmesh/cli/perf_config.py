@@ -35,6 +35,7 @@ class PerfConfig(BaseModel):
     port: int = Field(default=8877, ge=1, le=65535)
     api: str = "openai"
     model: str | None = None
+    attn_implementation: str | None = None
     api_key: SecretStr | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     connect_timeout: float | None = Field(default=None, gt=0)
@@ -63,7 +64,7 @@ class PerfConfig(BaseModel):
     seed: int | None = None
 
     # What is asked.
-    dataset: str = "openqa"
+    dataset: str | None = None
     dataset_path: str | None = None
     dataset_args: dict[str, Any] = Field(default_factory=dict)
     dataset_offset: int = Field(default=0, ge=0)
@@ -219,9 +220,12 @@ def _refuse(field: str, why: str) -> InvalidInput:
 def _check_load(config: PerfConfig) -> None:
     several = {name: getattr(config, name) for name in ("parallel", "rate", "number") if len(getattr(config, name)) > 1}
     if len({len(values) for values in several.values()}) > 1:
-        counts = " and ".join(f"{name} has {len(values)} values {values}" for name, values in several.items())
+        (first, values), *others = several.items()
+        rest = " and ".join(f"{len(more)} of {name} {more}" for name, more in others)
         raise _refuse(
-            next(iter(several)), f"{counts}; they are paired one by one. Give as many of each, or one for all levels."
+            first,
+            f"{len(values)} values {values} and {rest} cannot be paired one by one; give as many of each, or one for "
+            f"all levels.",
         )
     timed = bool(config.rate or config.stages or config.ramp or config.searched == "rate")
     traced = config.arrival == "trace" or config.dataset in TRACES

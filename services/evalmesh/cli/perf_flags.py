@@ -50,7 +50,6 @@ def test_flags(parser: ArgumentParser) -> None:
 
 
 _FOREIGN = (
-    "--attn-implementation",
     "--scenario",
     "--enable-pd-metrics",
     "--queue-size-multiplier",
@@ -76,6 +75,7 @@ def _endpoint(group: Any) -> None:
         "rerank, local, local_vllm, or a plug-in (default: openai)",
     )
     add("--model", default=SUPPRESS, metavar="NAME", help="what the endpoint calls the model, or its folder")
+    add("--attn-implementation", default=SUPPRESS, metavar="NAME", help="of a server started with --api local")
     add(
         "--api-key",
         default=SUPPRESS,

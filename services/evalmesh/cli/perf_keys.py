@@ -15,7 +15,6 @@ INSTEAD: Mapping[str, str] = {
     "enable_progress_tracker": "follow it from anywhere with `evalmesh perf watch`, or with the SDK.",
     "image_patch_size": "image tokens are taken from the server's usage.",
     "sla_number_multiplier": "a probe goes on until its interval decides; its number of requests follows from that.",
-    "attn_implementation": "it is a matter of the server; start that with the implementation you want.",
 }
 """Accepted; the sentence is said, since it changes nothing that is measured."""
 

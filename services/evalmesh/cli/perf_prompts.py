@@ -1,0 +1,167 @@
+"""What each request of a load test asks, and what its body carries beside the prompt."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalmesh.cli.perf_config import TRACES, PerfConfig
+from evalmesh.cli.perf_target import is_generating
+from evalmesh.cli.perf_values import from_file, parse_lengths, uniform, wrong
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.load_test import ImageSpec, Lengths, PromptSpec, TurnSpec
+
+_MAX_TOKENS = 2048
+_RANDOM_TOKENS = 512
+"""Length of the prompts of a load test that says nothing about prompts."""
+_SAMPLING = ("temperature", "top_p", "top_k", "frequency_penalty", "repetition_penalty", "logprobs")
+_OWN_KEYS = ("messages", "prompt", "input", "model", "stream")
+"""Keys of a body that are set for each request, whatever a template says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Digests of what was sent to the platform."""
+
+    file: str = ""
+    tokenizer: str = ""
+
+
+def dataset_of(config: PerfConfig) -> str:
+    """The data set; one that was not named is random text, since nothing is downloaded."""
+    if config.dataset:
+        return config.dataset
+    return "openqa" if config.dataset_path or config.prompt else "random"
+
+
+def prompts_of(config: PerfConfig, api: str, uploads: Uploads) -> PromptSpec:
+    """The prompts of the spec. Raises `InvalidInput`."""
+    dataset = dataset_of(config)
+    template, body = _template(config)
+    return PromptSpec(
+        dataset=dataset,
+        file_digest=uploads.file,
+        file_name=Path(config.dataset_path).name if config.dataset_path else "",
+        tokenizer_digest=uploads.tokenizer,
+        prompt=from_file(config.prompt, "prompt") if config.prompt else "",
+        template=template,
+        input_tokens=_input_tokens(config, dataset),
+        output_tokens=_output_tokens(config, api, dataset, body),
+        min_tokens=config.min_tokens,
+        prefix_tokens=config.prefix_length,
+        prefix_count=config.prefix_count,
+        apply_chat_template=api != "completions" if config.apply_chat_template is None else config.apply_chat_template,
+        tokenize=config.tokenize_prompt,
+        offset=config.dataset_offset,
+        documents=config.documents,
+        images=_images(config, dataset),
+        turns=_turns(config, dataset),
+        body={**body, **_body(config, api)},
+        args=_args(config, dataset),
+    )
+
+
+def _input_tokens(config: PerfConfig, dataset: str) -> Lengths | None:
+    if config.input_lengths:
+        return parse_lengths(config.input_lengths, "input_lengths")
+    if not dataset.startswith("random"):
+        return None
+    said = config.model_fields_set & {"min_prompt_length", "max_prompt_length"}
+    if not said and not config.dataset:
+        return uniform(_RANDOM_TOKENS, _RANDOM_TOKENS, "max_prompt_length")
+    if "max_prompt_length" not in said:
+        raise InvalidInput(
+            f"max_prompt_length: missing; {dataset!r} makes prompts of min_prompt_length to max_prompt_length tokens, "
+            f"e.g. --min-prompt-length 512 --max-prompt-length 512.",
+            {"field": "max_prompt_length"},
+        )
+    # EvalScope's prefix stands before prompts of that length; the spec's is a part of them.
+    low, high = (
+        max(1, length) + config.prefix_length for length in (config.min_prompt_length, config.max_prompt_length)
+    )
+    return uniform(low, high, "max_prompt_length")
+
+
+def _output_tokens(config: PerfConfig, api: str, dataset: str, body: dict[str, Any]) -> Lengths | None:
+    if not is_generating(api):
+        return None
+    if config.output_lengths:
+        return parse_lengths(config.output_lengths, "output_lengths")
+    if config.max_tokens:
+        return uniform(config.max_tokens[0], config.max_tokens[-1], "max_tokens")
+    if dataset in TRACES:
+        return Lengths(kind="trace", low=1, high=1 << 20)
+    return None if "max_tokens" in body else uniform(_MAX_TOKENS, _MAX_TOKENS, "max_tokens")
+
+
+def _template(config: PerfConfig) -> tuple[str, dict[str, Any]]:
+    """(template, keys of every body). One that says where the prompt goes is a template; another only brings keys."""
+    if not config.query_template:
+        return "", {}
+    text = from_file(config.query_template, "query_template")
+    text = text.replace("%p", "{prompt}").replace("%m", "{model}")
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"query_template: this is no JSON ({error}); write a body like "
+            f'{{"messages": [{{"role": "user", "content": "{{prompt}}"}}]}}, or @FILE.',
+            {"field": "query_template"},
+        ) from None
+    if not isinstance(value, dict):
+        raise wrong("query_template", text, "write a JSON object.")
+    if "{prompt}" in text:
+        return text, {}
+    return "", {key: item for key, item in value.items() if key not in _OWN_KEYS}
+
+
+def _body(config: PerfConfig, api: str) -> dict[str, Any]:
+    if not is_generating(api):
+        return dict(config.extra_args)
+    body = {name: getattr(config, name) for name in _SAMPLING}
+    body |= {"n": config.n_choices, "seed": config.seed, "stop": config.stop, "stop_token_ids": config.stop_token_ids}
+    if config.temperature == 0 and "temperature" not in config.model_fields_set and config.dataset in TRACES:
+        body["temperature"] = None  # a trace may bring its own bodies
+    # In the extra arguments, and only there, null means that the key must not be sent.
+    return {**{key: value for key, value in body.items() if value is not None}, **config.extra_args}
+
+
+def _images(config: PerfConfig, dataset: str) -> ImageSpec | None:
+    if dataset != "random_vl":
+        return None
+    return ImageSpec(config.image_num, config.image_width, config.image_height, config.image_format)
+
+
+def _turns(config: PerfConfig, dataset: str) -> TurnSpec | None:
+    if not config.multi_turn and not dataset.endswith("multi_turn"):
+        return None
+    if dataset == "random_multi_turn" and config.max_turns is None:
+        raise InvalidInput(
+            "max_turns: missing; 'random_multi_turn' makes conversations of min_turns to max_turns turns.",
+            {"field": "max_turns"},
+        )
+    high = config.max_turns or 0
+    return TurnSpec(low=config.min_turns, high=max(high, config.min_turns), think_mean_s=config.think_time)
+
+
+def _args(config: PerfConfig, dataset: str) -> dict[str, Any]:
+    args = {**config.multi_turn_args, **config.dataset_args}
+    args.pop("num_workers", None)
+    if not dataset.startswith("random"):
+        for name in ("min_prompt_length", "max_prompt_length"):
+            if name in config.model_fields_set:
+                args.setdefault(name, getattr(config, name))
+    return args
+
+
+def prompt_notes(config: PerfConfig) -> list[str]:
+    """What is taken in another way than it was said."""
+    notes = []
+    if not config.dataset and not config.dataset_path and not config.prompt:
+        notes.append(
+            f"dataset: none was named, and nothing is downloaded: prompts are {_RANDOM_TOKENS} tokens of random words. "
+            f"Yours come with --dataset-path."
+        )
+    if config.data_source not in {None, "local"} and not config.dataset_path:
+        notes.append(f"data_source: nothing is downloaded from {config.data_source}; --dataset-path names a file here.")
+    return notes

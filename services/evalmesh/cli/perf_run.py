@@ -1,0 +1,176 @@
+"""One load test from config to outputs."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from evalmesh.cli.outputs import LogMark
+from evalmesh.cli.perf_config import PerfConfig
+from evalmesh.cli.perf_live import LoadProgress
+from evalmesh.cli.perf_outcome import PerfOutcome
+from evalmesh.cli.perf_outputs import folder_of, write_outputs, write_perf_yaml
+from evalmesh.cli.perf_spec import all_notes, resolve, submit_spec
+from evalmesh.cli.perf_target import LOCAL_APIS
+from evalmesh.cli.session import Place, connect
+from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, NotFound
+from evalmesh.domain.load_test import LoadTest, LoadTestSpec, LoadTestState
+from evalmesh.sdk import AsyncClient
+
+_REPORT_WAIT_S = 60.0
+"""After a cancel: how long the report of what was measured is waited for."""
+
+
+def place_of(config: PerfConfig) -> Place:
+    """Where the config wants the platform."""
+    return Place(
+        work_dir=Path(config.work_dir).expanduser(),
+        server=config.server,
+        processes=config.processes,
+        debug=config.debug,
+        generators=config.generators,
+    )
+
+
+@asynccontextmanager
+async def with_endpoint(config: PerfConfig) -> AsyncIterator[PerfConfig]:
+    """With a local API, the config with the address of a server that lives as long as the block."""
+    if config.api not in LOCAL_APIS:
+        yield config
+        return
+    if config.server:
+        raise InvalidInput(
+            f"api: {config.api!r} starts the model on this machine and goes with no server; leave out one of them.",
+            {"field": "api"},
+        )
+    serving = import_module("evalmesh.cli.perf_local_server").serving
+    async with serving(config) as url:
+        yield config.model_copy(update={"url": url})
+
+
+async def validate(config: PerfConfig) -> LoadTestSpec:
+    """The spec, checked by the platform too; nothing is sent to the endpoint. Raises what is wrong with it."""
+    if config.api in LOCAL_APIS:
+        return resolve(config)  # its endpoint is not started for a look
+    resolve(config)
+    async with connect(place_of(config)) as client:
+        spec = await submit_spec(client, config)
+        await client.create_load_test(spec, validate_only=True)
+    return spec
+
+
+async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> PerfOutcome:
+    """Runs to the end and writes the outputs. When cancelled, ends the load test and reports what was measured.
+
+    Raises domain errors, and `CancelledError` when there was nothing to report yet.
+    """
+    say_notes(all_notes(config), console)
+    async with AsyncExitStack() as stack:
+        if config.api not in LOCAL_APIS:
+            resolve(config)
+        ready = await stack.enter_async_context(with_endpoint(config))
+        place = place_of(ready)
+        mark = LogMark(place.settings().state_dir / "logs")
+        client = await stack.enter_async_context(connect(place))
+        if not place.server:
+            await end_interrupted(client, console)
+        test = await client.create_load_test(await submit_spec(client, ready))
+        folder = folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
+        write_perf_yaml(ready, test, folder)
+        try:
+            outcome = await follow(client, test, folder, Watch(console, live))
+        finally:
+            if not place.server:
+                mark.copy(test.id, folder)
+    return await asyncio.to_thread(export, ready, outcome)
+
+
+def say_notes(notes: list[str], console: Console) -> None:
+    """What is taken in another way than it was said."""
+    for note in notes:
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+
+
+async def end_interrupted(client: AsyncClient, console: Console) -> None:
+    """Ends load tests of a platform that died in this work directory: their load was interrupted, so it was another.
+
+    They would also go on beside the new one and disturb it.
+    """
+    async for one in client.list_load_tests(page_size=20):
+        if one.state.terminal:
+            continue
+        try:
+            await client.cancel_load_test(one)
+        except FailedPrecondition:
+            continue  # it has ended in the meantime
+        console.print(Text(f"{one.id} was interrupted and is ended now.", style="yellow"))
+        await client.wait_load_test(one)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a load test is watched."""
+
+    console: Console
+    live: bool
+
+
+async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch) -> PerfOutcome:
+    """Watches a load test to its end and writes its outputs; a cancel of this task ends the load test."""
+    interrupted = False
+    try:
+        with LoadProgress(watch.console, live=watch.live) as progress:
+            async for update, snapshot in client.watch_load_test(test):
+                test = update
+                progress.update(test, snapshot)
+    except asyncio.CancelledError:
+        interrupted = True
+        watch.console.print(Text(f"{test.id}: ending it and waiting for the report of what was measured"))
+        test = await _end(client, test)
+    perf: dict[str, Any] | None = None
+    try:
+        perf = await write_outputs(client, test, folder)
+    except NotFound:
+        if test.state is LoadTestState.SUCCEEDED:
+            raise
+    return PerfOutcome(test, folder, perf, interrupted=interrupted)
+
+
+async def _end(client: AsyncClient, test: LoadTest) -> LoadTest:
+    with suppress(FailedPrecondition):  # it has ended by itself
+        await client.cancel_load_test(test)
+    return await asyncio.wait_for(client.wait_load_test(test), _REPORT_WAIT_S)
+
+
+def export(config: PerfConfig, outcome: PerfOutcome) -> PerfOutcome:
+    """Sends the document to the sinks that were asked for; what fails is said, and takes nothing away."""
+    sinks = list(dict.fromkeys([*config.export, *([config.visualizer] if config.visualizer else [])]))
+    if not sinks or outcome.perf is None:
+        return outcome
+    _give_keys(config)
+    options: Mapping[str, Any] = {"name": config.name or outcome.load_test.id, **config.export_args}
+    exporters = import_module("evalmesh.adapters.exporters")
+    errors, said = [], []
+    for sink in sinks:
+        try:
+            said.append(f"{sink}: {exporters.export(sink, outcome.perf, outcome.folder, options)}")
+        except (EvalmeshError, OSError) as error:
+            errors.append(f"{sink}: {error}")
+    return PerfOutcome(outcome.load_test, outcome.folder, outcome.perf, outcome.interrupted, tuple(errors), tuple(said))
+
+
+def _give_keys(config: PerfConfig) -> None:
+    """Where the sinks' own libraries look for them."""
+    if config.wandb_api_key is not None:
+        os.environ["WANDB_API_KEY"] = config.wandb_api_key.get_secret_value()
+    if config.swanlab_api_key is not None:
+        os.environ["SWANLAB_API_KEY"] = config.swanlab_api_key.get_secret_value()
+    if config.swanlab_host:
+        os.environ["SWANLAB_HOST"] = config.swanlab_host

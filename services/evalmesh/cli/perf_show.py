@@ -1,0 +1,74 @@
+"""What a load test prints at its end: tables, what failed, what limits its figures, where things are."""
+
+from collections.abc import Mapping
+from shlex import quote
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from evalmesh.cli.perf_outcome import PerfOutcome
+from evalmesh.cli.perf_outputs import summary_of
+from evalmesh.cli.perf_table import (
+    best_line,
+    client_lines,
+    failure_lines,
+    levels_table,
+    objective_table,
+    repeats_table,
+    search_line,
+    search_table,
+)
+from evalmesh.domain.load_test import LoadTestState
+
+_SHOWN_NOTES = 8
+
+
+def show_outcome(console: Console, outcome: PerfOutcome) -> None:
+    """Prints everything about a load test that has ended."""
+    test, perf, folder = outcome.load_test, outcome.perf, outcome.folder
+    if test.state is not LoadTestState.SUCCEEDED:
+        why = f": {test.error}" if test.error else ""
+        console.print(Text(f"{test.id} {test.state.value.lower()}{why}", style="bold red"), soft_wrap=True)
+    if perf is not None:
+        show_perf(console, perf)
+        for name, file in (("report", "perf_report.html"), ("figures", "perf.json"), ("requests", "requests.parquet")):
+            console.print(Text(f"{name:8} {folder / file}"), soft_wrap=True)
+    for line in outcome.exported:
+        console.print(Text(line), soft_wrap=True)
+    for line in outcome.export_errors:
+        console.print(Text(f"export failed: {line}", style="bold red"), soft_wrap=True)
+    console.print(Text(f"again    evalmesh perf -c {quote(str(folder / 'perf.yaml'))}"), soft_wrap=True)
+
+
+def show_perf(console: Console, perf: Mapping[str, Any]) -> None:
+    """The tables of a document and what must be known about them."""
+    levels = perf["levels"]
+    console.print(Text(summary_of(perf), style="dim"), soft_wrap=True)
+    if levels:
+        console.print(levels_table(perf))
+    for table in (objective_table(perf), repeats_table(perf)):
+        if table is not None:
+            console.print(table)
+    if perf["search"]:
+        console.print(search_table(perf["search"]))
+        console.print(Text(search_line(perf["search"]), style="bold"), soft_wrap=True)
+    if best := best_line(perf):
+        console.print(Text(best, style="bold"), soft_wrap=True)
+    _show_remarks(console, perf)
+
+
+def _show_remarks(console: Console, perf: Mapping[str, Any]) -> None:
+    levels = perf["levels"]
+    for level in levels:
+        for line in client_lines(level):
+            console.print(Text(line, style="bold red"), soft_wrap=True)
+        for line in failure_lines(level):
+            console.print(Text(line, style="yellow"), soft_wrap=True)
+    notes = list(perf["notes"])
+    notes += [f"{level['label']}: {note}" for level in levels for note in level["notes"]]
+    told = list(dict.fromkeys(notes))
+    for note in told[:_SHOWN_NOTES]:
+        console.print(Text(f"note: {note}", style="dim"), soft_wrap=True)
+    if len(told) > _SHOWN_NOTES:
+        console.print(Text(f"{len(told) - _SHOWN_NOTES} more notes are in perf.json", style="dim"))

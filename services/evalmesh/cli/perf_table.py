@@ -1,0 +1,286 @@
+"""The tables of a load test's document (docs/perf-schema.md) on a terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from evalmesh.cli.perf_live import errors_text
+from evalmesh.cli.perf_words import milliseconds, per_second
+
+Level = Mapping[str, Any]
+_VERDICTS = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table of levels."""
+
+    heading: str
+    cell: Callable[[Level], str]
+    due: Callable[[Level], str] | None = None
+    """The same from the scheduled time, where there is such a thing."""
+
+
+def _pair(name: str) -> Callable[[Level], str]:
+    def cell(level: Level) -> str:
+        summary = level.get(name)
+        if not summary or not summary["n"]:
+            return "-"
+        return f"{milliseconds(summary['p50'])} / {milliseconds(summary['p99'])}"
+
+    return cell
+
+
+def _rate(name: str) -> Callable[[Level], str]:
+    def cell(level: Level) -> str:
+        return "-" if level[name] is None else per_second(level[name]).removesuffix("/s")
+
+    return cell
+
+
+def _offered(level: Level) -> str:
+    return _rate("offered_rate")(level)
+
+
+def _send_lag(level: Level) -> str:
+    summary = level.get("send_lag_ms")
+    return milliseconds(summary["p99"]) if summary and summary["n"] else "-"
+
+
+def _goodput(level: Level) -> str:
+    goodput = level["goodput"]
+    if goodput is None or goodput["rate"] is None:
+        return "-"
+    share = f" ({goodput['share']:.1%})" if goodput["share"] is not None else ""
+    return per_second(goodput["rate"]).removesuffix("/s") + share
+
+
+def columns(perf: Mapping[str, Any]) -> list[Column]:
+    """What is worth a column: embeddings have no first token, closed loops no schedule."""
+    levels = perf["levels"]
+    tokens = any(level["output_token_rate"] for level in levels)
+    timed = any(level["offered_rate"] is not None for level in levels)
+    found = [Column("Offered/s", _offered)] if timed else []
+    found.append(Column("Req/s", _rate("request_rate")))
+    found.append(
+        Column("Out tok/s", _rate("output_token_rate")) if tokens else Column("In tok/s", _rate("input_token_rate"))
+    )
+    if perf["target"]["stream"]:
+        found.append(Column("TTFT ms\np50 / p99", _pair("ttft_ms"), _pair("ttft_due_ms")))
+        found.append(Column("ITL ms\np50 / p99", _pair("itl_ms")))
+    found.append(Column("E2E ms\np50 / p99", _pair("e2e_ms"), _pair("e2e_due_ms")))
+    if timed:
+        found.append(Column("Send lag\np99 ms", _send_lag))
+    if any(level["goodput"] for level in levels):
+        found.append(Column("Goodput/s", _goodput))
+    return found
+
+
+def failed_count(level: Level) -> int:
+    """Requests that ended badly, were lost with their generator, or were given up when the level ended."""
+    return int(sum(level["errors"].values()) + level["lost"])
+
+
+def levels_table(perf: Mapping[str, Any]) -> Table:
+    """One row per level; with a schedule two: from the scheduled time, and from the send."""
+    table = _table()
+    table.add_column("Level", overflow="fold")
+    table.add_column("OK", justify="right", no_wrap=True)
+    table.add_column("Failed", justify="right", no_wrap=True)
+    found = columns(perf)
+    for column in found:
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    judged = any(level["slo"] for level in perf["levels"])
+    if judged:
+        table.add_column("SLO", no_wrap=True)
+    for level in perf["levels"]:
+        _add_level(table, level, found, judged=judged)
+    return table
+
+
+def _table() -> Table:
+    # As narrow as it can be, since many terminals have 80 columns: names fold, numbers never do.
+    return Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _add_level(table: Table, level: Level, found: Sequence[Column], *, judged: bool) -> None:
+    name = level["label"] + (f" #{level['repeat'] + 1}" if level["repeat"] else "")
+    failed = failed_count(level)
+    style = "red" if level["client_limited"] else ""
+    cells = [
+        Text(f"{name}*" if level["client_limited"] else name, style=style or "bold"),
+        Text(f"{level['ok']:,}"),
+        Text(f"{failed:,}", style="bold red" if failed else "dim"),
+    ]
+    due = level["offered_rate"] is not None
+    # What a user waited begins when the request was due; that is the headline where there is a schedule.
+    cells += [Text((column.due if due and column.due else column.cell)(level), style=style) for column in found]
+    slo = level["slo"]
+    if judged:
+        cells.append(Text(slo["decision"] if slo else "", style=_VERDICTS.get(slo["decision"], "") if slo else ""))
+    table.add_row(*cells)
+    if due and any(column.due for column in found):
+        sent = [Text(column.cell(level) if column.due else "", style="dim") for column in found]
+        table.add_row(Text("  from the send", style="dim"), "", "", *sent, *([""] if judged else []))
+
+
+def objective_table(perf: Mapping[str, Any]) -> Table | None:
+    """Each term of the objective at each level; `None` without an objective."""
+    judged = [level for level in perf["levels"] if level["slo"]]
+    if not judged:
+        return None
+    table = _table()
+    table.add_column("Level", overflow="fold")
+    terms = judged[0]["slo"]["terms"]
+    for term in terms:
+        table.add_column(f"{_term_name(term)}\n{_limit(term)}", justify="right", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    for level in judged:
+        slo = level["slo"]
+        cells = [Text(_term_value(term), style=_VERDICTS[term["decision"]]) for term in slo["terms"]]
+        table.add_row(Text(level["label"]), *cells, Text(slo["decision"], style=_VERDICTS[slo["decision"]]))
+    return table
+
+
+def _term_name(term: Mapping[str, Any]) -> str:
+    return f"{term['metric']} {term['statistic']}".strip()
+
+
+def _number(value: float, unit: str) -> str:
+    return (
+        f"{milliseconds(value)} ms"
+        if unit == "ms"
+        else f"{value:.2%}"
+        if unit in {"", "share"}
+        else f"{value:,.2f} {unit}"
+    )
+
+
+def _limit(term: Mapping[str, Any]) -> str:
+    sign = ">=" if term["metric"].endswith("_rate") and term["metric"] != "error_rate" else "<="
+    return f"{sign} {_number(term['limit'], term['unit'])}"
+
+
+def _term_value(term: Mapping[str, Any]) -> str:
+    if term["value"] is None:
+        return "-"
+    text = _number(term["value"], term["unit"])
+    interval = term["interval"]
+    return text if interval is None else f"{text} ({_bare(interval[0], term)} to {_bare(interval[1], term)})"
+
+
+def _bare(value: float, term: Mapping[str, Any]) -> str:
+    return milliseconds(value) if term["unit"] == "ms" else f"{value:.4g}"
+
+
+def repeats_table(perf: Mapping[str, Any]) -> Table | None:
+    """Means over repeats with their intervals; `None` when nothing was repeated."""
+    if not perf["repeats"]:
+        return None
+    table = _table()
+    for heading in ("Level", "Runs"):
+        table.add_column(heading)
+    shown = ("request_rate", "output_token_rate", "ttft_ms.p50", "ttft_ms.p99", "e2e_ms.p50", "e2e_ms.p99")
+    names = [name for name in shown if any(name in group["metrics"] for group in perf["repeats"])]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in perf["repeats"]:
+        cells = [_over_repeats(group["metrics"].get(name)) for name in names]
+        table.add_row(group["label"], str(len(group["levels"])), *cells)
+    return table
+
+
+def _over_repeats(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["mean"] is None:
+        return "-"
+    interval = found["ci95"]
+    half = "" if interval is None else f" ± {milliseconds((interval[1] - interval[0]) / 2)}"
+    return milliseconds(found["mean"]) + half
+
+
+def search_table(search: Mapping[str, Any]) -> Table:
+    """The evidence of a search, probe by probe."""
+    table = _table()
+    for heading, justify in (
+        ("Tried", "right"),
+        ("Met", "left"),
+        ("Decided by", "left"),
+        ("Seconds", "right"),
+        ("", "left"),
+    ):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]  # both are alignments
+    for one in search["evidence"]:
+        passed = one["passed"]
+        word, style = ("undecided", "yellow") if passed is None else ("yes", "green") if passed else ("no", "red")
+        table.add_row(
+            f"{one['value']:g}",
+            Text(word, style=style),
+            str(one["by"]),
+            f"{one['seconds']:.1f}",
+            Text(str(one["note"])),
+        )
+    return table
+
+
+def search_line(search: Mapping[str, Any]) -> str:
+    """The answer in words."""
+    unit = " requests/s" if search["variable"] == "rate" else " in flight"
+    bracket = [value for value in search["bracket"] or () if value is not None]
+    if search["answer"] is None:
+        text = f"search: no {search['variable']} that was tried met the objective"
+    else:
+        least = "at least " if search["client_limited"] else ""
+        text = f"search: the highest {search['variable']} that meets the objective is {least}{search['answer']:g}{unit}"
+        if len(bracket) > 1 and not search["client_limited"]:
+            text += f" ({bracket[1]:g} does not)"
+    unfinished = "; it did not come to its end" if search["state"] == "unfinished" else ""
+    return f"{text}; decided by {search['by']}{unfinished}. {search['stop_rule']}".rstrip()
+
+
+def best_line(perf: Mapping[str, Any]) -> str:
+    """The best configurations in one line; empty when no level qualifies."""
+    best = perf["best"] or {}
+    words = {"throughput": "most throughput", "goodput": "most goodput", "latency": "lowest latency"}
+    parts = [_best(words[name], best[name]) for name in words if best.get(name)]
+    return f"best: {'; '.join(parts)}" if parts else ""
+
+
+def _best(word: str, one: Mapping[str, Any]) -> str:
+    metric, value = str(one["metric"]), float(one["value"])
+    text = f"{milliseconds(value)} ms" if "_ms" in metric else per_second(value)
+    return f"{word} at {one['label']} ({metric} {text})"
+
+
+def failure_lines(level: Level) -> list[str]:
+    """What failed at a level: how many of each class, and what the first one said."""
+    errors = errors_text(level["errors"])
+    lines = []
+    if errors or level["lost"]:
+        lost = f"{level['lost']:,} lost with their generator" if level["lost"] else ""
+        asked = level["sent"] + level["lost"]
+        said = ", ".join(part for part in (errors, lost) if part)
+        lines.append(f"{level['label']}: {failed_count(level):,} of {asked:,} requests failed ({said})")
+        lines += [f"  {one['class']}: {one['message'][:160]}" for one in level["error_examples"] if one["message"]][:3]
+    if level["unsent"] and level["state"] != "done":
+        lines.append(f"{level['label']}: {level['unsent']:,} requests were not sent, since the level ended before")
+    return lines
+
+
+def client_lines(level: Level) -> list[str]:
+    """Why a level says nothing about the server, or less than it seems to."""
+    lines = []
+    if level["client_limited"]:
+        why = "; ".join(level["client"]["reasons"])
+        lines.append(
+            f"* {level['label']}: THE LOAD GENERATOR WAS THE BOTTLENECK ({why}). These figures describe it, not the "
+            f"server: use more --generators, or another machine."
+        )
+    for one in level["generators"]:
+        if one["lost"]:
+            why = f": {one['error']}" if one["error"] else ""
+            lines.append(f"{level['label']}: generator {one['seat']} at {one['host']} was lost{why}")
+    return lines
