@@ -1,0 +1,192 @@
+"""One level, cut to its window: the distributions and rates that its document, its objective and its checks share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalmesh.load.gaps import Gaps, GapSample, gaps_of
+from evalmesh.load.inputs import SKETCHES, LevelInputs
+from evalmesh.load.intervals import BATCHES, Interval, share_interval, spread_of_batches
+from evalmesh.load.records import Flag, Outcome
+from evalmesh.load.samples import Distribution, Sample, sample
+from evalmesh.load.table import Flags, Floats, Records, is_ok, is_warmup, was_sent
+from evalmesh.load.window import Window, find_window
+
+MOST_STEPS = 600
+"""Longer levels have timelines of coarser steps."""
+_TO_MS = 1000.0
+FROM_DUE = ("ttft", "tpot", "e2e")
+"""Metrics that open loop also tells from the scheduled time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Something per second."""
+
+    value: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured in the window."""
+
+    inputs: LevelInputs
+    window: Window
+    figures: Records
+    """All requests but warm-up, in order of time."""
+    due: Records
+    """Those that were due in the window and sent."""
+    ok: Records
+    """Those of them that succeeded."""
+    distributions: dict[str, Distribution]
+    """By metric, in milliseconds: `ttft`, `ttft_due`, `itl`, ..."""
+    rates: dict[str, Rate]
+    """`request_rate`, `input_token_rate`, `output_token_rate`, `total_token_rate`, `offered_rate`, `error_rate`."""
+    gaps: dict[str, Gaps]
+    """Histograms over the whole level, by metric; rows are steps."""
+    step_s: int
+
+    @property
+    def open_loop(self) -> bool:
+        return self.inputs.arrival != "closed"
+
+
+def measure(inputs: LevelInputs) -> Measured:
+    """Finds the window and computes what is in it. `inputs.records` must be in order of time (`table.concatenate`)."""
+    window = find_window(inputs)
+    figures = inputs.records[~is_warmup(inputs.records)]
+    due = figures[was_sent(figures) & window.due(figures)]
+    ok = due[is_ok(due)]
+    step, rows = steps(inputs)
+    gaps = {metric: gaps_of(inputs.seconds, metric, rows, step) for metric in SKETCHES}
+    distributions: dict[str, Distribution] = {name: sample(values) for name, values in _latencies(inputs, ok).items()}
+    for metric, all_gaps in gaps.items():
+        distributions[metric] = GapSample(_within(all_gaps, window, step))
+    distributions["queue"] = sample((due["send_s"] - due["due_s"]) * _TO_MS)
+    distributions["send_lag"] = _send_lags(inputs, window)
+    distributions["connect"] = sample(due["connect_s"][(due["flags"] & Flag.NEW_CONNECTION) != 0] * _TO_MS)
+    rates = _rates(inputs, window, figures, due)
+    return Measured(inputs, window, figures, due, ok, distributions, rates, gaps, step)
+
+
+def steps(inputs: LevelInputs) -> tuple[int, int]:
+    """Seconds of a step of the timeline, and how many there are."""
+    last = max((second.second for second in inputs.seconds), default=-1)
+    if len(inputs.records):
+        ends = np.fmax(inputs.records["end_s"], inputs.records["due_s"])
+        last = max(last, int(np.nanmax(ends)) if not np.isnan(ends).all() else 0)
+    step = -(-(last + 1) // MOST_STEPS) or 1
+    return step, -(-(last + 1) // step)
+
+
+def _latencies(inputs: LevelInputs, ok: Records) -> dict[str, Floats]:
+    send, first, last = ok["send_s"], ok["first_s"], ok["last_s"]
+    tokens = ok["output_tokens"].astype(np.float64)
+    several = np.where(tokens > 1, tokens - 1, np.nan)
+    found = {
+        "ttft": first - send,
+        "tpot": (last - first) / several,
+        "e2e": last - send,
+        "first_byte": ok["first_byte_s"].astype(np.float64),
+    }
+    if inputs.arrival != "closed":
+        due = ok["due_s"]
+        found["ttft_due"] = first - due
+        found["tpot_due"] = (last - due) / np.where(tokens > 0, tokens, np.nan)
+        found["e2e_due"] = last - due
+    return {name: values * _TO_MS for name, values in found.items()}
+
+
+def _within(gaps: Gaps, window: Window, step: int) -> Gaps:
+    """The seconds of which at least half lies in the window; with so short a window that there are none, all."""
+    if window.rule == "whole":
+        return gaps
+    first, last = round(window.start_s / step), round(window.end_s / step)
+    return gaps.rows(first, last) if last > first else gaps
+
+
+def _send_lags(inputs: LevelInputs, window: Window) -> Sample:
+    """Send less the moment it could have been sent: when it was due and, under a cap, a slot was free.
+
+    A seat with a cap of c sends in order, so its k-th send (from 0) waits for its (k - c + 1)-th answer at most. In
+    closed loop requests are due when their slot is free, and the first send of each slot, all at once, is no sample.
+    """
+    records = inputs.records[was_sent(inputs.records)]
+    caps = {health.seat: health.cap for health in inputs.generators}
+    lags = []
+    for seat in np.unique(records["generator"]):
+        own = records[records["generator"] == seat]
+        cap = caps.get(int(seat), inputs.level.parallel)
+        if inputs.arrival == "closed":
+            lag = own["send_s"] - own["due_s"]
+            keep = window.due(own) & (own["due_s"] > _burst_end(own, cap))
+        else:
+            own = own[np.argsort(own["send_s"], kind="stable")]
+            lag = own["send_s"] - _could_send(own, cap)
+            keep = window.due(own)
+        lags.append(lag[keep & ~is_warmup(own)])
+    return sample(np.concatenate(lags) * _TO_MS if lags else np.zeros(0))
+
+
+def _burst_end(own: Records, cap: int) -> float:
+    return float(np.sort(own["due_s"])[min(cap, len(own)) - 1]) if cap > 0 else -1.0
+
+
+def _could_send(own: Records, cap: int) -> Floats:
+    """`own` in order of sending."""
+    could: Floats = own["due_s"].copy()
+    if 0 < cap < len(own):
+        free = np.sort(own["end_s"])[: len(own) - cap]
+        # More in flight than the cap would allow means another cap (stages): then the due time stands.
+        could[cap:] = np.where(free <= own["send_s"][cap:], np.maximum(could[cap:], free), could[cap:])
+    return could
+
+
+def _rates(inputs: LevelInputs, window: Window, figures: Records, due: Records) -> dict[str, Rate]:
+    good = figures[is_ok(figures)]
+    done = good[window.completed(good)]
+    long_s = window.duration_s
+    tokens_in, tokens_out = done["input_tokens"].astype(np.float64), _tokens_within(good, window)
+    known_in = bool(len(done)) and bool((done["input_tokens"] > 0).all())
+    known_out = bool((good["output_tokens"] > 0).any())
+    rates = {
+        "request_rate": _rate(len(done), np.ones(len(done)), done, window),
+        "input_token_rate": _rate(float(tokens_in.sum()) if known_in else None, tokens_in, done, window),
+        "output_token_rate": _rate(tokens_out if known_out else None, done["output_tokens"], done, window),
+    }
+    total = float(tokens_in.sum()) + tokens_out if known_in else None
+    rates["total_token_rate"] = _rate(total, tokens_in + done["output_tokens"], done, window)
+    in_span = figures[window.due(figures)]
+    rates["offered_rate"] = Rate(len(in_span) / long_s if inputs.arrival != "closed" and long_s > 0 else None, None)
+    told = due[due["outcome"] != Outcome.CANCELLED]
+    failed = ~is_ok(told)
+    rates["error_rate"] = Rate(float(failed.mean()) if len(told) else None, share_interval(failed))
+    return rates
+
+
+def _rate(amount: float | None, weights: Floats, done: Records, window: Window) -> Rate:
+    """`amount` per second; its interval from what was completed in equal parts of the window."""
+    if amount is None or window.duration_s <= 0:
+        return Rate(None, None)
+    value = amount / window.duration_s
+    if window.rule == "whole" or len(done) < BATCHES:
+        return Rate(value, None)
+    edges = np.linspace(window.start_s, window.end_s, BATCHES + 1) + window.shift_s
+    parts = np.histogram(done["end_s"], edges, weights=weights)[0] / (window.duration_s / BATCHES)
+    found = spread_of_batches(parts.astype(np.float64))
+    return Rate(value, None if found is None else found.around(value))
+
+
+def _tokens_within(good: Records, window: Window) -> float:
+    """Output tokens of successes that arrived in the window: one at `first_s`, the others evenly up to `last_s`."""
+    first, last = good["first_s"], good["last_s"]
+    tokens = good["output_tokens"].astype(np.float64)
+    later = np.maximum(tokens - 1, 0)
+    start, end = window.start_s + window.shift_s, window.end_s + window.shift_s
+    long_s = np.where(last > first, last - first, np.nan)
+    share = (np.minimum(last, end) - np.maximum(first, start)) / long_s
+    # An answer in one piece has all its tokens at once.
+    share = np.where(np.isnan(long_s), window.holds(last), np.clip(np.nan_to_num(share), 0, 1))
+    firsts: Flags = window.holds(first)
+    return float((later * share).sum() + np.minimum(tokens, 1)[firsts].sum())

@@ -1,0 +1,134 @@
+"""The part of a level that its figures describe, and whether a steady state was reached in it.
+
+Closed loop: from when all slots are in use to the last dispatch. Requests that were due in it count with their whole
+latency; completions and tokens are counted where they fell. So neither the ramp-up nor the emptying of the slots at the
+end, when the server has less and less to do, is in any figure.
+
+Open loop: the span of the schedule. Completions are counted in the same span moved by the median latency: then
+the server is as full at its end as at its beginning, and a rate is neither too low by the answers still under way nor
+too high by the drain.
+
+Levels too small for that are described whole. Definitions and reasons: docs/load-metrics.md.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from evalmesh.load.inputs import LevelInputs
+from evalmesh.load.steady import Steadiness, steadiness
+from evalmesh.load.table import Flags, Floats, Records, is_ok, is_warmup, was_sent
+
+Rule = Literal["whole", "closed_loop", "open_loop", "stages"]
+LEAST_COMPLETIONS = 30
+LEAST_GENERATIONS = 2.0
+"""A closed loop's window must be this many median latencies long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of a level, in seconds since its start, both ends included."""
+
+    start_s: float
+    end_s: float
+    shift_s: float
+    """Completions and tokens are counted this much later."""
+    rule: Rule
+    steady: bool | None
+    note: str
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+    def due(self, records: Records) -> Flags:
+        """Which requests were due in it."""
+        due: Flags = (records["due_s"] >= self.start_s) & (records["due_s"] <= self.end_s)
+        return due
+
+    def completed(self, records: Records) -> Flags:
+        """Which requests ended in it, moved by the shift."""
+        return self.holds(records["end_s"])
+
+    def holds(self, times_s: Floats) -> Flags:
+        """Which moments are in it, moved by the shift."""
+        held: Flags = (times_s > self.start_s + self.shift_s) & (times_s <= self.end_s + self.shift_s)
+        return held
+
+
+def find_window(inputs: LevelInputs) -> Window:
+    """The window of a level. `inputs.records` in order of time, warm-up included."""
+    records = inputs.records
+    figures = records[~is_warmup(records)]
+    sent = figures[was_sent(figures)]
+    if not len(sent):
+        return Window(0.0, 0.0, 0.0, "whole", None, "Nothing was sent.")
+    if inputs.level.stages:
+        end = min(sum(stage.duration_s for stage in inputs.level.stages), _last(sent))
+        note = "The load changes within the level: figures are over all its stages."
+        return Window(0.0, end, 0.0, "stages", None, note)
+    if inputs.arrival == "closed":
+        return _closed(inputs, sent)
+    return _open(inputs, sent)
+
+
+def _last(sent: Records) -> float:
+    return float(np.nanmax(np.fmax(sent["end_s"], sent["send_s"])))
+
+
+def _whole(sent: Records, why: str) -> Window:
+    start = float(sent["due_s"].min())
+    return Window(start, max(start, _last(sent)), 0.0, "whole", None, why)
+
+
+def _median_latency(ok: Records) -> float:
+    return float(np.median(ok["end_s"] - ok["send_s"])) if len(ok) else 0.0
+
+
+def _closed(inputs: LevelInputs, sent: Records) -> Window:
+    slots = inputs.level.parallel
+    # Conversations hold their slot while they pause, so a slot is in use from a first turn on. At the end, when no new
+    # conversation is left to begin, slots run empty: later turns of the rest are no dispatch.
+    begun = inputs.records[was_sent(inputs.records) & (inputs.records["turn"] == 0)]
+    if len(begun) < max(1, slots):
+        return _whole(sent, f"Fewer requests than slots: all {len(sent)} requests, ramp-up and emptying included.")
+    filled = float(np.partition(begun["due_s"], slots - 1)[slots - 1]) if slots else 0.0
+    start = max(filled, float(sent["due_s"].min()))
+    end = float(begun["due_s"].max())
+    window = Window(start, end, 0.0, "closed_loop", None, "")
+    ok = sent[is_ok(sent)]
+    completions = int(window.completed(ok).sum())
+    if completions < LEAST_COMPLETIONS or window.duration_s < LEAST_GENERATIONS * _median_latency(ok):
+        few = f"Only {completions} completions while all slots were in use"
+        return _whole(sent, f"{few}: figures are over the whole level, ramp-up and emptying included.")
+    return _settle(window, sent)
+
+
+def _open(inputs: LevelInputs, sent: Records) -> Window:
+    figures = inputs.records[~is_warmup(inputs.records)]
+    start, last = float(np.nanmin(figures["due_s"])), float(np.nanmax(figures["due_s"]))
+    if inputs.arrival != "trace" and inputs.level.rate > 0:
+        last += 1 / inputs.level.rate
+    if inputs.state != "done":
+        last = min(last, float(sent["due_s"].max()))
+    ok = sent[is_ok(sent)]
+    if len(ok) < LEAST_COMPLETIONS or last <= start:
+        return _whole(sent, f"Only {len(ok)} successes: figures are over the whole level.")
+    # A shift past the last answer would count empty time.
+    shift = max(0.0, min(_median_latency(ok), _last(sent) - last))
+    return _settle(Window(start, last, shift, "open_loop", None, ""), sent)
+
+
+def _settle(window: Window, sent: Records) -> Window:
+    """Leaves out a beginning that is unlike all the rest, and says whether the rest is steady."""
+    ok = sent[is_ok(sent) & window.due(sent)]
+    found: Steadiness = steadiness(ok)
+    moved = replace(window, steady=found.steady, note=found.note)
+    if found.cut_s is None:
+        return moved
+    start = max(window.start_s, found.cut_s)
+    left = replace(moved, start_s=start)
+    if int(left.completed(sent[is_ok(sent)]).sum()) < LEAST_COMPLETIONS:
+        return replace(window, steady=False, note="A start-up phase fills nearly the whole level.")
+    return left
