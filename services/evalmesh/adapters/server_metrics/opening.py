@@ -1,0 +1,158 @@
+"""Which sources there are, and reading each of them once a second beside the load.
+
+Each source has a task and an interval of its own, so that a slow one holds up nobody, and at most one question is under
+way to each. Nothing here raises into the load: a reading that fails becomes a sample that says why.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from evalmesh.adapters.server_metrics.nvml import NAME as NVML
+from evalmesh.adapters.server_metrics.nvml import NvmlSource
+from evalmesh.adapters.server_metrics.prometheus import PrometheusSource, Refusal
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.load.server_samples import Sample
+
+AUTO = "auto"
+_INTERVAL_S = 1.0
+_DEADLINE_S = 2.0
+_FEW = 3
+_MOST_SAMPLES = 20_000
+"""Kept for who asks late; older ones are dropped."""
+
+
+class _Source(Protocol):
+    name: str
+
+    async def read(self) -> Sample: ...
+
+
+class _Reader:
+    """Reads its sources until it is cancelled."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+
+    async def sample(self) -> list[Sample]:
+        """See the port."""
+        taken = list(self._samples)
+        self._samples.clear()
+        return taken
+
+    async def follow(self, source: _Source) -> None:
+        """One source, asked for by name: what it does not say is said."""
+        due_s = time.monotonic()
+        while True:
+            self._samples.append(await _read(source))
+            due_s = await _next(due_s)
+
+    async def find(self, candidates: Sequence[PrometheusSource]) -> None:
+        """The first of these pages that there is; none is no failure, for nobody asked for it by name."""
+        due_s = time.monotonic()
+        left = list(candidates)
+        while left:
+            for source in tuple(left):
+                try:
+                    sample = await source.read()
+                except Refusal as refusal:
+                    if refusal.final:
+                        left.remove(source)
+                except Exception:  # noqa: BLE001 - whatever is there, it is no page of metrics
+                    left.remove(source)
+                else:
+                    self._samples.append(sample)
+                    await _next(due_s)
+                    await self.follow(source)
+            due_s = await _next(due_s)
+
+
+async def _read(source: _Source) -> Sample:
+    begun_s = time.monotonic()
+    try:
+        return await source.read()
+    except Refusal as refusal:
+        return Sample(source.name, "", begun_s, error=refusal.why)
+    except Exception as error:  # noqa: BLE001 - whatever a page holds, the load goes on
+        return Sample(source.name, "", begun_s, error=f"it cannot be read: {type(error).__name__}")
+
+
+async def _next(due_s: float) -> float:
+    """Sleeps until the next reading is due; intervals missed by a slow answer are left out."""
+    now_s = time.monotonic()
+    due_s += _INTERVAL_S * max(1, -((due_s - now_s) // _INTERVAL_S))
+    await asyncio.sleep(due_s - now_s)
+    return due_s
+
+
+@asynccontextmanager
+async def open_server_metrics(urls: Sequence[str], endpoint_url: str) -> AsyncIterator[_Reader]:
+    """Reads `urls` while the context is open.
+
+    Args:
+        urls: Prometheus addresses (without a path, `/metrics` is meant), `nvml`, or `auto`: `/metrics` beside the
+            endpoint, if it is there.
+        endpoint_url: The address under load.
+
+    Raises:
+        InvalidInput: An address is none.
+    """
+    addresses = [_address(url) for url in dict.fromkeys(urls) if url not in {AUTO, NVML}]
+    reader = _Reader()
+    nvml = NvmlSource() if NVML in urls else None
+    # One connection to each: with keep-alive, a reading costs the server one request and no accept.
+    connector = aiohttp.TCPConnector(limit_per_host=_FEW, keepalive_timeout=15)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        sources: list[_Source] = [PrometheusSource(session, address, _DEADLINE_S) for address in addresses]
+        if nvml is not None:
+            sources.append(nvml)
+        tasks = [asyncio.create_task(reader.follow(source)) for source in sources]
+        if AUTO in urls:
+            asked = {source.name for source in sources}
+            beside = [PrometheusSource(session, address, _DEADLINE_S) for address in beside_endpoint(endpoint_url)]
+            tasks.append(asyncio.create_task(reader.find([one for one in beside if one.name not in asked])))
+        try:
+            yield reader
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if nvml is not None:
+                with contextlib.suppress(Exception):
+                    await nvml.close()
+
+
+def _address(url: str) -> str:
+    parsed = _parsed(url)
+    if parsed is None:
+        shown = url if "@" not in url else "withheld, as it may hold a password"
+        raise InvalidInput(
+            f"server_metrics: {shown!r} is no address; give e.g. http://127.0.0.1:8000/metrics, {NVML} or {AUTO}.",
+            {"field": "server_metrics"},
+        )
+    return str(parsed if parsed.path.strip("/") else parsed.with_path("/metrics"))
+
+
+def _parsed(url: str) -> URL | None:
+    try:
+        parsed = URL(url)
+    except ValueError:
+        return None
+    return parsed if parsed.scheme in {"http", "https"} and parsed.host else None
+
+
+def beside_endpoint(endpoint_url: str) -> list[str]:
+    """Where a server under this address would show metrics: under the path before `/v1`, then at the root."""
+    parsed = _parsed(endpoint_url)
+    if parsed is None:
+        return []
+    root = parsed.origin()
+    prefix = parsed.path.partition("/v1")[0].rstrip("/") if "/v1" in parsed.path else ""
+    return list(dict.fromkeys([str(root.with_path(f"{prefix}/metrics")), str(root.with_path("/metrics"))]))

@@ -1,0 +1,78 @@
+"""One Prometheus address."""
+
+import time
+
+import aiohttp
+from yarl import URL
+
+from evalmesh.adapters.server_metrics.exposition import Reading, read_exposition
+from evalmesh.load.server_names import kind_of
+from evalmesh.load.server_samples import Metric, Sample
+
+_MOST_BYTES = 16 << 20
+_FINAL = frozenset({*range(400, 429), *range(430, 500), 501})
+"""Statuses that will not change by themselves; 501 is the llama.cpp server without `--metrics`."""
+_HEADERS = {"Accept": "text/plain;version=0.0.4,text/plain;q=0.5,*/*;q=0.1"}
+
+
+class Refusal(Exception):
+    """Nothing came of a reading; `final` where asking again will not help."""
+
+    def __init__(self, why: str, *, final: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.final = final
+
+
+class PrometheusSource:
+    """A page of metrics. Its samples share their metrics while the page has the same lines."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, deadline_s: float) -> None:
+        parsed = URL(url)
+        self._session = session
+        self._url = parsed.with_user(None).with_fragment(None)
+        self._auth = aiohttp.BasicAuth(parsed.user, parsed.password or "") if parsed.user else None
+        self._timeout = aiohttp.ClientTimeout(total=deadline_s)
+        self._deadline_s = deadline_s
+        self.name = str(self._url.with_query(None))
+        self._kind = ""
+        self._metrics: tuple[Metric, ...] = ()
+
+    async def read(self) -> Sample:
+        """Raises `Refusal`."""
+        begun_s = time.monotonic()
+        reading = await self._fetch()
+        time_s = (begun_s + time.monotonic()) / 2
+        if not reading.lines:
+            raise Refusal("it shows no metrics", final=True)
+        if not reading.metrics:
+            raise Refusal(reading.error or f"none of its {reading.lines} metrics is known")
+        if reading.metrics != self._metrics:
+            self._metrics = reading.metrics
+            self._kind = kind_of(metric.name for metric in reading.metrics)
+        return Sample(self.name, self._kind, time_s, self._metrics, reading.values, reading.error)
+
+    async def _fetch(self) -> Reading:
+        try:
+            async with self._session.get(
+                self._url, auth=self._auth, timeout=self._timeout, headers=_HEADERS, allow_redirects=False
+            ) as answer:
+                if answer.status != 200:
+                    raise Refusal(f"it answers with status {answer.status}", final=answer.status in _FINAL)
+                body = await answer.content.read(_MOST_BYTES)
+                while len(body) < _MOST_BYTES and (more := await answer.content.read(_MOST_BYTES - len(body))):
+                    body += more
+        except TimeoutError:
+            raise Refusal(f"it did not answer within {self._deadline_s:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Refusal(_reason(error)) from None
+        return read_exposition(body.decode("utf-8", errors="replace"))
+
+
+def _reason(error: Exception) -> str:
+    """In words, without the address: it may hold a password."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"it cannot be reached: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
+        return "it closed the connection"
+    return f"it cannot be read: {type(error).__name__}"
