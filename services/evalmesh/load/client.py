@@ -46,9 +46,7 @@ def client_document(measured: Measured) -> dict[str, Any]:
             f"Generator {', '.join(seats)} used {busiest:.0%} of its core; from {MOST_CPU:.0%} on it is late."
         )
     if late:
-        reasons.append(
-            f"Requests were sent late: p99 of the send lag is {send_lag:.3g} ms, the bound {bound:.3g} ms."
-        )
+        reasons.append(f"Requests were sent late: p99 of the send lag is {send_lag:.3g} ms, the bound {bound:.3g} ms.")
     if lag_p99 is not None and lag_p99 > MOST_LOOP_LAG_MS:
         reasons.append(f"The event loop was late: p99 {lag_p99:.3g} ms, the bound {MOST_LOOP_LAG_MS:g} ms.")
     overloaded = bool(reasons) and not (late and len(reasons) == 1)
@@ -58,7 +56,8 @@ def client_document(measured: Measured) -> dict[str, Any]:
         starved = True
     if starved:
         reasons.append("Prompts were not prepared in time: the feeder fell behind the engine.")
-    reasons += _short_of_cap(measured)
+    peak = peak_in_flight(measured)
+    reasons += _short_of_cap(measured, peak)
     return {
         "limited": bool(reasons),
         "reasons": reasons,
@@ -68,7 +67,7 @@ def client_document(measured: Measured) -> dict[str, Any]:
         "send_lag_p99_ms": number(send_lag),
         "send_lag_bound_ms": number(bound),
         "feed_starved": starved,
-        "peak_in_flight": peak_in_flight(measured),
+        "peak_in_flight": peak,
         "connections": sum(one.connections for one in health),
         "max_rss_bytes": max((one.max_rss_bytes for one in health), default=0),
     }
@@ -96,8 +95,7 @@ def cpu_of(one: GeneratorHealth, measured: Measured) -> float | None:
 
 def peak_in_flight(measured: Measured) -> int:
     """Most requests in flight at once over all generators, from the records."""
-    records = measured.inputs.records
-    sent = records[was_sent(records)]
+    sent = measured.records.where(was_sent(measured.records))
     begun, ended = sent["send_s"], sent["end_s"]
     whole = ~(np.isnan(begun) | np.isnan(ended))
     begun, ended = np.sort(begun[whole]), np.sort(ended[whole])
@@ -107,16 +105,15 @@ def peak_in_flight(measured: Measured) -> int:
     return int((np.arange(1, len(begun) + 1) - np.searchsorted(ended, begun, side="right")).max())
 
 
-def _short_of_cap(measured: Measured) -> list[str]:
+def _short_of_cap(measured: Measured, peak: int) -> list[str]:
     """Closed loop, enough requests, and never as many in flight as asked: somebody held them back, and it was us."""
     inputs = measured.inputs
     asked = inputs.level.parallel
     figures = measured.figures
     if inputs.arrival != "closed" or asked <= 0 or inputs.level.stages or any(one.lost for one in inputs.generators):
         return []
-    if bool((figures["turn"] > 0).any()) or len(figures[is_ok(figures)]) < 2 * asked or inputs.state != "done":
+    if bool((figures["turn"] > 0).any()) or int(is_ok(figures).sum()) < 2 * asked or inputs.state != "done":
         return []
-    peak = peak_in_flight(measured)
     if peak >= asked:
         return []
     return [f"At most {peak} of {asked} requests were in flight at once although more were waiting."]

@@ -7,7 +7,7 @@ from evalmesh.domain.errors import InternalError
 from evalmesh.load.inputs import LevelInputs
 from evalmesh.load.records import Outcome
 from evalmesh.load.samples import number
-from evalmesh.load.table import Records, by_class, is_ok, is_warmup, was_sent
+from evalmesh.load.table import Rows, by_class, is_ok, is_warmup, was_sent
 
 EXAMPLES = 5
 
@@ -25,15 +25,15 @@ class Counts:
     lost: int
 
 
-def count(inputs: LevelInputs) -> Counts:
+def count(inputs: LevelInputs, records: Rows) -> Counts:
     """Counts that add up to the plan; raises `InternalError` when they cannot be made to."""
-    figures = inputs.records[~is_warmup(inputs.records)]
+    figures = records.where(~is_warmup(records))
     errors = by_class(figures)
     ok = int(is_ok(figures).sum())
     sent = int(was_sent(figures).sum())
     unsent = int((figures["outcome"] == Outcome.UNSENT).sum())
     skipped = int((figures["outcome"] == Outcome.SKIPPED).sum())
-    lost = _lost(inputs, len(figures))
+    lost = _lost(inputs, records, len(figures))
     planned = inputs.planned or len(figures) + lost
     if sent != ok + sum(errors.values()) or planned != sent + unsent + skipped + lost:
         raise InternalError(
@@ -43,7 +43,7 @@ def count(inputs: LevelInputs) -> Counts:
     return Counts(planned, sent, ok, errors, unsent, skipped, lost)
 
 
-def _lost(inputs: LevelInputs, known: int) -> int:
+def _lost(inputs: LevelInputs, records: Rows, known: int) -> int:
     """Requests of generators whose records did not arrive; without a plan, those they said they had sent."""
     seats = {one.seat for one in inputs.generators if one.lost}
     if inputs.planned:
@@ -55,20 +55,20 @@ def _lost(inputs: LevelInputs, known: int) -> int:
             )
         return max(0, missing)
     told = sum(second.sent for second in inputs.seconds if second.generator in seats)
-    kept = sum(int((inputs.records["generator"] == seat).sum()) for seat in seats)
+    kept = sum(int((records["generator"] == seat).sum()) for seat in seats)
     return max(0, told - kept)
 
 
-def warmup_document(inputs: LevelInputs) -> dict[str, Any]:
+def warmup_document(records: Rows) -> dict[str, Any]:
     """`warmup` of a level's document."""
-    warm = inputs.records[is_warmup(inputs.records)]
+    warm = records.where(is_warmup(records))
     return {"requests": int(was_sent(warm).sum()), "ok": int(is_ok(warm).sum()), "errors": by_class(warm)}
 
 
-def examples_document(inputs: LevelInputs) -> list[dict[str, Any]]:
+def examples_document(inputs: LevelInputs, records: Rows) -> list[dict[str, Any]]:
     """`error_examples` of a level's document: the first few requests of each class."""
-    figures = inputs.records[~is_warmup(inputs.records)]
-    failed = figures[was_sent(figures) & ~is_ok(figures)]
+    figures = records.where(~is_warmup(records))
+    failed = figures.where(was_sent(figures) & ~is_ok(figures))
     told = []
     for name, number_of in by_class(figures).items():
         told.append(
@@ -76,29 +76,30 @@ def examples_document(inputs: LevelInputs) -> list[dict[str, Any]]:
                 "class": name,
                 "count": number_of,
                 "message": inputs.error_messages.get(name, ""),
-                "examples": [_example(record) for record in _of_class(failed, name)[:EXAMPLES]],
+                "examples": _examples(_of_class(failed, name).first(EXAMPLES)),
             }
         )
     return told
 
 
-def _of_class(failed: Records, name: str) -> Records:
+def _of_class(failed: Rows, name: str) -> Rows:
     if name.startswith("http_"):
         chosen = (failed["outcome"] == Outcome.HTTP) & (failed["status"] == int(name.removeprefix("http_")))
     else:
         chosen = failed["outcome"] == Outcome[name.upper()]
-    of_class: Records = failed[chosen]
-    return of_class
+    return failed.where(chosen)
 
 
-def _example(record: Any) -> dict[str, Any]:
-    send, end = float(record["send_s"]), float(record["end_s"])
-    return {
-        "index": int(record["index"]),
-        "turn": int(record["turn"]),
-        "generator": int(record["generator"]),
-        "send_s": number(send),
-        "after_ms": number((end - send) * 1000),
-        "status": int(record["status"]),
-        "output_tokens": int(record["output_tokens"]),
-    }
+def _examples(chosen: Rows) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": int(chosen["index"][row]),
+            "turn": int(chosen["turn"][row]),
+            "generator": int(chosen["generator"][row]),
+            "send_s": number(chosen["send_s"][row]),
+            "after_ms": number((chosen["end_s"][row] - chosen["send_s"][row]) * 1000),
+            "status": int(chosen["status"][row]),
+            "output_tokens": int(chosen["output_tokens"][row]),
+        }
+        for row in range(len(chosen))
+    ]

@@ -14,7 +14,7 @@ from evalmesh.load.measured import Measured, measure
 from evalmesh.load.records import Flag, Outcome
 from evalmesh.load.samples import number, pair, sample, summary, token_summary
 from evalmesh.load.slo import judge, slo_document
-from evalmesh.load.table import Records, by_class, concatenate, is_ok, was_sent
+from evalmesh.load.table import Rows, by_class, is_ok, was_sent
 from evalmesh.load.timeline import distributions_document, timeline_document
 
 SCHEMA_VERSION = 1
@@ -45,30 +45,21 @@ def build_level(inputs: LevelInputs) -> dict[str, Any]:
 
     Raises `InternalError` when the counts do not add up to the plan.
     """
-    ordered = _in_order(inputs)
-    measured = measure(ordered)
+    measured = measure(inputs)
     client = client_document(measured)
     return {
-        **_asked(ordered),
-        **_became(ordered),
+        **_asked(inputs),
+        **_became(inputs, measured.records),
         **_figures(measured),
         "client_limited": client["limited"],
         "client": client,
-        "generators": [_generator(one, measured) for one in ordered.generators],
+        "generators": [_generator(one, measured) for one in inputs.generators],
         "timeline": timeline_document(measured),
         "distributions": distributions_document(measured),
         "turns": _turns(measured),
-        "server": ordered.server,
-        "notes": [*ordered.notes, *_notes(measured)],
+        "server": inputs.server,
+        "notes": [*inputs.notes, *_notes(measured)],
     }
-
-
-def _in_order(inputs: LevelInputs) -> LevelInputs:
-    records = concatenate([inputs.records])
-    if records is inputs.records:
-        return inputs
-    fields = {name: getattr(inputs, name) for name in LevelInputs.__slots__}
-    return LevelInputs(**(fields | {"records": records}))
 
 
 def time_text(unix_s: float | None) -> str | None:
@@ -98,8 +89,8 @@ def _asked(inputs: LevelInputs) -> dict[str, Any]:
     }
 
 
-def _became(inputs: LevelInputs) -> dict[str, Any]:
-    counts = count(inputs)
+def _became(inputs: LevelInputs, records: Rows) -> dict[str, Any]:
+    counts = count(inputs, records)
     return {
         "planned": counts.planned,
         "requests": counts.sent,
@@ -110,8 +101,8 @@ def _became(inputs: LevelInputs) -> dict[str, Any]:
         "unsent": counts.unsent,
         "skipped": counts.skipped,
         "lost": counts.lost,
-        "warmup": warmup_document(inputs),
-        "error_examples": examples_document(inputs),
+        "warmup": warmup_document(records),
+        "error_examples": examples_document(inputs, records),
     }
 
 
@@ -149,15 +140,15 @@ def _or_none(value: float | None) -> float | None:
     return None if value is None else number(value)
 
 
-def _wall_s(figures: Records) -> float:
-    sent = figures[was_sent(figures)]
+def _wall_s(figures: Rows) -> float:
+    sent = figures.where(was_sent(figures))
     begun, ended = sent["send_s"], sent["end_s"]
     if not len(sent) or np.isnan(begun).all() or np.isnan(ended).all():
         return 0.0
     return number(max(0.0, float(np.nanmax(ended) - np.nanmin(begun)))) or 0.0
 
 
-def _token_source(ok: Records) -> str:
+def _token_source(ok: Rows) -> str:
     if not len(ok) or not (ok["output_tokens"] | ok["input_tokens"]).any():
         return "none"
     share = float(((ok["flags"] & Flag.USAGE) != 0).mean())
@@ -165,7 +156,7 @@ def _token_source(ok: Records) -> str:
 
 
 def _generator(one: GeneratorHealth, measured: Measured) -> dict[str, Any]:
-    own = measured.figures[measured.figures["generator"] == one.seat]
+    own = measured.figures.where(measured.figures["generator"] == one.seat)
     cpu = cpu_of(one, measured)
     return {
         "seat": one.seat,
@@ -191,13 +182,15 @@ def _turns(measured: Measured) -> list[dict[str, Any]]:
     most = int(due["turn"].max()) if len(due) else 0
     if not most:
         return []
-    told = [_turn("first", 0, due[due["turn"] == 0]), _turn("later", None, due[due["turn"] > 0])]
-    told += [_turn(f"turn {turn + 1}", turn, due[due["turn"] == turn]) for turn in range(min(most + 1, MOST_TURNS))]
+    told = [_turn("first", 0, due.where(due["turn"] == 0)), _turn("later", None, due.where(due["turn"] > 0))]
+    told += [
+        _turn(f"turn {turn + 1}", turn, due.where(due["turn"] == turn)) for turn in range(min(most + 1, MOST_TURNS))
+    ]
     return told
 
 
-def _turn(name: str, turn: int | None, due: Records) -> dict[str, Any]:
-    ok = due[is_ok(due)]
+def _turn(name: str, turn: int | None, due: Rows) -> dict[str, Any]:
+    ok = due.where(is_ok(due))
     tokens = ok["output_tokens"].astype(np.float64)
     tpot = (ok["last_s"] - ok["first_s"]) / np.where(tokens > 1, tokens - 1, np.nan)
     return {
@@ -220,10 +213,10 @@ def _notes(measured: Measured) -> list[str]:
         if one.lost:
             where = f" on {one.host}" if one.host else ""
             told.append(f"Generator {one.seat}{where} was lost: its load is missing from this level.")
-    unsent = figures[(figures["outcome"] == Outcome.UNSENT) & measured.window.due(figures)]
-    if measured.open_loop and len(unsent):
+    unsent = int(((figures["outcome"] == Outcome.UNSENT) & measured.window.due(figures)).sum())
+    if measured.open_loop and unsent:
         told.append(
-            f"{len(unsent)} requests were due in the window and never sent: no latency of theirs is in the figures, "
+            f"{unsent} requests were due in the window and never sent: no latency of theirs is in the figures, "
             "which are therefore too low."
         )
     if measured.window.rule in {"whole", "stages"} and measured.window.note:

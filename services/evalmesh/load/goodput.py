@@ -29,12 +29,12 @@ def goodput_document(measured: Measured) -> dict[str, Any] | None:
     if not measured.inputs.slo:
         return None
     bounds = per_request(measured.inputs.slo)
-    ended = measured.due[measured.due["outcome"] != Outcome.CANCELLED]
+    ended = measured.due.where(measured.due["outcome"] != Outcome.CANCELLED)
     good = is_ok(ended) & is_good(ended, bounds, open_loop=measured.open_loop)
     share = float(good.mean()) if len(ended) else None
-    done = measured.figures[is_ok(measured.figures)]
-    done = done[measured.window.completed(done)]
-    kept = done[is_good(done, bounds, open_loop=measured.open_loop)]
+    done = measured.figures.where(is_ok(measured.figures))
+    done = done.where(measured.window.completed(done))
+    kept = done.where(is_good(done, bounds, open_loop=measured.open_loop))
     window = measured.window
     rate = len(kept) / window.duration_s if window.duration_s > 0 else None
     interval = None

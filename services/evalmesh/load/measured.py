@@ -9,7 +9,7 @@ from evalmesh.load.inputs import SKETCHES, LevelInputs
 from evalmesh.load.intervals import BATCHES, Interval, share_interval, spread_of_batches
 from evalmesh.load.records import Flag, Outcome
 from evalmesh.load.samples import Distribution, Sample, sample
-from evalmesh.load.table import Flags, Floats, Records, is_ok, is_warmup, was_sent
+from evalmesh.load.table import Flags, Floats, Rows, is_ok, is_warmup, was_sent
 from evalmesh.load.window import Window, find_window
 
 MOST_STEPS = 600
@@ -33,11 +33,13 @@ class Measured:
 
     inputs: LevelInputs
     window: Window
-    figures: Records
-    """All requests but warm-up, in order of time."""
-    due: Records
+    records: Rows
+    """All of the level, warm-up included, in order of time."""
+    figures: Rows
+    """All but warm-up."""
+    due: Rows
     """Those that were due in the window and sent."""
-    ok: Records
+    ok: Rows
     """Those of them that succeeded."""
     distributions: dict[str, Distribution]
     """By metric, in milliseconds: `ttft`, `ttft_due`, `itl`, ..."""
@@ -45,7 +47,8 @@ class Measured:
     """`request_rate`, `input_token_rate`, `output_token_rate`, `total_token_rate`, `offered_rate`, `error_rate`."""
     gaps: dict[str, Gaps]
     """Histograms over the whole level, by metric; rows are steps."""
-    step_s: int
+    steps: tuple[int, int]
+    """Seconds of a step of the timeline, and how many there are."""
 
     @property
     def open_loop(self) -> bool:
@@ -53,34 +56,35 @@ class Measured:
 
 
 def measure(inputs: LevelInputs) -> Measured:
-    """Finds the window and computes what is in it. `inputs.records` must be in order of time (`table.concatenate`)."""
-    window = find_window(inputs)
-    figures = inputs.records[~is_warmup(inputs.records)]
-    due = figures[was_sent(figures) & window.due(figures)]
-    ok = due[is_ok(due)]
-    step, rows = steps(inputs)
+    """Finds the window and computes what is in it."""
+    records = Rows(inputs.records).in_order_of("due_s")
+    window = find_window(inputs, records)
+    figures = records.where(~is_warmup(records))
+    due = figures.where(was_sent(figures) & window.due(figures))
+    ok = due.where(is_ok(due))
+    step, rows = _steps(inputs, records)
     gaps = {metric: gaps_of(inputs.seconds, metric, rows, step) for metric in SKETCHES}
     distributions: dict[str, Distribution] = {name: sample(values) for name, values in _latencies(inputs, ok).items()}
     for metric, all_gaps in gaps.items():
         distributions[metric] = GapSample(_within(all_gaps, window, step))
     distributions["queue"] = sample((due["send_s"] - due["due_s"]) * _TO_MS)
-    distributions["send_lag"] = _send_lags(inputs, window)
+    distributions["send_lag"] = _send_lags(inputs, records, window)
     distributions["connect"] = sample(due["connect_s"][(due["flags"] & Flag.NEW_CONNECTION) != 0] * _TO_MS)
     rates = _rates(inputs, window, figures, due)
-    return Measured(inputs, window, figures, due, ok, distributions, rates, gaps, step)
+    return Measured(inputs, window, records, figures, due, ok, distributions, rates, gaps, (step, rows))
 
 
-def steps(inputs: LevelInputs) -> tuple[int, int]:
+def _steps(inputs: LevelInputs, records: Rows) -> tuple[int, int]:
     """Seconds of a step of the timeline, and how many there are."""
     last = max((second.second for second in inputs.seconds), default=-1)
-    if len(inputs.records):
-        ends = np.fmax(inputs.records["end_s"], inputs.records["due_s"])
+    if len(records):
+        ends = np.fmax(records["end_s"], records["due_s"])
         last = max(last, int(np.nanmax(ends)) if not np.isnan(ends).all() else 0)
     step = -(-(last + 1) // MOST_STEPS) or 1
     return step, -(-(last + 1) // step)
 
 
-def _latencies(inputs: LevelInputs, ok: Records) -> dict[str, Floats]:
+def _latencies(inputs: LevelInputs, ok: Rows) -> dict[str, Floats]:
     send, first, last = ok["send_s"], ok["first_s"], ok["last_s"]
     tokens = ok["output_tokens"].astype(np.float64)
     several = np.where(tokens > 1, tokens - 1, np.nan)
@@ -106,34 +110,34 @@ def _within(gaps: Gaps, window: Window, step: int) -> Gaps:
     return gaps.rows(first, last) if last > first else gaps
 
 
-def _send_lags(inputs: LevelInputs, window: Window) -> Sample:
+def _send_lags(inputs: LevelInputs, records: Rows, window: Window) -> Sample:
     """Send less the moment it could have been sent: when it was due and, under a cap, a slot was free.
 
     A seat with a cap of c sends in order, so its k-th send (from 0) waits for its (k - c + 1)-th answer at most. In
     closed loop requests are due when their slot is free, and the first send of each slot, all at once, is no sample.
     """
-    records = inputs.records[was_sent(inputs.records)]
+    sent = records.where(was_sent(records))
     caps = {health.seat: health.cap for health in inputs.generators}
     lags = []
-    for seat in np.unique(records["generator"]):
-        own = records[records["generator"] == seat]
+    for seat in np.unique(sent["generator"]):
+        own = sent.where(sent["generator"] == seat)
         cap = caps.get(int(seat), inputs.level.parallel)
         if inputs.arrival == "closed":
             lag = own["send_s"] - own["due_s"]
             keep = window.due(own) & (own["due_s"] > _burst_end(own, cap))
         else:
-            own = own[np.argsort(own["send_s"], kind="stable")]
+            own = own.in_order_of("send_s")
             lag = own["send_s"] - _could_send(own, cap)
             keep = window.due(own)
         lags.append(lag[keep & ~is_warmup(own)])
     return sample(np.concatenate(lags) * _TO_MS if lags else np.zeros(0))
 
 
-def _burst_end(own: Records, cap: int) -> float:
+def _burst_end(own: Rows, cap: int) -> float:
     return float(np.sort(own["due_s"])[min(cap, len(own)) - 1]) if cap > 0 else -1.0
 
 
-def _could_send(own: Records, cap: int) -> Floats:
+def _could_send(own: Rows, cap: int) -> Floats:
     """`own` in order of sending."""
     could: Floats = own["due_s"].copy()
     if 0 < cap < len(own):
@@ -143,9 +147,9 @@ def _could_send(own: Records, cap: int) -> Floats:
     return could
 
 
-def _rates(inputs: LevelInputs, window: Window, figures: Records, due: Records) -> dict[str, Rate]:
-    good = figures[is_ok(figures)]
-    done = good[window.completed(good)]
+def _rates(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> dict[str, Rate]:
+    good = figures.where(is_ok(figures))
+    done = good.where(window.completed(good))
     long_s = window.duration_s
     tokens_in, tokens_out = done["input_tokens"].astype(np.float64), _tokens_within(good, window)
     known_in = bool(len(done)) and bool((done["input_tokens"] > 0).all())
@@ -157,15 +161,15 @@ def _rates(inputs: LevelInputs, window: Window, figures: Records, due: Records) 
     }
     total = float(tokens_in.sum()) + tokens_out if known_in else None
     rates["total_token_rate"] = _rate(total, tokens_in + done["output_tokens"], done, window)
-    in_span = figures[window.due(figures)]
+    in_span = figures.where(window.due(figures))
     rates["offered_rate"] = Rate(len(in_span) / long_s if inputs.arrival != "closed" and long_s > 0 else None, None)
-    told = due[due["outcome"] != Outcome.CANCELLED]
+    told = due.where(due["outcome"] != Outcome.CANCELLED)
     failed = ~is_ok(told)
     rates["error_rate"] = Rate(float(failed.mean()) if len(told) else None, share_interval(failed))
     return rates
 
 
-def _rate(amount: float | None, weights: Floats, done: Records, window: Window) -> Rate:
+def _rate(amount: float | None, weights: Floats, done: Rows, window: Window) -> Rate:
     """`amount` per second; its interval from what was completed in equal parts of the window."""
     if amount is None or window.duration_s <= 0:
         return Rate(None, None)
@@ -178,7 +182,7 @@ def _rate(amount: float | None, weights: Floats, done: Records, window: Window) 
     return Rate(value, None if found is None else found.around(value))
 
 
-def _tokens_within(good: Records, window: Window) -> float:
+def _tokens_within(good: Rows, window: Window) -> float:
     """Output tokens of successes that arrived in the window: one at `first_s`, the others evenly up to `last_s`."""
     first, last = good["first_s"], good["last_s"]
     tokens = good["output_tokens"].astype(np.float64)

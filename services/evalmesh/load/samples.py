@@ -8,7 +8,7 @@ import numpy as np
 
 from evalmesh.load import intervals
 from evalmesh.load.intervals import Interval
-from evalmesh.load.table import Floats, Records
+from evalmesh.load.table import Floats, Rows
 
 PERCENTILES = {
     "p25": 0.25, "p50": 0.50, "p75": 0.75, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99.9": 0.999,
@@ -138,7 +138,7 @@ def sample(values: Floats) -> Sample:
     return Sample(values if exists.all() else values[exists])
 
 
-def token_summary(records: Records, name: str) -> dict[str, Any]:
+def token_summary(records: Rows, name: str) -> dict[str, Any]:
     """Token counts of requests; 0 means unknown for `input_tokens`, and is a number for all others."""
     counts = records[name].astype(np.float64)
     known = Sample(counts[counts > 0] if name == "input_tokens" else counts)

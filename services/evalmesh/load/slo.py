@@ -11,7 +11,7 @@ from evalmesh.domain.load_test import SloTerm
 from evalmesh.load.intervals import LEAST_EFFECTIVE, Interval
 from evalmesh.load.measured import Measured
 from evalmesh.load.samples import number, pair, probability
-from evalmesh.load.table import Flags, Floats, Records
+from evalmesh.load.table import Flags, Floats, Rows
 
 Decision = Literal["pass", "fail", "undecided"]
 LATENCIES = ("ttft", "itl", "tpot", "e2e")
@@ -206,7 +206,7 @@ def per_request(terms: tuple[SloTerm, ...]) -> dict[str, float]:
     return bounds
 
 
-def is_good(records: Records, bounds: dict[str, float], *, open_loop: bool) -> Flags:
+def is_good(records: Rows, bounds: dict[str, float], *, open_loop: bool) -> Flags:
     """Which successes keep every bound. What a request does not have (gaps, with one token) cannot break a bound."""
     good = np.ones(len(records), bool)
     for name, limit in bounds.items():
@@ -215,7 +215,7 @@ def is_good(records: Records, bounds: dict[str, float], *, open_loop: bool) -> F
     return good
 
 
-def _values(records: Records, name: str, *, open_loop: bool) -> Floats:
+def _values(records: Rows, name: str, *, open_loop: bool) -> Floats:
     begin = records["due_s"] if open_loop else records["send_s"]
     tokens = records["output_tokens"].astype(np.float64)
     values: Floats

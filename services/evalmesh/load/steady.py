@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from evalmesh.load.intervals import batch_means
-from evalmesh.load.table import Floats, Records
+from evalmesh.load.table import Floats, Rows
 
 LEAST_REQUESTS = 100
 LEAST_DIFFERENCE = 0.05
@@ -39,7 +39,7 @@ class Steadiness:
     note: str
 
 
-def steadiness(ok: Records) -> Steadiness:
+def steadiness(ok: Rows) -> Steadiness:
     """Of successes in order of when they were due."""
     if len(ok) < LEAST_REQUESTS:
         return Steadiness(None, None, f"Too few requests ({len(ok)}) to tell whether a steady state was reached.")

@@ -1,6 +1,7 @@
 """Many request records at once: a numpy array whose bytes are those of the file."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,48 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Records = NDArray[np.void]
 """Of `DTYPE`."""
+Column = NDArray[Any]
+
+
+class Rows:
+    """Some records of a table, by column. Columns are copied when they are asked for, and only once.
+
+    Records are long and most figures need two or three of their fields: taking a part of the records themselves would
+    copy all the others too.
+    """
+
+    __slots__ = ("_chosen", "_columns", "_source")
+
+    def __init__(self, source: "Records | Rows", chosen: NDArray[np.intp] | None = None) -> None:
+        self._source = source
+        self._chosen = chosen
+        self._columns: dict[str, Column] = {}
+
+    def __len__(self) -> int:
+        return len(self._source) if self._chosen is None else len(self._chosen)
+
+    def __getitem__(self, name: str) -> Column:
+        column = self._columns.get(name)
+        if column is None:
+            whole = self._source[name]
+            column = np.ascontiguousarray(whole) if self._chosen is None else whole[self._chosen]
+            self._columns[name] = column
+        return column
+
+    def where(self, wanted: Flags) -> "Rows":
+        """The rows of which it is true; these themselves when it is true of all."""
+        return self if wanted.all() else Rows(self, np.flatnonzero(wanted))
+
+    def in_order_of(self, name: str) -> "Rows":
+        """Sorted by a column, equal ones as they are; these themselves when they are in order."""
+        column = self[name]
+        if (column[1:] >= column[:-1]).all():
+            return self
+        return Rows(self, np.argsort(column, kind="stable"))
+
+    def first(self, many: int) -> "Rows":
+        """At most `many`, from the beginning."""
+        return self if len(self) <= many else Rows(self, np.arange(many))
 
 
 def empty() -> Records:
@@ -44,39 +87,33 @@ def read_records(data: bytes) -> Records:
 
 
 def concatenate(parts: Iterable[Records]) -> Records:
-    """The records of several generators, in order of when they were due."""
+    """The records of several generators."""
     kept = [part for part in parts if len(part)]
-    if not kept:
-        return empty()
-    records = np.concatenate(kept) if len(kept) > 1 else kept[0]
-    due = records["due_s"]
-    if np.all(due[1:] >= due[:-1]):
-        return records
-    return records[np.argsort(due, kind="stable")]
+    return np.concatenate(kept) if len(kept) > 1 else kept[0] if kept else empty()
 
 
-def is_warmup(records: Records) -> Flags:
+def is_warmup(records: Rows) -> Flags:
     """Which records no figure includes."""
     found: Flags = (records["flags"] & Flag.WARMUP) != 0
     return found
 
 
-def is_ok(records: Records) -> Flags:
+def is_ok(records: Rows) -> Flags:
     """Which requests succeeded."""
     found: Flags = records["outcome"] == Outcome.OK
     return found
 
 
-def was_sent(records: Records) -> Flags:
+def was_sent(records: Rows) -> Flags:
     """Which requests left the client."""
     outcome = records["outcome"]
     found: Flags = (outcome != Outcome.UNSENT) & (outcome != Outcome.SKIPPED)
     return found
 
 
-def by_class(records: Records) -> dict[str, int]:
+def by_class(records: Rows) -> dict[str, int]:
     """Failed requests that were sent, by class, the most frequent class first."""
-    failed = records[was_sent(records) & ~is_ok(records)]
+    failed = records.where(was_sent(records) & ~is_ok(records))
     codes = failed["outcome"].astype(np.int64) << 16 | np.where(failed["outcome"] == Outcome.HTTP, failed["status"], 0)
     kinds, counts = np.unique(codes, return_counts=True)
     named = [

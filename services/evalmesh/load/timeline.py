@@ -6,9 +6,9 @@ import numpy as np
 
 from evalmesh.load.gaps import quantiles_by_row
 from evalmesh.load.inputs import Second
-from evalmesh.load.measured import Measured, steps
+from evalmesh.load.measured import Measured
 from evalmesh.load.samples import PROBABILITIES, number
-from evalmesh.load.table import Floats, Records, is_ok, was_sent
+from evalmesh.load.table import Floats, Rows, is_ok, was_sent
 
 _TO_MS = 1000.0
 _COUNTS = ("sent", "ok", "errors", "input_tokens", "output_tokens")
@@ -18,9 +18,9 @@ _PLOTTED = ("ttft", "ttft_due", "itl", "chunk_gap", "tpot", "tpot_due", "e2e", "
 def timeline_document(measured: Measured) -> dict[str, Any]:
     """`timeline` of a level's document: counts as the generators told them, percentiles of records."""
     inputs = measured.inputs
-    step, rows = steps(inputs)
-    records = inputs.records
-    ok = records[is_ok(records)]
+    step, rows = measured.steps
+    records = measured.records
+    ok = records.where(is_ok(records))
     told: dict[str, Any] = {"step_s": step, "t_s": [row * step for row in range(rows)]}
     told["offered"] = _offered(measured, rows, step)
     told |= _counts(inputs.seconds, rows, step) if inputs.seconds else _counts_of_records(records, rows, step)
@@ -30,7 +30,7 @@ def timeline_document(measured: Measured) -> dict[str, Any]:
     (told["ttft_due_p99_ms"],) = _by_row(first, from_due, rows, step, (0.99,))
     told["itl_p50_ms"], told["itl_p99_ms"] = quantiles_by_row(measured.gaps["itl"], (0.5, 0.99))
     told["e2e_p50_ms"], told["e2e_p99_ms"] = _by_row(last, last - send, rows, step, (0.5, 0.99))
-    sent = records[was_sent(records)]
+    sent = records.where(was_sent(records))
     (told["send_lag_p99_ms"],) = _by_row(sent["send_s"], sent["send_s"] - sent["due_s"], rows, step, (0.99,))
     return {name: _plain(values) if name not in {"step_s", "t_s"} else values for name, values in told.items()}
 
@@ -42,7 +42,7 @@ def _plain(values: list[Any]) -> list[float | None]:
 def _offered(measured: Measured, rows: int, step: int) -> list[Any]:
     if not measured.open_loop:
         return [None] * rows
-    return _per_row(measured.inputs.records["due_s"], rows, step)
+    return _per_row(measured.records["due_s"], rows, step)
 
 
 def _rows_of(times_s: Floats, rows: int, step: int) -> tuple[Any, Any]:
@@ -78,14 +78,15 @@ def _counts(seconds: tuple[Second, ...], rows: int, step: int) -> dict[str, list
     return told
 
 
-def _counts_of_records(records: Records, rows: int, step: int) -> dict[str, list[Any]]:
+def _counts_of_records(records: Rows, rows: int, step: int) -> dict[str, list[Any]]:
     """The same from records, when no generator told anything (its events are kept for a bounded time)."""
-    sent = records[was_sent(records)]
+    sent = records.where(was_sent(records))
     ok = is_ok(sent)
     begun, ended = np.sort(sent["send_s"]), np.sort(sent["end_s"])
     edges = (np.arange(rows) + 1) * float(step)
     in_flight = np.searchsorted(begun, edges) - np.searchsorted(ended, edges)
-    weights = {name: sent[ok][name].astype(np.float64) for name in ("input_tokens", "output_tokens")}
+    good = sent.where(ok)
+    weights = {name: good[name].astype(np.float64) for name in ("input_tokens", "output_tokens")}
     return {
         "sent": _per_row(sent["send_s"], rows, step),
         "ok": _per_row(sent["end_s"][ok], rows, step),
@@ -106,14 +107,15 @@ def _by_row(
     values = values_s[inside]
     exists = ~np.isnan(values)
     row, values = row[exists], values[exists] * _TO_MS
-    order = np.lexsort((values, row))
-    ordered = values[order]
-    begin = np.searchsorted(row[order], np.arange(rows + 1))
-    sizes = np.diff(begin)
+    # One sort of step and value together: values, brought below 1, in the fraction.
+    scale = float(np.abs(values).max(initial=0)) * 2.000001 or 1.0
+    ordered = (np.sort(row + (values / scale + 0.5)) % 1 - 0.5) * scale
+    sizes = np.bincount(row, minlength=rows)
+    begin = np.cumsum(sizes) - sizes
     told: list[list[float | None]] = []
     for q in probabilities:
-        ranks = begin[:-1] + np.floor(q * np.maximum(sizes - 1, 0) + 0.5).astype(np.int64)
-        told.append([float(ordered[rank]) if size else None for rank, size in zip(ranks, sizes, strict=True)])
+        ranks = begin + np.floor(q * np.maximum(sizes - 1, 0) + 0.5).astype(np.int64)
+        told.append([round(float(ordered[rank]), 6) if size else None for rank, size in zip(ranks, sizes, strict=True)])
     return told
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from evalmesh.load.inputs import LevelInputs
 from evalmesh.load.steady import Steadiness, steadiness
-from evalmesh.load.table import Flags, Floats, Records, is_ok, is_warmup, was_sent
+from evalmesh.load.table import Flags, Floats, Rows, is_ok, is_warmup, was_sent
 
 Rule = Literal["whole", "closed_loop", "open_loop", "stages"]
 LEAST_COMPLETIONS = 30
@@ -42,12 +42,12 @@ class Window:
     def duration_s(self) -> float:
         return self.end_s - self.start_s
 
-    def due(self, records: Records) -> Flags:
+    def due(self, records: Rows) -> Flags:
         """Which requests were due in it."""
         due: Flags = (records["due_s"] >= self.start_s) & (records["due_s"] <= self.end_s)
         return due
 
-    def completed(self, records: Records) -> Flags:
+    def completed(self, records: Rows) -> Flags:
         """Which requests ended in it, moved by the shift."""
         return self.holds(records["end_s"])
 
@@ -57,11 +57,10 @@ class Window:
         return held
 
 
-def find_window(inputs: LevelInputs) -> Window:
-    """The window of a level. `inputs.records` in order of time, warm-up included."""
-    records = inputs.records
-    figures = records[~is_warmup(records)]
-    sent = figures[was_sent(figures)]
+def find_window(inputs: LevelInputs, records: Rows) -> Window:
+    """The window of a level; `records` are all of it, in order of time, warm-up included."""
+    figures = records.where(~is_warmup(records))
+    sent = figures.where(was_sent(figures))
     if not len(sent):
         return Window(0.0, 0.0, 0.0, "whole", None, "Nothing was sent.")
     if inputs.level.stages:
@@ -69,35 +68,35 @@ def find_window(inputs: LevelInputs) -> Window:
         note = "The load changes within the level: figures are over all its stages."
         return Window(0.0, end, 0.0, "stages", None, note)
     if inputs.arrival == "closed":
-        return _closed(inputs, sent)
-    return _open(inputs, sent)
+        return _closed(inputs, records, sent)
+    return _open(inputs, figures, sent)
 
 
-def _last(sent: Records) -> float:
+def _last(sent: Rows) -> float:
     return float(np.nanmax(np.fmax(sent["end_s"], sent["send_s"])))
 
 
-def _whole(sent: Records, why: str) -> Window:
+def _whole(sent: Rows, why: str) -> Window:
     start = float(sent["due_s"].min())
     return Window(start, max(start, _last(sent)), 0.0, "whole", None, why)
 
 
-def _median_latency(ok: Records) -> float:
+def _median_latency(ok: Rows) -> float:
     return float(np.median(ok["end_s"] - ok["send_s"])) if len(ok) else 0.0
 
 
-def _closed(inputs: LevelInputs, sent: Records) -> Window:
+def _closed(inputs: LevelInputs, records: Rows, sent: Rows) -> Window:
     slots = inputs.level.parallel
     # Conversations hold their slot while they pause, so a slot is in use from a first turn on. At the end, when no new
     # conversation is left to begin, slots run empty: later turns of the rest are no dispatch.
-    begun = inputs.records[was_sent(inputs.records) & (inputs.records["turn"] == 0)]
+    begun = records.where(was_sent(records) & (records["turn"] == 0))
     if len(begun) < max(1, slots):
         return _whole(sent, f"Fewer requests than slots: all {len(sent)} requests, ramp-up and emptying included.")
     filled = float(np.partition(begun["due_s"], slots - 1)[slots - 1]) if slots else 0.0
     start = max(filled, float(sent["due_s"].min()))
     end = float(begun["due_s"].max())
     window = Window(start, end, 0.0, "closed_loop", None, "")
-    ok = sent[is_ok(sent)]
+    ok = sent.where(is_ok(sent))
     completions = int(window.completed(ok).sum())
     if completions < LEAST_COMPLETIONS or window.duration_s < LEAST_GENERATIONS * _median_latency(ok):
         few = f"Only {completions} completions while all slots were in use"
@@ -105,14 +104,13 @@ def _closed(inputs: LevelInputs, sent: Records) -> Window:
     return _settle(window, sent)
 
 
-def _open(inputs: LevelInputs, sent: Records) -> Window:
-    figures = inputs.records[~is_warmup(inputs.records)]
+def _open(inputs: LevelInputs, figures: Rows, sent: Rows) -> Window:
     start, last = float(np.nanmin(figures["due_s"])), float(np.nanmax(figures["due_s"]))
     if inputs.arrival != "trace" and inputs.level.rate > 0:
         last += 1 / inputs.level.rate
     if inputs.state != "done":
         last = min(last, float(sent["due_s"].max()))
-    ok = sent[is_ok(sent)]
+    ok = sent.where(is_ok(sent))
     if len(ok) < LEAST_COMPLETIONS or last <= start:
         return _whole(sent, f"Only {len(ok)} successes: figures are over the whole level.")
     # A shift past the last answer would count empty time.
@@ -120,15 +118,15 @@ def _open(inputs: LevelInputs, sent: Records) -> Window:
     return _settle(Window(start, last, shift, "open_loop", None, ""), sent)
 
 
-def _settle(window: Window, sent: Records) -> Window:
+def _settle(window: Window, sent: Rows) -> Window:
     """Leaves out a beginning that is unlike all the rest, and says whether the rest is steady."""
-    ok = sent[is_ok(sent) & window.due(sent)]
+    ok = sent.where(is_ok(sent) & window.due(sent))
     found: Steadiness = steadiness(ok)
     moved = replace(window, steady=found.steady, note=found.note)
     if found.cut_s is None:
         return moved
     start = max(window.start_s, found.cut_s)
     left = replace(moved, start_s=start)
-    if int(left.completed(sent[is_ok(sent)]).sum()) < LEAST_COMPLETIONS:
+    if int(left.completed(sent.where(is_ok(sent))).sum()) < LEAST_COMPLETIONS:
         return replace(window, steady=False, note="A start-up phase fills nearly the whole level.")
     return left
