@@ -79,32 +79,30 @@ class Desk:
         return encode(await self._answer(question))
 
     async def _answer(self, question: SeatSays) -> ConductorSays:
-        match question:
-            case Ping():
-                return Time(self._now(), self._boot_id, self._conductor)
-            case Hello():
-                return self._welcome(question)
+        if isinstance(question, Ping):
+            return Time(self._now(), self._boot_id, self._conductor)
+        if isinstance(question, Hello):
+            return self._welcome(question)
         seat = self.seats.get(question.seat)
-        if seat is None:
-            return Stranger()
-        if seat.generator != question.generator:
-            return Over()
+        if seat is None or seat.generator != question.generator:
+            return Stranger() if seat is None else Over()
         seat.heard_s = self._now()
-        match question:
+        if isinstance(question, Next):
+            return await self._next(seat, question.after)
+        if isinstance(question, ReadyFor):
+            return await self._go(seat, question.number)
+        return self._noted(seat, question)
+
+    def _noted(self, seat: Seat, news: ClockIs | Beat | Finished) -> ConductorSays:
+        match news:
             case ClockIs(offset_s=offset_s, error_s=error_s):
                 seat.offset_s, seat.clock_error_s = offset_s, error_s
-                return CarryOn()
-            case Next(after=after):
-                return await self._next(seat, after)
-            case ReadyFor(number=number):
-                return await self._go(seat, number)
-            case Beat():
-                return StopLevel(self._stop_reason) if self._stop_reason else CarryOn()
+            case Beat() if self._stop_reason:
+                return StopLevel(self._stop_reason)
             case Finished(number=number):
                 seat.finished = max(seat.finished, number)
                 self._tell()
-                return CarryOn()
-        return Over()
+        return CarryOn()
 
     def _welcome(self, hello: Hello) -> ConductorSays:
         known = self.seats.get(hello.seat)

@@ -214,15 +214,15 @@ class GeneratorPair:
             if done is not None and not feeder.done():
                 # The engine has all it wants: a level that was stopped, or bounded by its duration.
                 await self._feeder.tell(StopFeed())
-            performance = Performance(done, await feeder)
-            self.busy = False
-            return performance
+            fed = await feeder
         except PairBrokenError as error:
             return Performance(None, None, str(error))
         finally:
             for task in (feeder, engine):
                 task.cancel()
             await asyncio.gather(feeder, engine, return_exceptions=True)
+        self.busy = False
+        return Performance(done, fed)
 
     async def stop(self, reason: str) -> None:
         """Ends the level under way; `perform` then returns."""

@@ -1,4 +1,4 @@
-"""Holding a seat: join the conductor, perform each level it orders, leave slices behind, until the load test is over."""
+"""Holding a seat: join the conductor, perform each level it orders, leave slices behind, until all is over."""
 
 import asyncio
 import contextlib

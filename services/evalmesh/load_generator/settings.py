@@ -14,8 +14,8 @@ class LoadGeneratorSettings(RoomSettings):
 
     seats: int = Field(default=1, ge=0, le=256)
     """Seats this process takes at once: each is a feeder and an engine process. One per core that may be spent."""
-    warm: bool = True
-    """Start the processes of the first seat at once, so that a load test need not wait for them."""
+    warm_pairs: int = Field(default=1, ge=0)
+    """Processes of so many seats are started at once, so that a load test need not wait for them."""
     conductors: int = Field(default=4, ge=1)
     """Load tests this process conducts at once; conducting costs next to nothing."""
     join_timeout_s: float = Field(default=60.0, gt=0)

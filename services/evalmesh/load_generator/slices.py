@@ -1,5 +1,6 @@
 """What a seat leaves behind of one level: its records, its seconds, and how it ended. The last is written last."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -45,8 +46,8 @@ class SliceFiles:
     async def write(self, load_test: str, one: Slice, ticks: Sequence[Tick], records: Path) -> None:
         """Stores all three. Writing the same slice again changes nothing."""
         place = (load_test, one.number, one.seat)
-        if records.is_file():
-            await self._objects.put_stream(layout.level_records_key(*place), _pieces(records))
+        if await asyncio.to_thread(records.is_file):
+            await self._objects.put_stream(layout.level_records_key(*place), pieces_of(records))
         await self._objects.put(layout.level_ticks_key(*place), _ticks_encoder.encode(list(ticks)))
         await self._objects.put(layout.level_slice_key(*place), encode_json(one))
 
@@ -73,7 +74,8 @@ class SliceFiles:
             return []
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
+async def pieces_of(path: Path) -> AsyncIterator[bytes]:
+    """A file in pieces of a MiB."""
     with path.open("rb") as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece

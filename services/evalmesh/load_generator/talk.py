@@ -132,8 +132,8 @@ class Over(msgspec.Struct, tag="over"):
 
 ConductorSays = Time | Wait | Perform | Go | StopLevel | CarryOn | Stranger | Over
 
-_seat_decoder = msgspec.json.Decoder(SeatSays)
-_conductor_decoder = msgspec.json.Decoder(ConductorSays)
+_seat_decoder: msgspec.json.Decoder[SeatSays] = msgspec.json.Decoder(SeatSays)
+_conductor_decoder: msgspec.json.Decoder[ConductorSays] = msgspec.json.Decoder(ConductorSays)
 encode = msgspec.json.Encoder().encode
 
 

@@ -14,7 +14,7 @@ from evalmesh.local.settings import LocalSettings
 
 _LOG = logging.getLogger(__name__)
 _START_S = 30.0
-_WORKERS = ("dataset_loader", "scorer", "report_aggregator")
+_WORKERS = ("dataset_loader", "scorer", "load_generator", "report_aggregator")
 
 
 @dataclass(slots=True)
@@ -72,6 +72,8 @@ class ServiceProcesses:
             "EVALMESH_ACK_WAIT_S": str(settings.ack_wait_s),
             "EVALMESH_DRAIN_S": str(settings.drain_s),
             "EVALMESH_END_WITH_STDIN": "true",
+            "EVALMESH_LOAD_GENERATOR_SEATS": str(settings.generators),
+            "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.state_dir / "scratch"),
             **more,
         }
         logs = settings.state_dir / "logs"

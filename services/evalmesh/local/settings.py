@@ -14,6 +14,8 @@ class LocalSettings:
     """Each service in a process of its own."""
     runners: int = 1
     """Model runner processes; above 1 only with `processes`."""
+    generators: int = 0
+    """Seats for load tests; 0: none, and no load test is worked on."""
     address: str = "127.0.0.1:0"
     log_level: str = "INFO"
     ack_wait_s: float = 10.0

@@ -37,8 +37,8 @@ class HttpProbe:
                 return ProbeAnswer(answer.status, await answer.content.read(_MOST_BYTES))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(
-                f"url: {target.url} does not answer: {_cause(error, timeout_s)}. Check the address, and that the server "
-                "is up.",
+                f"url: {target.url} does not answer: {_cause(error, timeout_s)}. Check the address, and that the "
+                "server is up.",
                 {"field": "url"},
             ) from error
 

@@ -1,0 +1,35 @@
+"""`python -m evalmesh.load_generator`: a load generator alone; settings come from the environment."""
+
+from evalmesh.adapters.connections import open_connections
+from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.load_http.probe import open_probe
+from evalmesh.adapters.server_metrics import open_server_metrics
+from evalmesh.load_generator.service import build
+from evalmesh.load_generator.settings import LoadGeneratorSettings
+from evalmesh.runtime.serve import run_service, serve
+
+
+async def _main() -> None:
+    settings = LoadGeneratorSettings()
+    keys = EnvSecrets()
+    async with (
+        open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened,
+        open_probe(keys) as probe,
+    ):
+        service = build(
+            settings=settings,
+            runs=opened.runs,
+            load_tests=opened.load_tests,
+            bus=opened.bus,
+            signals=opened.signals,
+            objects=opened.objects,
+            clock=SystemClock(),
+            secrets=keys,
+            probe=probe,
+            open_server_metrics=open_server_metrics,
+        )
+        await serve([service], settings)
+
+
+if __name__ == "__main__":
+    run_service(_main, LoadGeneratorSettings)

@@ -1,0 +1,110 @@
+"""Wires the load generator."""
+
+import asyncio
+from pathlib import Path
+from tempfile import gettempdir
+
+import grpc.aio
+
+from evalmesh.domain.work import Step
+from evalmesh.load_generator.conductor import ConductorTools, ConductWorker
+from evalmesh.load_generator.files import LocalFiles
+from evalmesh.load_generator.level_files import LevelFiles
+from evalmesh.load_generator.pairs import PairPool
+from evalmesh.load_generator.seat import SeatTools, SeatWorker
+from evalmesh.load_generator.servicer import LoadServicer
+from evalmesh.load_generator.settings import LoadGeneratorSettings
+from evalmesh.load_generator.slices import SliceFiles
+from evalmesh.ports.bus import Bus, Queue
+from evalmesh.ports.environment import Clock, Secrets
+from evalmesh.ports.load_probe import LoadProbe
+from evalmesh.ports.load_test_store import LoadTestStore
+from evalmesh.ports.object_store import ObjectStore
+from evalmesh.ports.run_store import RunStore
+from evalmesh.ports.server_metrics import OpenServerMetrics
+from evalmesh.ports.signals import Signals
+from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.load_tests import load_test_is_over
+from evalmesh.runtime.service import Service
+from evalmesh.runtime.work import Worker, WorkPolicy
+from evalmesh.v1 import load_generators_pb2_grpc
+
+
+def build(  # noqa: PLR0913  (ports, one by one)
+    *,
+    settings: LoadGeneratorSettings,
+    runs: RunStore,
+    load_tests: LoadTestStore,
+    bus: Bus,
+    signals: Signals,
+    objects: ObjectStore,
+    clock: Clock,
+    secrets: Secrets,
+    probe: LoadProbe,
+    open_server_metrics: OpenServerMetrics,
+) -> Service:
+    """The load generator: conducts load tests and holds seats of them."""
+    scratch = Path(settings.scratch_dir or gettempdir()) / "evalmesh-load"
+    scratch.mkdir(parents=True, exist_ok=True)
+    control = ControlView(runs, load_test_is_over(load_tests))
+    pairs = PairPool()
+    files = LocalFiles(objects, scratch / "files")
+    conducting = ConductWorker(
+        ConductorTools(
+            tests=load_tests,
+            bus=bus,
+            signals=signals,
+            clock=clock,
+            control=control,
+            levels=LevelFiles(objects),
+            probe=probe,
+            open_server_metrics=open_server_metrics,
+            join_timeout_s=settings.join_timeout_s,
+            lost_after_s=settings.lost_after_s,
+        )
+    )
+    seats = SeatWorker(
+        SeatTools(
+            tests=load_tests,
+            bus=bus,
+            signals=signals,
+            secrets=secrets,
+            clock=clock,
+            control=control,
+            pairs=pairs,
+            files=files,
+            slices=SliceFiles(objects),
+            scratch=scratch,
+        )
+    )
+    workers = [
+        Worker(
+            bus=bus,
+            queue=Queue(step),
+            handle=worker.handle,
+            set_aside=worker.set_aside,
+            control=control,
+            policy=WorkPolicy(concurrency=most, max_deliveries=settings.max_deliveries, drain_s=settings.drain_s),
+        )
+        for step, worker, most in (
+            (Step.CONDUCT, conducting, settings.conductors),
+            (Step.LOAD, seats, settings.seats),
+        )
+        if most
+    ]
+
+    async def keep_warm() -> None:
+        pairs.warm(min(settings.seats, settings.warm_pairs))
+        await asyncio.Event().wait()
+
+    def mount(server: grpc.aio.Server) -> None:
+        servicer = LoadServicer(objects, files, probe, scratch)
+        load_generators_pb2_grpc.add_LoadServiceServicer_to_server(servicer, server)
+
+    return Service(
+        name="load_generator",
+        grpc_services=("evalmesh.v1.LoadService",),
+        mount=mount,
+        loops=(control.follow, keep_warm, *(worker.run for worker in workers)),
+        close=pairs.close,
+    )
