@@ -239,6 +239,11 @@ def _check_load(config: PerfConfig) -> None:
         raise _refuse("arrival", f"{config.arrival!r} needs rate, the requests due per second.")
     if config.arrival == "closed" and config.rate:
         raise _refuse("arrival", "'closed' keeps requests in flight and knows no rate; leave out one of them.")
+    if not timed and not traced and not config.searched and config.generators > max(config.parallel or [1]):
+        raise _refuse(
+            "generators",
+            f"{config.generators} processes cannot share {max(config.parallel or [1])} requests in flight; use fewer.",
+        )
     if config.burstiness is not None and config.arrival not in {None, "gamma"}:
         raise _refuse("burstiness", f"it is the shape of arrival 'gamma', not of {config.arrival!r}.")
 

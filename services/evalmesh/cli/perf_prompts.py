@@ -57,16 +57,18 @@ def prompts_of(config: PerfConfig, api: str, uploads: Uploads) -> PromptSpec:
         images=_images(config, dataset),
         turns=_turns(config, dataset),
         body={**body, **_body(config, api)},
-        args=_args(config, dataset),
+        args=_args(config),
     )
 
 
 def _input_tokens(config: PerfConfig, dataset: str) -> Lengths | None:
     if config.input_lengths:
         return parse_lengths(config.input_lengths, "input_lengths")
-    if not dataset.startswith("random"):
-        return None
     said = config.model_fields_set & {"min_prompt_length", "max_prompt_length"}
+    if not dataset.startswith("random"):
+        # Rows of a file are not made to a length; those outside of it are left out.
+        low, high = max(1, config.min_prompt_length), config.max_prompt_length
+        return uniform(low, high, "max_prompt_length") if said else None
     if not said and not config.dataset:
         return uniform(_RANDOM_TOKENS, _RANDOM_TOKENS, "max_prompt_length")
     if "max_prompt_length" not in said:
@@ -120,8 +122,6 @@ def _body(config: PerfConfig, api: str) -> dict[str, Any]:
         return dict(config.extra_args)
     body = {name: getattr(config, name) for name in _SAMPLING}
     body |= {"n": config.n_choices, "seed": config.seed, "stop": config.stop, "stop_token_ids": config.stop_token_ids}
-    if config.temperature == 0 and "temperature" not in config.model_fields_set and config.dataset in TRACES:
-        body["temperature"] = None  # a trace may bring its own bodies
     # In the extra arguments, and only there, null means that the key must not be sent.
     return {**{key: value for key, value in body.items() if value is not None}, **config.extra_args}
 
@@ -144,13 +144,9 @@ def _turns(config: PerfConfig, dataset: str) -> TurnSpec | None:
     return TurnSpec(low=config.min_turns, high=max(high, config.min_turns), think_mean_s=config.think_time)
 
 
-def _args(config: PerfConfig, dataset: str) -> dict[str, Any]:
+def _args(config: PerfConfig) -> dict[str, Any]:
     args = {**config.multi_turn_args, **config.dataset_args}
     args.pop("num_workers", None)
-    if not dataset.startswith("random"):
-        for name in ("min_prompt_length", "max_prompt_length"):
-            if name in config.model_fields_set:
-                args.setdefault(name, getattr(config, name))
     return args
 
 

@@ -12,6 +12,7 @@ from evalmesh.cli.perf_tokenizer import find_tokenizer, pack_tokenizer
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.sdk import AsyncClient
+from evalmesh.wire.load_checks import check_load_spec
 
 _DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".txt", ".tsv", ".arrow", ".gz")
 _SEED = 42
@@ -95,9 +96,11 @@ def _server_metrics(config: PerfConfig) -> tuple[str, ...]:
 def resolve(config: PerfConfig) -> LoadTestSpec:
     """The spec with digests still to come: whatever is wrong is said before anything is started."""
     files = local_files(config)
-    return to_load_test_spec(
+    spec = to_load_test_spec(
         config, Uploads(NO_DIGEST_YET if files.data else "", NO_DIGEST_YET if files.tokenizer else "")
     )
+    check_load_spec(spec)
+    return spec
 
 
 async def submit_spec(client: AsyncClient, config: PerfConfig) -> LoadTestSpec:

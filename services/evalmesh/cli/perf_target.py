@@ -1,5 +1,7 @@
 """Which endpoint a load test asks, over which API, with which key."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -118,14 +120,23 @@ def _headers(config: PerfConfig) -> tuple[dict[str, str], str]:
         if name.lower() == "authorization" and value.lower().startswith("bearer "):
             bearer = value[7:].strip()
         elif any(word in name.lower() for word in _SECRET_HEADERS) and not value.startswith(("env:", "secret:")):
-            raise InvalidInput(
-                f"headers.{name}: this looks like a key (its text is withheld), and headers become part of the record; "
-                f"write {name}=env:NAME and export NAME, or use --api-key for a bearer token.",
-                {"field": f"headers.{name}"},
-            )
+            headers[name] = _held_here(config, name, value)
         else:
             headers[name] = value
     return headers, bearer
+
+
+def _held_here(config: PerfConfig, name: str, value: str) -> str:
+    """The reference to a header's key, which stays in this process."""
+    if config.server:
+        raise InvalidInput(
+            f"headers.{name}: a key itself is never sent to a server (its text is withheld); make it known to the "
+            f"server's load generators as an environment variable and write {name}=env:NAME.",
+            {"field": f"headers.{name}"},
+        )
+    variable = "EVALMESH_HEADER_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper()
+    os.environ[variable] = value
+    return f"env:{variable}"
 
 
 def _key_ref(config: PerfConfig, bearer: str) -> str:
