@@ -1,6 +1,8 @@
 """One Prometheus address."""
 
+import os
 import time
+from base64 import b64encode
 
 import aiohttp
 from yarl import URL
@@ -31,7 +33,10 @@ class PrometheusSource:
         parsed = URL(url)
         self._session = session
         self._url = parsed.with_user(None).with_fragment(None)
-        self._auth = aiohttp.BasicAuth(parsed.user, parsed.password or "") if parsed.user else None
+        self._headers = dict(_HEADERS)
+        if parsed.user:
+            pair = f"{parsed.user}:{parsed.password or ''}"
+            self._headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
         self._timeout = aiohttp.ClientTimeout(total=deadline_s)
         self._deadline_s = deadline_s
         self.name = str(self._url.with_query(None))
@@ -55,7 +60,7 @@ class PrometheusSource:
     async def _fetch(self) -> Reading:
         try:
             async with self._session.get(
-                self._url, auth=self._auth, timeout=self._timeout, headers=_HEADERS, allow_redirects=False
+                self._url, timeout=self._timeout, headers=self._headers, allow_redirects=False
             ) as answer:
                 if answer.status != 200:
                     raise Refusal(f"it answers with status {answer.status}", final=answer.status in _FINAL)
@@ -71,8 +76,11 @@ class PrometheusSource:
 
 def _reason(error: Exception) -> str:
     """In words, without the address: it may hold a password."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "it cannot be reached: its name is not known"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"it cannot be reached: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno
+        return f"it cannot be reached: {os.strerror(number) if number else type(error).__name__}"
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "it closed the connection"
     return f"it cannot be read: {type(error).__name__}"
