@@ -67,7 +67,10 @@ def test_perf_help_is_light_and_documents_exit_codes():
 
 
 def test_help_of_everything_does_not_load_the_flags_of_perf():
-    code = "import sys; from evalmesh.cli.__main__ import main; main(['--help']); print('perf_flags' in str(sys.modules))"
+    code = (
+        "import sys; from evalmesh.cli.__main__ import main; main(['--help']); "
+        "print('evalmesh.cli.perf_flags' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("False")
     assert "perf" in done.stdout
