@@ -22,7 +22,8 @@ from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound, O
 from evalmesh.domain.events import Event
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Step
-from evalmesh.gateway import service as gateway
+from evalmesh.gateway.peers import Peers, lazy_channel
+from evalmesh.gateway.service import GatewayPorts, build
 from evalmesh.model_runner.servicer import ModelServicer
 from evalmesh.ports.bus import Queue
 from evalmesh.runtime.serve import ServiceHost
@@ -93,17 +94,9 @@ async def peers(opened):
 
 
 def build_gateway(opened, loader, runner):
-    routes = {LOADER: gateway.lazy_channel(lambda: loader), RUNNER: gateway.lazy_channel(lambda: runner)}
-    return gateway.build(
-        runs=opened.runs,
-        bus=opened.bus,
-        objects=opened.objects,
-        clock=SystemClock(),
-        loader=routes[LOADER],
-        runner=routes[RUNNER],
-        routes=routes,
-        check_timeout_s=10.0,
-    )
+    routes = {LOADER: lazy_channel(lambda: loader), RUNNER: lazy_channel(lambda: runner)}
+    ports = GatewayPorts(opened.runs, opened.load_tests, opened.bus, opened.objects, SystemClock())
+    return build(ports, Peers(routes[LOADER], routes[RUNNER], lazy_channel(lambda: NOWHERE), 10.0), routes)
 
 
 @pytest.fixture

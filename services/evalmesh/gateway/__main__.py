@@ -2,7 +2,8 @@
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
-from evalmesh.gateway.service import build, routes_to
+from evalmesh.gateway.peers import BENCHMARKS, LOAD, MODELS, Peers, routes_to
+from evalmesh.gateway.service import GatewayPorts, build
 from evalmesh.gateway.settings import GatewaySettings
 from evalmesh.runtime.serve import run_service, serve
 
@@ -11,16 +12,9 @@ async def _main() -> None:
     settings = GatewaySettings()
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         routes = routes_to(settings)
-        service = build(
-            runs=opened.runs,
-            bus=opened.bus,
-            objects=opened.objects,
-            clock=SystemClock(),
-            loader=routes["evalmesh.v1.BenchmarkService"],
-            runner=routes["evalmesh.v1.ModelService"],
-            routes=routes,
-            check_timeout_s=settings.check_timeout_s,
-        )
+        ports = GatewayPorts(opened.runs, opened.load_tests, opened.bus, opened.objects, SystemClock())
+        peers = Peers(routes[BENCHMARKS], routes[MODELS], routes[LOAD], settings.check_timeout_s)
+        service = build(ports, peers, routes)
         await serve([service], settings)
 
 

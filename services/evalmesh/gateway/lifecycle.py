@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from evalmesh.domain import layout
-from evalmesh.domain.errors import AlreadyExists, FailedPrecondition, NotFound
+from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.progress import ProgressRecord
 from evalmesh.domain.run import BenchmarkProgress, Run, RunSpec, RunState
 from evalmesh.domain.work import Step, WorkItem
+from evalmesh.gateway.acceptance import Acceptance
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.object_store import ObjectStore
@@ -20,7 +21,6 @@ from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.codec import decode_json
 
 _LOG = logging.getLogger(__name__)
-_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class SpecCheck(Protocol):
@@ -43,36 +43,35 @@ class RunLifecycle:
 
     async def create(self, spec: RunSpec, request_id: str = "", *, validate_only: bool = False) -> Run:
         """Accepts a run, or refuses it before anything is spent. The same `request_id` gives the same run."""
-        if request_id and (known := await self._by_request_id(request_id)) is not None:
+        acceptance = self._acceptance()
+        if (known := await acceptance.known(request_id)) is not None:
             return known
         for earlier in spec.reuse_runs:
             await self.runs.get_run(earlier)
         await self.check(spec)
         now = self.clock.now()
+
+        def make(run_id: str) -> Run:
+            return Run(id=run_id, spec=spec, state=RunState.QUEUED, create_time=now, request_id=request_id)
+
         if validate_only:
-            return Run(id="", spec=spec, state=RunState.QUEUED, create_time=now)
-        run_id = _new_id(now)
-        if request_id:
-            run_id = await self.runs.claim_request(request_id, run_id)
-        run = Run(id=run_id, spec=spec, state=RunState.QUEUED, create_time=now, request_id=request_id)
-        try:
-            await self.runs.create_run(run)
-        except AlreadyExists:
-            run = (await self.runs.get_run(run_id)).value
-        await self._queue_plan(run)
+            return replace(make(""), request_id="")
+        run = await acceptance.accept(request_id, now, make)
         _LOG.info("run accepted", extra={"run": run.id})
         return run
 
-    async def _by_request_id(self, request_id: str) -> Run | None:
-        run_id = await self.runs.find_request(request_id)
-        try:
-            run = (await self.runs.get_run(run_id)).value if run_id else None
-        except NotFound:
-            return None  # Whoever claimed the request has not created its run: then this call does.
-        if run is not None and run.state is RunState.QUEUED and run.attempt == 0:
-            # Whoever created the run may have died before it was queued; a second item is dropped or changes nothing.
-            await self._queue_plan(run)
-        return run
+    def _acceptance(self) -> Acceptance[Run]:
+        return Acceptance(
+            find_request=self.runs.find_request,
+            claim_request=self.runs.claim_request,
+            get=self._record,
+            create=self.runs.create_run,
+            is_fresh=lambda run: run.state is RunState.QUEUED and run.attempt == 0,
+            queue=self._queue_plan,
+        )
+
+    async def _record(self, run_id: str) -> Run:
+        return (await self.runs.get_run(run_id)).value
 
     async def _queue_plan(self, run: Run) -> None:
         await self.bus.publish([WorkItem(run=run.id, step=Step.PLAN, attempt=run.attempt, trace=current_trace())])
@@ -165,9 +164,3 @@ def _progress(run: Run, record: ProgressRecord) -> tuple[BenchmarkProgress, ...]
             )
         )
     return tuple(rows)
-
-
-def _new_id(now: float) -> str:
-    """Nine digits of time (milliseconds) and five of chance, in Crockford's base 32: sorts by time, safe everywhere."""
-    number = int(now * 1000) << 25 | secrets.randbits(25)
-    return "".join(_BASE32[number >> shift & 31] for shift in range(65, -5, -5))

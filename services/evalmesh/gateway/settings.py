@@ -16,5 +16,6 @@ class GatewaySettings(RoomSettings):
     model_runner_address: str = "127.0.0.1:9092"
     scorer_address: str = "127.0.0.1:9093"
     report_aggregator_address: str = "127.0.0.1:9094"
+    load_generator_address: str = "127.0.0.1:9095"
     check_timeout_s: float = Field(default=20.0, gt=0)
-    """How long checking a spec against data and endpoint may take before a run is accepted."""
+    """How long checking a spec against data and endpoint may take before a run or load test is accepted."""

@@ -18,6 +18,7 @@ from evalmesh.dataset_loader import service as dataset_loader
 from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.gateway import service as gateway
+from evalmesh.gateway.peers import Peers, lazy_channel
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.settings import LocalSettings
 from evalmesh.model_runner import service as model_runner
@@ -121,16 +122,12 @@ def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:
     clock = SystemClock()
     hosts: list[ServiceHost] = []
     # All services share this process and its one server, so the gateway finds its peers at its own port.
-    here = gateway.lazy_channel(lambda: f"127.0.0.1:{hosts[0].port}")
+    here = lazy_channel(lambda: f"127.0.0.1:{hosts[0].port}")
     drain_s, ack_wait_s = settings.drain_s, settings.ack_wait_s
     services: list[Service] = [
         gateway.build(
-            runs=opened.runs,
-            bus=opened.bus,
-            objects=opened.objects,
-            clock=clock,
-            loader=here,
-            runner=here,
+            gateway.GatewayPorts(opened.runs, opened.load_tests, opened.bus, opened.objects, clock),
+            Peers(here, here, here),
             routes={},
         ),
         dataset_loader.build(

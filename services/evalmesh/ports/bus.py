@@ -92,8 +92,12 @@ class Bus(Protocol):
     def watch(self, run: str, start_sequence: int = 0) -> AsyncIterator[SequencedEvent]:
         """Events of a run from `start_sequence` on (inclusive; 0: all that is kept), then live, without end.
 
-        Raises `OutOfRange` when `start_sequence` is older than what is kept.
+        Raises `OutOfRange` as `check_kept` does.
         """
+        ...
+
+    async def check_kept(self, start_sequence: int) -> None:
+        """Raises `OutOfRange` when a watch cannot go on from there: what follows is no longer kept, or never was."""
         ...
 
     async def close(self) -> None:

@@ -248,7 +248,7 @@ class NatsBus:
 
     async def watch(self, run: str, start_sequence: int = 0) -> AsyncIterator[SequencedEvent]:
         subject = subjects.event_filter(run)
-        await self._check_kept(start_sequence)
+        await self.check_kept(start_sequence)
 
         def start(seen: int) -> dict[str, object]:
             first = max(seen + 1, start_sequence)
@@ -262,7 +262,7 @@ class NatsBus:
                 continue
             yield SequencedEvent(sequence=stream_sequence(msg), event=event)
 
-    async def _check_kept(self, start_sequence: int) -> None:
+    async def check_kept(self, start_sequence: int) -> None:
         if start_sequence <= 0:
             return
         try:

@@ -1,0 +1,96 @@
+"""The services behind the gateway: where they are, and what they say about a spec."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import grpc.aio
+
+from evalmesh.domain.errors import EvalmeshError
+from evalmesh.domain.load_test import LoadTestSpec
+from evalmesh.domain.run import RunSpec
+from evalmesh.gateway.forward import raise_if_away
+from evalmesh.gateway.settings import GatewaySettings
+from evalmesh.runtime.telemetry import current_trace
+from evalmesh.v1 import (
+    benchmarks_pb2,
+    benchmarks_pb2_grpc,
+    load_generators_pb2,
+    load_generators_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+)
+from evalmesh.wire.errors import from_rpc_error
+from evalmesh.wire.load_tests import load_spec_to_proto
+from evalmesh.wire.models import model_to_proto
+from evalmesh.wire.runs import spec_to_proto
+
+OpenChannel = Callable[[], grpc.aio.Channel]
+
+BENCHMARKS = "evalmesh.v1.BenchmarkService"
+MODELS = "evalmesh.v1.ModelService"
+SCORING = "evalmesh.v1.ScoringService"
+REPORTS = "evalmesh.v1.ReportService"
+LOAD = "evalmesh.v1.LoadService"
+
+_OPTIONS = [
+    # What a client may receive from the gateway, the gateway may receive from its peers.
+    ("grpc.max_receive_message_length", 64 << 20),
+    # A peer that was away for long is found again within two seconds of its return.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A proxy for the world outside does not know the peers.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def lazy_channel(address: Callable[[], str]) -> OpenChannel:
+    """One channel, opened when first used: an address may become known later than the gateway is built."""
+    return cache(lambda: grpc.aio.insecure_channel(address(), options=_OPTIONS))
+
+
+def routes_to(settings: GatewaySettings) -> dict[str, OpenChannel]:
+    """Which service answers for which API."""
+    return {
+        BENCHMARKS: lazy_channel(lambda: settings.dataset_loader_address),
+        MODELS: lazy_channel(lambda: settings.model_runner_address),
+        SCORING: lazy_channel(lambda: settings.scorer_address),
+        REPORTS: lazy_channel(lambda: settings.report_aggregator_address),
+        LOAD: lazy_channel(lambda: settings.load_generator_address),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The services that are asked about a spec before it is accepted."""
+
+    loader: OpenChannel
+    runner: OpenChannel
+    load_generator: OpenChannel
+    timeout_s: float = 20.0
+
+    async def check_run(self, spec: RunSpec) -> None:
+        """Asks the data set loader about the data and the model runner about the endpoint."""
+        loader = benchmarks_pb2_grpc.BenchmarkServiceStub(self.loader())
+        wanted = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
+        await self._ask(BENCHMARKS, loader.ValidateBenchmarks, wanted)
+        if spec.model.engine != "recorded":
+            runner = models_pb2_grpc.ModelServiceStub(self.runner())
+            model = models_pb2.DescribeModelRequest(model=model_to_proto(spec.model))
+            await self._ask(MODELS, runner.DescribeModel, model)
+
+    async def check_load_test(self, spec: LoadTestSpec) -> None:
+        """Asks the load generator about data set, tokenizer and endpoint."""
+        generator = load_generators_pb2_grpc.LoadServiceStub(self.load_generator())
+        wanted = load_generators_pb2.ValidateLoadTestRequest(spec=load_spec_to_proto(spec))
+        await self._ask(LOAD, generator.ValidateLoadTest, wanted)
+
+    async def _ask(self, service: str, method: Callable[..., Awaitable[Any]], request: object) -> None:
+        try:
+            await method(request, timeout=self.timeout_s, metadata=tuple(current_trace().items()))
+        except grpc.aio.AioRpcError as error:
+            raise_if_away(error, service)
+            raised: EvalmeshError = from_rpc_error(error)
+            raise raised from error
