@@ -193,7 +193,8 @@ def _latencies(snapshot: LoadSnapshot) -> Table:
 
 
 def _client(snapshot: LoadSnapshot) -> Text:
-    text = Text("client: ", style="dim")
+    text = Text()
+    text.append("client: ", style="dim")
     text.append(f"CPU {snapshot.client_cpu:.0%}", style="bold red" if snapshot.client_cpu > _BAD_CPU else "")
     text.append("   ")
     text.append(

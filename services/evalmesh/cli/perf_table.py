@@ -104,7 +104,7 @@ def levels_table(perf: Mapping[str, Any]) -> Table:
 
 def _table() -> Table:
     # As narrow as it can be, since many terminals have 80 columns: names fold, numbers never do.
-    return Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    return Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
 
 
 def _add_level(table: Table, level: Level, found: Sequence[Column], *, judged: bool) -> None:
@@ -151,18 +151,13 @@ def _term_name(term: Mapping[str, Any]) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    return (
-        f"{milliseconds(value)} ms"
-        if unit == "ms"
-        else f"{value:.2%}"
-        if unit in {"", "share"}
-        else f"{value:,.2f} {unit}"
-    )
+    if unit == "ms":
+        return f"{milliseconds(value)} ms"
+    return per_second(value) if unit == "/s" else f"{value:.2%}"
 
 
 def _limit(term: Mapping[str, Any]) -> str:
-    sign = ">=" if term["metric"].endswith("_rate") and term["metric"] != "error_rate" else "<="
-    return f"{sign} {_number(term['limit'], term['unit'])}"
+    return f"{'>=' if term['unit'] == '/s' else '<='} {_number(term['limit'], term['unit'])}"
 
 
 def _term_value(term: Mapping[str, Any]) -> str:

@@ -1,0 +1,301 @@
+"""What a load test prints at its end, and the exit code it ends with."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from rich.console import Console
+from tests.unit.report.perf_builders import (
+    make_failures,
+    make_generator,
+    make_goodput,
+    make_level,
+    make_limited,
+    make_search,
+    make_slo,
+    make_summary,
+    make_term,
+    make_test,
+)
+
+from evalmesh.cli.perf_outcome import PerfOutcome, objective_met
+from evalmesh.cli.perf_outputs import find_folder, folder_of, local_report, newest_folder, read_report
+from evalmesh.cli.perf_show import show_outcome, show_perf
+from evalmesh.cli.perf_words import milliseconds, per_second
+from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.load_test import LoadTestState
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
+
+
+def perf(*levels, stream=True, **changes):
+    fields = {
+        "schema_version": 1,
+        "evalmesh_version": "0.1.0",
+        "create_time": "2026-02-25T06:13:41.000Z",
+        "load_test": {
+            "id": "lt-1",
+            "display_name": "",
+            "state": "SUCCEEDED",
+            "attempt": 0,
+            "create_time": "2026-02-25T06:13:20.000Z",
+            "start_time": None,
+            "end_time": None,
+            "duration_s": None,
+            "error": "",
+            "error_reason": "",
+            "labels": {},
+        },
+        "target": {
+            "url": "http://h:8000/v1/chat/completions",
+            "model": "qwen",
+            "api": "chat",
+            "stream": stream,
+            "key_ref": "",
+            "transport": "auto",
+        },
+        "spec": {},
+        "client_limited": any(level["client_limited"] for level in levels),
+        "levels": list(levels),
+        "best": {"throughput": None, "goodput": None, "latency": None},
+        "search": None,
+        "repeats": [],
+        "notes": [],
+    }
+    made = fields | changes
+    Draft202012Validator(SCHEMA).validate(made)
+    return made
+
+
+def paper(width=160, **options):
+    return Console(width=width, record=True, file=io.StringIO(), highlight=False, **options)
+
+
+def shown(document, width=160):
+    console = paper(width)
+    show_perf(console, document)
+    return console.export_text()
+
+
+def heading(text):
+    """The lines above the rule, in one."""
+    return " ".join(text.split("──")[0].split())
+
+
+def row(text, start):
+    found = [line for line in text.splitlines() if line.strip().startswith(start)]
+    assert len(found) == 1, text
+    return " ".join(found[0].split())
+
+
+def test_a_closed_sweep_has_one_row_per_level():
+    text = shown(perf(make_level(0, 1), make_level(1, 8)))
+    assert all(name in heading(text) for name in ("Failed", "Req/s", "Out tok/s", "TTFT ms", "ITL ms", "E2E ms"))
+    assert "Offered" not in heading(text)
+    assert "Goodput" not in heading(text)
+    assert row(text, "parallel 8").startswith("parallel 8 2,000 0 ")
+    assert "50.0 / 101" in row(text, "parallel 8")
+
+
+def test_open_loop_shows_both_clocks_and_the_send_lag():
+    level = make_level(rate=20.0) | {"ttft_due_ms": make_summary(80.0), "ttft_ms": make_summary(50.0)}
+    text = shown(perf(level))
+    assert "80.0 / 161" in row(text, "rate 20")
+    assert "50.0 / 101" in row(text, "from the send")
+    assert "Offered/s" in heading(text)
+    assert "Send lag" in heading(text)
+
+
+def test_embeddings_have_no_columns_of_tokens():
+    level = make_level(ttft=None, itl=12.0)
+    text = shown(perf(level, stream=False))
+    assert "TTFT" not in text
+    assert "ITL" not in text
+    assert "In tok/s" in text
+    assert "12.0 / 15.1" in row(text, "parallel 8")
+
+
+def test_a_table_fits_eighty_columns_without_losing_figures():
+    text = shown(perf(make_level(0, 1), make_level(1, 512)), width=80)
+    assert "50.0 / 101" in row(text, "parallel 1")
+    assert max(map(len, text.splitlines())) <= 80 + len("http://h:8000/v1/chat/completions")
+
+
+def test_failures_are_named_by_class_with_what_the_first_one_said():
+    level = make_failures(make_level(n=100), http_500=3, truncated=1)
+    text = shown(perf(level))
+    assert row(text, "parallel 8 ").startswith("parallel 8 96 4 ")
+    assert "parallel 8: 4 of 100 requests failed (http_500 3, truncated 1)" in text
+    assert "http_500: the server said: http_500" in text
+
+
+def test_a_client_that_was_the_bottleneck_is_said_loudly():
+    console = paper(160, force_terminal=True)
+    show_perf(console, perf(make_limited(make_level())))
+    styled = console.export_text(styles=True, clear=False)
+    text = console.export_text()
+    assert "parallel 8*" in text
+    assert "THE LOAD GENERATOR WAS THE BOTTLENECK (The busiest engine used 97% of a core" in text
+    assert "\x1b[1;31m* parallel 8" in styled
+
+
+def test_a_lost_generator_is_named():
+    level = make_level() | {"generators": [make_generator(), make_generator(1, lost=True, error="killed")], "lost": 7}
+    text = shown(perf(level))
+    assert "generator 1 at load-1 was lost: killed" in text
+    assert "7 lost with their generator" in text
+
+
+def test_an_objective_has_verdicts_intervals_and_goodput():
+    good = make_slo(make_term(value=210.0), make_term("error_rate", "", 0.01, 0.002))
+    bad = make_slo(make_term(value=700.0), make_term("error_rate", "", 0.01, 0.002))
+    levels = make_level(0, 1, slo=good, goodput=make_goodput(12.0, 0.98)), make_level(1, 8, slo=bad)
+    text = shown(perf(*levels))
+    assert "ttft p99" in text
+    assert "<= 500 ms" in text
+    assert "<= 1.00%" in text
+    assert "210 ms (200 to 220)" in text
+    assert "12.0 (98.0%)" in text
+    assert "fail" in text
+
+
+def test_the_best_levels_are_one_line():
+    best = {"index": 1, "label": "parallel 8", "metric": "output_token_rate", "value": 1234.0}
+    fast = {"index": 0, "label": "parallel 1", "metric": "e2e_ms.p50", "value": 680.0}
+    text = shown(perf(make_level(), best={"throughput": best, "goodput": None, "latency": fast}))
+    assert "best: most throughput at parallel 8 (output_token_rate 1,234/s); lowest latency at parallel 1" in text
+
+
+def test_a_search_shows_its_answer_and_its_evidence():
+    found = make_search([1.0, 2.0, 4.0, 3.0], answer=3.0)
+    text = shown(perf(make_level(rate=3.0), search=found))
+    assert "the highest rate that meets the objective is 3 requests/s (4 does not); decided by interval" in text
+    assert "The bracket is narrower than 5%" in text
+    assert row(text, "4 ").startswith("4 no interval 4.2")
+    text = shown(perf(make_level(), search=make_search([1.0], variable="parallel")))
+    assert "no parallel that was tried met the objective" in text
+    text = shown(perf(make_level(), search=make_search([1.0], answer=1.0, client_limited=True)))
+    assert "is at least 1 requests/s" in text
+
+
+def test_repeats_come_with_intervals():
+    metric = {"n": 3, "mean": 52.0, "stderr": 1.0, "ci95": [48.0, 56.0], "values": [50.0, 52.0, 54.0]}
+    group = {"label": "parallel 8", "parallel": 8, "rate": 0.0, "levels": [0, 1, 2], "metrics": {"ttft_ms.p50": metric}}
+    text = shown(perf(make_level(), repeats=[group]))
+    assert "52.0 ± 4.00" in text
+
+
+def test_names_of_users_are_no_markup():
+    document = perf(make_level())
+    document["target"] = {**document["target"], "model": "[red]x[/oops]"}
+    assert "[red]x[/oops] at http://h:8000" in shown(document)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (float("nan"), "-"), (0.5178, "0.52"), (51.23, "51.2"), (1234.5, "1,234")]
+)
+def test_milliseconds(value, text):
+    assert milliseconds(value) == text
+
+
+def test_rates_in_words():
+    assert [per_second(value) for value in (0.5, 19.83, 12345.6)] == ["0.50/s", "19.8/s", "12,346/s"]
+
+
+# Exit codes.
+
+
+def code(document, state=LoadTestState.SUCCEEDED, *, ignore=False, strict=False, **changes):
+    test = replace(make_test(state), error_reason=changes.pop("reason", ""))
+    return PerfOutcome(test, Path(), document, **changes).exit_code(ignore_errors=ignore, strict=strict)
+
+
+def nobody(**errors):
+    return make_failures(make_level(n=10), **errors) | {"ok": 0}
+
+
+def test_exit_codes_without_a_finished_load_test():
+    assert code(None, LoadTestState.FAILED, reason="INTERNAL") == 1
+    assert code(None, LoadTestState.FAILED, reason="UNAVAILABLE") == 5
+    assert code(None, LoadTestState.FAILED, reason="UNAUTHENTICATED") == 5
+    assert code(None, LoadTestState.CANCELLED) == 4
+    assert code(perf(make_level()), LoadTestState.CANCELLED, interrupted=True) == 130
+
+
+def test_exit_codes_of_requests_that_failed():
+    some = perf(make_level(), make_failures(make_level(1), http_500=1))
+    assert (code(perf(make_level())), code(some), code(some, ignore=True)) == (0, 3, 0)
+    assert code(perf(make_level() | {"lost": 3})) == 3
+    assert code(perf(nobody(http_500=10))) == 1
+    assert code(perf(nobody(http_500=10)), ignore=True) == 1
+    assert code(perf(nobody(connect=6, tls=4))) == 5
+    assert code(perf(nobody(http_401=10))) == 5
+    assert code(perf(nobody(http_401=9, http_500=1))) == 1
+
+
+def test_strict_exit_codes():
+    limited = perf(make_limited(make_level()))
+    lost = perf(make_level(generators=[make_generator(lost=True)]))
+    missed = perf(make_level(slo=make_slo(make_term(value=900.0))))
+    assert (code(limited), code(lost), code(missed)) == (0, 0, 0)
+    assert [code(one, strict=True) for one in (limited, lost, missed)] == [6, 6, 7]
+    both = perf(make_limited(make_level(slo=make_slo(make_term(value=900.0)))))
+    assert code(both, strict=True) == 6, "figures that are the client's own say nothing about an objective"
+    assert code(perf(make_level(slo=make_slo(make_term(value=9.0)))), strict=True) == 0
+
+
+def test_a_search_meets_its_objective_when_it_has_an_answer():
+    missed = make_level(1, slo=make_slo(make_term(value=900.0)))
+    assert objective_met(perf(make_level(), missed, search=make_search([1.0, 2.0], answer=1.0)))
+    assert not objective_met(perf(missed, search=make_search([1.0])))
+
+
+def test_an_export_that_failed_is_no_success():
+    assert code(perf(make_level()), export_errors=("wandb: offline",)) == 1
+
+
+# Outputs.
+
+
+def test_the_end_names_every_file(tmp_path):
+    console = paper(200)
+    show_outcome(console, PerfOutcome(make_test(), tmp_path, perf(make_level()), exported=("wandb: there",)))
+    text = console.export_text()
+    for name in ("perf_report.html", "perf.json", "requests.parquet", "perf.yaml"):
+        assert str(tmp_path / name) in text
+    assert "wandb: there" in text
+
+
+def test_a_failed_load_test_says_why(tmp_path):
+    test = replace(make_test(LoadTestState.FAILED), error="The endpoint is gone.")
+    console = paper(200)
+    show_outcome(console, PerfOutcome(test, tmp_path, None))
+    assert "failed: The endpoint is gone." in console.export_text()
+
+
+def test_reports_are_found_by_folder_file_and_age(tmp_path):
+    folder = folder_of(make_test(), tmp_path)
+    assert folder.name.endswith("_lt-20260225-abc")
+    assert folder_of(make_test(), tmp_path, no_timestamp=True) == tmp_path
+    with pytest.raises(NotFound, match="no load test"):
+        newest_folder(tmp_path)
+    folder.mkdir()
+    (folder / "perf.json").write_text(json.dumps(perf(make_level())))
+    (folder / "perf.yaml").write_text("# load test: lt-20260225-abc\n")
+    assert local_report(str(folder)) == local_report(str(folder / "perf.json")) == folder / "perf.json"
+    assert local_report("lt-20260225-abc") is None
+    assert newest_folder(tmp_path) == find_folder("lt-20260225-abc", tmp_path) == folder
+    assert read_report(folder / "perf.json")["levels"][0]["label"] == "parallel 8"
+
+
+def test_other_files_are_no_reports(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text('{"schema_version": 1, "benchmarks": []}')
+    with pytest.raises(InvalidInput, match=r"no perf\.json"):
+        read_report(path)
+    path.write_text('{"schema_version": 2, "levels": []}')
+    with pytest.raises(InvalidInput, match="update evalmesh"):
+        read_report(path)
