@@ -11,9 +11,9 @@ from evalmesh.simulator.distribution import Freeze
 from evalmesh.simulator.faults import DELAYS, Fault
 from evalmesh.simulator.http import Exchange
 from evalmesh.simulator.render import Outcome, Reply
-from evalmesh.simulator.schema import Choice, Usage
+from evalmesh.simulator.schema import Choice, Content, Usage
 from evalmesh.simulator.settings import SimulatorSettings
-from evalmesh.simulator.shapes import Content, Script, Shape, StreamShape, error_whole
+from evalmesh.simulator.shapes import Script, Shape, StreamShape, error_whole
 from evalmesh.simulator.truth import Trace
 from evalmesh.simulator.wheel import Wheel
 
@@ -103,7 +103,7 @@ class Pacer:
         """When this content is due, given that all before it was asked for; 0 when it takes no time."""
         if self._rng is None:
             return 0.0
-        self._next_s += self._settings.itl.total(self._rng, content.n_tokens)
+        self._next_s += self._settings.itl.total(self._rng, content[1])
         return self._next_s
 
     def due_after(self, due_s: float, now: float) -> float:
@@ -148,9 +148,9 @@ class _Run:
             if wake_s:
                 pacer.wheel.at(wake_s, self._turn)
                 return
-            content = self._contents[self._position]
-            self._trace.wrote(content.n_tokens)
-            self._exchange.write_framed(content.frame)
+            event, n_tokens = self._contents[self._position]
+            self._trace.wrote(n_tokens)
+            self._exchange.write(event)
             self._position += 1
             if self._position == len(self._contents) or not self._exchange.is_writable:
                 end.set_result(self._position)
@@ -219,9 +219,10 @@ def _send_stream(plan: Plan, shape: StreamShape, exchange: Exchange, trace: Trac
     script = shape.script(plan.parts[0].choice, plan.usage, exchange.frame)
     exchange.begin_stream()
     contents = script.contents
-    for content in contents:
-        trace.wrote(content.n_tokens)
-    exchange.end(script.opening + b"".join([content.frame for content in contents]) + script.closing)
+    for _, n_tokens in contents:
+        trace.wrote(n_tokens)
+    frame = exchange.frame
+    exchange.end(script.opening + b"".join([frame(event) for event, _ in contents]) + script.closing)
     return True
 
 
@@ -239,8 +240,8 @@ async def _serve_stream(plan: Plan, shape: StreamShape, exchange: Exchange, pace
     if contents and breaks_at != 0:
         await pacer.first()
         first, before = contents[0], contents[1:breaks_at]
-        trace.wrote(first.n_tokens)
-        exchange.write_framed(first.frame)
+        trace.wrote(first[1])
+        exchange.write(first[0])
         await pacer.send(before, exchange, trace)
     if fault is not None and breaks_at is not None:
         rest = contents[breaks_at:]
@@ -248,8 +249,8 @@ async def _serve_stream(plan: Plan, shape: StreamShape, exchange: Exchange, pace
         if not await _break(fault, script, rest, exchange, pacer):
             return False
         if rest:
-            trace.wrote(rest[0].n_tokens)
-            exchange.write_framed(rest[0].frame)
+            trace.wrote(rest[0][1])
+            exchange.write(rest[0][0])
             await pacer.send(rest[1:], exchange, trace)
     exchange.end(script.closing)
     return fault is None or fault.kind in DELAYS
@@ -265,13 +266,13 @@ def _place(fault: Fault | None, contents: Sequence[Content]) -> int | None:
     for position, content in enumerate(contents):
         if sent >= fault.after_tokens:
             return position
-        sent += content.n_tokens
+        sent += content[1]
     return len(contents)
 
 
 async def _break(fault: Fault, script: Script, rest: Sequence[Content], exchange: Exchange, pacer: Pacer) -> bool:
     """Does the damage; returns whether the stream goes on."""
-    event = rest[0].event if rest else script.mark
+    event = rest[0][0] if rest else script.mark
     match fault.kind:
         case "stall":
             await pacer.pause(fault.pause_s)

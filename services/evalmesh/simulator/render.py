@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from evalmesh.simulator import forms
@@ -131,6 +132,7 @@ def _thinking(answer: Answer, option: Option, draws: Draws, style: Style) -> lis
     return [f"<think>\n{thought}\n</think>", draws.choice(forms.REASONING)]
 
 
+@lru_cache(maxsize=256)
 def filler(count: int) -> str:
     """Exactly `count` tokens that say nothing."""
     words = forms.FILLER

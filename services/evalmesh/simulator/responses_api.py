@@ -7,8 +7,18 @@ from typing import Any
 import msgspec
 
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.simulator.schema import ChatBody, ChatMessage, Choice, GenerationBody, Head, Usage, check_common
-from evalmesh.simulator.shapes import Content, Frame, Script, error_event, halved, pieces
+from evalmesh.simulator.schema import (
+    ChatBody,
+    ChatMessage,
+    Choice,
+    Content,
+    GenerationBody,
+    Head,
+    Usage,
+    check_common,
+    pieces,
+)
+from evalmesh.simulator.shapes import Frame, Script, error_event, halved
 
 _encode = msgspec.json.Encoder().encode
 
@@ -75,17 +85,17 @@ class ResponsesShape:
             thinking: dict[str, Any] = {"id": place_of["item_id"], "type": "reasoning", "summary": [], "content": []}
             opening += numbered.frame("response.output_item.added", {"output_index": 0, "item": thinking})
             contents += numbered.deltas("response.reasoning_text.delta", place_of, choice.reasoning, self.chunk_tokens)
-            closing += numbered.frame("response.reasoning_text.done", place_of | {"text": choice.reasoning})
+            closing += numbered.event("response.reasoning_text.done", place_of | {"text": choice.reasoning})
             place["output_index"] = 1
         item = self._message("", "in_progress") | {"content": []}
-        added = numbered.frame("response.output_item.added", {"output_index": place["output_index"], "item": item})
+        added = numbered.event("response.output_item.added", {"output_index": place["output_index"], "item": item})
         place_of = place | {"item_id": item["id"]}
-        added += numbered.frame("response.content_part.added", place_of | {"part": _part("")})
+        added += numbered.event("response.content_part.added", place_of | {"part": _part("")})
         if contents:
-            last = contents[-1]
-            contents[-1] = last._replace(frame=last.frame + closing + added)
+            last, n_tokens = contents[-1]
+            contents[-1] = (last + closing + added, n_tokens)
         else:
-            opening += added
+            opening += frame(added)
         contents += numbered.deltas("response.output_text.delta", place_of, choice.text, self.chunk_tokens)
         end = numbered.frame("response.output_text.done", place_of | {"text": choice.text})
         end += numbered.frame("response.content_part.done", place_of | {"part": _part(choice.text)})
@@ -142,8 +152,7 @@ class _Numbered:
     def deltas(self, kind: str, place: dict[str, Any], text: str, size: int) -> list[Content]:
         found = []
         for piece, n_tokens in pieces(text, size):
-            event = self.event(kind, place | {"delta": piece})
-            found.append(Content(event, self._frame(event), n_tokens))
+            found.append((self.event(kind, place | {"delta": piece}), n_tokens))
         return found
 
 

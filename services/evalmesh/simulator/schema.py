@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.simulator.logprobs import ScoredToken, completion_logprobs
+from evalmesh.simulator.tokens import tokenize
 
 _encode = msgspec.json.Encoder().encode
+_REPEATED_CHARS = 4000
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 Prompts = str | list[str | int | list[int]]
 """One prompt or several, as text or as token ids."""
@@ -239,45 +242,79 @@ def _choice(head: Head, index: int, choice: Choice) -> dict[str, Any]:
     return body
 
 
+Content = tuple[bytes, int]
+"""An event, and how many tokens it carries."""
+
+
 class ChunkWriter:
     """Builds the server-sent events of one streamed answer; what repeats is encoded once."""
 
     def __init__(self, head: Head, *, with_usage: bool, prompt_tokens: int | None = None) -> None:
         """`prompt_tokens` is given when every chunk is to tell the usage so far."""
         self._is_chat = head.is_chat
-        self._usage = b',"usage":null' if with_usage else b""
         self._prompt_tokens = prompt_tokens
         self._n_tokens = 0
         kind = "chat.completion.chunk" if head.is_chat else "text_completion"
         common = _encode({"id": head.id, "object": kind, "created": head.created, "model": head.model})
-        self._common = b"data: " + common[:-1]
+        usage = b'"usage":null,' if with_usage and prompt_tokens is None else b""
+        self._plain = b"data: " + common[:-1] + b","
+        self._common = self._plain + usage
 
     def role(self) -> bytes:
         """The first chunk of a chat."""
-        return self._event(b'{"role":"assistant","content":""}', b"null")
+        return self._event(_choice_of(b'{"role":"assistant","content":""}', b"null", is_chat=True))
 
-    def token(self, text: str, n_tokens: int = 1, *, is_reasoning: bool = False) -> bytes:
-        """A chunk with content."""
-        self._n_tokens += n_tokens
-        key = b'{"reasoning_content":' if is_reasoning else b'{"content":'
-        encoded = _encode(text)
-        return self._event(key + encoded + b"}" if self._is_chat else encoded, b"null")
+    def contents(self, text: str, size: int, *, is_reasoning: bool = False) -> list[Content]:
+        """Chunks of `size` tokens each."""
+        make = _deltas if len(text) <= _REPEATED_CHARS else _deltas.__wrapped__
+        deltas = make(text, size, self._is_chat, is_reasoning)
+        if self._prompt_tokens is not None:
+            return [(self._counted(delta, n_tokens), n_tokens) for delta, n_tokens in deltas]
+        common = self._common
+        return [(common + delta, n_tokens) for delta, n_tokens in deltas]
 
     def finish(self, reason: str | None) -> bytes:
         """The chunk that says why the answer ended."""
-        return self._event(b"{}" if self._is_chat else b'""', _encode(reason))
+        return self._event(_choice_of(b"{}" if self._is_chat else b'""', _encode(reason), is_chat=self._is_chat))
 
     def usage(self, usage: Usage) -> bytes:
         """The chunk with token counts and no choices."""
-        return self._common + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n"
+        return self._plain + b'"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n"
 
-    def _event(self, delta: bytes, reason: bytes) -> bytes:
-        key = b'"delta":' if self._is_chat else b'"text":'
-        choice = b',"choices":[{"index":0,' + key + delta + b',"logprobs":null,"finish_reason":' + reason + b"}]"
-        usage = self._usage
-        if self._prompt_tokens is not None:
-            usage = b',"usage":' + _encode(Usage(self._prompt_tokens, self._n_tokens).as_json())
-        return self._common + choice + usage + b"}\n\n"
+    def _event(self, choice: bytes) -> bytes:
+        return self._common + choice if self._prompt_tokens is None else self._counted(choice, 0)
+
+    def _counted(self, choice: bytes, n_tokens: int) -> bytes:
+        self._n_tokens += n_tokens
+        usage = _encode(Usage(self._prompt_tokens or 0, self._n_tokens).as_json())
+        return self._common + b'"usage":' + usage + b"," + choice
+
+
+def _choice_of(delta: bytes, reason: bytes, *, is_chat: bool) -> bytes:
+    key = b'"delta":' if is_chat else b'"text":'
+    return b'"choices":[{"index":0,' + key + delta + b',"logprobs":null,"finish_reason":' + reason + b"}]}\n\n"
+
+
+@lru_cache(maxsize=128)
+def _deltas(text: str, size: int, is_chat: bool, is_reasoning: bool) -> tuple[Content, ...]:  # noqa: FBT001 - a key
+    """What chunks have after their common beginning. Under load the same few texts come again and again."""
+    key = b'{"reasoning_content":' if is_reasoning else b'{"content":'
+    found = []
+    for piece, n_tokens in pieces(text, size):
+        encoded = _encode(piece)
+        delta = key + encoded + b"}" if is_chat else encoded
+        found.append((_choice_of(delta, b"null", is_chat=is_chat), n_tokens))
+    return tuple(found)
+
+
+def pieces(text: str, size: int) -> list[tuple[str, int]]:
+    """A text in pieces of `size` tokens, the last of which may be smaller, with their counts."""
+    tokens = tokenize(text)
+    if size == 1:
+        return [(token, 1) for token in tokens]
+    return [
+        ("".join(tokens[start : start + size]), min(size, len(tokens) - start)) for start in range(0, len(tokens), size)
+    ]
 
 
 DONE = b"data: [DONE]\n\n"

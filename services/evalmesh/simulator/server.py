@@ -115,6 +115,8 @@ class Simulator:
     def reset_stats(self) -> None:
         """Forgets what was served; counted faults and tries start over."""
         self._ledger.reset()
+        if self._server is not None:
+            self._wheel.late_max_s = 0.0
 
     # Connections and routes.
 
@@ -200,7 +202,8 @@ class Simulator:
         since = query.get("since", "0")
         seq = int(since) if since.isdigit() else 0
         if request.path.rstrip("/").endswith("/summary"):
-            exchange.send(200, json_body(self._ledger.truth.summary(seq)))
+            late = {"late_max_ms": 1e3 * self._wheel.late_max_s}
+            exchange.send(200, json_body(self._ledger.truth.summary(seq) | late))
         else:
             lines = self._ledger.truth.lines(seq, with_times=query.get("times") in {"1", "true"})
             exchange.send(200, lines, content_type=b"application/x-ndjson")

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from evalmesh.simulator.schema import DONE, Choice, ChunkWriter, Head, Usage, error_body, full_body, json_body
-from evalmesh.simulator.tokens import tokenize
+from evalmesh.simulator.schema import DONE, Choice, ChunkWriter, Content, Head, Usage, error_body, full_body, json_body
 
 Frame = Callable[[bytes], bytes]
 """Makes an event what goes on the wire."""
@@ -13,17 +12,9 @@ Frame = Callable[[bytes], bytes]
 _ERROR = "The simulator was told to fail in the middle of this answer."
 
 
-class Content(NamedTuple):
-    """One event that carries tokens."""
-
-    event: bytes
-    frame: bytes
-    n_tokens: int
-
-
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A stream, event by event. Bytes are framed, but for `mark`."""
+    """A stream. `opening`, `closing` and `error` are framed for the wire, the rest are events."""
 
     opening: bytes
     contents: Sequence[Content]
@@ -72,16 +63,6 @@ def halved(choice: Choice) -> Choice:
     return replace(choice, text=choice.text[: len(choice.text) // 2], finish_reason=None, logprobs=None)
 
 
-def pieces(text: str, size: int) -> list[tuple[str, int]]:
-    """A text in pieces of `size` tokens, the last of which may be smaller, with their counts."""
-    tokens = tokenize(text)
-    if size == 1:
-        return [(token, 1) for token in tokens]
-    return [
-        ("".join(tokens[start : start + size]), min(size, len(tokens) - start)) for start in range(0, len(tokens), size)
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class OpenAiShape:
     """Chat completions and completions."""
@@ -107,11 +88,8 @@ class OpenAiShape:
             prompt_tokens=usage.prompt_tokens if self.usage_always else None,
         )
         opening = frame(writer.role()) if self.head.is_chat else b""
-        contents = []
-        for text, is_reasoning in ((choice.reasoning, True), (choice.text, False)):
-            for piece, n_tokens in pieces(text, self.chunk_tokens):
-                event = writer.token(piece, n_tokens, is_reasoning=is_reasoning)
-                contents.append(Content(event, frame(event), n_tokens))
+        contents = writer.contents(choice.reasoning, self.chunk_tokens, is_reasoning=True) if choice.reasoning else []
+        contents += writer.contents(choice.text, self.chunk_tokens)
         closing = frame(writer.finish(choice.finish_reason))
         if self.with_usage:
             closing += frame(writer.usage(usage))

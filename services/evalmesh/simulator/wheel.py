@@ -21,6 +21,8 @@ class Wheel:
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_s = math.inf
         self._is_turning = False
+        self.late_max_s = 0.0
+        """The latest it ever was, a tick included: how far the machine lets this process keep time."""
 
     def at(self, due_s: float, call: Callable[[], None]) -> None:
         """Once, and for good: what is not wanted any more must do nothing when it is called."""
@@ -54,6 +56,8 @@ class Wheel:
         self._timer = None
         self._is_turning = True
         due, now = self._due, time.monotonic()
+        if due:
+            self.late_max_s = max(self.late_max_s, now - due[0][0])
         try:
             while due and due[0][0] <= now:
                 heappop(due)[2]()
