@@ -59,18 +59,28 @@ class Later:
 
     make: Callable[[int], Prompt]
     """From the number of the prompt."""
+    offset_s: float = 0.0
+    """Traces: when it was sent, in seconds since the first row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A row that cannot be used."""
+    """A row that cannot be used, by a fault of the file."""
 
     where: str
     """`line 17`."""
     reason: str
 
 
-Row = Prompt | Later | Bad
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row that is sound and left out."""
+
+    reason: str
+    """Counted, and told as `12 rows were left out: <reason>`."""
+
+
+Row = Prompt | Later | Bad | Skipped
 
 
 @dataclass(slots=True)
@@ -85,6 +95,12 @@ class Context:
     seed: int
     salt: int = 0
     """Differs from level to level where a level asks the same rows again, so that texts we make are new."""
+    renders: bool = False
+    """Whether the chat template is put around texts here, because the API takes plain text."""
+    distinct: int | None = None
+    """Different prompts a data set can make; `None`: more than anybody asks for."""
+    recorded: bool = False
+    """Whether texts come from the file, so that asking a row again is asking the same again."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the report must know."""
 
@@ -106,13 +122,14 @@ class Context:
     def number(self, name: str, default: int, least: int = 0) -> int:
         """A whole number out of `prompts.args`."""
         value = self.spec.args.get(name, default)
-        whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
-        if not whole or int(str(value).removesuffix(".0")) < least:
+        if isinstance(value, float) and value.is_integer():  # a number that came through JSON
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InvalidInput(
                 f"prompts.args.{name} is {value!r}; give a whole number of at least {least}.",
                 {"field": f"prompts.args.{name}"},
             )
-        return int(float(str(value)))
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +140,8 @@ class Dataset:
     summary: str
     make: Callable[[Context], Callable[[int], Prompt]] | None = None
     rows: Callable[[Context], Iterator[Row]] | None = None
-    offsets: Callable[[Context], Iterator[float]] | None = None
-    """Seconds since the first row at which each row was sent; ascending. Only traces have them."""
-    reads_file: bool = True
+    timed: bool = False
+    """Its rows say when they were sent; they are `Later`, in order of time."""
     conversations: bool = False
     apis: tuple[str, ...] = ()
     """APIs it makes sense for; empty: those that answer with text."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from evalmesh.load_generator.prompts import chat_template
@@ -25,7 +25,7 @@ class Tokenizer:
 
     def ids(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids; `special` adds what the tokenizer puts around a plain text (a start token)."""
-        return cast("list[int]", self.core.encode_batch_fast([text], add_special_tokens=special)[0].ids)
+        return self.core.encode_batch_fast([text], add_special_tokens=special)[0].ids
 
     def count(self, text: str, *, special: bool = False) -> int:
         """Tokens of a text."""

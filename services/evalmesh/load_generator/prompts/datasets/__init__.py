@@ -1,0 +1,3 @@
+from evalmesh.load_generator.prompts.datasets.registry import get, names
+
+__all__ = ["get", "names"]

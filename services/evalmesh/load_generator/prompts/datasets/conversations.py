@@ -1,0 +1,94 @@
+"""Files with conversations. Recorded answers are left out: in a load test the model's own take their place."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from evalmesh.load_generator.prompts import rows
+from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Prompt, Row, Skipped
+
+_HUMAN = frozenset({"human", "user"})
+_SYSTEM = frozenset({"system", "developer"})
+
+
+def _said(value: Any) -> list[tuple[str, str]] | None:
+    """(who, what) of a conversation in any of the known forms; `None`: it is none."""
+    if isinstance(value, dict):
+        turns = value.get("turns")
+        if isinstance(turns, list) and turns and all(isinstance(text, str) for text in turns):
+            return [("user", text) for text in turns]
+        value = next((value[key] for key in ("conversations", "conversation", "messages") if key in value), None)
+    if not isinstance(value, list) or not value:
+        return None
+    if all(isinstance(item, dict) and "human" in item for item in value):  # pairs of question and answer
+        return [("user", str(item["human"])) for item in value]
+    found = []
+    for item in value:
+        if not isinstance(item, dict):
+            return None
+        who, text = item.get("from", item.get("role")), item.get("value", item.get("content"))
+        if not isinstance(who, str) or not isinstance(text, str):
+            return None
+        found.append((who, text))
+    return found
+
+
+def _first_turn(context: Context) -> Iterator[Row]:
+    for row in _conversations(context):
+        if not isinstance(row, Prompt):
+            yield row
+        elif row.system:
+            messages = ({"role": "system", "content": row.system}, {"role": "user", "content": row.turns[0]})
+            yield Prompt(messages=messages)
+        else:
+            yield Prompt(text=row.turns[0])
+
+
+def _all_turns(context: Context) -> Iterator[Row]:
+    asked, writer = context.spec.turns, context.writer
+    least, most = (asked.low, max(asked.low, asked.high)) if asked is not None else (1, 0)
+    around = writer.around_later if writer.counts else 0
+    for row in _conversations(context):
+        if not isinstance(row, Prompt):
+            yield row
+        elif len(row.turns) < least:
+            yield Skipped(f"with fewer than {least} turns")
+        else:
+            turns = row.turns[: most or None] if most > 1 else row.turns
+            yield Prompt(turns=turns, system=row.system, turn_tokens=_counted(row.system, turns, around, context))
+
+
+def _counted(system: str, turns: tuple[str, ...], around: int, context: Context) -> tuple[int, ...]:
+    """New tokens of each turn: the first with the system message, all with what stands around them."""
+    if not context.writer.counts:
+        return ()
+    opening: list[dict[str, object]] = [{"role": "system", "content": system}] if system else []
+    first = context.writer.count_messages((*opening, {"role": "user", "content": turns[0]}))
+    empty = context.writer.least - 1
+    return (first, *(max(1, context.writer.count(text) - empty + around) for text in turns[1:]))
+
+
+def _conversations(context: Context) -> Iterator[Row]:
+    context.recorded = True
+    for where, value in rows.records(context.file(), context.spec.file_name):
+        if isinstance(value, Bad):
+            yield value
+            continue
+        said = _said(value)
+        if said is None:
+            yield Bad(where, "no conversation (a list of messages, or conversations with from and value)")
+            continue
+        turns = tuple(text for who, text in said if who in _HUMAN and text.strip())
+        system = "\n".join(text for who, text in said if who in _SYSTEM)
+        yield Prompt(turns=turns, system=system) if turns else Skipped("without a word of the user")
+
+
+DATASETS = (
+    Dataset("sharegpt", "The first turn of conversations in ShareGPT's form.", rows=_first_turn),
+    Dataset("sharegpt_multi_turn", "Whole conversations in ShareGPT's form.", rows=_all_turns, conversations=True),
+    Dataset(
+        "custom_multi_turn",
+        "JSON lines with a list of messages each, or with `turns`.",
+        rows=_all_turns,
+        conversations=True,
+    ),
+)

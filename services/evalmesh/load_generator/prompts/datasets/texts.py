@@ -1,0 +1,152 @@
+"""Files with one text, chat or body per row."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.load_generator.apis import registry
+from evalmesh.load_generator.prompts import rows
+from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Prompt, Row, Skipped
+
+_PROMPT_COLUMNS = ("prompt", "question", "query", "instruction", "input", "text", "content")
+_LIMIT_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+def chat_of(value: Any) -> tuple[Mapping[str, object], ...]:
+    """Messages in OpenAI's form; empty for whatever is none."""
+    if not isinstance(value, list) or not value:
+        return ()
+    sound = all(isinstance(item, dict) and isinstance(item.get("role"), str) and "content" in item for item in value)
+    return tuple(value) if sound else ()
+
+
+def _column(context: Context, usual: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns to look for a prompt in: `args.column`, else the usual ones."""
+    name = context.spec.args.get("column")
+    if name is None:
+        return usual
+    if not isinstance(name, str) or not name:
+        raise InvalidInput(
+            f"prompts.args.column is {name!r}; give the name of the column with the prompts.",
+            {"field": "prompts.args.column"},
+        )
+    return (name,)
+
+
+def _by_column(*usual: str) -> Any:
+    """Rows that are objects with a prompt under one of the usual names, or plain texts."""
+
+    def read(context: Context) -> Iterator[Row]:
+        context.recorded = True
+        columns = _column(context, usual)
+        for where, value in rows.records(context.file(), context.spec.file_name):
+            if isinstance(value, Bad):
+                yield value
+            elif isinstance(value, str):
+                yield Prompt(text=value)
+            elif isinstance(value, dict):
+                yield _from_object(where, value, columns)
+            elif chat := chat_of(value):
+                yield Prompt(messages=chat)
+            else:
+                yield Bad(where, f"neither a text nor an object with {' or '.join(columns)}")
+
+    return read
+
+
+def _from_object(where: str, value: dict[str, Any], columns: tuple[str, ...]) -> Row:
+    for column in columns:
+        text = value.get(column)
+        if isinstance(text, str):
+            return Prompt(text=text) if text.strip() else Skipped(f"with an empty {column}")
+    if chat := chat_of(value.get("messages")):
+        return Prompt(messages=chat)
+    return Bad(where, f"it has no {' or '.join(columns)}, only {', '.join(map(str, list(value)[:8])) or 'nothing'}")
+
+
+def _line_by_line(context: Context) -> Iterator[Row]:
+    """A line is a JSON list of messages, a JSON object (a whole body), or else a text, whatever it looks like."""
+    context.recorded = True
+    turns_key = registry.get(context.target.api).turns_key
+    for where, line in rows.text_lines(context.file()):
+        value: Any = line
+        if isinstance(line, str) and line[0] in "[{":
+            try:
+                value = rows.decoded(line)
+            except ValueError:
+                value = line
+        if isinstance(value, Bad):
+            yield value
+        elif isinstance(value, dict):
+            if turns_key and turns_key not in value:
+                yield Bad(where, f"a body without '{turns_key}', which {context.target.api} needs")
+            else:
+                yield _body(value)
+        elif chat := chat_of(value):
+            yield Prompt(messages=chat)
+        else:
+            yield Prompt(text=str(line))
+
+
+def _body(value: dict[str, Any]) -> Prompt:
+    limit = next((value[key] for key in _LIMIT_KEYS if isinstance(value.get(key), int)), 0)
+    return Prompt(body=value, messages=chat_of(value.get("messages")), max_tokens=limit)
+
+
+def _embedding(context: Context) -> Iterator[Row]:
+    """One text per line, `prompts.documents` of them per request."""
+    context.recorded = True
+    size = max(1, context.spec.documents)
+    batch: list[str] = []
+    for row in _by_column("text", "input", *_PROMPT_COLUMNS)(context):
+        if not isinstance(row, Prompt):
+            yield row
+            continue
+        batch.append(row.text)
+        if len(batch) == size:
+            yield _texts_to_embed(batch, context)
+            batch = []
+    if batch:
+        yield Skipped("too few at the end of the file for one more request")
+
+
+def _texts_to_embed(texts: list[str], context: Context) -> Prompt:
+    if len(texts) == 1:
+        return Prompt(text=texts[0])
+    return Prompt(texts=tuple(texts), tokens=sum(map(context.writer.count, texts)))
+
+
+def _rerank(context: Context) -> Iterator[Row]:
+    context.recorded = True
+    for where, value in rows.records(context.file(), context.spec.file_name):
+        if isinstance(value, Bad):
+            yield value
+            continue
+        query = value.get("query") if isinstance(value, dict) else None
+        documents = value.get("documents") if isinstance(value, dict) else None
+        texts = [_document(item) for item in documents] if isinstance(documents, list) else []
+        if not isinstance(query, str) or not texts or None in texts:
+            yield Bad(where, "no object with a query and a list of documents")
+            continue
+        kept = tuple(str(text) for text in texts)[: context.spec.documents or None]
+        yield Prompt(query=query, texts=kept)
+
+
+def _document(item: Any) -> str | None:
+    if isinstance(item, dict):
+        item = item.get("text")
+    return item if isinstance(item, str) else None
+
+
+DATASETS = (
+    Dataset("openqa", "JSON lines with a `question` each.", rows=_by_column("question")),
+    Dataset("longalpaca", "A JSON list or lines with an `instruction` each; long.", rows=_by_column("instruction")),
+    Dataset("line_by_line", "Per line a text, a list of messages, or a whole body.", rows=_line_by_line),
+    Dataset(
+        "custom",
+        "JSON lines, a JSON list, CSV, TSV or Parquet with a column of prompts (`args.column`), or lines of text.",
+        rows=_by_column(*_PROMPT_COLUMNS),
+    ),
+    Dataset("embedding", "One text to embed per line.", rows=_embedding, apis=("embeddings",)),
+    Dataset("rerank", "JSON lines with a `query` and `documents`.", rows=_rerank, apis=("rerank",)),
+)

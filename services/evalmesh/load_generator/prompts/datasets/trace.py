@@ -1,0 +1,114 @@
+"""Recorded traffic: when requests came and how long they were; texts are made to those lengths, or are recorded too."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.load.trace import BLOCK_TOKENS, TraceRow, parse
+from evalmesh.load_generator.prompts import draws, rows
+from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Later, Prompt, Row, Skipped
+
+_BLOCKS_KEPT = 1024
+"""Texts of hash ids that are kept, 3 KB each; others are made anew when they come again."""
+_UNITS = {"": 0.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
+
+
+class _Texts:
+    """Texts for rows that have only lengths."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._texts = draws.Draws(context.seed, f"trace/{context.salt}")
+        self._blocks = draws.Draws(context.seed, f"block/{context.salt}")
+        self._block = lru_cache(_BLOCKS_KEPT)(self._made_block)
+
+    def prompt(self, row: TraceRow, number: int) -> Prompt:
+        writer, least = self._context.writer, self._context.writer.least
+        tokens = max(row.input_tokens, least)
+        if tokens != row.input_tokens:
+            self._context.note(f"Rows with prompts below {least} tokens were given {least}: nothing is shorter here.")
+        if row.hash_ids:
+            # One block more than is told, so that there are words enough whatever a block comes to.
+            ids = (*row.hash_ids, -1 - row.hash_ids[-1])
+            text = writer.cut(" ".join(map(self._block, ids[: tokens // BLOCK_TOKENS + 2])), tokens)
+            if not writer.counts or writer.count(text) == tokens or len(row.hash_ids) * BLOCK_TOKENS >= tokens:
+                return Prompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
+        text = writer.prompt(self._texts, number, tokens)
+        return Prompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
+
+    def _made_block(self, hash_id: int) -> str:
+        return self._context.writer.part(self._blocks, hash_id, BLOCK_TOKENS)
+
+
+def _rows(context: Context) -> Iterator[Row]:
+    unit_s = _unit_s(context)
+    texts = _Texts(context)
+    first_s: float | None = None
+    last_s = 0.0
+    for where, value in rows.records(context.file(), context.spec.file_name):
+        try:
+            row = parse(value, unit_s) if isinstance(value, dict) else None
+        except ValueError as error:
+            yield Bad(where, str(error))
+            continue
+        if row is None:
+            yield value if isinstance(value, Bad) else Bad(where, "no object with a timestamp")
+            continue
+        if (reason := _left_out(row, context)) is not None:
+            yield Skipped(reason)
+            continue
+        first_s = row.at_s if first_s is None else first_s
+        offset_s = row.at_s - first_s
+        if offset_s < last_s:
+            context.note("Some rows are older than those before them; they are sent together with these.")
+        last_s = max(last_s, offset_s)
+        yield Later(_maker(row, texts, context), last_s)
+
+
+def _maker(row: TraceRow, texts: _Texts, context: Context) -> Any:
+    if row.body is None and not row.messages and not row.prompt:
+        return lambda number: texts.prompt(row, number)
+    context.recorded = True
+    # The recorded length of an answer is only kept to where that is asked for: not every server can.
+    match = bool(context.spec.args.get("match_output_length", False))
+    limit = row.output_tokens if match or row.body is None else 0
+    prompt = Prompt(
+        text=row.prompt,
+        messages=row.messages,
+        body=dict(row.body) if row.body is not None else None,
+        max_tokens=limit,
+        exact_output=match and limit > 0,
+    )
+    return lambda _: prompt
+
+
+def _left_out(row: TraceRow, context: Context) -> str | None:
+    made = row.body is None and not row.messages and not row.prompt
+    if made and not row.input_tokens:
+        return "without input tokens"
+    if made and not row.output_tokens:
+        return "without output tokens, so they had failed when they were recorded"
+    bounds = context.spec.input_tokens
+    if made and bounds is not None and bounds.kind != "trace" and not bounds.low <= row.input_tokens <= bounds.high:
+        return f"outside prompts.input_tokens ({bounds.low} to {bounds.high})"
+    return None
+
+
+def _unit_s(context: Context) -> float:
+    unit = context.spec.args.get("timestamp_unit", "")
+    if unit not in _UNITS:
+        raise InvalidInput(
+            f"prompts.args.timestamp_unit is {unit!r}; use s, ms, us or ns.", {"field": "prompts.args.timestamp_unit"}
+        )
+    return _UNITS[str(unit)]
+
+
+DATASETS = (
+    Dataset(
+        "trace",
+        "Recorded traffic: Azure, Mooncake (with its shared prefixes), BurstGPT, or JSON lines with timestamps.",
+        rows=_rows,
+        timed=True,
+    ),
+)
