@@ -36,6 +36,8 @@ class PerfConfig(BaseModel):
     api: str = "openai"
     model: str | None = None
     attn_implementation: str | None = None
+    server_command: str | None = None
+    server_timeout: float = Field(default=1800.0, gt=0)
     api_key: SecretStr | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     connect_timeout: float | None = Field(default=None, gt=0)

@@ -77,6 +77,13 @@ def _endpoint(group: Any) -> None:
     add("--model", default=SUPPRESS, metavar="NAME", help="what the endpoint calls the model, or its folder")
     add("--attn-implementation", default=SUPPRESS, metavar="NAME", help="of a server started with --api local")
     add(
+        "--server-command",
+        default=SUPPRESS,
+        metavar="CMD",
+        help="what --api local starts, with {port} and {model} in it",
+    )
+    add("--server-timeout", type=float, default=SUPPRESS, metavar="S", help="longest wait for that server (1800)")
+    add(
         "--api-key",
         default=SUPPRESS,
         metavar="KEY",

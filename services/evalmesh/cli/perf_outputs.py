@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from evalmesh.cli.perf_config import PerfConfig
+from evalmesh.cli.perf_target import LOCAL_APIS
 from evalmesh.cli.spec import KEY_VARIABLE
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest
@@ -99,7 +100,9 @@ def write_perf_yaml(config: PerfConfig, test: LoadTest, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values = config.model_dump(mode="json", exclude_defaults=True, exclude=set(_NOT_KEPT))
     values["headers"] = dict(test.spec.target.headers)
-    if config.api not in {"local", "local_vllm"}:
+    if config.api in LOCAL_APIS:
+        values.pop("url", None)  # the next server may have another port
+    else:
         values["url"] = config.url or test.spec.target.url
     if test.spec.target.key_ref:
         values["api_key"] = test.spec.target.key_ref

@@ -50,8 +50,18 @@ async def with_endpoint(config: PerfConfig) -> AsyncIterator[PerfConfig]:
             f"api: {config.api!r} starts the model on this machine and goes with no server; leave out one of them.",
             {"field": "api"},
         )
-    serving = import_module("evalmesh.cli.perf_local_server").serving
-    async with serving(config) as url:
+    from evalmesh.cli.perf_local_server import serving  # noqa: PLC0415  # only these need it
+
+    serving_model = serving(
+        config.api,
+        config.model or "",
+        command=config.server_command,
+        port=config.port if "port" in config.model_fields_set else None,
+        attn_implementation=config.attn_implementation,
+        log_file=place_of(config).settings().state_dir / "logs" / "local_server.log",
+        ready_timeout_s=config.server_timeout,
+    )
+    async with serving_model as url:
         yield config.model_copy(update={"url": url})
 
 
@@ -73,8 +83,7 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
     """
     say_notes(all_notes(config), console)
     async with AsyncExitStack() as stack:
-        if config.api not in LOCAL_APIS:
-            resolve(config)
+        resolve(config)
         ready = await stack.enter_async_context(with_endpoint(config))
         place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")

@@ -70,7 +70,7 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
         wanted = _ENDINGS[ending] if ending else "chat"
     if wanted is None:
         return given, config.api  # a plug-in knows its own address
-    if config.tokenize_prompt and wanted == "chat":
+    if wanted == "chat" and (config.tokenize_prompt or (config.dataset or "").startswith("speed_benchmark")):
         wanted = "completions"
     base = path.removesuffix(ending) if ending else path
     suffix = ending if ending and _ENDINGS[ending] == wanted else _PATHS[wanted]
