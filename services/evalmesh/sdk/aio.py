@@ -4,17 +4,16 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from google.protobuf import duration_pb2
 
-from evalmesh.domain.errors import OutOfRange, Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
 from evalmesh.domain.score import Score
-from evalmesh.sdk.channel import Channel, Patience
+from evalmesh.sdk.calls import RECONNECT_S
+from evalmesh.sdk.channel import Channel
+from evalmesh.sdk.load_tests import LoadTestCalls
 from evalmesh.v1 import (
     benchmarks_pb2,
     benchmarks_pb2_grpc,
@@ -31,12 +30,11 @@ from evalmesh.wire.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_f
 from evalmesh.wire.checks import check_spec
 from evalmesh.wire.models import ModelDescription, description_from_proto, model_to_proto
 from evalmesh.wire.names import make_name, parse_name, report_name
-from evalmesh.wire.reports import PIECE_BYTES, check_score_state, report_from_proto, result_from_proto
+from evalmesh.wire.reports import check_score_state, report_from_proto, result_from_proto
 from evalmesh.wire.runs import benchmark_spec_to_proto, run_from_proto, spec_to_proto
 from evalmesh.wire.scoring import ScoringItem, item_to_proto, score_from_proto
 
 DEFAULT_TIMEOUT_S = 60.0
-_RECONNECT_S = 30.0
 _RESULTS_PAGE = 200
 
 
@@ -59,7 +57,7 @@ def _run_name(run: Run | str) -> str:
     return make_name("runs", run_id(run))
 
 
-class AsyncClient:
+class AsyncClient(LoadTestCalls):
     """Talks to a gateway. Use it as an async context manager, or call `close`.
 
     Args:
@@ -136,34 +134,19 @@ class AsyncClient:
                 yield run_from_proto(proto)
 
     async def watch_run(
-        self, run: Run | str, *, min_interval_s: float = 0.1, reconnect_s: float = _RECONNECT_S
+        self, run: Run | str, *, min_interval_s: float = 0.1, reconnect_s: float = RECONNECT_S
     ) -> AsyncIterator[Run]:
         """The run now, and after each change, until it has ended; at most one per `min_interval_s`.
 
         A broken connection is taken up again where it broke; `Unavailable` only after `reconnect_s` of silence.
         """
-        sequence = 0
-        patience = Patience(reconnect_s)
-        interval = duration_pb2.Duration()
-        interval.FromTimedelta(timedelta(seconds=min_interval_s))
-        while True:
-            request = runs_pb2.WatchRunRequest(name=_run_name(run), start_sequence=sequence, min_interval=interval)
-            try:
-                async with aclosing(self._channel.stream(self._runs.WatchRun, request)) as events:
-                    async for event in events:
-                        sequence = event.sequence + 1
-                        patience.heard()
-                        update = run_from_proto(event.run)
-                        yield update
-                        if update.state.terminal:
-                            return
-            except OutOfRange:
-                # What we missed is no longer kept; a snapshot tells where things stand.
-                sequence = 0
-            except Unavailable as error:
-                await patience.pause(error)
-            else:
-                await patience.pause(Unavailable(f"The watch of {_run_name(run)} at {self.address} keeps ending."))
+        request = runs_pb2.WatchRunRequest(name=_run_name(run))
+        updates = self._follow(self._runs.WatchRun, request, min_interval_s, reconnect_s, _update)
+        async with aclosing(updates):
+            async for update in updates:
+                yield update
+                if update.state.terminal:
+                    return
 
     async def wait_run(self, run: Run | str) -> Run:
         """The run once it has ended."""
@@ -220,16 +203,7 @@ class AsyncClient:
     async def export(self, run: Run | str, file: str, path: Path) -> Path:
         """Downloads `report.json`, `report.html` or `results/{benchmark}.parquet`; the file appears when complete."""
         request = reports_pb2.ExportReportRequest(name=report_name(run_id(run)), file=file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as sink:
-                async for piece in self._channel.stream(self._reports.ExportReport, request):
-                    sink.write(piece.data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        return await self._download(self._reports.ExportReport, request, path)
 
     # Benchmarks
 
@@ -278,13 +252,9 @@ class AsyncClient:
 
     async def import_completions(self, path: Path) -> ImportedCompletions:
         """Uploads a JSON Lines file of completions made elsewhere, so that a run can score them."""
-
-        async def parts() -> AsyncIterator[scoring_pb2.ImportCompletionsRequest]:
-            with path.open("rb") as source:
-                while data := source.read(PIECE_BYTES):
-                    yield scoring_pb2.ImportCompletionsRequest(data=data)
-
-        answer = await self._channel.upload(self._scoring.ImportCompletions, parts())
+        answer = await self._upload(
+            self._scoring.ImportCompletions, path, lambda data: scoring_pb2.ImportCompletionsRequest(data=data)
+        )
         return ImportedCompletions(answer.digest, answer.row_count)
 
     async def describe_model(self, model: ModelSpec) -> ModelDescription:
@@ -293,10 +263,6 @@ class AsyncClient:
         request = models_pb2.DescribeModelRequest(model=model_to_proto(model))
         return description_from_proto(await self._channel.call(stub.DescribeModel, request, idempotent=False))
 
-    async def _pages(self, method: Any, request: Any) -> AsyncIterator[Any]:
-        while True:
-            page = await self._channel.call(method, request, idempotent=True)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+
+def _update(event: runs_pb2.RunEvent) -> Run:
+    return run_from_proto(event.run)

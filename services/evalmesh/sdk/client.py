@@ -11,10 +11,13 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
+from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
 from evalmesh.domain.score import Score
 from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
+from evalmesh.sdk.load_tests import LoadUpdate
 from evalmesh.wire.benchmarks import BenchmarkInfo, PreviewedSample
+from evalmesh.wire.load_views import PreviewedRequest
 from evalmesh.wire.models import ModelDescription
 from evalmesh.wire.scoring import ScoringItem
 
@@ -182,3 +185,54 @@ class Client:
     def describe_model(self, model: ModelSpec) -> ModelDescription:
         """What an endpoint can do."""
         return self._thread.run(self._client.describe_model(model))
+
+    def create_load_test(
+        self, spec: LoadTestSpec, *, request_id: str | None = None, validate_only: bool = False
+    ) -> LoadTest:
+        """Starts a load test, or just checks it."""
+        work = self._client.create_load_test(spec, request_id=request_id, validate_only=validate_only)
+        return self._thread.run(work)
+
+    def get_load_test(self, load_test: LoadTest | str) -> LoadTest:
+        """The record as it is now."""
+        return self._thread.run(self._client.get_load_test(load_test))
+
+    def list_load_tests(self, page_size: int = 0) -> Iterator[LoadTest]:
+        """All load tests, newest first."""
+        return self._thread.iterate(lambda: self._client.list_load_tests(page_size))
+
+    def watch_load_test(self, load_test: LoadTest | str, *, min_interval_s: float = 0.1) -> Iterator[LoadUpdate]:
+        """The load test now, and after each change, until it has ended; with what the generators saw just now."""
+        return self._thread.iterate(lambda: self._client.watch_load_test(load_test, min_interval_s=min_interval_s))
+
+    def wait_load_test(self, load_test: LoadTest | str) -> LoadTest:
+        """The load test once it has ended."""
+        return self._thread.run(self._client.wait_load_test(load_test))
+
+    def cancel_load_test(self, load_test: LoadTest | str) -> LoadTest:
+        """Ends the load; what was measured is reported."""
+        return self._thread.run(self._client.cancel_load_test(load_test))
+
+    def export_load_test(self, load_test: LoadTest | str, file: str, path: Path) -> Path:
+        """Downloads a file of the report."""
+        return self._thread.run(self._client.export_load_test(load_test, file, path))
+
+    def perf_report(self, load_test: LoadTest | str) -> dict[str, Any]:
+        """The document `perf.json`."""
+        return self._thread.run(self._client.perf_report(load_test))
+
+    def import_load_file(self, path: Path) -> str:
+        """Uploads a data set or tokenizer; returns its digest."""
+        return self._thread.run(self._client.import_load_file(path))
+
+    def validate_load_test(self, spec: LoadTestSpec) -> tuple[str, ...]:
+        """What the user should know although nothing is wrong."""
+        return self._thread.run(self._client.validate_load_test(spec))
+
+    def preview_load_test(self, spec: LoadTestSpec, request_count: int = 1) -> list[PreviewedRequest]:
+        """The first request bodies, as they would be sent."""
+        return self._thread.run(self._client.preview_load_test(spec, request_count))
+
+    def list_load_datasets(self) -> Iterator[str]:
+        """Names for `PromptSpec.dataset`."""
+        return self._thread.iterate(self._client.list_load_datasets)

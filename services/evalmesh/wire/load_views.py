@@ -22,11 +22,6 @@ class PreviewedRequest:
     """Length of the prompt, the chat template included; 0: unknown."""
 
 
-def previewed_to_proto(request: PreviewedRequest) -> load_generators_pb2.PreviewedRequest:
-    """One body."""
-    return load_generators_pb2.PreviewedRequest(body=request.body, prepared_tokens=request.prepared_tokens)
-
-
 def previewed_from_proto(proto: load_generators_pb2.PreviewedRequest) -> PreviewedRequest:
     """One body."""
     return PreviewedRequest(proto.body, proto.prepared_tokens)
