@@ -46,6 +46,7 @@ async def running(opened):
     service = report_aggregator.build(
         settings=ReportAggregatorSettings(drain_s=0.5),
         runs=opened.runs,
+        load_tests=opened.load_tests,
         bus=opened.bus,
         objects=opened.objects,
         clock=SystemClock(),

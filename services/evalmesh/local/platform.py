@@ -155,6 +155,7 @@ def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:
         report_aggregator.build(
             settings=ReportAggregatorSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
             runs=opened.runs,
+            load_tests=opened.load_tests,
             bus=opened.bus,
             objects=opened.objects,
             clock=clock,

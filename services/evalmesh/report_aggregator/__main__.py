@@ -11,7 +11,12 @@ async def _main() -> None:
     settings = ReportAggregatorSettings()
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         service = build(
-            settings=settings, runs=opened.runs, bus=opened.bus, objects=opened.objects, clock=SystemClock()
+            settings=settings,
+            runs=opened.runs,
+            load_tests=opened.load_tests,
+            bus=opened.bus,
+            objects=opened.objects,
+            clock=SystemClock(),
         )
         await serve([service], settings)
 

@@ -4,7 +4,7 @@ import logging
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.domain.work import BenchmarkPlan, Shard
+from evalmesh.report_aggregator.local_files import pieces
 from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.results_table import ResultsWriter
 from evalmesh.report_aggregator.shard_counts import metric_rules
@@ -28,7 +29,6 @@ from evalmesh.wire.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
 _ERRORED_KEPT = 100
-_PIECE_BYTES = 1 << 20
 
 Sums = dict[str, Accumulator]
 
@@ -89,7 +89,7 @@ class BenchmarkCollector:
                 for shard in self._plan.shards:
                     await self._add_shard(shard, writer)
                 self._add_malformed(writer)
-            await self._files.store.put_stream(layout.results_key(self._run, self._plan.name), _pieces(path))
+            await self._files.store.put_stream(layout.results_key(self._run, self._plan.name), pieces(path))
         return self._report()
 
     async def _add_shard(self, shard: Shard, writer: ResultsWriter) -> None:
@@ -174,9 +174,3 @@ def _usage(sums: _Collected) -> dict[str, float]:
             # Nearest rank: the smallest value that at least this share of the requests does not exceed.
             usage[f"latency_p{percent}_s"] = latencies[max(0, -(-len(latencies) * percent // 100) - 1)]
     return usage
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece

@@ -2,11 +2,13 @@
 
 import grpc.aio
 
-from evalmesh.domain.work import Step
+from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Bus, Queue
 from evalmesh.ports.environment import Clock
+from evalmesh.ports.load_test_store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
+from evalmesh.report_aggregator.perf_worker import PerfWorker
 from evalmesh.report_aggregator.servicer import ReportServicer, ResultTables
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.report_aggregator.worker import ReportWorker
@@ -18,17 +20,31 @@ from evalmesh.wire.shard_files import ShardFiles
 
 
 def build(
-    *, settings: ReportAggregatorSettings, runs: RunStore, bus: Bus, objects: ObjectStore, clock: Clock
+    *,
+    settings: ReportAggregatorSettings,
+    runs: RunStore,
+    load_tests: LoadTestStore,
+    bus: Bus,
+    objects: ObjectStore,
+    clock: Clock,
 ) -> Service:
     """The report aggregator."""
     control = ControlView(runs)
     reports = ReportWorker(files=ShardFiles(objects), runs=runs, bus=bus, clock=clock)
+    perf = PerfWorker(tests=load_tests, objects=objects, bus=bus, clock=clock)
     tables = ResultTables(objects)
+
+    async def handle(item: WorkItem) -> None:
+        await (perf if await perf.owns(item) else reports).handle(item)
+
+    async def set_aside(item: WorkItem, error: str) -> None:
+        await (perf if await perf.owns(item) else reports).set_aside(item, error)
+
     worker = Worker(
         bus=bus,
         queue=Queue(Step.REPORT),
-        handle=reports.handle,
-        set_aside=reports.set_aside,
+        handle=handle,
+        set_aside=set_aside,
         control=control,
         policy=WorkPolicy(
             concurrency=settings.shards_at_once, max_deliveries=settings.max_deliveries, drain_s=settings.drain_s
