@@ -49,12 +49,12 @@ def client_document(measured: Measured) -> dict[str, Any]:
         reasons.append(f"Requests were sent late: p99 of the send lag is {send_lag:.3g} ms, the bound {bound:.3g} ms.")
     if lag_p99 is not None and lag_p99 > MOST_LOOP_LAG_MS:
         reasons.append(f"The event loop was late: p99 {lag_p99:.3g} ms, the bound {MOST_LOOP_LAG_MS:g} ms.")
-    overloaded = bool(reasons) and not (late and len(reasons) == 1)
     starved = any(one.feed_starved for one in health)
-    if late and not overloaded and health and all(one.feed_starved is None for one in health):
+    if late and len(reasons) == 1 and health and all(one.feed_starved is None for one in health):
         # Neither the core nor the loop was busy, and still requests left late: there was nothing to send.
         starved = True
-    if starved:
+    # A feed that was once empty did no harm unless requests left late for it.
+    if starved and late:
         reasons.append("Prompts were not prepared in time: the feeder fell behind the engine.")
     peak = peak_in_flight(measured)
     reasons += _short_of_cap(measured, peak)

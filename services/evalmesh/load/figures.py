@@ -120,6 +120,7 @@ def _figures(measured: Measured) -> dict[str, Any]:
             "errors": by_class(measured.due),
             "rule": window.rule,
             "steady": window.steady,
+            "drift": _or_none(window.drift),
             "note": window.note,
         },
         "error_rate": _or_none(rates["error_rate"].value),
@@ -210,7 +211,7 @@ def _notes(measured: Measured) -> list[str]:
     inputs, figures = measured.inputs, measured.figures
     told = []
     for one in inputs.generators:
-        if one.lost:
+        if one.lost and not one.error:
             where = f" on {one.host}" if one.host else ""
             told.append(f"Generator {one.seat}{where} was lost: its load is missing from this level.")
     unsent = int(((figures["outcome"] == Outcome.UNSENT) & measured.window.due(figures)).sum())

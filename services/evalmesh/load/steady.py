@@ -37,6 +37,8 @@ class Steadiness:
     steady: bool | None
     """`None`: too little to tell."""
     note: str
+    drift: float | None = None
+    """Change over the window as a share of the median, where there is a significant one."""
 
 
 def steadiness(ok: Rows) -> Steadiness:
@@ -55,7 +57,8 @@ def steadiness(ok: Rows) -> Steadiness:
         told.append(f"{name} {'grew' if size > 0 else 'fell'} by {abs(size):.0%} over the window: no steady state.")
     if not drifting:
         told.append("Steady: latencies show no trend.")
-    return Steadiness(float(ok["due_s"][cut]) if cut else None, not drifting, " ".join(told))
+    largest = max(drifting.values(), key=abs, default=None)
+    return Steadiness(float(ok["due_s"][cut]) if cut else None, not drifting, " ".join(told), largest)
 
 
 def startup(values: Floats) -> int:

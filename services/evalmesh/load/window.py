@@ -37,6 +37,8 @@ class Window:
     rule: Rule
     steady: bool | None
     note: str
+    drift: float | None = None
+    """Significant change of latency over the window, as a share of it; the largest of TTFT's and E2E's."""
 
     @property
     def duration_s(self) -> float:
@@ -122,7 +124,7 @@ def _settle(window: Window, sent: Rows) -> Window:
     """Leaves out a beginning that is unlike all the rest, and says whether the rest is steady."""
     ok = sent.where(is_ok(sent) & window.due(sent))
     found: Steadiness = steadiness(ok)
-    moved = replace(window, steady=found.steady, note=found.note)
+    moved = replace(window, steady=found.steady, note=found.note, drift=found.drift)
     if found.cut_s is None:
         return moved
     start = max(window.start_s, found.cut_s)
