@@ -15,6 +15,12 @@ _MAX_TOKENS = 2048
 _RANDOM_TOKENS = 512
 """Length of the prompts of a load test that says nothing about prompts."""
 _SAMPLING = ("temperature", "top_p", "top_k", "frequency_penalty", "repetition_penalty", "logprobs")
+_BY_API = {"embeddings": "embedding", "rerank": "rerank"}
+_OTHER_NAMES = {"embed": "embedding", "embedding_batch": "embedding", "random_embedding_batch": "random_embedding"}
+"""EvalScope's; a batch is `documents` above 1 here."""
+_BATCH = 8
+_HAVE_TURNS = frozenset({"random", "sharegpt", "share_gpt_zh", "share_gpt_en", "custom"})
+_MOST_TURNS = 10_000
 _OWN_KEYS = ("messages", "prompt", "input", "model", "stream")
 """Keys of a body that are set for each request, whatever a template says."""
 
@@ -27,16 +33,19 @@ class Uploads:
     tokenizer: str = ""
 
 
-def dataset_of(config: PerfConfig) -> str:
+def dataset_of(config: PerfConfig, api: str) -> str:
     """The data set; one that was not named is random text, since nothing is downloaded."""
-    if config.dataset:
-        return config.dataset
-    return "openqa" if config.dataset_path or config.prompt else "random"
+    if not config.dataset:
+        if config.dataset_path or config.prompt:
+            return _BY_API.get(api, "openqa")
+        return f"random_{_BY_API[api]}" if api in _BY_API else "random_multi_turn" if config.multi_turn else "random"
+    name = _OTHER_NAMES.get(config.dataset, config.dataset)
+    return f"{name}_multi_turn" if config.multi_turn and name in _HAVE_TURNS else name
 
 
 def prompts_of(config: PerfConfig, api: str, uploads: Uploads) -> PromptSpec:
     """The prompts of the spec. Raises `InvalidInput`."""
-    dataset = dataset_of(config)
+    dataset = dataset_of(config, api)
     template, body = _template(config)
     return PromptSpec(
         dataset=dataset,
@@ -53,7 +62,7 @@ def prompts_of(config: PerfConfig, api: str, uploads: Uploads) -> PromptSpec:
         apply_chat_template=api != "completions" if config.apply_chat_template is None else config.apply_chat_template,
         tokenize=config.tokenize_prompt,
         offset=config.dataset_offset,
-        documents=config.documents,
+        documents=config.documents or (_BATCH if (config.dataset or "").endswith("_batch") else 0),
         images=_images(config, dataset),
         turns=_turns(config, dataset),
         body={**body, **_body(config, api)},
@@ -135,13 +144,12 @@ def _images(config: PerfConfig, dataset: str) -> ImageSpec | None:
 def _turns(config: PerfConfig, dataset: str) -> TurnSpec | None:
     if not config.multi_turn and not dataset.endswith("multi_turn"):
         return None
-    if dataset == "random_multi_turn" and config.max_turns is None:
+    if dataset.startswith("random") and config.max_turns is None:
         raise InvalidInput(
-            "max_turns: missing; 'random_multi_turn' makes conversations of min_turns to max_turns turns.",
+            f"max_turns: missing; {dataset!r} makes conversations of min_turns to max_turns turns.",
             {"field": "max_turns"},
         )
-    high = config.max_turns or 0
-    return TurnSpec(low=config.min_turns, high=max(high, config.min_turns), think_mean_s=config.think_time)
+    return TurnSpec(config.min_turns, config.max_turns or _MOST_TURNS, config.think_time)
 
 
 def _args(config: PerfConfig) -> dict[str, Any]:

@@ -359,6 +359,32 @@ def test_images_and_conversations():
     assert made.prompts.args == {"first_turn_length": 10}
 
 
+@pytest.mark.parametrize(
+    ("words", "dataset"),
+    [
+        (["--dataset", "random", "--multi-turn", "--max-turns", "3", "--max-prompt-length", "9"], "random_multi_turn"),
+        (["--dataset", "embed", "--api", "embedding"], "embedding"),
+        (["--api", "embedding"], "random_embedding"),
+        (["--api", "rerank"], "random_rerank"),
+        (["--prompt", "Why?"], "openqa"),
+        (["--dataset", "share_gpt_en_multi_turn", "--multi-turn"], "share_gpt_en_multi_turn"),
+        (["--dataset", "a_plug_in"], "a_plug_in"),
+    ],
+)
+def test_data_sets_by_whatever_name(words, dataset):
+    assert spec(*words).prompts.dataset == dataset
+
+
+def test_recorded_conversations_have_all_their_turns_unless_bounded():
+    assert spec("--dataset", "share_gpt_en", "--multi-turn").prompts.turns.high >= 1000
+    assert spec("--dataset", "share_gpt_en", "--multi-turn", "--max-turns", "4").prompts.turns == TurnSpec(1, 4)
+
+
+def test_speed_benchmarks_ask_for_completions():
+    made = spec("--dataset", "speed_benchmark")
+    assert (made.target.url, made.levels) == ("http://h:8000/v1/completions", (LoadLevel(parallel=1, number=8),))
+
+
 def test_without_a_data_set_prompts_are_random_and_that_is_said():
     made = config(*BASE)
     assert resolve(made).prompts.dataset == "random"
