@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from evalmesh.domain.load_test import LoadLevel, LoadTestSpec
+from evalmesh.domain.load_test import LoadLevel, LoadTestSpec, SearchSpec
+from evalmesh.load.search import Answer, Search, observations, probe_level
 
 Document = Mapping[str, Any]
 """A level's document (docs/perf-schema.md)."""
@@ -37,6 +38,22 @@ class Sweep:
         return self._planned[len(documents)] if len(documents) < len(self._planned) else None
 
 
+class Hunt:
+    """Probes until the highest load that meets the objective is known."""
+
+    def __init__(self, spec: LoadTestSpec, wanted: SearchSpec) -> None:
+        self._template = spec.levels[0]
+        self._variable = wanted.variable
+        self._search = Search(wanted)
+
+    def next(self, documents: Sequence[Document]) -> Planned | None:
+        probe = self._search.next(observations(documents, self._variable))
+        if isinstance(probe, Answer):
+            return None
+        earlier = sum(1 for document in documents if document[self._variable] == probe.value)
+        return Planned(probe_level(self._template, self._variable, probe), earlier, probe.note)
+
+
 def programme_of(spec: LoadTestSpec) -> Programme:
     """What the spec asks for."""
-    return Sweep(spec)
+    return Sweep(spec) if spec.search is None else Hunt(spec, spec.search)

@@ -12,13 +12,17 @@ from functools import partial
 from evalmesh.adapters.connections import Connections, open_connections
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.load_http.probe import HttpProbe, open_probe
 from evalmesh.adapters.nats.server import NatsServerProcess
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
+from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.dataset_loader import service as dataset_loader
 from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.gateway import service as gateway
 from evalmesh.gateway.peers import Peers, lazy_channel
+from evalmesh.load_generator import service as load_generator
+from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.settings import LocalSettings
 from evalmesh.model_runner import service as model_runner
@@ -70,7 +74,8 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         opened = await stack.enter_async_context(
             open_connections(nats.url, settings.store_url, "local", settings.ack_wait_s)
         )
-        host = _host(settings, opened)
+        probe = await stack.enter_async_context(open_probe(EnvSecrets()))
+        host = _host(settings, opened, probe)
         stack.push_async_callback(host.stop)
         await host.start()
         address = f"{settings.address.rsplit(':', 1)[0]}:{host.port}"
@@ -118,7 +123,7 @@ async def _ended(task: asyncio.Task[None], ending: asyncio.Event) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:
+def _host(settings: LocalSettings, opened: Connections, probe: HttpProbe) -> ServiceHost:
     clock = SystemClock()
     hosts: list[ServiceHost] = []
     # All services share this process and its one server, so the gateway finds its peers at its own port.
@@ -152,6 +157,7 @@ def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:
             bus=opened.bus,
             objects=opened.objects,
         ),
+        _load_generator(settings, opened, probe),
         report_aggregator.build(
             settings=ReportAggregatorSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
             runs=opened.runs,
@@ -165,3 +171,27 @@ def _host(settings: LocalSettings, opened: Connections) -> ServiceHost:
         services = [one if one.name in settings.at_work else replace(one, loops=()) for one in services]
     hosts.append(ServiceHost(services, settings.address))
     return hosts[0]
+
+
+def _load_generator(settings: LocalSettings, opened: Connections, probe: HttpProbe) -> Service:
+    own = LoadGeneratorSettings(
+        drain_s=settings.drain_s,
+        ack_wait_s=settings.ack_wait_s,
+        seats=settings.generators,
+        warm_pairs=settings.generators,
+        scratch_dir=str(settings.state_dir / "scratch"),
+    )
+    service = load_generator.build(
+        settings=own,
+        runs=opened.runs,
+        load_tests=opened.load_tests,
+        bus=opened.bus,
+        signals=opened.signals,
+        objects=opened.objects,
+        clock=SystemClock(),
+        secrets=EnvSecrets(),
+        probe=probe,
+        open_server_metrics=open_server_metrics,
+    )
+    # Without seats there is nothing to conduct with; a load test that was left behind must not begin by itself.
+    return service if settings.generators else replace(service, loops=())
