@@ -9,6 +9,7 @@ import sys
 
 import aiohttp
 import pytest
+from tests.kit.simulator import served as serve
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import PromptSettings
@@ -22,7 +23,6 @@ from evalmesh.simulator.server import Simulator
 from evalmesh.simulator.settings import SimulatorSettings
 from evalmesh.simulator.skill import KnownSample, Skill
 from evalmesh.simulator.tokens import count_tokens
-from tests.kit.simulator import served as serve
 
 KNOWN = tuple(
     KnownSample("sums", Sample(f"main/{i}", i, "main", f"What is {i} plus {i * 7}?", (str(i * 8),))) for i in range(40)
