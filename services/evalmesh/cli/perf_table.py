@@ -87,7 +87,7 @@ def failed_count(level: Level) -> int:
 
 def levels_table(perf: Mapping[str, Any]) -> Table:
     """One row per level; with a schedule two: from the scheduled time, and from the send."""
-    table = _table()
+    table = plain_table()
     table.add_column("Level", overflow="fold")
     table.add_column("OK", justify="right", no_wrap=True)
     table.add_column("Failed", justify="right", no_wrap=True)
@@ -102,7 +102,8 @@ def levels_table(perf: Mapping[str, Any]) -> Table:
     return table
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """An empty table in the style of all of them."""
     # As narrow as it can be, since many terminals have 80 columns: names fold, numbers never do.
     return Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
 
@@ -133,7 +134,7 @@ def objective_table(perf: Mapping[str, Any]) -> Table | None:
     judged = [level for level in perf["levels"] if level["slo"]]
     if not judged:
         return None
-    table = _table()
+    table = plain_table()
     table.add_column("Level", overflow="fold")
     terms = judged[0]["slo"]["terms"]
     for term in terms:
@@ -176,7 +177,7 @@ def repeats_table(perf: Mapping[str, Any]) -> Table | None:
     """Means over repeats with their intervals; `None` when nothing was repeated."""
     if not perf["repeats"]:
         return None
-    table = _table()
+    table = plain_table()
     for heading in ("Level", "Runs"):
         table.add_column(heading)
     shown = ("request_rate", "output_token_rate", "ttft_ms.p50", "ttft_ms.p99", "e2e_ms.p50", "e2e_ms.p99")
@@ -199,7 +200,7 @@ def _over_repeats(found: Mapping[str, Any] | None) -> str:
 
 def search_table(search: Mapping[str, Any]) -> Table:
     """The evidence of a search, probe by probe."""
-    table = _table()
+    table = plain_table()
     for heading, justify in (
         ("Tried", "right"),
         ("Met", "left"),

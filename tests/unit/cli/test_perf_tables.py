@@ -21,6 +21,8 @@ from tests.unit.report.perf_builders import (
     make_test,
 )
 
+from evalmesh.cli.__main__ import main
+from evalmesh.cli.perf_compare import compare_reports, render_comparison
 from evalmesh.cli.perf_outcome import PerfOutcome, objective_met
 from evalmesh.cli.perf_outputs import find_folder, folder_of, local_report, newest_folder, read_report
 from evalmesh.cli.perf_show import show_outcome, show_perf
@@ -299,3 +301,39 @@ def test_other_files_are_no_reports(tmp_path):
     path.write_text('{"schema_version": 2, "levels": []}')
     with pytest.raises(InvalidInput, match="update evalmesh"):
         read_report(path)
+
+
+# Comparison.
+
+
+def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
+    before = perf(make_level(0, 1), make_level(1, 8), make_level(2, 64))
+    after = perf(make_level(0, 1), make_level(1, 8, ttft=100.0))
+    console = paper()
+    render_comparison(console, compare_reports(before, after))
+    text = console.export_text()
+    assert "A  lt-1  qwen at http://h:8000" in text
+    assert "only in A: parallel 64" in text
+    same, slower = text.split("parallel 8 ")
+    assert "inconclusive" in same
+    assert "worse" not in same
+    assert row(slower, "ttft_ms.p50").startswith("ttft_ms.p50 50.0 ms 100 ms +100.0% +")
+    assert row(slower, "ttft_ms.p50").endswith("worse")
+    assert "worse" in row(slower, "request_rate")
+
+
+def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):
+    for name, level in (("a", make_level()), ("b", make_level(ttft=100.0))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "perf.json").write_text(json.dumps(perf(level)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["perf", "compare", "a", "b/perf.json", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["levels"][0]["label"] == "parallel 8"
+    assert main(["perf", "compare", "a", "b"]) == 0
+    assert "worse" in capsys.readouterr().out
+    assert main(["perf", "show", "a"]) == 0
+    assert "parallel 8" in capsys.readouterr().out
+    assert main(["perf", "show", "--work-dir", str(tmp_path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema_version"] == 1
+    assert main(["perf", "show", str(tmp_path)]) == 2
+    assert "holds no perf.json" in capsys.readouterr().err
