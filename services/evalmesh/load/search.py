@@ -97,6 +97,14 @@ class Search:
         )
         return wanted or self._done(history, low, high)
 
+    def answer(self, history: Sequence[Observation]) -> Answer:
+        """What is known after these observations, also when the load test ended before the search did."""
+        found = self.next(history)
+        if isinstance(found, Answer):
+            return found
+        low, high = _bracket([verdict_of(value, seen) for value, seen in _by_value(history).items()])
+        return self._answer(history, low, high, "The load test ended before the search did.", "unfinished")
+
     # Which probe comes next: the first of these that wants one.
 
     def _probe(self, value: float, note: str, times: float = 1.0) -> Probe:
