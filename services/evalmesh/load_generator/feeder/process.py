@@ -99,6 +99,8 @@ class Feeder:
         seatless = msgspec.structs.replace(setup, seat=0, seats=1)
         if self._opened is None or before is None or msgspec.structs.replace(before, seat=0, seats=1) != seatless:
             self._opened = open_prompts(setup)
+            if self._opened.dataset.rows is not None:
+                self._opened.source.look(1)
             gc.collect()
             gc.freeze()
         self._setup = setup

@@ -61,7 +61,7 @@ class TokenWriter:
             )
         else:
             extra = ""
-        return "Prompt lengths are exact under the given tokenizer." + extra
+        return "Prompts were made to exact lengths under the given tokenizer." + extra
 
     @property
     def proved(self) -> bool:
@@ -109,8 +109,12 @@ class TokenWriter:
         while low < high:  # the most words that are not too many
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.count(" ".join(words[:middle])) <= tokens else (low, middle - 1)
-        text = " ".join(words[:low])
-        return self._filled(self.count, text, self.count(text), tokens) or text
+        for shorter in range(min(low, _TRIES)):
+            text = " ".join(words[: low - shorter])
+            fitting = self._filled(self.count, text, self.count(text), tokens)
+            if fitting is not None:
+                return fitting
+        return ""
 
     def ids(self, draws: Draws, number: int, tokens: int) -> tuple[int, ...]:
         ids = self._ids

@@ -9,6 +9,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load.schedule import Share
 from evalmesh.load_generator.prompts.base import Prompt
+from evalmesh.load_generator.prompts.calibration import needs_calibration
 from evalmesh.load_generator.prompts.opening import Opened, open_prompts
 from evalmesh.load_generator.protocol import FeederSetup
 
@@ -36,7 +37,10 @@ def check(spec: LoadTestSpec, file_path: str = "", tokenizer_path: str = "") -> 
         _body(opened, prompt, limit)
     if opened.dataset.rows is not None:
         opened.source.look(rows)
-    return opened.source.notes
+    notes = opened.source.notes
+    if needs_calibration(spec) and not tokenizer_path:
+        notes[0] = "No tokenizer was given: how the server counts words is asked of it, and lengths are set by that."
+    return notes
 
 
 def preview(

@@ -44,6 +44,7 @@ def open_prompts(setup: FeederSetup) -> Opened:
     writer, renders = _writer(setup, api)
     path = Path(setup.file_path) if setup.file_path else None
     context = Context(target, spec, path, writer, setup.seed, renders=renders)
+    context.recorded = dataset.rows is not None and not dataset.timed
     if dataset.rows is not None:
         context.file()  # raises when there is none
     return Opened(api, dataset, Source(dataset, context), Bodies(api, target, spec))

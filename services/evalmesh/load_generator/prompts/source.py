@@ -1,6 +1,6 @@
 """A data set as a stream of prompts with numbers: rows are cycled, bounded in length, counted, given their limits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 
 import msgspec
@@ -45,10 +45,7 @@ class Source:
     def prompts(self, first: int, share: Share) -> Iterator[tuple[Prompt, int]]:
         """(prompt, its limit of output tokens) of this share, from prompt number `first` on. Endless."""
         if self._make is not None:
-            for number in count(first + share.seat, share.seats):
-                if self.context.distinct is not None and number >= self.context.distinct:
-                    self.repeated = True
-                yield self._finished(self._make(number), number)
+            yield from self._made(self._make, count(first + share.seat, share.seats))
             return
         for number, row in self._numbered(first):
             if (number - first) % share.seats == share.seat:
@@ -77,36 +74,57 @@ class Source:
             # The next round begins after one mean gap.
             start_s = last_s + last_s / max(1, rows - 1)
 
+    def _made(self, make: Callable[[int], Prompt], numbers: Iterator[int]) -> Iterator[tuple[Prompt, int]]:
+        distinct = self.context.distinct
+        only = self._shaped(make(0), 0) if distinct == 1 else None
+        for number in numbers:
+            if distinct is not None and number >= distinct:
+                self.repeated = True
+            if only is None:
+                yield self._finished(make(number), number)
+            else:
+                yield only, self._limit(only, number)
+
     def look(self, rows: int) -> None:
-        """Goes through the first rows without making prompts; raises `InvalidInput` when too many are bad."""
-        tally = _Tally()
-        for _ in islice(self._usable(tally), rows):
-            pass
-        self._tally = tally
+        """Goes through the first rows without making prompts.
+
+        Raises `InvalidInput` when too many are bad, or none is there.
+        """
+        self._tally = tally = _Tally()
+        self._require_rows(sum(1 for _ in islice(self._usable(tally), rows)))
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know about the prompts so far."""
-        return [self.context.writer.note, *self.context.notes, *self._tally.sentences()]
+        return [self._how_counted(), *self.context.notes, *self._tally.sentences()]
+
+    def _how_counted(self) -> str:
+        if not self.context.recorded:
+            return self.context.writer.note
+        if self._counts:
+            return "Prompts were given; their lengths were counted with the given tokenizer."
+        return "Prompts were given; without a tokenizer, only the server knows their lengths."
 
     def _numbered(self, first: int) -> Iterator[tuple[int, Prompt | Later]]:
         """Usable rows from number `first` on, cycling. Goes on where an earlier level stopped, if it can."""
         if self._rows is None or self._at > first:
             self._begin(first)
         while True:
-            rows = self._rows
-            for row in rows or ():
+            for row in self._rows or ():
                 self._at += 1
                 if self._at > first:
                     yield self._at - 1, row
             if self._total is None:
                 self._total = self._at
-                if not self._total:
-                    raise InvalidInput(
-                        "The data set has no row that can be used. " + " ".join(self._tally.sentences()),
-                        {"field": "prompts.file_digest"},
-                    )
+                self._require_rows(self._total)
             self._begin(self._at)
+
+    def _require_rows(self, rows: int) -> None:
+        if not rows:
+            raise InvalidInput(
+                " ".join(("The data set has no row that can be used.", *self._tally.sentences())),
+                {"field": "prompts.file_digest"},
+            )
 
     def _begin(self, first: int) -> None:
         """Starts a pass over the file such that number `first` lies in it."""
@@ -151,10 +169,13 @@ class Source:
 
     def _finished(self, prompt: Prompt, number: int) -> tuple[Prompt, int]:
         """Counts tokens that are not known yet, and says how long the answer may be."""
-        limit = prompt.max_tokens
-        if self._limits is not None and (prompt.body is None or not limit):
-            limit = self._limits(0.0 if self._fixed else self._draws.uniforms(number)[draws.OUTPUT])
+        limit = prompt.max_tokens if self._limits is None else self._limit(prompt, number)
         return (prompt if self._plain and (prompt.tokens or not self._counts) else self._shaped(prompt, number)), limit
+
+    def _limit(self, prompt: Prompt, number: int) -> int:
+        if self._limits is None or (prompt.body is not None and prompt.max_tokens):
+            return prompt.max_tokens
+        return self._limits(0.0 if self._fixed else self._draws.uniforms(number)[draws.OUTPUT])
 
     def _shaped(self, prompt: Prompt, number: int) -> Prompt:
         """Puts a shared prefix before a row's text, counts it, and gives it the form that the API takes."""

@@ -46,7 +46,7 @@ class Writer(Protocol):
         """A text of `tokens` by itself."""
 
     def cut(self, text: str, tokens: int) -> str:
-        """The start of a text of our words, so long that it makes a whole prompt of `tokens`."""
+        """The start of a text of our words, so long that it makes a whole prompt of `tokens`; empty: there is none."""
 
     def ids(self, draws: Draws, number: int, tokens: int, /) -> tuple[int, ...]:
         """A prompt of token ids."""

@@ -68,7 +68,6 @@ def _counted(system: str, turns: tuple[str, ...], around: int, context: Context)
 
 
 def _conversations(context: Context) -> Iterator[Row]:
-    context.recorded = True
     for where, value in rows.records(context.file(), context.spec.file_name):
         if isinstance(value, Bad):
             yield value

@@ -69,7 +69,6 @@ def _random_vl(context: Context) -> Callable[[int], Prompt]:
 
 
 def _folder(context: Context) -> Iterator[Row]:
-    context.recorded = True
     context.note("Tokens of images are the server's to count.")
     path, question = context.file(), context.spec.args.get("prompt", _QUESTION)
     for name, read in _folder_files(path) if path.is_dir() else _packed_files(path):

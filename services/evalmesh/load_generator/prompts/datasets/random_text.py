@@ -74,7 +74,7 @@ def _random(context: Context) -> Callable[[int], Prompt]:
 
 
 def _fixed(context: Context) -> Callable[[int], Prompt]:
-    context.distinct = 1
+    context.distinct, context.recorded = 1, True
     context.note("Every request has the same prompt, so a server that caches prefixes computes it once.")
     prompt = Prompt(text=context.spec.prompt)
     return lambda _: prompt

@@ -37,7 +37,6 @@ def _by_column(*usual: str) -> Any:
     """Rows that are objects with a prompt under one of the usual names, or plain texts."""
 
     def read(context: Context) -> Iterator[Row]:
-        context.recorded = True
         columns = _column(context, usual)
         for where, value in rows.records(context.file(), context.spec.file_name):
             if isinstance(value, Bad):
@@ -66,7 +65,6 @@ def _from_object(where: str, value: dict[str, Any], columns: tuple[str, ...]) ->
 
 def _line_by_line(context: Context) -> Iterator[Row]:
     """A line is a JSON list of messages, a JSON object (a whole body), or else a text, whatever it looks like."""
-    context.recorded = True
     turns_key = registry.get(context.target.api).turns_key
     for where, line in rows.text_lines(context.file()):
         value: Any = line
@@ -95,7 +93,6 @@ def _body(value: dict[str, Any]) -> Prompt:
 
 def _embedding(context: Context) -> Iterator[Row]:
     """One text per line, `prompts.documents` of them per request."""
-    context.recorded = True
     size = max(1, context.spec.documents)
     batch: list[str] = []
     for row in _by_column("text", "input", *_PROMPT_COLUMNS)(context):
@@ -117,7 +114,6 @@ def _texts_to_embed(texts: list[str], context: Context) -> Prompt:
 
 
 def _rerank(context: Context) -> Iterator[Row]:
-    context.recorded = True
     for where, value in rows.records(context.file(), context.spec.file_name):
         if isinstance(value, Bad):
             yield value

@@ -28,14 +28,18 @@ class _Texts:
         tokens = max(row.input_tokens, least)
         if tokens != row.input_tokens:
             self._context.note(f"Rows with prompts below {least} tokens were given {least}: nothing is shorter here.")
-        if row.hash_ids:
-            # One block more than is told, so that there are words enough whatever a block comes to.
-            ids = (*row.hash_ids, -1 - row.hash_ids[-1])
-            text = writer.cut(" ".join(map(self._block, ids[: tokens // BLOCK_TOKENS + 2])), tokens)
-            if not writer.counts or writer.count(text) == tokens or len(row.hash_ids) * BLOCK_TOKENS >= tokens:
-                return Prompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
-        text = writer.prompt(self._texts, number, tokens)
+        text = self._of_blocks(row, number, tokens) if row.hash_ids else ""
+        text = text or writer.prompt(self._texts, number, tokens)
         return Prompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
+
+    def _of_blocks(self, row: TraceRow, number: int, tokens: int) -> str:
+        """The texts of the blocks, cut to length. Behind what they cover, the text is the row's own."""
+        parts = [self._block(hash_id) for hash_id in row.hash_ids[: tokens // BLOCK_TOKENS + 1]]
+        # What stands around the text takes tokens of the last block, so it is never missing there.
+        missing = tokens - len(parts) * BLOCK_TOKENS
+        if missing > 0:
+            parts.append(self._context.writer.part(self._texts, number, missing))
+        return self._context.writer.cut(" ".join(parts), tokens)
 
     def _made_block(self, hash_id: int) -> str:
         return self._context.writer.part(self._blocks, hash_id, BLOCK_TOKENS)
