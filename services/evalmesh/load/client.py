@@ -110,7 +110,7 @@ def _short_of_cap(measured: Measured, peak: int) -> list[str]:
     inputs = measured.inputs
     asked = inputs.level.parallel
     figures = measured.figures
-    if inputs.arrival != "closed" or asked <= 0 or inputs.level.stages or any(one.lost for one in inputs.generators):
+    if inputs.open_loop or asked <= 0 or inputs.level.stages or any(one.lost for one in inputs.generators):
         return []
     if bool((figures["turn"] > 0).any()) or int(is_ok(figures).sum()) < 2 * asked or inputs.state != "done":
         return []

@@ -148,13 +148,16 @@ def _judged(interval: tuple[float, float] | None, *, higher_is_better: bool) -> 
 
 
 def _warnings(a: Document, b: Document, both: Sequence[str]) -> list[str]:
-    found = []
-    for name in ("model", "api", "stream"):
-        if a["target"][name] != b["target"][name]:
-            found.append(f"target.{name} differs: {a['target'][name]} and {b['target'][name]}.")
-    for name in ("prompts", "arrival", "warmup", "slo", "seed"):
-        if _plain(a["spec"].get(name)) != _plain(b["spec"].get(name)):
-            found.append(f"{name} differ: the load tests asked for different things, see `spec.{name}` of both.")
+    found = [
+        f"target.{name} differs: {a['target'][name]} and {b['target'][name]}."
+        for name in ("model", "api", "stream")
+        if a["target"][name] != b["target"][name]
+    ]
+    found += [
+        f"{name} differ: the load tests asked for different things, see `spec.{name}` of both."
+        for name in ("prompts", "arrival", "warmup", "slo", "seed")
+        if _plain(a["spec"].get(name)) != _plain(b["spec"].get(name))
+    ]
     for side, document in (("A", a), ("B", b)):
         limited = [level["label"] for level in document["levels"] if level["client_limited"] and level["label"] in both]
         if limited:

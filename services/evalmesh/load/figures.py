@@ -34,7 +34,7 @@ def label(level: LoadLevel, arrival: str) -> str:
         return f"stages {', '.join(loads)}"
     if arrival == "trace":
         return "trace"
-    if arrival == "closed":
+    if arrival == "closed" or level.rate <= 0:
         return f"parallel {level.parallel}"
     cap = f", at most {level.parallel}" if level.parallel else ""
     return f"rate {level.rate:g}{cap}"

@@ -146,3 +146,10 @@ class LevelInputs:
     error_messages: Mapping[str, str] = field(default_factory=dict)
     """By class: the first message."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether requests have due times of their own; else `parallel` of them are kept in flight."""
+        return self.arrival == "trace" or (
+            self.arrival != "closed" and (self.level.rate > 0 or bool(self.level.stages))
+        )

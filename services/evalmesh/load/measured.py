@@ -52,7 +52,7 @@ class Measured:
 
     @property
     def open_loop(self) -> bool:
-        return self.inputs.arrival != "closed"
+        return self.inputs.open_loop
 
 
 def measure(inputs: LevelInputs) -> Measured:
@@ -94,7 +94,7 @@ def _latencies(inputs: LevelInputs, ok: Rows) -> dict[str, Floats]:
         "e2e": last - send,
         "first_byte": ok["first_byte_s"].astype(np.float64),
     }
-    if inputs.arrival != "closed":
+    if inputs.open_loop:
         due = ok["due_s"]
         found["ttft_due"] = first - due
         found["tpot_due"] = (last - due) / np.where(tokens > 0, tokens, np.nan)
@@ -122,7 +122,7 @@ def _send_lags(inputs: LevelInputs, records: Rows, window: Window) -> Sample:
     for seat in np.unique(sent["generator"]):
         own = sent.where(sent["generator"] == seat)
         cap = caps.get(int(seat), inputs.level.parallel)
-        if inputs.arrival == "closed":
+        if not inputs.open_loop:
             lag = own["send_s"] - own["due_s"]
             keep = window.due(own) & (own["due_s"] > _burst_end(own, cap))
         else:
@@ -162,7 +162,7 @@ def _rates(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> dic
     total = float(tokens_in.sum()) + tokens_out if known_in else None
     rates["total_token_rate"] = _rate(total, tokens_in + done["output_tokens"], done, window)
     in_span = figures.where(window.due(figures))
-    rates["offered_rate"] = Rate(len(in_span) / long_s if inputs.arrival != "closed" and long_s > 0 else None, None)
+    rates["offered_rate"] = Rate(len(in_span) / long_s if inputs.open_loop and long_s > 0 else None, None)
     told = due.where(due["outcome"] != Outcome.CANCELLED)
     failed = ~is_ok(told)
     rates["error_rate"] = Rate(float(failed.mean()) if len(told) else None, share_interval(failed))

@@ -69,9 +69,7 @@ def find_window(inputs: LevelInputs, records: Rows) -> Window:
         end = min(sum(stage.duration_s for stage in inputs.level.stages), _last(sent))
         note = "The load changes within the level: figures are over all its stages."
         return Window(0.0, end, 0.0, "stages", None, note)
-    if inputs.arrival == "closed":
-        return _closed(inputs, records, sent)
-    return _open(inputs, figures, sent)
+    return _open(inputs, figures, sent) if inputs.open_loop else _closed(inputs, records, sent)
 
 
 def _last(sent: Rows) -> float:
@@ -89,6 +87,8 @@ def _median_latency(ok: Rows) -> float:
 
 def _closed(inputs: LevelInputs, records: Rows, sent: Rows) -> Window:
     slots = inputs.level.parallel
+    if any(one.lost for one in inputs.generators):
+        slots = sum(one.cap for one in inputs.generators if not one.lost)
     # Conversations hold their slot while they pause, so a slot is in use from a first turn on. At the end, when no new
     # conversation is left to begin, slots run empty: later turns of the rest are no dispatch.
     begun = records.where(was_sent(records) & (records["turn"] == 0))
