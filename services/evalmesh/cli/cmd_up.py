@@ -17,6 +17,7 @@ def run(args: argparse.Namespace) -> int:
         work_dir=Path(args.work_dir).expanduser(),
         processes=args.processes,
         runners=args.runners,
+        generators=args.generators,
         debug=args.debug,
         address=args.address,
         objects_url=args.objects_url or "",

@@ -289,6 +289,7 @@ def _up(parser: Parser) -> None:
     add("--objects-url", metavar="URL", help="s3://BUCKET/PREFIX instead of a folder; keys come from EVALMESH_S3_*")
     add("--processes", action="store_true", help="each service in a process of its own")
     add("--runners", type=int, default=1, metavar="N", help="model runners, with --processes (default: 1)")
+    add("--generators", type=int, default=1, metavar="N", help="processes load tests are spread over (default: 1)")
     add("--debug", action="store_true", help="tracebacks and verbose logs")
 
 

@@ -62,7 +62,7 @@ def _goodput(level: Level) -> str:
 def columns(perf: Mapping[str, Any]) -> list[Column]:
     """What is worth a column: embeddings have no first token, closed loops no schedule."""
     levels = perf["levels"]
-    tokens = any(level["output_token_rate"] for level in levels)
+    tokens = perf["target"]["api"] not in {"embeddings", "rerank"}
     timed = any(level["offered_rate"] is not None for level in levels)
     found = [Column("Offered/s", _offered)] if timed else []
     found.append(Column("Req/s", _rate("request_rate")))

@@ -33,7 +33,7 @@ from evalmesh.domain.load_test import LoadTestState
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
 
 
-def perf(*levels, stream=True, **changes):
+def perf(*levels, stream=True, api="chat", **changes):
     fields = {
         "schema_version": 1,
         "evalmesh_version": "0.1.0",
@@ -54,7 +54,7 @@ def perf(*levels, stream=True, **changes):
         "target": {
             "url": "http://h:8000/v1/chat/completions",
             "model": "qwen",
-            "api": "chat",
+            "api": api,
             "stream": stream,
             "key_ref": "",
             "transport": "auto",
@@ -113,7 +113,7 @@ def test_open_loop_shows_both_clocks_and_the_send_lag():
 
 def test_embeddings_have_no_columns_of_tokens():
     level = make_level(ttft=None, itl=12.0)
-    text = shown(perf(level, stream=False))
+    text = shown(perf(level, stream=False, api="embeddings"))
     assert "TTFT" not in text
     assert "ITL" not in text
     assert "In tok/s" in text
