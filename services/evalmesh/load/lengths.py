@@ -31,14 +31,6 @@ def sampler(lengths: Lengths) -> Callable[[float], int]:
     return lambda _: low
 
 
-def mean(lengths: Lengths) -> float:
-    """Expected length, to say in a message how large a load will be; 0 for `trace`."""
-    if lengths.kind == "trace":
-        return 0.0
-    draw = sampler(lengths)
-    return sum(draw((i + 0.5) / 256) for i in range(256)) / 256
-
-
 def check(lengths: Lengths, field: str) -> None:
     """Raises `InvalidInput` naming the field that makes no distribution."""
     if lengths.kind not in {"fixed", "uniform", "normal", "lognormal", "trace"}:
