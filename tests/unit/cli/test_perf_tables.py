@@ -14,7 +14,6 @@ from tests.unit.report.perf_builders import (
     make_goodput,
     make_level,
     make_limited,
-    make_search,
     make_slo,
     make_summary,
     make_term,
@@ -70,6 +69,34 @@ def perf(*levels, stream=True, api="chat", **changes):
     made = fields | changes
     Draft202012Validator(SCHEMA).validate(made)
     return made
+
+
+def make_search(values, answer=None, **changes):
+    """Probes in this order, the n-th of them being level n; those up to the answer have met the objective."""
+    evidence = [
+        {
+            "value": value,
+            "levels": [index],
+            "passed": answer is not None and value <= answer,
+            "by": "interval",
+            "seconds": 4.2,
+            "note": "",
+        }
+        for index, value in enumerate(values)
+    ]
+    missed = [value for value in values if answer is None or value > answer]
+    fields = {
+        "variable": "rate",
+        "state": "none" if answer is None else "found",
+        "answer": answer,
+        "bracket": [answer, min(missed, default=None)],
+        "client_limited": False,
+        "by": "interval",
+        "evidence": evidence,
+        "stop_rule": "The bracket is narrower than 5% of its lower end.",
+        "note": "",
+    }
+    return fields | changes
 
 
 def paper(width=160, **options):
