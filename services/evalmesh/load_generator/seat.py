@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, NotFound, Unavailable
 from evalmesh.domain.events import Event
-from evalmesh.domain.load_test import LoadTest, LoadTestSpec
+from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.work import WorkItem
 from evalmesh.load.ticks import encode_seat_tick
 from evalmesh.load_generator import talk
@@ -27,7 +27,7 @@ from evalmesh.load_generator.protocol import EngineSetup, FeederSetup, FeedLevel
 from evalmesh.load_generator.shares import share_of
 from evalmesh.load_generator.slices import Slice, SliceFiles
 from evalmesh.ports.bus import Bus
-from evalmesh.ports.environment import Clock, Secrets
+from evalmesh.ports.environment import Clock, Secrets, with_keys
 from evalmesh.ports.load_test_store import LoadTestStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
@@ -81,11 +81,6 @@ class SeatWorker:
     async def set_aside(self, item: WorkItem, error: str) -> None:
         """The conductor notices by itself that the seat stays empty."""
         _LOG.error("seat %d of %s stays empty: %s", item.shard, item.run, error)
-
-
-def _authorized(spec: LoadTestSpec, keys: Secrets) -> dict[str, str]:
-    key = keys.resolve(spec.target.key_ref)
-    return {**spec.target.headers, "Authorization": f"Bearer {key}"} if key else dict(spec.target.headers)
 
 
 class _Holder:
@@ -155,7 +150,9 @@ class _Holder:
         data_set, tokenizer = await asyncio.gather(
             self._tools.files.data_set(spec.prompts), self._tools.files.tokenizer(spec.prompts)
         )
-        engine = EngineSetup(spec.target, _authorized(spec, self._tools.secrets), self._seat)
+        engine = EngineSetup(
+            spec.target, with_keys(spec.target.headers, spec.target.key_ref, self._tools.secrets), self._seat
+        )
         feeder = FeederSetup(
             target=spec.target,
             prompts=spec.prompts,

@@ -8,7 +8,7 @@ import aiohttp
 
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
-from evalmesh.ports.environment import Secrets
+from evalmesh.ports.environment import Secrets, with_keys
 from evalmesh.ports.load_probe import ProbeAnswer
 
 _MOST_BYTES = 4 << 20
@@ -22,10 +22,7 @@ class HttpProbe:
         self._keys = keys
 
     async def send(self, target: LoadTarget, body: bytes, timeout_s: float) -> ProbeAnswer:
-        key = self._keys.resolve(target.key_ref)
-        headers = {"Content-Type": "application/json", **target.headers}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
+        headers = {"Content-Type": "application/json", **with_keys(target.headers, target.key_ref, self._keys)}
         try:
             async with self._session.post(
                 target.url,
