@@ -4,7 +4,7 @@ from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import EnvSecrets, SystemClock
 from evalmesh.adapters.load_http.probe import open_probe
 from evalmesh.adapters.server_metrics import open_server_metrics
-from evalmesh.load_generator.service import build
+from evalmesh.load_generator.service import LoadGeneratorPorts, build
 from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.runtime.serve import run_service, serve
 
@@ -16,8 +16,7 @@ async def _main() -> None:
         open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened,
         open_probe(keys) as probe,
     ):
-        service = build(
-            settings=settings,
+        ports = LoadGeneratorPorts(
             runs=opened.runs,
             load_tests=opened.load_tests,
             bus=opened.bus,
@@ -28,7 +27,7 @@ async def _main() -> None:
             probe=probe,
             open_server_metrics=open_server_metrics,
         )
-        await serve([service], settings)
+        await serve([build(settings, ports)], settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Wires the load generator."""
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -30,56 +31,33 @@ from evalmesh.runtime.work import Worker, WorkPolicy
 from evalmesh.v1 import load_generators_pb2_grpc
 
 
-def build(  # noqa: PLR0913  (ports, one by one)
-    *,
-    settings: LoadGeneratorSettings,
-    runs: RunStore,
-    load_tests: LoadTestStore,
-    bus: Bus,
-    signals: Signals,
-    objects: ObjectStore,
-    clock: Clock,
-    secrets: Secrets,
-    probe: LoadProbe,
-    open_server_metrics: OpenServerMetrics,
-) -> Service:
+@dataclass(frozen=True, slots=True)
+class LoadGeneratorPorts:
+    """What the load generator is handed."""
+
+    runs: RunStore
+    load_tests: LoadTestStore
+    bus: Bus
+    signals: Signals
+    objects: ObjectStore
+    clock: Clock
+    secrets: Secrets
+    probe: LoadProbe
+    open_server_metrics: OpenServerMetrics
+
+
+def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service:
     """The load generator: conducts load tests and holds seats of them."""
     scratch = Path(settings.scratch_dir or gettempdir()) / "evalmesh-load"
     scratch.mkdir(parents=True, exist_ok=True)
-    control = ControlView(runs, load_test_is_over(load_tests))
+    control = ControlView(ports.runs, load_test_is_over(ports.load_tests))
     pairs = PairPool()
-    files = LocalFiles(objects, scratch / "files")
-    conducting = ConductWorker(
-        ConductorTools(
-            tests=load_tests,
-            bus=bus,
-            signals=signals,
-            clock=clock,
-            control=control,
-            levels=LevelFiles(objects),
-            probe=probe,
-            open_server_metrics=open_server_metrics,
-            join_timeout_s=settings.join_timeout_s,
-            lost_after_s=settings.lost_after_s,
-        )
-    )
-    seats = SeatWorker(
-        SeatTools(
-            tests=load_tests,
-            bus=bus,
-            signals=signals,
-            secrets=secrets,
-            clock=clock,
-            control=control,
-            pairs=pairs,
-            files=files,
-            slices=SliceFiles(objects),
-            scratch=scratch,
-        )
-    )
+    files = LocalFiles(ports.objects, scratch / "files")
+    conducting = ConductWorker(_conductor_tools(settings, ports, control))
+    seats = SeatWorker(_seat_tools(ports, control, pairs, files, scratch))
     workers = [
         Worker(
-            bus=bus,
+            bus=ports.bus,
             queue=Queue(step),
             handle=worker.handle,
             set_aside=worker.set_aside,
@@ -98,7 +76,7 @@ def build(  # noqa: PLR0913  (ports, one by one)
         await asyncio.Event().wait()
 
     def mount(server: grpc.aio.Server) -> None:
-        servicer = LoadServicer(objects, files, probe, scratch)
+        servicer = LoadServicer(ports.objects, files, ports.probe, scratch)
         load_generators_pb2_grpc.add_LoadServiceServicer_to_server(servicer, server)
 
     return Service(
@@ -107,4 +85,38 @@ def build(  # noqa: PLR0913  (ports, one by one)
         mount=mount,
         loops=(control.follow, keep_warm, *(worker.run for worker in workers)),
         close=pairs.close,
+    )
+
+
+def _conductor_tools(
+    settings: LoadGeneratorSettings, ports: LoadGeneratorPorts, control: ControlView
+) -> ConductorTools:
+    return ConductorTools(
+        tests=ports.load_tests,
+        bus=ports.bus,
+        signals=ports.signals,
+        clock=ports.clock,
+        control=control,
+        levels=LevelFiles(ports.objects),
+        probe=ports.probe,
+        open_server_metrics=ports.open_server_metrics,
+        join_timeout_s=settings.join_timeout_s,
+        lost_after_s=settings.lost_after_s,
+    )
+
+
+def _seat_tools(
+    ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalFiles, scratch: Path
+) -> SeatTools:
+    return SeatTools(
+        tests=ports.load_tests,
+        bus=ports.bus,
+        signals=ports.signals,
+        secrets=ports.secrets,
+        clock=ports.clock,
+        control=control,
+        pairs=pairs,
+        files=files,
+        slices=SliceFiles(ports.objects),
+        scratch=scratch,
     )

@@ -181,8 +181,7 @@ def _load_generator(settings: LocalSettings, opened: Connections, probe: HttpPro
         warm_pairs=settings.generators,
         scratch_dir=str(settings.state_dir / "scratch"),
     )
-    service = load_generator.build(
-        settings=own,
+    ports = load_generator.LoadGeneratorPorts(
         runs=opened.runs,
         load_tests=opened.load_tests,
         bus=opened.bus,
@@ -193,5 +192,6 @@ def _load_generator(settings: LocalSettings, opened: Connections, probe: HttpPro
         probe=probe,
         open_server_metrics=open_server_metrics,
     )
+    service = load_generator.build(own, ports)
     # Without seats there is nothing to conduct with; a load test that was left behind must not begin by itself.
     return service if settings.generators else replace(service, loops=())
