@@ -97,6 +97,7 @@ def inputs(table: Records, level: LoadLevel, **other: object) -> LevelInputs:
     known = {
         "generators": (GeneratorHealth(0, host="a", cap=level.parallel, cpu=0.1, loop_lag_p99_ms=0.1),),
         "arrival": "closed" if not level.rate else "poisson",
-        "seconds": seconds_of(table),
     }
+    if "seconds" not in other:
+        known["seconds"] = seconds_of(table)
     return LevelInputs(level=level, records=table, **(known | other))

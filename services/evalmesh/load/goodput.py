@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
-from evalmesh.load.intervals import BATCHES, share_interval, spread_of_batches
+from evalmesh.load.intervals import share_interval
 from evalmesh.load.measured import Measured
+from evalmesh.load.rates import rate
 from evalmesh.load.records import Outcome
 from evalmesh.load.samples import number, pair
 from evalmesh.load.slo import is_good, per_request
@@ -23,8 +22,8 @@ _WORDS = {
 def goodput_document(measured: Measured) -> dict[str, Any] | None:
     """`goodput` of a level's document; `None` without an objective.
 
-    The share is of all requests that were due in the window and were not given up by the client itself. The rate counts
-    those that completed in it.
+    The share is of all requests that were due in the window and were not given up by the client itself. The rate is
+    counted like that of all requests.
     """
     if not measured.inputs.slo:
         return None
@@ -32,24 +31,17 @@ def goodput_document(measured: Measured) -> dict[str, Any] | None:
     ended = measured.due.where(measured.due["outcome"] != Outcome.CANCELLED)
     good = is_ok(ended) & is_good(ended, bounds, open_loop=measured.open_loop)
     share = float(good.mean()) if len(ended) else None
-    done = measured.figures.where(is_ok(measured.figures))
-    done = done.where(measured.window.completed(done))
-    kept = done.where(is_good(done, bounds, open_loop=measured.open_loop))
-    window = measured.window
-    rate = len(kept) / window.duration_s if window.duration_s > 0 else None
-    interval = None
-    if rate is not None and window.rule != "whole" and len(kept) >= BATCHES:
-        edges = np.linspace(window.start_s, window.end_s, BATCHES + 1) + window.shift_s
-        parts = np.histogram(kept["end_s"], edges)[0] / (window.duration_s / BATCHES)
-        spread = spread_of_batches(parts.astype(np.float64))
-        interval = None if spread is None else spread.around(rate)
+    every = measured.figures.where(is_ok(measured.figures))
+    kept = every.where(is_good(every, bounds, open_loop=measured.open_loop))
+    credit = measured.window.credit(kept)
+    kept_rate = rate(float(credit.sum()), credit, kept, measured.window)
     told = [_WORDS[name].format(limit=limit) for name, limit in bounds.items()]
     return {
-        "rate": None if rate is None else number(rate),
+        "rate": None if kept_rate.value is None else number(kept_rate.value),
         "share": None if share is None else number(share),
         "good": int(good.sum()),
         "requests": len(ended),
-        "ci95": {"rate": pair(interval), "share": pair(share_interval(good))},
+        "ci95": {"rate": pair(kept_rate.interval), "share": pair(share_interval(good))},
         "terms": ["succeeded", *(_from_due(words) if measured.open_loop else words for words in told)],
     }
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from evalmesh.load.gaps import Gaps, GapSample, gaps_of
 from evalmesh.load.inputs import SKETCHES, LevelInputs
-from evalmesh.load.intervals import BATCHES, Interval, share_interval, spread_of_batches
-from evalmesh.load.records import Flag, Outcome
+from evalmesh.load.rates import Rate, rates_of
+from evalmesh.load.records import Flag
 from evalmesh.load.samples import Distribution, Sample, sample
-from evalmesh.load.table import Flags, Floats, Rows, is_ok, is_warmup, was_sent
+from evalmesh.load.table import Floats, Rows, is_ok, is_warmup, was_sent
 from evalmesh.load.window import Window, find_window
 
 MOST_STEPS = 600
@@ -17,14 +17,6 @@ MOST_STEPS = 600
 _TO_MS = 1000.0
 FROM_DUE = ("ttft", "tpot", "e2e")
 """Metrics that open loop also tells from the scheduled time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Something per second."""
-
-    value: float | None
-    interval: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,7 @@ def measure(inputs: LevelInputs) -> Measured:
     distributions["queue"] = sample((due["send_s"] - due["due_s"]) * _TO_MS)
     distributions["send_lag"] = _send_lags(inputs, records, window)
     distributions["connect"] = sample(due["connect_s"][(due["flags"] & Flag.NEW_CONNECTION) != 0] * _TO_MS)
-    rates = _rates(inputs, window, figures, due)
+    rates = rates_of(inputs, window, figures, due)
     return Measured(inputs, window, records, figures, due, ok, distributions, rates, gaps, (step, rows))
 
 
@@ -145,52 +137,3 @@ def _could_send(own: Rows, cap: int) -> Floats:
         # More in flight than the cap would allow means another cap (stages): then the due time stands.
         could[cap:] = np.where(free <= own["send_s"][cap:], np.maximum(could[cap:], free), could[cap:])
     return could
-
-
-def _rates(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> dict[str, Rate]:
-    good = figures.where(is_ok(figures))
-    done = good.where(window.completed(good))
-    long_s = window.duration_s
-    tokens_in, tokens_out = done["input_tokens"].astype(np.float64), _tokens_within(good, window)
-    known_in = bool(len(done)) and bool((done["input_tokens"] > 0).all())
-    known_out = bool((good["output_tokens"] > 0).any())
-    rates = {
-        "request_rate": _rate(len(done), np.ones(len(done)), done, window),
-        "input_token_rate": _rate(float(tokens_in.sum()) if known_in else None, tokens_in, done, window),
-        "output_token_rate": _rate(tokens_out if known_out else None, done["output_tokens"], done, window),
-    }
-    total = float(tokens_in.sum()) + tokens_out if known_in else None
-    rates["total_token_rate"] = _rate(total, tokens_in + done["output_tokens"], done, window)
-    in_span = figures.where(window.due(figures))
-    rates["offered_rate"] = Rate(len(in_span) / long_s if inputs.open_loop and long_s > 0 else None, None)
-    told = due.where(due["outcome"] != Outcome.CANCELLED)
-    failed = ~is_ok(told)
-    rates["error_rate"] = Rate(float(failed.mean()) if len(told) else None, share_interval(failed))
-    return rates
-
-
-def _rate(amount: float | None, weights: Floats, done: Rows, window: Window) -> Rate:
-    """`amount` per second; its interval from what was completed in equal parts of the window."""
-    if amount is None or window.duration_s <= 0:
-        return Rate(None, None)
-    value = amount / window.duration_s
-    if window.rule == "whole" or len(done) < BATCHES:
-        return Rate(value, None)
-    edges = np.linspace(window.start_s, window.end_s, BATCHES + 1) + window.shift_s
-    parts = np.histogram(done["end_s"], edges, weights=weights)[0] / (window.duration_s / BATCHES)
-    found = spread_of_batches(parts.astype(np.float64))
-    return Rate(value, None if found is None else found.around(value))
-
-
-def _tokens_within(good: Rows, window: Window) -> float:
-    """Output tokens of successes that arrived in the window: one at `first_s`, the others evenly up to `last_s`."""
-    first, last = good["first_s"], good["last_s"]
-    tokens = good["output_tokens"].astype(np.float64)
-    later = np.maximum(tokens - 1, 0)
-    start, end = window.start_s + window.shift_s, window.end_s + window.shift_s
-    long_s = np.where(last > first, last - first, np.nan)
-    share = (np.minimum(last, end) - np.maximum(first, start)) / long_s
-    # An answer in one piece has all its tokens at once.
-    share = np.where(np.isnan(long_s), window.holds(last), np.clip(np.nan_to_num(share), 0, 1))
-    firsts: Flags = window.holds(first)
-    return float((later * share).sum() + np.minimum(tokens, 1)[firsts].sum())

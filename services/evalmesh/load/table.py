@@ -50,11 +50,12 @@ class Rows:
         return self if wanted.all() else Rows(self, np.flatnonzero(wanted))
 
     def in_order_of(self, name: str) -> "Rows":
-        """Sorted by a column, equal ones as they are; these themselves when they are in order."""
-        column = self[name]
-        if (column[1:] >= column[:-1]).all():
+        """Sorted by a column, equal ones by index; these themselves when they are in order."""
+        column, index = self[name], self["index"]
+        after = column[1:] > column[:-1]
+        if (after | ((column[1:] == column[:-1]) & (index[1:] > index[:-1]))).all():
             return self
-        return Rows(self, np.argsort(column, kind="stable"))
+        return Rows(self, np.lexsort((index, column)))
 
     def first(self, many: int) -> "Rows":
         """At most `many`, from the beginning."""
