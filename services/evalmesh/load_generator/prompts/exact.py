@@ -29,6 +29,7 @@ _TRIES = 8
 _STEPS = 12
 _FILLERS = (" a", "a", "s", ".", ",", " 1", "1", "0", "x", "q", "z", " q", " z", "!", "-", "\n")
 """Short texts to make up for a token or two."""
+_SHORTEST = "a"
 _CROSSING = re.compile(r"[^\s▁Ġ][\s▁Ġ]+\S|[^\s▁Ġ][▁Ġ]")
 _WORD_TOKEN = re.compile(r"[▁Ġ ](\w{2,12})")
 
@@ -70,7 +71,7 @@ class TokenWriter:
 
     @property
     def least(self) -> int:
-        return self._around + 1
+        return self._around + 1 if self._proved else min(self._around + 1, self.count(_SHORTEST))
 
     @property
     def around_later(self) -> int:
@@ -160,7 +161,7 @@ class TokenWriter:
         return self._proved
 
     def _fit(self, draws: Draws, number: int, tokens: int, lead: str) -> str:
-        least = self.count(lead + FIRST[0])
+        least = self.count(lead + _SHORTEST)
         if tokens < least:
             raise too_short(tokens, least)
         return self._fit_to(self.count, draws, number, tokens, lead)
@@ -171,6 +172,9 @@ class TokenWriter:
             text = self._approach(count, draws, number, tokens, lead, salt)
             if text is not None:
                 return text
+        text = lead + _SHORTEST  # what is shorter than our words
+        if (have := count(text)) <= tokens and (text := self._filled(count, text, have, tokens)) is not None:
+            return text
         raise InvalidInput(
             f"No prompt of exactly {tokens} tokens could be made with the given tokenizer. Ask for another length, or "
             "give the tokenizer that the server uses.",
