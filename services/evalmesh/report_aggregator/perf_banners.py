@@ -64,10 +64,15 @@ def _lost(levels: Sequence[Mapping[str, Any]]) -> list[Banner]:
 def _search(search: Mapping[str, Any] | None) -> list[Banner]:
     if search is None:
         return []
-    at_least = "at least " if search["client_limited"] else ""
     unit = "requests/s" if search["variable"] == "rate" else "in flight"
-    answer = "none" if search["answer"] is None else f"{at_least}{search['answer']:g} {unit}"
-    headline = f"Highest load that meets the objective: {answer}."
+    known = "none" if search["answer"] is None else f"{search['answer']:g} {unit}"
+    if search["state"] == "none":
+        headline = "No load that was tried meets the objective."
+    elif search["state"] == "unfinished":
+        headline = f"The search did not finish. Highest load known to meet the objective: {known}."
+    else:
+        at_least = "at least " if search["client_limited"] else ""
+        headline = f"Highest load that meets the objective: {at_least}{known}."
     sure = {"interval": "Decided by intervals.", "estimate": "Decided in part by estimates: intervals stayed open."}
     text = " ".join(part for part in (sure[search["by"]], search["stop_rule"], search["note"]) if part)
     return [("info" if search["state"] == "found" else "warn", headline, text)]
@@ -80,7 +85,7 @@ def _errors(levels: Sequence[Mapping[str, Any]]) -> list[Banner]:
         return []
     share = 100 * failed / max(1, sent)
     text = "Latencies are those of successes; every failure is counted by class below."
-    level = "bad" if failed >= sent else "warn"
+    level = "bad" if failed > sent / 2 else "warn"
     return [(level, f"{failed:,} of {sent:,} requests failed ({share:.3g}%).", text)]
 
 

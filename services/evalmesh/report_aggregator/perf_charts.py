@@ -297,7 +297,10 @@ def _line(series: Series, x: Axis, y: Axis) -> Line:
         for index, ((at, height), text) in enumerate(zip(placed, series.texts, strict=False))
         if height is not None
     )
-    path = _path(_sparse(_merged(placed)), step=series.step) if series.joined else ""
+    path = ""
+    if series.joined:
+        joined = [(x.at(at), None if value is None else y.at(value)) for at, value in _merged(series.points)]
+        path = _path(_sparse(joined), step=series.step)
     return Line(series.name, series.look, path, dots, series.dashed)
 
 
@@ -306,10 +309,10 @@ def _whisker(series: Series, index: int, y: Axis) -> tuple[float, float] | None:
     return None if ends is None else (y.at(ends[0]), y.at(ends[1]))
 
 
-def _merged(points: Sequence[tuple[float, float | None]]) -> Sequence[tuple[float, float | None]]:
-    merged: list[tuple[float, float | None]] = []
+def _merged(points: Sequence[Point]) -> Sequence[Point]:
+    merged: list[Point] = []
     for at, group in groupby(points, key=lambda point: point[0]):
-        known = [height for _, height in group if height is not None]
+        known = [value for _, value in group if value is not None]
         merged.append((at, sum(known) / len(known) if known else None))
     return merged
 

@@ -7,11 +7,13 @@ from typing import Any
 
 Spec = Mapping[str, Any]
 Option = Sequence[str]
+_SEED = 42
+"""Where no seed is said."""
 
 
 def command(spec: Spec) -> str:
     """One option per line."""
-    options = (*_target(spec["target"]), *_load(spec), *_prompts(spec["prompts"]), *_objective(spec))
+    options = (*_target(spec["target"]), *_load(spec), *_prompts(spec["prompts"]), *_body(spec), *_objective(spec))
     return " \\\n  ".join(["evalmesh perf", *(shlex.join(option) for option in options)])
 
 
@@ -36,17 +38,16 @@ def _target(target: Spec) -> Iterator[Option]:
 
 def _load(spec: Spec) -> Iterator[Option]:
     levels, arrival = spec["levels"], spec["arrival"]
-    yield from _level_option(levels, "parallel")
-    yield from _level_option(levels, "rate")
-    yield from _level_option(levels, "number")
-    if levels[0]["duration_s"]:
-        yield "--duration", _number(levels[0]["duration_s"])
-    if levels[0]["stages"]:
-        yield "--stages", *(_stage(stage) for stage in levels[0]["stages"])
-    if arrival["kind"] != "closed":
-        yield "--arrival", arrival["kind"]
-        if not any(level["parallel"] for level in levels):
-            yield ("--open-loop",)
+    if spec["search"]:
+        yield from _level_option(levels, "number")
+    else:
+        for name in ("parallel", "rate", "number"):
+            yield from _level_option(levels, name)
+        if levels[0]["duration_s"]:
+            yield "--duration", _number(levels[0]["duration_s"])
+        if levels[0]["stages"]:
+            yield "--stages", *(_stage(stage) for stage in levels[0]["stages"])
+    yield "--arrival", arrival["kind"]
     if arrival["kind"] == "gamma":
         yield "--burstiness", _number(arrival["burstiness"])
     if arrival["speed"] != 1.0:
@@ -59,7 +60,6 @@ def _load(spec: Spec) -> Iterator[Option]:
         if spec[name] != standard:
             yield f"--{flag}", _number(spec[name])
     yield "--sleep-interval", _number(spec["pause_s"])
-    yield "--seed", _number(spec["seed"])
 
 
 def _level_option(levels: Sequence[Spec], name: str) -> Iterator[Option]:
@@ -98,16 +98,26 @@ def _prompts(prompts: Spec) -> Iterator[Option]:
         yield "--min-turns", _number(prompts["turns"]["low"])
         yield "--max-turns", _number(prompts["turns"]["high"])
         yield "--think-time", _number(prompts["turns"]["think_mean_s"])
-    for flag, name in (("--extra-args", "body"), ("--dataset-args", "args")):
-        if prompts[name]:
-            yield flag, json.dumps(prompts[name], ensure_ascii=False)
+    if prompts["args"]:
+        yield "--dataset-args", json.dumps(prompts["args"], ensure_ascii=False)
+
+
+def _body(spec: Spec) -> Iterator[Option]:
+    body = dict(spec["prompts"]["body"])
+    if spec["seed"] != _SEED or "seed" in body:
+        # The flag puts the seed into bodies too; null keeps it out of those that had none.
+        yield "--seed", _number(spec["seed"])
+        body.setdefault("seed", None)
+    if body:
+        yield "--extra-args", json.dumps(body, ensure_ascii=False)
 
 
 def _lengths(prompts: Spec) -> Iterator[Option]:
     asked, answered = prompts["input_tokens"], prompts["output_tokens"]
     if asked and asked["kind"] in {"fixed", "uniform"}:
-        yield "--min-prompt-length", _number(asked["low"])
-        yield "--max-prompt-length", _number(asked["high"])
+        # The flags mean what comes after the shared prefix.
+        yield "--min-prompt-length", _number(asked["low"] - prompts["prefix_tokens"])
+        yield "--max-prompt-length", _number(asked["high"] - prompts["prefix_tokens"])
     elif asked:
         yield "--input-lengths", _distribution(asked)
     if answered and answered["kind"] in {"fixed", "uniform"}:
@@ -128,13 +138,17 @@ def _objective(spec: Spec) -> Iterator[Option]:
     if spec["slo"]:
         yield "--slo", ",".join(_term(term) for term in spec["slo"])
     search = spec["search"]
-    if search:
-        yield "--find-max", search["variable"]
-        yield "--sla-lower-bound", _number(search["low"])
-        if search["high"]:
-            yield "--sla-upper-bound", _number(search["high"])
-        if search["repeats"] != 1:
-            yield "--sla-num-runs", _number(search["repeats"])
+    if not search:
+        return
+    yield "--find-max", search["variable"]
+    yield "--sla-lower-bound", _number(search["low"])
+    yield "--duration", _number(search["level_s"])
+    if search["high"]:
+        yield "--sla-upper-bound", _number(search["high"])
+    if search["repeats"] != 1:
+        yield "--sla-num-runs", _number(search["repeats"])
+    if search["variable"] == "rate" and spec["levels"][0]["parallel"]:
+        yield "--sla-fixed-parallel", _number(spec["levels"][0]["parallel"])
 
 
 def _term(term: Spec) -> str:

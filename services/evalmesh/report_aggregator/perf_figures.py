@@ -1,11 +1,11 @@
-"""Charts over all levels of a load test: latency, throughput, goodput and distributions against load."""
+"""Charts over all levels of a load test: latency, throughput and goodput against load."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from evalmesh.report_aggregator.perf_charts import SHADES, Chart, Rule, Series, Wish, chart, short
+from evalmesh.report_aggregator.perf_charts import Chart, Rule, Series, Wish, chart, short
 
 Level = Mapping[str, Any]
 
@@ -17,8 +17,6 @@ METRICS = {
 }
 """Latencies that are drawn against load, with their names."""
 _LOOKS = ("s0", "s1", "s2", "s3", "s4", "s5")
-MOST_CURVES = 8
-"""Levels whose distributions are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,67 +209,6 @@ def _term_name(term: Mapping[str, Any]) -> str:
 def _used_by(level: Level, name: str) -> float | None:
     terms = level["slo"]["terms"] if level["slo"] else ()
     return next((used(term) for term in terms if _term_name(term) == name), None)
-
-
-def distribution_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:
-    """Cumulative distributions of each metric, one curve per level, of at most eight levels."""
-    order = sorted(range(len(levels)), key=lambda index: loads.values[index])
-    chosen = [
-        order[round(n * (len(order) - 1) / max(1, min(len(order), MOST_CURVES) - 1))]
-        for n in range(min(len(order), MOST_CURVES))
-    ]
-    found = []
-    for metric, name in (*METRICS.items(), ("chunk_gap", "Time between chunks")):
-        curves = [(levels[i], loads.names[i], _curve(levels[i], metric)) for i in chosen]
-        found.append(
-            _cdf(
-                f"cdf-{metric}",
-                name,
-                [(text, look, points) for (_, text, points), look in zip(curves, _shades(len(curves)), strict=True)],
-            )
-        )
-    return [one for one in found if one is not None]
-
-
-def gap_chart(level: Level, chart_id: str) -> Chart | None:
-    """Time between tokens and time between chunks of one level: they differ where chunks carry several tokens."""
-    curves = [
-        ("between tokens (ITL)", "s0", _curve(level, "itl")),
-        ("between chunks", "s1", _curve(level, "chunk_gap")),
-    ]
-    return _cdf(chart_id, f"Token gaps and chunk gaps, {level_name(level)}", curves)
-
-
-def _cdf(chart_id: str, name: str, curves: Sequence[tuple[str, str, Sequence[tuple[float, float]]]]) -> Chart | None:
-    values = [value for _, _, points in curves for value, _ in points]
-    positive = sorted(value for value in values if value > 0)
-    if not positive:
-        return None
-    divisor, unit = scale_ms([positive[int(0.98 * (len(positive) - 1))]])
-    low, high = positive[0] / divisor, positive[-1] / divisor
-    if high <= low:
-        low, high = low * 0.8, high * 1.25
-    wish = Wish(chart_id, name, unit, "% of all, at most this", x="auto", y="linear", y_high=100.0, x_range=(low, high))
-    return chart(
-        wish,
-        [
-            Series(
-                text, look, [(max(value / divisor, low), 100 * share) for value, share in points], dashed=index % 2 == 1
-            )
-            for index, (text, look, points) in enumerate(curves)
-        ],
-    )
-
-
-def _curve(level: Level, metric: str) -> list[tuple[float, float]]:
-    found = level["distributions"]
-    values = found["values"].get(f"{metric}_ms", found["values"].get(metric, []))
-    pairs = zip(values, found["probabilities"], strict=False)
-    return [(value, share) for value, share in pairs if value is not None]
-
-
-def _shades(number: int) -> list[str]:
-    return [f"q{round(n * (SHADES - 1) / max(1, number - 1))}" for n in range(number)]
 
 
 def search_chart(levels: Sequence[Level], search: Mapping[str, Any]) -> Chart | None:

@@ -1,7 +1,7 @@
 """The report of a load test as one page: no network, no framework, readable without scripts."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -9,6 +9,7 @@ from jinja2 import Template
 
 from evalmesh.report_aggregator import pages
 from evalmesh.report_aggregator import perf_charts as charts
+from evalmesh.report_aggregator import perf_distributions as distributions
 from evalmesh.report_aggregator import perf_figures as figures
 from evalmesh.report_aggregator.perf_banners import banners
 from evalmesh.report_aggregator.perf_command import command
@@ -74,6 +75,7 @@ def render_perf_html(perf: Mapping[str, Any]) -> str:
         banners=banners(perf),
         facts=_facts(perf),
         columns=[column for column in _COLUMNS if any(level[f"{column[1]}_ms"]["n"] for level in levels)],
+        token_rate=_token_rate(levels),
         levels=levels,
         names=loads.names,
         labels=loads.labels,
@@ -99,7 +101,14 @@ def warm_up() -> None:
 
 @cache
 def _template() -> Template:
-    filters = {"short": charts.short, "ms": ms, "value": value, "percent": percent, "size": size}
+    filters: dict[str, Callable[..., Any]] = {
+        "short": charts.short,
+        "ms": ms,
+        "value": value,
+        "percent": percent,
+        "size": size,
+        "of": of,
+    }
     sizes = {"left": charts.LEFT, "right": charts.WIDTH - charts.RIGHT, "top": charts.TOP, "bottom": charts.BOTTOM}
     return pages.environment(filters, {"plot": sizes}).get_template("perf_report.html.j2")
 
@@ -127,9 +136,21 @@ def percent(share: float | None) -> str:
     return "0%" if share == 0 else f"{100 * share:.3g}%"
 
 
+def of(number: int, thing: str) -> str:
+    """1 request, 1,200 requests."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def size(size_bytes: float) -> str:
     """Bytes in MB."""
     return f"{size_bytes / 1e6:,.0f} MB"
+
+
+def _token_rate(levels: Sequence[Level]) -> tuple[str, str]:
+    """The token rate of the table: what comes out; what goes in where nothing does."""
+    if any(level["output_token_rate"] for level in levels):
+        return "out", "output_token_rate"
+    return "in", "input_token_rate"
 
 
 def _facts(perf: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
@@ -169,15 +190,13 @@ def _chart_sections(perf: Mapping[str, Any], loads: figures.Loads) -> list[dict[
         if perf["client_limited"]:
             legend += " Ringed: limited by the client."
         found.append(("latency", "Latency against load", figures.latency_charts(levels, loads), legend))
-        text = (
-            f"In the last two charts the line joins levels that no other beats in both; beside each its {loads.title}."
-        )
+        text = f"Beside points: {loads.title}. The line there joins levels that no other beats in both."
         found.append(("throughput", "Throughput", figures.throughput_charts(levels, loads), text))
-    gaps = figures.gap_chart(_shown_level(perf), "gaps") if levels else None
-    curves = figures.distribution_charts(levels, loads)
+    gaps = distributions.gap_chart(_shown_level(perf), "gaps") if levels else None
+    curves = distributions.distribution_charts(levels, loads)
     text = "Share of requests (of gaps, for ITL and chunk gaps) that took at most this long, in the measured window."
-    if len(levels) > figures.MOST_CURVES:
-        text += f" {figures.MOST_CURVES} of {len(levels)} levels are drawn, spread over the loads."
+    if len(levels) > distributions.MOST_CURVES:
+        text += f" {distributions.MOST_CURVES} of {len(levels)} levels are drawn, spread over the loads."
     found.append(("distributions", "Distributions", [*curves, *([gaps] if gaps else [])], text))
     return [
         {"id": name, "title": title, "charts": drawn, "legend": legend} for name, title, drawn, legend in found if drawn

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from evalmesh.domain.load_test import LoadTarget, LoadTest
+from evalmesh.load.search import Search, observations
 from evalmesh.report_aggregator.json_values import duration_s, iso, own_version, plain, public_key_ref, public_url
 from evalmesh.report_aggregator.perf_repeats import at, repeat_groups
 
@@ -20,16 +21,13 @@ SCHEMA_VERSION = 1
 Document = Mapping[str, Any]
 
 
-def build_perf(
-    test: LoadTest, levels: Sequence[Document], created_time: float, search: Document | None = None
-) -> dict[str, Any]:
+def build_perf(test: LoadTest, levels: Sequence[Document], created_time: float) -> dict[str, Any]:
     """Puts a load test into the documented schema.
 
     Args:
         test: The load test in the state the document should show.
         levels: The documents of its levels, in order of execution.
         created_time: When the document is made, in Unix seconds.
-        search: What the search for the highest load found, in the schema's form.
 
     Returns:
         Plain JSON values; no key, and no number that is not finite.
@@ -43,7 +41,7 @@ def build_perf(
         "spec": _spec(test),
         "client_limited": any(level["client_limited"] for level in levels),
         "best": best(levels),
-        "search": search,
+        "search": _search(test, levels),
         "repeats": repeat_groups(levels),
         "notes": _notes(test, levels),
         "levels": list(levels),
@@ -111,6 +109,15 @@ def _spec(test: LoadTest) -> dict[str, Any]:
 
 def _enum(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else str(value)
+
+
+def _search(test: LoadTest, levels: Sequence[Document]) -> dict[str, Any] | None:
+    """What follows from the probes: as the conductor decided it, by the same rules."""
+    spec = test.spec.search
+    if spec is None:
+        return None
+    probes = [level for level in levels if level["slo"]]
+    return Search(spec).answer(observations(probes, spec.variable)).document()
 
 
 def _notes(test: LoadTest, levels: Sequence[Document]) -> list[str]:

@@ -19,8 +19,15 @@ _COUNTS = (
 )
 """Counts per step, drawn per second: title, unit, and field, name, look."""
 _LEVELS = (
-    ("Requests in flight", "requests", (("in_flight", "in flight", "s0"), ("queued", "held back by the cap", "s1"))),
+    (
+        "Requests in flight",
+        "requests",
+        (("in_flight", "in flight", "s0"), ("queued", "held back by the cap", "s1")),
+        1.0,
+    ),
+    ("CPU of the busiest generator", "% of a core", (("cpu", "CPU", "s0"),), 0.01),
 )
+"""What was at the end of each step: title, unit, fields as above, and what to divide by."""
 _TIMES = (
     (
         "Time to first token",
@@ -34,6 +41,7 @@ _TIMES = (
     ),
 )
 _LOOKS = ("s0", "s1", "s2", "s3", "s4", "s5")
+_SHORT = {"kv": "KV", "gpu": "GPU", "ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
 _PERCENT = frozenset({"share", "ratio", "percent", "%"})
 
 
@@ -43,9 +51,7 @@ def level_charts(level: Level, prefix: str) -> list[Chart]:
     found: list[Chart | None] = []
     if not timeline["t_s"]:
         return []
-    wishes = [*((*one, True) for one in _COUNTS), *((*one, False) for one in _LEVELS)]
-    for title, unit, fields, per_second in wishes:
-        divisor = timeline["step_s"] if per_second else 1.0
+    for title, unit, fields, divisor in (*((*one, timeline["step_s"]) for one in _COUNTS), *_LEVELS):
         found.append(_chart(level, f"{prefix}-{len(found)}", title, unit, _series(timeline, fields, divisor)))
     for title, fields in _TIMES:
         divisor, unit = scale_ms([value for name, _, _ in fields for value in timeline[name]])
@@ -61,17 +67,19 @@ def server_charts(level: Level, prefix: str) -> list[Chart]:
     for series in level["server"]["series"]:
         by_name.setdefault((series["name"], series["unit"]), []).append(series)
     found: list[Chart | None] = []
+    end = _end(level)
     for (name, unit), group in by_name.items():
         share = unit in _PERCENT and all(value is None or value <= 1.0 for one in group for value in one["value"])
-        factor = 100.0 if share else 1.0
         drawn = [
             Series(
-                one["label"] or name.replace("_", " "), look, _points(one["t_s"], one["value"], 1 / factor), step=True
+                one["label"] or _words(name),
+                look,
+                _within(end, _points(one["t_s"], one["value"], 0.01 if share else 1)),
             )
-            for one, look in zip(group, _LOOKS * -(-len(group) // len(_LOOKS)), strict=False)
+            for one, look in zip(group, _LOOKS * len(group), strict=False)
         ]
         shown_unit = "%" if share else unit
-        found.append(_chart(level, f"{prefix}-{len(found)}", name.replace("_", " "), shown_unit, drawn))
+        found.append(_chart(level, f"{prefix}-{len(found)}", _words(name), shown_unit, drawn))
     return [one for one in found if one is not None]
 
 
@@ -89,9 +97,25 @@ def _points(t_s: Sequence[float], values: Sequence[float | None], divisor: float
     return [(at, None if value is None else value / divisor) for at, value in zip(t_s, values, strict=True)]
 
 
+def _within(end: float, points: Sequence[Point]) -> list[Point]:
+    """Readings of the level itself; its neighbours' were needed for rates."""
+    return [point for point in points if 0.0 <= point[0] <= end]
+
+
+def _words(name: str) -> str:
+    """A name of the server's metrics as a title: `kv_cache_use`, "KV cache use"."""
+    words = [_SHORT.get(word, word) for word in name.removesuffix("_ms").split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+
+
+def _end(level: Level) -> float:
+    timeline = level["timeline"]
+    last = timeline["t_s"][-1] + timeline["step_s"] if timeline["t_s"] else 0.0
+    return max(last, float(level["window"]["end_s"]))
+
+
 def _chart(level: Level, chart_id: str, title: str, unit: str, series: Sequence[Series]) -> Chart | None:
-    timeline, window = level["timeline"], level["window"]
-    end = max([timeline["t_s"][-1] + timeline["step_s"], window["end_s"]]) if timeline["t_s"] else window["end_s"]
+    window = level["window"]
     return chart(
         Wish(
             chart_id,
@@ -99,7 +123,7 @@ def _chart(level: Level, chart_id: str, title: str, unit: str, series: Sequence[
             _X_TITLE,
             unit,
             x="linear",
-            x_range=(0.0, end),
+            x_range=(0.0, _end(level)),
             window=(window["start_s"], window["end_s"]),
             height=_HEIGHT,
         ),

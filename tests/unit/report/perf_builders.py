@@ -168,7 +168,8 @@ def make_level(index=0, parallel=8, *, ttft=50.0, itl=10.0, seconds=20, n=2000, 
             "start_s": 1.0,
             "end_s": max(1.5, seconds - 2.0),
             "duration_s": max(0.5, seconds - 3.0),
-            "completions_shift_s": 0.4,
+            "rate_start_s": 0.4,
+            "rate_end_s": 30.4,
             "requests": n - 200 if n > 400 else n,
             "ok": n - 200 if n > 400 else n,
             "errors": {},
@@ -315,34 +316,6 @@ def make_turns():
         }
 
     return [turn("first", 0, 60.0), turn("later", None, 35.0), turn("turn 1", 0, 60.0), turn("turn 2", 1, 35.0)]
-
-
-def make_search(values, answer=None, **changes):
-    """Probes in this order, the n-th of them being level n; those up to the answer have met the objective."""
-    evidence = [
-        {
-            "value": value,
-            "levels": [index],
-            "passed": answer is not None and value <= answer,
-            "by": "interval",
-            "seconds": 4.2,
-            "note": "",
-        }
-        for index, value in enumerate(values)
-    ]
-    missed = [value for value in values if answer is None or value > answer]
-    fields = {
-        "variable": "rate",
-        "state": "none" if answer is None else "found",
-        "answer": answer,
-        "bracket": [answer, min(missed, default=None)],
-        "client_limited": False,
-        "by": "interval",
-        "evidence": evidence,
-        "stop_rule": "The bracket is narrower than 5% of its lower end.",
-        "note": "",
-    }
-    return fields | changes
 
 
 def make_test(state=LoadTestState.SUCCEEDED, *, target=None, body=None, server_metrics=("auto",), **changes):

@@ -10,7 +10,6 @@ from tests.unit.report.perf_builders import (
     make_goodput,
     make_level,
     make_limited,
-    make_search,
     make_server,
     make_slo,
     make_term,
@@ -18,15 +17,15 @@ from tests.unit.report.perf_builders import (
     make_turns,
 )
 
-from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTarget, LoadTestState
+from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTarget, LoadTestState, SearchSpec
 from evalmesh.report_aggregator.perf_json import best, build_perf, encode_perf
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
 
 
-def written(*levels, test=None, search=None):
+def written(*levels, test=None):
     """The document as a reader finds it, valid under the published schema."""
-    document = build_perf(test or make_test(), levels, CREATED + 99, search)
+    document = build_perf(test or make_test(), levels, CREATED + 99)
     found = json.loads(encode_perf(document))
     Draft202012Validator(SCHEMA).validate(found)
     return found
@@ -44,9 +43,9 @@ def test_every_kind_of_level_is_valid():
         make_failures(make_limited(make_level(1)), http_429=12, reset=1),
         make_level(2, n=1, slo=slo, goodput=make_goodput(3.0, 0.4)),
     ]
-    found = written(*levels, search=make_search([1.0, 2.0], answer=1.0))
+    found = written(*levels)
     assert found["client_limited"]
-    assert found["search"]["answer"] == 1.0
+    assert found["search"] is None
 
 
 def test_a_load_test_without_levels_is_a_document_too():
@@ -87,6 +86,32 @@ def test_levels_that_the_client_limited_or_without_success_are_not_the_best():
 def test_without_tokens_the_request_rate_decides():
     found = best([make_level(0, 1, ttft=None, itl=20.0), make_level(1, 4, ttft=None, itl=20.0)])
     assert (found["throughput"]["metric"], found["throughput"]["index"]) == ("request_rate", 1)
+
+
+def probe(index, rate, value):
+    slo = make_slo(make_term(value=value, source="ttft_due_ms.p99"))
+    return make_level(index, rate=rate, role="probe", level_duration_s=20.0, slo=slo)
+
+
+def test_the_answer_of_a_search_follows_from_its_probes():
+    test = make_test(spec={"search": SearchSpec("rate", resolution=0.5)})
+    probes = [probe(0, 1.0, 100.0), probe(1, 2.0, 200.0), probe(2, 4.0, 900.0), probe(3, 2.828, 450.0)]
+    search = written(*probes, test=test)["search"]
+    assert (search["state"], search["answer"], search["bracket"]) == ("found", 2.828, [2.828, 4.0])
+    assert [(step["value"], step["passed"]) for step in search["evidence"]] == [
+        (1.0, True),
+        (2.0, True),
+        (4.0, False),
+        (2.828, True),
+    ]
+
+
+def test_a_search_that_was_broken_off_tells_what_is_known():
+    test = make_test(LoadTestState.CANCELLED, spec={"search": SearchSpec("rate")})
+    search = written(probe(0, 1.0, 100.0), test=test)["search"]
+    assert (search["state"], search["answer"]) == ("unfinished", 1.0)
+    assert "ended before" in search["stop_rule"]
+    assert written(test=test)["search"]["answer"] is None
 
 
 def test_repeats_of_a_level_get_means_and_intervals():

@@ -1,49 +1,12 @@
 import re
-from html.parser import HTMLParser
 
 import pytest
 from tests.unit.report.builders import make_benchmark, make_errored, make_many_subsets, make_metric, make_plan, make_run
+from tests.unit.report.page import Page
 
 from evalmesh.domain.metric import ErroredSample, Metric, SubsetReport
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunState
 from evalmesh.report_aggregator.report_html import render_html
-
-VOID = {"meta", "link", "br", "img", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects what a reader and a browser would find, and checks that tags are balanced."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.ids, self.text, self._open = [], [], [], []
-        self.feed(html)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        self.tags.append((tag, attributes))
-        if "id" in attributes:
-            self.ids.append(attributes["id"])
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if not self._open or self._open[-1] not in {"script", "style"}:
-            self.text.append(data)
-
-    @property
-    def shown(self):
-        return " ".join(" ".join(self.text).split())
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def test_the_headline_has_value_error_interval_and_denominators(build):
