@@ -10,11 +10,12 @@ class Sketches(msgspec.Struct):
     """Histograms of one second: `load.histogram.Histogram.encode()`; empty bytes: nothing was recorded."""
 
     ttft: bytes = b""
-    """From send, successes that got their first token in this second."""
+    """From send, requests that got their first token in this second (how they end is not known yet)."""
     ttft_due: bytes = b""
     """From the scheduled time; open loop only."""
     itl: bytes = b""
-    """Gap divided by the tokens it carried, once per token."""
+    """Gap divided by the tokens it carried, once per token; of requests that succeeded in this second, whenever the gap
+    was. Likewise the chunk gaps."""
     chunk_gap: bytes = b""
     e2e: bytes = b""
     """From send, requests that succeeded in this second."""
@@ -45,6 +46,8 @@ class Tick(msgspec.Struct, tag="tick"):
     """Share of one core this process used."""
     loop_lag_ms: float
     """Longest time in this second that the event loop was late."""
+    feed_starved: int = 0
+    """Requests sent late because they had not been prepared in time; their send lag shows it."""
 
 
 class SeatTick(msgspec.Struct):

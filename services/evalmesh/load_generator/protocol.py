@@ -115,7 +115,9 @@ class Done(msgspec.Struct, tag="done"):
     sent_last_s: float | None
     end_s: float
     wall_s: float
+    """From the start to the last record on disk."""
     cpu_s: float
+    """In that time."""
     loop_lag_p99_ms: float
     loop_lag_max_ms: float
     peak_in_flight: int
@@ -124,6 +126,10 @@ class Done(msgspec.Struct, tag="done"):
     max_rss_bytes: int
     error: str = ""
     """Why the level ended early: the feeder failed, the disk is full."""
+    examples: dict[str, str] = {}
+    """The first message of each class of failure, for people."""
+    feed_starved: int = 0
+    """Requests sent late because the feeder had not prepared them in time."""
 
 
 EngineSaid = Ready | Tick | Done

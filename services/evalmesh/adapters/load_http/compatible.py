@@ -83,10 +83,8 @@ class CompatibleTransport:
             return self._failure(error)
 
     def _failure(self, error: Exception) -> tuple[Outcome, str]:
-        for kinds, outcome in _OUTCOMES:
-            if isinstance(error, kinds):
-                break
-        else:
+        outcome = next((found for kinds, found in _OUTCOMES if isinstance(error, kinds)), None)
+        if outcome is None:
             # HTTP that cannot be read, or a plug-in that raises.
             return Outcome.MALFORMED, f"{type(error).__name__}: {error}"
         target = self._target

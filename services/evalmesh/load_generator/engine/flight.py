@@ -1,0 +1,98 @@
+"""One request between its schedule and its record, and what its token times say."""
+
+import math
+from array import array
+from collections.abc import Sequence
+from operator import sub
+from typing import NamedTuple
+
+from evalmesh.load.records import NAN
+from evalmesh.load_generator.apis.base import Reader
+from evalmesh.load_generator.engine.feed import Frame
+from evalmesh.ports.load_http import Exchange
+
+
+class Flight(Exchange):
+    """A request that was sent."""
+
+    __slots__ = ("due_s", "frame", "max_tokens", "prepared_tokens", "slot", "talk", "told_first", "told_tokens", "turn")
+
+    reader: Reader
+
+    def __init__(self, frame: Frame, body: bytes, reader: Reader, due_s: float) -> None:
+        super().__init__(body, reader)
+        self.frame = frame
+        self.due_s = due_s
+        """Since the level's start."""
+        self.turn = 0
+        self.max_tokens = frame.max_tokens
+        self.prepared_tokens = frame.prepared_tokens
+        self.talk: object = None
+        """The conversation this is a turn of."""
+        self.told_first = False
+        """A tick had its first token."""
+        self.told_tokens = 0
+        """Tokens that ticks had."""
+
+
+class Gaps(NamedTuple):
+    """The times between the chunks of one answer."""
+
+    chunk: list[float]
+    token: list[float] | None
+    """Gap divided by the tokens it carried, once per token; `None`: the same, each chunk is a token."""
+    mean_s: float
+    p99_s: float
+    max_s: float
+    chunk_max_s: float
+
+
+NO_GAPS = Gaps([], None, NAN, NAN, NAN, NAN)
+
+
+def gaps_of(reader: Reader, output_tokens: int) -> Gaps:
+    """Gaps of an answer of so many tokens; of one chunk there are none."""
+    times = reader.times
+    if len(times) < 2:
+        return NO_GAPS
+    gaps = list(map(sub, times[1:], times))
+    carried = carried_tokens(reader, output_tokens)
+    tokens = gaps if carried is None else _per_token(gaps, carried)
+    ordered = sorted(tokens)
+    mean_s = (times[-1] - times[0]) / max(1, output_tokens - 1)
+    p99_s = ordered[math.ceil(0.99 * (len(ordered) - 1))]
+    return Gaps(gaps, None if carried is None else tokens, mean_s, p99_s, ordered[-1], max(gaps))
+
+
+def carried_tokens(reader: Reader, output_tokens: int) -> Sequence[int] | None:
+    """Tokens of each chunk by the rule `apis.base.Reader` states; `None`: one each."""
+    chunks = len(reader.times)
+    marks = reader.marks
+    if marks is not None and len(marks) == chunks:
+        tokens = [max(1, mark) for mark in (marks[0], *map(sub, marks[1:], marks))]
+        return tokens if any(count != 1 for count in tokens) else None
+    surplus = output_tokens - chunks
+    if surplus <= 0 or (surplus == 1 and reader.stopped):
+        return None
+    return _shared(reader.sizes, surplus)
+
+
+def _shared(sizes: "array[int]", surplus: int) -> list[int]:
+    """One for each, and the surplus in proportion to the sizes: what the rounded running sum grows by."""
+    total = sum(sizes)
+    tokens, run, before = [], 0, 0
+    for size in sizes:
+        run += size
+        # Half up, in whole numbers.
+        now = (2 * surplus * run + total) // (2 * total)
+        tokens.append(1 + now - before)
+        before = now
+    return tokens
+
+
+def _per_token(gaps: list[float], carried: Sequence[int]) -> list[float]:
+    """The gap before a chunk belongs to all its tokens; the first chunk has none before it."""
+    found: list[float] = []
+    for gap, tokens in zip(gaps, carried[1:], strict=True):
+        found += [gap / tokens] * tokens
+    return found

@@ -1,0 +1,75 @@
+"""The engine watches itself: how late its event loop is, and what it uses."""
+
+import asyncio
+import math
+import resource
+import sys
+import time
+
+from evalmesh.load.histogram import Histogram
+from evalmesh.load_generator.engine.timer import open_timer
+
+_EVERY_S = 0.01
+
+
+class Health:
+    """Of one level. A loop that is late sends and sees late, so its lag is the error of every time it tells."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = open_timer(loop, self._probe)
+        self._due_s = time.monotonic()
+        self._lags = Histogram()
+        self._worst_s = 0.0
+        self._cpu_s = time.process_time()
+        self._tick_cpu_s = self._cpu_s
+        self._tick_wall_s = self._due_s
+        self._again()
+
+    def begin(self) -> None:
+        """Counts from now."""
+        self._lags = Histogram()
+        self._worst_s = 0.0
+        self._cpu_s = self._tick_cpu_s = time.process_time()
+        self._tick_wall_s = time.monotonic()
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._timer.close()
+
+    def tick(self) -> tuple[float, float]:
+        """Share of a core used, and the longest lag in milliseconds, since the last tick."""
+        cpu_s, wall_s = time.process_time(), time.monotonic()
+        share = (cpu_s - self._tick_cpu_s) / max(1e-6, wall_s - self._tick_wall_s)
+        self._tick_cpu_s, self._tick_wall_s = cpu_s, wall_s
+        worst_s, self._worst_s = self._worst_s, 0.0
+        # A loop that is held up right now has not been able to say so.
+        return share, max(worst_s, wall_s - self._due_s) * 1000
+
+    @property
+    def cpu_s(self) -> float:
+        """Used since `begin`."""
+        return time.process_time() - self._cpu_s
+
+    def lag_ms(self) -> tuple[float, float]:
+        """99th percentile and maximum."""
+        if not self._lags.n:
+            return 0.0, 0.0
+        return self._lags.quantile(0.99) * 1000, self._lags.max * 1000
+
+    def _probe(self) -> None:
+        late_s = time.monotonic() - self._due_s
+        self._lags.add(late_s)
+        self._worst_s = max(self._worst_s, late_s)
+        self._again()
+
+    def _again(self) -> None:
+        # On a grid: a probe that was late does not put off the next one.
+        now_s = time.monotonic()
+        self._due_s += _EVERY_S * max(1, math.ceil((now_s - self._due_s) / _EVERY_S))
+        self._timer.at(self._due_s)
+
+
+def max_rss_bytes() -> int:
+    """The most memory this process has held."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
