@@ -133,9 +133,9 @@ class Sample:
 
 
 def sample(values: Floats) -> Sample:
-    """The values that exist (are not NaN)."""
+    """The values, in ms, that exist (are not NaN), to the nanosecond: beyond that, equal times differ by arithmetic."""
     exists = ~np.isnan(values)
-    return Sample(values if exists.all() else values[exists])
+    return Sample(np.round(values if exists.all() else values[exists], 6))
 
 
 def token_summary(records: Rows, name: str) -> dict[str, Any]:

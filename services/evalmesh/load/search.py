@@ -188,8 +188,11 @@ class Search:
         if limited and high is not None:
             least = f"at least {low.value:g}" if low else "unknown"
             notes.append(f"Client-limited, {least}: at {high.value:g} the load generator was the bottleneck.")
-        if low is not None and low.by == "estimate":
-            notes.append(f"{low.value:g} met the objective by its estimate; its interval includes the limit.")
+        notes += [
+            f"{end.value:g} {did} the objective by its estimate; its interval includes the limit."
+            for end, did in ((low, "met"), (high, "missed"))
+            if end is not None and end.by == "estimate"
+        ]
         verdicts = {value: verdict_of(value, seen) for value, seen in _by_value(history).items()}
         if _contradicting(verdicts.values()):
             notes.append("Higher loads passed where a lower one failed, also when tried again: the lower one counts.")

@@ -1,0 +1,101 @@
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.load_test import LoadLevel
+from evalmesh.load.compare import compare
+from evalmesh.load.figures import build_level
+from evalmesh.load.slo import parse_slo
+from tests.kit.load_levels import Server, closed, inputs
+
+SLO = parse_slo("ttft:p95:200ms")
+
+
+def perf(ttft_s: float, parallels: tuple[int, ...] = (8, 16), repeats: int = 1, seed: int = 1) -> dict[str, Any]:
+    levels = []
+    for repeat in range(repeats):
+        for parallel in parallels:
+            table = closed(Server(slots=100, ttft_s=ttft_s), parallel, 600, seed=seed + 10 * repeat)
+            noise = np.random.default_rng(seed + parallel + 100 * repeat).normal(0, 0.004, 600)
+            table["first_s"] += noise
+            given = inputs(table, LoadLevel(parallel=parallel, number=600), index=len(levels), repeat=repeat, slo=SLO)
+            levels.append(build_level(given))
+    return {
+        "schema_version": 1,
+        "evalmesh_version": "0.1.0",
+        "load_test": {"id": f"l-{ttft_s}", "display_name": "", "create_time": "2026-01-01T00:00:00.000Z"},
+        "target": {"url": "http://127.0.0.1/v1", "model": "m", "api": "chat", "stream": True},
+        "spec": {"prompts": {"dataset": "random", "file_name": "a.json"}, "arrival": {"kind": "closed"}, "seed": 42},
+        "levels": levels,
+    }
+
+
+def verdicts(told: dict[str, Any], label: str) -> dict[str, str]:
+    (level,) = [one for one in told["levels"] if one["label"] == label]
+    return {metric["metric"]: metric["verdict"] for metric in level["metrics"]}
+
+
+def test_a_slower_first_token_is_worse_and_nothing_else_is() -> None:
+    told = compare(perf(0.10), perf(0.12))
+    found = verdicts(told, "parallel 8")
+    assert found["ttft_ms.mean"] == found["ttft_ms.p50"] == found["ttft_ms.p90"] == "worse"
+    assert found["tpot_ms.p50"] == "inconclusive"
+    assert compare(perf(0.12), perf(0.10))["levels"][0]["metrics"][0]["metric"] == "request_rate"
+    assert verdicts(compare(perf(0.12), perf(0.10)), "parallel 16")["ttft_ms.mean"] == "better"
+    (mean,) = [one for one in told["levels"][0]["metrics"] if one["metric"] == "ttft_ms.mean"]
+    assert mean["difference"] == pytest.approx(20, abs=1)
+    assert mean["ratio"] == pytest.approx(1.2, abs=0.01)
+    assert mean["difference_ci95"][0] < 20 < mean["difference_ci95"][1]
+    assert mean["ratio_ci95"][0] < 1.2 < mean["ratio_ci95"][1]
+    assert mean["unit"] == "ms"
+
+
+def test_the_same_server_again_is_inconclusive() -> None:
+    found = verdicts(compare(perf(0.1, seed=1), perf(0.1, seed=7)), "parallel 16")
+    decided = [name for name, verdict in found.items() if verdict != "inconclusive"]
+    assert len(decided) <= len(found) // 10
+
+
+def test_levels_without_a_partner_are_named() -> None:
+    told = compare(perf(0.1, (8, 16)), perf(0.1, (16, 32)))
+    assert [level["label"] for level in told["levels"]] == ["parallel 16"]
+    assert (told["only_in_a"], told["only_in_b"]) == (["parallel 8"], ["parallel 32"])
+    told = compare(perf(0.1, (8,)), perf(0.1, (16,)))
+    assert any("nothing can be compared" in warning for warning in told["warnings"])
+
+
+def test_repeats_are_compared_over_repeats() -> None:
+    told = compare(perf(0.1, (8,), repeats=4), perf(0.13, (8,), repeats=3, seed=50))
+    (level,) = told["levels"]
+    assert (len(level["a"]), len(level["b"])) == (4, 3)
+    assert verdicts(told, "parallel 8")["ttft_ms.p99"] == "worse"
+
+
+def test_what_makes_a_comparison_doubtful_is_told() -> None:
+    a, b = perf(0.1, (8,)), perf(0.1, (8,))
+    assert compare(a, b)["warnings"] == []
+    b = copy.deepcopy(b)
+    b["target"]["model"] = "other"
+    b["spec"]["prompts"] = {"dataset": "openqa", "file_name": "a.json"}
+    b["levels"][0]["client_limited"] = True
+    b["levels"][0]["window"]["steady"] = False
+    told = compare(a, b)["warnings"]
+    assert any("target.model differs: m and other" in one for one in told)
+    assert any("prompts differ" in one for one in told)
+    assert any("B was limited by its client at parallel 8" in one for one in told)
+    assert any("B reached no steady state" in one for one in told)
+
+
+def test_a_file_of_another_name_is_the_same_prompt() -> None:
+    a, b = perf(0.1, (8,)), perf(0.1, (8,))
+    b["spec"] = {**b["spec"], "prompts": {"dataset": "random", "file_name": "b.json"}}
+    assert compare(a, b)["warnings"] == []
+
+
+def test_other_schemas_are_refused() -> None:
+    a = perf(0.1, (8,))
+    with pytest.raises(InvalidInput, match="schema versions 1 and 2"):
+        compare(a, a | {"schema_version": 2})

@@ -1,0 +1,237 @@
+"""The search against a simulated server whose truth is known: 32 slots, TTFT 100 ms, 16 to 48 tokens of 10 ms."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.load_test import LoadLevel, SearchSpec
+from evalmesh.load.figures import build_level
+from evalmesh.load.probes import Estimate, Observation
+from evalmesh.load.search import Answer, Probe, Search, observations, probe_level
+from evalmesh.load.slo import parse_slo
+from tests.kit.load_levels import Server, closed, inputs, open_loop
+
+SLO = parse_slo("ttft:p95:200ms")
+TRUE_PARALLEL = 36
+"""p95 of TTFT over 600 s: 190 ms at 36 in flight, 210 ms at 37."""
+TRUE_RATE = 67.0
+"""Likewise, over 1000 s, from the due time: 185 ms at 66 per second, 209 ms at 68."""
+
+
+def simulated(spec: SearchSpec, seed: int) -> tuple[Answer, list[dict]]:
+    documents: list[dict] = []
+    while True:
+        step = Search(spec).next(observations(documents, spec.variable))
+        if isinstance(step, Answer):
+            return step, documents
+        level = probe_level(LoadLevel(), spec.variable, step)
+        rng = np.random.default_rng(seed * 1000 + len(documents))
+        if spec.variable == "parallel":
+            table = closed(Server(), level.parallel, duration_s=level.duration_s, seed=seed * 1000 + len(documents))
+        else:
+            due = np.cumsum(rng.exponential(1 / level.rate, int(level.rate * level.duration_s * 2 + 50)))
+            table = open_loop(Server(), due[due < level.duration_s], seed=seed * 1000 + len(documents))
+        documents.append(build_level(inputs(table, level, index=len(documents), slo=SLO, role="probe", seconds=())))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_highest_concurrency_is_found_to_one(seed: int) -> None:
+    answer, documents = simulated(SearchSpec("parallel"), seed)
+    assert answer.state == "found"
+    assert answer.value is not None
+    assert abs(answer.value - TRUE_PARALLEL) <= 1
+    assert answer.bracket == (answer.value, answer.value + 1)
+    assert sum(document["level_duration_s"] for document in documents) <= 60
+    told = answer.document()
+    assert {index for one in told["evidence"] for index in one["levels"]} == set(range(len(documents)))
+    assert "at most one" in told["stop_rule"]
+
+
+def test_the_highest_rate_is_found_about_right() -> None:
+    """Short probes of a random process: a single answer is within a sixth, their median within the resolution."""
+    answers = [simulated(SearchSpec("rate"), seed)[0] for seed in range(8)]
+    values = [answer.value or 0.0 for answer in answers]
+    assert all(abs(value / TRUE_RATE - 1) < 0.17 for value in values)
+    assert abs(float(np.median(values)) / TRUE_RATE - 1) < 0.05
+    assert all(answer.by == "estimate" for answer in answers)
+    assert all("its interval includes the limit" in answer.note for answer in answers)
+
+
+# Servers that are told in one line: what a probe at a load shows.
+
+Shows = Callable[[float, int], Observation]
+
+
+def seen(value: float, level: int, *, passed: bool, **other: object) -> Observation:
+    fields = {
+        "decision": "pass" if passed else "fail",
+        "estimates": (Estimate(100.0 if passed else 300.0, 200.0, lower_bound=False),),
+        "requests": 500,
+        "seconds": 4.0,
+        "asked_s": 4.0,
+    }
+    return Observation(value=value, level=level, **(fields | other))
+
+
+def walked(spec: SearchSpec, shows: Shows) -> tuple[Answer, list[Probe], list[Observation]]:
+    history: list[Observation] = []
+    probes: list[Probe] = []
+    for _ in range(100):
+        step = Search(spec).next(history)
+        if isinstance(step, Answer):
+            return step, probes, history
+        probes.append(step)
+        history.append(replace(shows(step.value, len(history)), asked_s=step.duration_s))
+    raise AssertionError("the search does not end")
+
+
+def knee(at: float) -> Shows:
+    return lambda value, level: seen(value, level, passed=value <= at)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 17, 64, 100])
+def test_every_knee_of_a_sharp_server_is_found_exactly(at: int) -> None:
+    answer, probes, _ = walked(SearchSpec("parallel", resolution=0.001), knee(at))
+    assert (answer.value, answer.bracket, answer.by) == (at, (at, at + 1), "interval")
+    assert [probe.value for probe in probes][:3] == [1, 2, 4][: len(probes)]
+    assert len({probe.value for probe in probes}) == len(probes)
+
+
+@pytest.mark.parametrize("at", [0.3, 7.5, 1234.0])
+def test_rates_stop_at_the_resolution(at: float) -> None:
+    answer, _, _ = walked(SearchSpec("rate", low=0.1, resolution=0.02), knee(at))
+    low, high = answer.bracket
+    assert low is not None
+    assert high is not None
+    assert low <= at < high <= low * 1.0201
+    assert "2% wide" in answer.stop_rule
+
+
+def test_wide_steps_are_made_while_probes_are_too_small_to_decide() -> None:
+    def shows(value: float, level: int) -> Observation:
+        return seen(value, level, passed=value <= 100, requests=int(value * 10))
+
+    _, probes, _ = walked(SearchSpec("parallel"), shows)
+    assert [probe.value for probe in probes][:6] == [1, 4, 16, 32, 64, 128]
+
+
+def test_a_server_that_meets_it_never() -> None:
+    answer, probes, _ = walked(SearchSpec("parallel"), knee(0))
+    assert (answer.state, answer.value, answer.bracket) == ("none", None, (None, 1.0))
+    assert len(probes) == 1
+    assert "Not even 1" in answer.stop_rule
+
+
+def test_the_upper_bound_is_kept() -> None:
+    answer, probes, _ = walked(SearchSpec("parallel", high=50), knee(1e9))
+    assert (answer.state, answer.value, answer.bracket) == ("found", 50, (50, None))
+    assert max(probe.value for probe in probes) == 50
+    assert "highest load allowed" in answer.stop_rule
+
+
+def test_the_time_is_kept() -> None:
+    answer, _, history = walked(SearchSpec("parallel", max_s=20), knee(1e9))
+    assert (answer.state, answer.value) == ("unfinished", 16)
+    assert sum(one.seconds for one in history) == 20
+    assert answer.stop_rule == "The search ended after 20 s."
+
+
+def test_undecided_ends_get_more_time_and_then_the_estimate_decides() -> None:
+    def shows(value: float, level: int) -> Observation:
+        told = seen(value, level, passed=value <= 36)
+        return seen(value, level, passed=value <= 36, decision="undecided") if 30 < value < 42 else told
+
+    answer, probes, _ = walked(SearchSpec("parallel"), shows)
+    assert (answer.value, answer.by) == (36, "estimate")
+    again = [(probe.value, probe.duration_s) for probe in probes if probe.note.startswith("once more")]
+    assert again == [(36, 8.0), (37, 4.0)]
+    assert "36 met the objective by its estimate" in answer.note
+
+
+def test_more_time_can_turn_an_end_over() -> None:
+    """36 looks good at first and fails when it is given time: the search goes on below."""
+    times: dict[float, int] = {}
+
+    def shows(value: float, level: int) -> Observation:
+        times[value] = times.get(value, 0) + 1
+        if value == 36:
+            first = times[value] == 1
+            return seen(value, level, passed=first, decision="undecided" if first else "fail")
+        return seen(value, level, passed=value <= 34)
+
+    answer, _, _ = walked(SearchSpec("parallel"), shows)
+    assert (answer.value, answer.bracket) == (34, (34, 35))
+
+
+def test_results_that_contradict_each_other_are_tried_again() -> None:
+    history = [seen(8, 0, passed=True), seen(16, 1, passed=False), seen(32, 2, passed=True), seen(64, 3, passed=False)]
+    step = Search(SearchSpec("parallel", low=8)).next(history)
+    assert isinstance(step, Probe)
+    assert step.value == 16
+    step = Search(SearchSpec("parallel", low=8)).next([*history, seen(16, 4, passed=True)])
+    assert isinstance(step, Probe)  # 16 is now taken by its estimate, which fails: 32 as well
+    history += [seen(16, 4, passed=False), seen(32, 5, passed=True)]
+    answer, _, _ = walked_from(history, knee(12))
+    assert answer.value == 12
+    assert "the lower one counts" in answer.note
+
+
+def walked_from(history: list[Observation], shows: Shows) -> tuple[Answer, list[Probe], list[Observation]]:
+    spec = SearchSpec("parallel", low=8)
+    seen_so_far, probes = list(history), []
+    for _ in range(100):
+        step = Search(spec).next(seen_so_far)
+        if isinstance(step, Answer):
+            return step, probes, seen_so_far
+        probes.append(step)
+        seen_so_far.append(replace(shows(step.value, len(seen_so_far)), asked_s=step.duration_s))
+    raise AssertionError("the search does not end")
+
+
+def test_a_client_that_can_offer_no_more_bounds_the_answer() -> None:
+    def shows(value: float, level: int) -> Observation:
+        return seen(value, level, passed=value <= 100, client_limited=value > 50)
+
+    answer, _, _ = walked(SearchSpec("parallel"), shows)
+    assert answer.client_limited is True
+    assert answer.bracket == (50, 52)
+    assert "Client-limited, at least 50" in answer.note
+    assert {one["value"] for one in answer.document()["evidence"] if one["by"] == "client"} == {52, 56, 64}
+
+
+def test_one_hiccup_of_the_client_is_no_bound() -> None:
+    def shows(value: float, level: int) -> Observation:
+        return seen(value, level, passed=value <= 10, client_limited=level == 4)
+
+    answer, _, _ = walked(SearchSpec("parallel"), shows)
+    assert (answer.value, answer.client_limited) == (10, False)
+
+
+def test_repeats_are_made_and_pooled() -> None:
+    _, probes, history = walked(SearchSpec("parallel", repeats=2), knee(3))
+    assert [probe.value for probe in probes[:4]] == [1, 1, 2, 2]
+    assert len(history) == 2 * len({one.value for one in history})
+
+
+def test_a_growing_queue_passes_nothing() -> None:
+    answer, _, _ = walked(
+        SearchSpec("rate"), lambda value, level: seen(value, level, passed=True, decision="undecided", growing=value > 9)
+    )
+    assert answer.value is not None
+    assert answer.value <= 9
+
+
+def test_a_range_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="are no range"):
+        Search(SearchSpec("rate", low=0))
+    with pytest.raises(InvalidInput, match="are no range"):
+        Search(SearchSpec("rate", low=5, high=2))
+
+
+def test_a_search_needs_an_objective() -> None:
+    document = build_level(inputs(closed(Server(), 4, 100), LoadLevel(parallel=4)))
+    with pytest.raises(InvalidInput, match="nothing to search for"):
+        observations([document], "parallel")

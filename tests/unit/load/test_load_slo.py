@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.load_test import LoadLevel, SloTerm
+from evalmesh.load.figures import build_level
+from evalmesh.load.records import Outcome
+from evalmesh.load.slo import check_slo, parse_slo, per_request, term_text
+from evalmesh.load.table import Records
+from tests.kit.load_levels import inputs, records
+
+
+def level_of(ttft_ms: np.ndarray, rate: float = 100.0, tokens: int = 5) -> Records:
+    at = np.arange(len(ttft_ms)) / rate
+    first = at + ttft_ms / 1000
+    return records([(t, f, f + (tokens - 1) * 0.01, tokens) for t, f in zip(at, first, strict=True)])
+
+
+def judged(table: Records, slo: str, **level: float) -> dict:
+    return build_level(inputs(table, LoadLevel(**(level or {"rate": 100})), slo=parse_slo(slo)))
+
+
+class TestReading:
+    def test_every_kind_of_term(self) -> None:
+        text = "ttft:p99:500ms, itl:p99.9:50ms,e2e:mean:2s,tpot:p50:250us,error_rate:1%,request_rate:10"
+        assert parse_slo(text) == (
+            SloTerm("ttft", "p99", 500),
+            SloTerm("itl", "p99.9", 50),
+            SloTerm("e2e", "mean", 2000),
+            SloTerm("tpot", "p50", 0.25),
+            SloTerm("error_rate", "", 0.01),
+            SloTerm("request_rate", "", 10),
+        )
+        check_slo(parse_slo(text))
+        again = ",".join(term_text(term) for term in parse_slo(text))
+        assert parse_slo(again) == parse_slo(text)
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("", "It is empty"),
+            ("latency:p99:1s", "There is no metric 'latency'"),
+            ("ttft:500ms", "needs a statistic and a limit, as in `ttft:p99:500ms`"),
+            ("ttft:p99:500", "'500' needs a unit: `us`, `ms` or `s`"),
+            ("ttft:p99:fast", "'fast' is no limit"),
+            ("ttft:p99:-5ms", "'-5ms' is no limit"),
+            ("ttft:p100:5ms", "'p100' is no statistic"),
+            ("ttft:max:5ms", "'max' is no statistic"),
+            ("ttft:pxx:5ms", "'pxx' is no statistic"),
+            ("ttft:p99:0ms", "must be a positive number"),
+            ("error_rate:p99:0.1", "needs a limit and nothing else"),
+            ("error_rate:5", "A share is at most 1"),
+            ("request_rate:10ms", "has the unit 'ms'"),
+            ("ttft:p99:1s,ttft:p99:2s", "twice"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, text: str, says: str) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            parse_slo(text)
+        assert says in caught.value.message
+        assert "an objective looks like" in caught.value.message
+        assert caught.value.details == {"field": "slo"}
+
+    @pytest.mark.parametrize("term", [SloTerm("ttft", "max", 5), SloTerm("speed", "", 5), SloTerm("e2e", "p50", -1)])
+    def test_terms_made_elsewhere_are_checked_too(self, term: SloTerm) -> None:
+        with pytest.raises(InvalidInput):
+            check_slo((term,))
+
+
+class TestDeciding:
+    def test_clear_cases_are_decided_by_the_interval(self) -> None:
+        table = level_of(np.random.default_rng(1).uniform(50, 150, 2000))
+        told = judged(table, "ttft:p95:200ms,error_rate:0.01,request_rate:50")["slo"]
+        assert (told["decision"], told["met"]) == ("pass", True)
+        assert told["terms"][0]["source"] == "ttft_due_ms.p95"
+        assert [term["unit"] for term in told["terms"]] == ["ms", "", "1/s"]
+        told = judged(table, "ttft:p95:100ms")["slo"]
+        assert (told["decision"], told["met"]) == ("fail", False)
+        assert told["terms"][0]["interval"][0] > 100
+
+    def test_a_limit_within_the_interval_is_undecided(self) -> None:
+        table = level_of(np.random.default_rng(1).uniform(50, 150, 400))
+        value = judged(table, "ttft:p95:1s")["ttft_due_ms"]["p95"]
+        told = judged(table, f"ttft:p95:{value + 0.2}ms")["slo"]
+        assert (told["decision"], told["met"]) == ("undecided", True)
+
+    def test_too_few_requests_decide_nothing(self) -> None:
+        told = judged(level_of(np.full(40, 50.0)), "ttft:p99:200ms")["slo"]
+        assert (told["decision"], told["met"]) == ("undecided", True)
+        assert told["terms"][0]["interval"] is None
+
+    def test_one_failed_term_fails_the_whole(self) -> None:
+        told = judged(level_of(np.full(2000, 50.0)), "ttft:p99:200ms,e2e:mean:10ms,request_rate:1000")["slo"]
+        assert [term["decision"] for term in told["terms"]] == ["pass", "fail", "fail"]
+        assert told["decision"] == "fail"
+
+    def test_gaps_are_judged_from_their_histograms(self) -> None:
+        table = level_of(np.full(3000, 50.0), tokens=30)
+        assert judged(table, "itl:p99:20ms")["slo"]["decision"] == "pass"
+        assert judged(table, "itl:p99:5ms")["slo"]["decision"] == "fail"
+        assert judged(table, "itl:mean:5ms")["slo"]["decision"] == "fail"
+
+    def test_a_failure_rate_is_judged(self) -> None:
+        table = level_of(np.full(2000, 50.0))
+        table["outcome"][np.random.default_rng(1).random(2000) < 0.05] = Outcome.RESET
+        assert judged(table, "error_rate:0.01")["slo"]["decision"] == "fail"
+        assert judged(table, "error_rate:0.10")["slo"]["decision"] == "pass"
+
+    def test_without_an_objective_nothing_is_judged(self) -> None:
+        told = build_level(inputs(level_of(np.full(100, 50.0)), LoadLevel(rate=100)))
+        assert told["slo"] is told["goodput"] is None
+
+
+class TestGoodput:
+    def test_a_request_is_good_when_it_keeps_every_bound(self) -> None:
+        ttft = np.where(np.arange(1000) % 10 == 0, 300.0, 100.0)
+        table = level_of(ttft)
+        table["outcome"][np.arange(1000) % 10 == 1] = Outcome.TRUNCATED
+        table["itl_p99_s"][np.arange(1000) % 10 == 2] = 0.2
+        told = judged(table, "ttft:p95:200ms,itl:p99:50ms,error_rate:0.5")["goodput"]
+        assert told["share"] == pytest.approx(0.7)
+        assert (told["good"], told["requests"]) == (700, 1000)
+        assert told["rate"] == pytest.approx(70, rel=0.02)
+        low, high = told["ci95"]["share"]
+        assert low < 0.7 < high
+        assert told["terms"] == [
+            "succeeded",
+            "TTFT at most 200 ms from the scheduled time",
+            "the 99th percentile of its own token gaps at most 50 ms",
+        ]
+
+    def test_a_mean_of_gaps_bounds_each_requests_mean(self) -> None:
+        table = level_of(np.full(500, 100.0))
+        table["itl_p99_s"] = 0.5
+        assert judged(table, "itl:mean:50ms")["goodput"]["share"] == 1.0
+        assert judged(table, "itl:p50:50ms")["goodput"]["share"] == 1.0
+        assert judged(table, "itl:p90:50ms")["goodput"]["share"] == 0.0
+
+    def test_waiting_for_the_send_counts_in_open_loop(self) -> None:
+        table = level_of(np.full(500, 100.0))
+        table["due_s"] -= 0.2
+        assert judged(table, "ttft:p95:200ms")["goodput"]["share"] == 0.0
+        closed = judged(table, "ttft:p95:200ms", parallel=1)
+        assert closed["goodput"]["share"] == 1.0
+
+    def test_a_request_of_one_token_has_no_gap_to_break_a_bound(self) -> None:
+        table = level_of(np.full(500, 100.0), tokens=1)
+        table["itl_p99_s"] = table["itl_mean_s"] = np.nan
+        assert judged(table, "itl:p99:50ms,tpot:mean:5ms")["goodput"]["share"] == 1.0
+
+    def test_what_the_client_gave_up_is_neither_good_nor_bad(self) -> None:
+        table = level_of(np.full(500, 100.0))
+        table["outcome"][-100:] = Outcome.CANCELLED
+        told = judged(table, "ttft:p95:200ms")["goodput"]
+        assert (told["share"], told["requests"]) == (1.0, 400)
+
+    def test_the_strictest_bound_of_a_metric_counts(self) -> None:
+        assert per_request(parse_slo("ttft:p99:500ms,ttft:p50:100ms,itl:p99:9ms,itl:mean:3ms")) == {
+            "ttft": 100.0,
+            "itl_p99": 9.0,
+            "itl_mean": 3.0,
+        }
