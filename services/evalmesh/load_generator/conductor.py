@@ -167,7 +167,9 @@ class _Conducting:
             WorkItem(run=self._test.id, step=Step.LOAD, shard=seat, trace=current_trace())
             for seat in range(self._spec.generators)
         ]
-        await self._tools.bus.publish(items)
+        # The report of a load test that has begun will be wanted: its aggregator may get ready.
+        begun = WorkItem(run=self._test.id, step=Step.REPORT, trace=current_trace())
+        await self._tools.bus.publish([*items, begun])
 
     async def _recall(self, server: ServerMetrics) -> None:
         """What an earlier conductor left: levels that are done, and perhaps one under way."""
