@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Arrivals at a fixed rate against an objective (goodput, verdict, exit code), and a search for the most load that meets
+# it. The simulated model works on four requests at a time and takes about 50 ms for each: 80 per second are its end.
+set -euo pipefail
+cd "$(mktemp -d)"
+
+evalmesh simulate --port 0 --ttft 20ms --itl 2ms --max-concurrency 4 >simulator.log &
+trap 'kill $!' EXIT
+until grep -q http simulator.log; do sleep 0.05; done
+url=$(grep -o 'http://[^ ]*' simulator.log)/chat/completions
+ask="--url $url --model simulated --dataset random --max-prompt-length 64 --max-tokens 16 --seed 1"
+
+# From the schedule: what users wait. From the send: what the server does with a request once it has it.
+evalmesh perf $ask --rate 20 60 --duration 4 --sleep-interval 0 --slo ttft:p90:200ms
+
+# In a pipeline the exit code says whether the objective was met: 7, it was not.
+code=0
+evalmesh perf $ask --rate 150 --duration 2 --slo ttft:p90:30ms --strict --outputs-dir pipeline || code=$?
+echo "exit code: $code"
+[[ "$code" == 7 ]]
+
+evalmesh perf $ask --find-max parallel --sla-upper-bound 16 --duration 1 --slo e2e:p90:75ms
