@@ -23,8 +23,8 @@ class ChatTemplate:
         self._template = _compile(source)
         self._special = dict(special)
 
-    def render(self, messages: Sequence[Mapping[str, object]], *, answer_follows: bool = True) -> str:
-        """The text the model sees.
+    def render(self, messages: Sequence[Mapping[str, object]]) -> str:
+        """The text the model sees, up to where its answer begins.
 
         Raises `InvalidInput` with the template's own complaint: roles that do not take turns, no system message.
         """
@@ -33,7 +33,7 @@ class ChatTemplate:
                 messages=list(messages),
                 tools=None,
                 documents=None,
-                add_generation_prompt=answer_follows,
+                add_generation_prompt=True,
                 **self._special,
             )
         except Exception as error:

@@ -75,11 +75,12 @@ class TokenWriter:
 
     @property
     def around_later(self) -> int:
-        word = {"content": FIRST[0]}
-        chat = [{"role": "user", **word}, {"role": "assistant", **word}, {"role": "user", **word}]
+        word = FIRST[0]
+        chat = [{"role": role, "content": word} for role in ("user", "assistant", "user")]
         try:
+            # What comes to the first turn's prompt beside its answer and the second message.
             count = self._tokenizer.count_messages
-            return max(0, count(chat) - count(chat[:2], answer_follows=False) - self._tokenizer.count(FIRST[0]))
+            return max(0, count(chat) - count(chat[:1]) - 2 * self._tokenizer.count(word))
         except EvalmeshError:  # a template that takes no history: nothing is known of later turns
             return 0
 

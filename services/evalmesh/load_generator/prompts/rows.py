@@ -85,10 +85,9 @@ def opened(path: Path) -> IO[bytes]:
     """The file, unpacked if it is gzipped."""
     if not path.is_file():
         raise InvalidInput("The data set file is not there. Import it again.", _FIELD)
-    file = path.open("rb")
-    magic = file.read(2)
-    file.seek(0)
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if magic == b"\x1f\x8b" else file
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def decoded(line: str | bytes) -> Any:

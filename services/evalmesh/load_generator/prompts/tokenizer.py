@@ -35,11 +35,11 @@ class Tokenizer:
         """Tokens of many texts, faster than one by one."""
         return [len(found.ids) for found in self.core.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def count_messages(self, messages: Sequence[Mapping[str, object]], *, answer_follows: bool = True) -> int:
+    def count_messages(self, messages: Sequence[Mapping[str, object]]) -> int:
         """Tokens of a chat, the template included. A template writes its own start token, so none is added."""
         if self.template is None:
             return self.count("".join(str(message.get("content", "")) for message in messages), special=True)
-        return self.count(self.template.render(messages, answer_follows=answer_follows))
+        return self.count(self.template.render(messages))
 
 
 def load(folder: Path) -> Tokenizer:

@@ -33,7 +33,7 @@ class Writer(Protocol):
 
     @property
     def around_later(self) -> int:
-        """Tokens around the message of a later turn of a conversation."""
+        """Tokens that a later turn adds beside its message: the end of the answer before it, and what is around it."""
 
     @property
     def around_pair(self) -> int:
