@@ -12,6 +12,7 @@ _STATES = {
     "CANCELLING": ("warn", "This load test is being cancelled.", "The figures cover what was measured before."),
 }
 _UNFINISHED = ("warn", "This load test is not finished.", "The figures cover what was measured so far.")
+_WEIGHTS = ("bad", "warn", "info")
 _NAMED = 4
 """Levels that a banner names; more are counted."""
 
@@ -31,7 +32,7 @@ def banners(perf: Mapping[str, Any]) -> list[Banner]:
     if perf["load_test"]["labels"].get("simulated") == "true":
         text = "The answers come from evalmesh's model simulator. The figures say nothing about a real server."
         found.append(("info", "This model is simulated.", text))
-    return found
+    return sorted(found, key=lambda banner: _WEIGHTS.index(banner[0]))
 
 
 def _state(test: Mapping[str, Any]) -> list[Banner]:

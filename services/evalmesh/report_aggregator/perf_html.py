@@ -104,6 +104,7 @@ def _template() -> Template:
     filters: dict[str, Callable[..., Any]] = {
         "short": charts.short,
         "ms": ms,
+        "in_ms": in_ms,
         "value": value,
         "percent": percent,
         "size": size,
@@ -120,6 +121,12 @@ def ms(value_ms: float | None) -> str:
     if abs(value_ms) >= 10_000:
         return f"{value_ms / 1000:,.1f} s"
     return f"{value_ms:,.0f}" if abs(value_ms) >= 100 else f"{value_ms:.3g}"
+
+
+def in_ms(value_ms: float | None) -> str:
+    """The same with its unit."""
+    shown = ms(value_ms)
+    return shown if value_ms is None or shown.endswith("s") else f"{shown} ms"
 
 
 def value(number: float | None, digits: int = 4) -> str:
@@ -174,7 +181,7 @@ def _facts(perf: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         found = best[name]
         if found:
             what = "tokens/s" if found["metric"] == "output_token_rate" else "requests/s"
-            text = f"{ms(found['value'])} ms".replace(" s ms", " s") if name == "latency" else value(found["value"])
+            text = in_ms(found["value"]) if name == "latency" else value(found["value"])
             facts.append((label.format(what), text, False))
     return facts
 

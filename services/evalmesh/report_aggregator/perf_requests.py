@@ -1,6 +1,6 @@
 """Every request of a load test as Parquet: one row per record, by level and index, written as a stream.
 
-Each column says in its field metadata what it holds; `docs/load-metrics.md` has the formulas that use them.
+Columns are explained in docs/perf-schema.md, and in the file itself.
 """
 
 import mmap

@@ -1,4 +1,6 @@
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -105,3 +107,9 @@ def test_the_file_says_what_it_is_and_each_column_what_it_holds(tmp_path):
     for field in schema:
         assert field.metadata[b"description"], field.name
         assert not pa.types.is_floating(field.type) or field.name.endswith("_s")
+
+
+def test_every_column_is_documented():
+    text = (Path(__file__).parents[3] / "docs" / "perf-schema.md").read_text().partition("# The requests table")[2]
+    documented = set(re.findall(r"`(\w+)`", text))
+    assert set(requests_schema("lt-1").names) <= documented
