@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit test-all lint types fmt proto proto-snapshot bench check clean
+.PHONY: help install eval up test test-unit test-all lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -52,6 +52,12 @@ proto-snapshot: install ## Record what proto/ promises, after a deliberate chang
 
 bench: install ## Measure against a minimal client and the ideal, on this machine
 	$(BIN)/python tests/bench/bench_platform.py
+
+bench-perf: install ## Measure load tests against a raw-socket client and a server in C
+	$(BIN)/python -m tests.bench.bench_perf
+
+peers-perf: install ## The same server under other load generators (VENVS=folder; see the head of peers_perf.py)
+	$(BIN)/python -m tests.bench.peers_perf $(if $(VENVS),--venvs $(VENVS))
 
 check: lint types test ## What CI runs
 

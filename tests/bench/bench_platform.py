@@ -11,18 +11,17 @@ import csv
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import MIB, RunningSimulator, cpu_s, medians, run_child, simulator
+from measure import MIB, RunningSimulator, cpu_s, machine, medians, run_child, simulator, table
 
 REPOSITORY = Path(__file__).parents[2]
 ROUNDS = 3
@@ -58,22 +57,6 @@ class Bench:
 def find_data() -> Path | None:
     folder = Path(os.environ.get("EVALMESH_SHARED_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
     return folder if (folder / "gsm8k").is_dir() and (folder / "mmlu").is_dir() else None
-
-
-def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    lines = [list(head), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    print(f"\n{title}")
-    for line in lines:
-        first, *others = zip(line, widths, strict=True)
-        print("  " + "  ".join([first[0].ljust(first[1]), *(value.rjust(width) for value, width in others)]))
-    sys.stdout.flush()
-
-
-def _cell(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 # Throughput
@@ -353,10 +336,6 @@ PARTS: dict[str, Callable[[Bench], dict]] = {
     "makespan": makespan,
     "memory": memory,
 }
-
-
-def machine() -> dict:
-    return {"cpus": len(os.sched_getaffinity(0)), "python": platform.python_version(), "system": platform.system()}
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
-"""What the platform bench measures with: CPU and memory of process trees, child processes, the simulator, medians.
+"""What the benches measure with: CPU and memory of process trees, child processes, the simulator, medians, tables.
 
 Reads /proc, so it needs Linux. CPU time there comes in ticks of 10 ms.
 """
 
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,3 +159,23 @@ def simulator(flags: Sequence[str]) -> Iterator[RunningSimulator]:
 def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
     """Figure by figure."""
     return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+
+
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    lines = [list(head), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    print(f"\n{title}")
+    for line in lines:
+        first, *others = zip(line, widths, strict=True)
+        print("  " + "  ".join([first[0].ljust(first[1]), *(value.rjust(width) for value, width in others)]))
+    sys.stdout.flush()
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def machine() -> dict:
+    return {"cpus": len(os.sched_getaffinity(0)), "python": platform.python_version(), "system": platform.system()}
