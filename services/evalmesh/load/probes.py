@@ -10,6 +10,7 @@ from evalmesh.load.slo import RATES, Decision
 
 By = Literal["interval", "estimate", "client"]
 
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """One term's figure in one probe."""
@@ -95,7 +96,7 @@ class Verdict:
 
 
 def verdict_of(value: float, seen: Sequence[Observation]) -> Verdict:
-    """Probes in which the client was no bottleneck decide; their intervals if they agree, else their pooled estimate."""
+    """Probes in which the client was no bottleneck decide: their intervals if they agree, else the pooled estimate."""
     asked = seen[0].asked_s or 1.0
     passed, by, note = _decided([one for one in seen if not one.client_limited])
     return Verdict(

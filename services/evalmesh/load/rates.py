@@ -37,7 +37,9 @@ def rates_of(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> d
         "request_rate": rate(float(credit.sum()), credit, good, window),
         "input_token_rate": rate(tokens_in if known_in else None, prompts * credit, good, window),
         "output_token_rate": rate(tokens_out if known_out else None, outputs * credit, good, window),
-        "total_token_rate": rate(tokens_in + tokens_out if known_in else None, (prompts + outputs) * credit, good, window),
+        "total_token_rate": rate(
+            tokens_in + tokens_out if known_in else None, (prompts + outputs) * credit, good, window
+        ),
         "offered_rate": Rate(in_span / window.duration_s if inputs.open_loop and window.duration_s > 0 else None, None),
         "error_rate": Rate(float(failed.mean()) if len(told) else None, share_interval(failed)),
     }

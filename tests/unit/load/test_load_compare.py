@@ -3,13 +3,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.kit.load_levels import Server, closed, inputs
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel
 from evalmesh.load.compare import compare
 from evalmesh.load.figures import build_level
 from evalmesh.load.slo import parse_slo
-from tests.kit.load_levels import Server, closed, inputs
 
 SLO = parse_slo("ttft:p95:200ms")
 

@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from tests.kit.load_levels import Server, closed, inputs, open_loop, records, seconds_of
 
 from evalmesh.domain.errors import InternalError
 from evalmesh.domain.load_test import LoadLevel
@@ -16,7 +17,6 @@ from evalmesh.load.records import NAN, Flag, Outcome
 from evalmesh.load.slo import parse_slo
 from evalmesh.load.table import Records, concatenate, empty
 from evalmesh.load.ticks import Sketches, Tick
-from tests.kit.load_levels import Server, closed, inputs, open_loop, records, seconds_of
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/perf.schema.json").read_text(encoding="utf-8"))
 LEVEL = jsonschema.Draft202012Validator({"$ref": "#/$defs/level", "$defs": SCHEMA["$defs"]})
@@ -188,7 +188,16 @@ class TestMerging:
                 seconds=seconds,
             )
         )  # fmt: skip
-        for name in ("ttft_ms", "ttft_due_ms", "tpot_ms", "e2e_ms", "window", "request_rate", "goodput", "offered_rate"):
+        for name in (
+            "ttft_ms",
+            "ttft_due_ms",
+            "tpot_ms",
+            "e2e_ms",
+            "window",
+            "request_rate",
+            "goodput",
+            "offered_rate",
+        ):
             assert two[name] == one[name]
         assert two["itl_ms"]["p99"] == one["itl_ms"]["p99"]
         assert [generator["requests"] for generator in two["generators"]] == [1000, 1000]

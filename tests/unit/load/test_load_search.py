@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.kit.load_levels import Server, closed, inputs, open_loop
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, SearchSpec
@@ -12,7 +13,6 @@ from evalmesh.load.figures import build_level
 from evalmesh.load.probes import Estimate, Observation
 from evalmesh.load.search import Answer, Probe, Search, observations, probe_level
 from evalmesh.load.slo import parse_slo
-from tests.kit.load_levels import Server, closed, inputs, open_loop
 
 SLO = parse_slo("ttft:p95:200ms")
 TRUE_PARALLEL = 36
@@ -218,7 +218,8 @@ def test_repeats_are_made_and_pooled() -> None:
 
 def test_a_growing_queue_passes_nothing() -> None:
     answer, _, _ = walked(
-        SearchSpec("rate"), lambda value, level: seen(value, level, passed=True, decision="undecided", growing=value > 9)
+        SearchSpec("rate"),
+        lambda value, level: seen(value, level, passed=True, decision="undecided", growing=value > 9),
     )
     assert answer.value is not None
     assert answer.value <= 9

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tests.kit.load_levels import inputs, records
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, SloTerm
@@ -7,7 +8,6 @@ from evalmesh.load.figures import build_level
 from evalmesh.load.records import Outcome
 from evalmesh.load.slo import check_slo, parse_slo, per_request, term_text
 from evalmesh.load.table import Records
-from tests.kit.load_levels import inputs, records
 
 
 def level_of(ttft_ms: np.ndarray, rate: float = 100.0, tokens: int = 5) -> Records:
