@@ -236,7 +236,8 @@ class TestTimeline:
         gaps = Histogram()
         gaps.add(0.02, 5)
         tick = Tick(
-            number=0, second=3, sent=4, ok=2, errors={"reset": 1, "http_500": 2}, in_flight=7, queued=1, input_tokens=10,
+            number=0, second=3, sent=4, ok=2, errors={"reset": 1, "http_500": 2}, in_flight=7, queued=1,
+            input_tokens=10,
             output_tokens=20, good=2, sketches=Sketches(itl=gaps.encode()), cpu=0.4, loop_lag_ms=0.3,
         )  # fmt: skip
         second = second_of(1, tick)
