@@ -98,7 +98,7 @@ def make_goodput(rate, share, n=1000):
     return {"rate": rate, "share": share, "good": int(n * share), "requests": n, "ci95": ci95, "terms": terms}
 
 
-def make_level(index=0, parallel=8, *, ttft=50.0, itl=10.0, seconds=20, n=2000, **changes):
+def make_level(index=0, parallel=8, *, ttft=50.0, itl=10.0, seconds=20, n=2000, **changes):  # long: a whole document
     """A level of closed loop; `rate` in `changes` makes it Poisson arrivals; `ttft=None`: no tokens come out."""
     rate = changes.pop("rate", 0.0)
     tokens = 64
