@@ -107,7 +107,7 @@ class Source:
 
     def _numbered(self, first: int) -> Iterator[tuple[int, Prompt | Later]]:
         """Usable rows from number `first` on, cycling. Goes on where an earlier level stopped, if it can."""
-        if self._rows is None or self._at > first:
+        if self._rows is None or self._at > first or (self._total and first - self._at > self._total):
             self._begin(first)
         while True:
             for row in self._rows or ():
@@ -117,7 +117,7 @@ class Source:
             if self._total is None:
                 self._total = self._at
                 self._require_rows(self._total)
-            self._begin(self._at)
+            self._begin(max(self._at, first))
 
     def _require_rows(self, rows: int) -> None:
         if not rows:
