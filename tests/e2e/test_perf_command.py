@@ -85,7 +85,8 @@ def test_a_sweep_as_evalscope_users_type_it(model, tmp_path):
     assert [level["ok"] for level in report["levels"]] == [10, 40]
     assert report["load_test"]["display_name"] == "first try"
     assert pq.read_metadata(folder / "requests.parquet").num_rows >= 50
-    assert model.stats()["requests"] == 50 + 2 * 2 + 1, "levels, warm-up, and one look at the endpoint"
+    looks = model.stats()["requests"] - 50 - 2 * 2
+    assert 1 <= looks <= 3, "a look at the endpoint, and two to learn how it counts tokens"
     for words in ("parallel 4", "TTFT ms", str(folder.relative_to(tmp_path) / "perf_report.html")):
         assert words in done.stdout
     assert "log_every_n_query: not needed here" in done.stderr
@@ -149,12 +150,14 @@ def test_a_preview_prints_bodies_and_sends_nothing(model, tmp_path):
 
 
 def test_a_search_says_its_answer_with_evidence(tmp_path):
-    with simulator("--ttft", "20ms", "--itl", "2ms", "--max-concurrency", "4") as model:
+    """170 ms each, four at a time: the fifth waits for a whole one. The bound leaves room for a busy machine."""
+    with simulator("--ttft", "100ms", "--itl", "10ms", "--max-concurrency", "4") as model:
         done = evalmesh(
             *target(model),
-            *("--max-tokens", "8", "--find-max", "parallel", "--slo", "e2e:p90:60ms", "--duration", "1"),
-            *("--sla-upper-bound", "16"),
+            *("--max-tokens", "8", "--find-max", "parallel", "--slo", "e2e:p75:270ms", "--duration", "2"),
+            *("--sla-upper-bound", "8", "--sla-lower-bound", "2"),
             cwd=tmp_path,
+            within_s=90,
         )
     ran(done, 0)
     search = report_of(folder_in(tmp_path / "outputs"))["search"]

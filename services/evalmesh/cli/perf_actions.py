@@ -156,7 +156,8 @@ async def _cancel(test_id: str, place: Place, work_dir: Path) -> tuple[LoadTest,
     async with connect(place) as client:
         await client.cancel_load_test(test_id)
         ended = await client.wait_load_test(test_id)
-        folder = find_folder(test_id, work_dir)
+        # Where it is going on, whoever started it waits for its report and writes it.
+        folder = None if place.server else find_folder(test_id, work_dir)
         if folder is not None and not (folder / "perf.json").is_file():
             try:
                 await write_outputs(client, ended, folder)

@@ -257,6 +257,6 @@ def finished_line(test: LoadTest, level: LevelStatus) -> str:
         ("objective met" if level.meets_slo else "objective missed", level.meets_slo is not None),
         ("limited by the client", level.client_limited),
         (level.state, level.state != "done"),
-        (level.note, bool(level.note)),
+        (level.note, bool(level.note) and level.state != "done"),
     )
     return f"{position_text(test, level)}: " + ", ".join(text for text, shown in figures if shown)

@@ -1,6 +1,6 @@
 """What a load test prints at its end: tables, what failed, what limits its figures, where things are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import Any
 
@@ -65,10 +65,23 @@ def _show_remarks(console: Console, perf: Mapping[str, Any]) -> None:
             console.print(Text(line, style="bold red"), soft_wrap=True)
         for line in failure_lines(level):
             console.print(Text(line, style="yellow"), soft_wrap=True)
-    notes = list(perf["notes"])
-    notes += [f"{level['label']}: {note}" for level in levels for note in level["notes"]]
-    told = list(dict.fromkeys(notes))
+    told = list(dict.fromkeys([*perf["notes"], *level_notes(levels)]))
     for note in told[:_SHOWN_NOTES]:
         console.print(Text(f"note: {note}", style="dim"), soft_wrap=True)
     if len(told) > _SHOWN_NOTES:
         console.print(Text(f"{len(told) - _SHOWN_NOTES} more notes are in perf.json", style="dim"))
+
+
+def level_notes(levels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Notes of levels; what is true of all of them is said once, else with the levels it is true of."""
+    where: dict[str, list[str]] = {}
+    for level in levels:
+        for note in level["notes"]:
+            where.setdefault(note, []).append(level["label"])
+    whole = len(levels)
+    return [note if len(labels) == whole > 1 else f"{_listed(labels)}: {note}" for note, labels in where.items()]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    known = list(dict.fromkeys(labels))
+    return ", ".join(known[:3]) + (f" and {len(known) - 3} more" if len(known) > 3 else "")
