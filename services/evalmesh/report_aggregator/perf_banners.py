@@ -13,6 +13,7 @@ _STATES = {
 }
 _UNFINISHED = ("warn", "This load test is not finished.", "The figures cover what was measured so far.")
 _WEIGHTS = ("bad", "warn", "info")
+_REASONS = 2
 _NAMED = 4
 """Levels that a banner names; more are counted."""
 
@@ -46,8 +47,10 @@ def _limited(levels: Sequence[Mapping[str, Any]]) -> list[Banner]:
     limited = [level for level in levels if level["client_limited"]]
     if not limited:
         return []
-    reasons = dict.fromkeys(reason for level in limited for reason in level["client"]["reasons"])
-    text = f"The figures of {_names(limited)} describe the load generator, not the server. {' '.join(reasons)}"
+    reasons = list(dict.fromkeys(reason for level in limited for reason in level["client"]["reasons"]))
+    more = f" {len(reasons) - _REASONS} more reasons are told level by level." if len(reasons) > _REASONS else ""
+    why = " ".join(reasons[:_REASONS]) + more
+    text = f"The figures of {_names(limited)} describe the load generator, not the server. {why}"
     return [("bad", "The client was the bottleneck.", text)]
 
 

@@ -8,6 +8,9 @@ from evalmesh.report_aggregator.perf_figures import METRICS, Level, Loads, level
 MOST_CURVES = 8
 """Levels whose distributions are drawn; more cannot be told apart."""
 
+_MOST_BELOW = 100.0
+"""The axis begins at least at this part of the median."""
+
 Curve = tuple[str, str, Sequence[tuple[float, float]]]
 """Name, look, and (milliseconds, share of all that took at most this long)."""
 
@@ -44,7 +47,9 @@ def _cdf(chart_id: str, name: str, curves: Sequence[Curve]) -> Chart | None:
         return None
     # A single straggler does not decide the unit.
     divisor, unit = scale_ms([positive[int(0.98 * (len(positive) - 1))]])
-    low, high = positive[0] / divisor, positive[-1] / divisor
+    # Chunks that came in one read are next to nothing apart; they must not take most of the axis.
+    low = max(positive[0], positive[len(positive) // 2] / _MOST_BELOW) / divisor
+    high = positive[-1] / divisor
     if high <= low:
         low, high = low * 0.8, high * 1.25
     wish = Wish(chart_id, name, unit, "% of all, at most this", y="linear", y_high=100.0, x_range=(low, high))

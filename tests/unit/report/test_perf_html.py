@@ -1,6 +1,11 @@
+import json
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
+from tests.kit import load_levels
 from tests.unit.report.page import Page
 from tests.unit.report.perf_builders import (
     CREATED,
@@ -17,9 +22,10 @@ from tests.unit.report.perf_builders import (
     make_turns,
 )
 
-from evalmesh.domain.load_test import LoadTarget, LoadTestState, SearchSpec
+from evalmesh.domain.load_test import LoadLevel, LoadTarget, LoadTestState, SearchSpec, SloTerm
+from evalmesh.load.figures import build_level
 from evalmesh.report_aggregator.perf_html import render_perf_html
-from evalmesh.report_aggregator.perf_json import build_perf
+from evalmesh.report_aggregator.perf_json import build_perf, encode_perf
 
 
 def rendered(*levels, test=None):
@@ -261,3 +267,19 @@ def test_no_number_on_the_page_is_nan():
     level["timeline"]["itl_p50_ms"][3:9] = [None] * 6
     html = rendered(level, make_level(1, 1, n=1, seconds=1)).partition("<script>")[0]
     assert not re.findall(r"\bnan\b|\binf\b", html, re.IGNORECASE)
+
+
+def test_levels_as_they_are_computed_make_a_page_and_a_valid_document():
+    """Not builders' figures but those of simulated queues: an open loop beyond its capacity, with an objective."""
+    server, slo = load_levels.Server(), (SloTerm("ttft", "p95", 200.0), SloTerm("error_rate", "", 0.01))
+    levels = []
+    for index, rate in enumerate((40.0, 90.0)):
+        records = load_levels.open_loop(server, np.arange(int(rate * 12)) / rate)
+        inputs = load_levels.inputs(records, LoadLevel(rate=rate, number=len(records)), index=index, slo=slo)
+        levels.append(build_level(inputs))
+    document = json.loads(encode_perf(build_perf(make_test(), levels, CREATED)))
+    schema = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
+    Draft202012Validator(schema).validate(document)
+    page = Page(render_perf_html(document))
+    for expected in ("rate 40", "rate 90", "TTFT from schedule", "ttft_due_ms.p95", "Used of each limit"):
+        assert expected in page.shown, expected
