@@ -1,5 +1,6 @@
 """The floor: the least a Python process can do and still be a streaming client. Keep-alive connections, bodies made
 beforehand, no JSON, no records, no classes of errors: it looks for the first content and for the end of the message.
+With `parse` it is a whole streaming client, though one without bookkeeping: httptools for HTTP, msgspec for each event.
 
     python tests/bench/bare_client.py '{"url": "http://HOST:PORT/v1", "parallel": 64, "number": 2000, "tokens": 64}'
 
@@ -9,12 +10,15 @@ With `due_s` (a list of seconds since the start) it sends when due, on connectio
 import asyncio
 import gc
 import json
+import random
 import resource
 import sys
 import time
 from collections import deque
 from urllib.parse import urlsplit
 
+import httptools
+import msgspec
 import uvloop
 
 LEAD_S = 0.05
@@ -44,12 +48,65 @@ class Client(asyncio.Protocol):
             bench.ended(self)
 
 
+class Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class Choice(msgspec.Struct):
+    delta: Delta
+    finish_reason: str | None = None
+
+
+class Event(msgspec.Struct):
+    choices: list[Choice]
+    usage: dict[str, int] | None = None
+
+
+class ParsingClient(Client):
+    decode = msgspec.json.Decoder(Event).decode
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.parser = httptools.HttpResponseParser(self)
+
+    def send(self):
+        self.rest, self.times_s, self.finish, self.usage = b"", [], None, None
+        super().send()
+
+    def data_received(self, data):
+        self.now = time.monotonic()
+        self.parser.feed_data(data)
+
+    def on_body(self, data):
+        *events, self.rest = (self.rest + data).split(b"\n\n")
+        for event in events:
+            if event == b"data: [DONE]":
+                continue
+            found = self.decode(event[6:])
+            if not found.choices:
+                self.usage = found.usage
+            elif found.choices[0].delta.content:
+                self.times_s.append(self.now)
+            elif found.choices[0].finish_reason:
+                self.finish = found.choices[0].finish_reason
+
+    def on_message_complete(self):
+        bench = self.bench
+        if self.finish is None or self.usage is None:
+            raise RuntimeError("an answer is not whole")
+        bench.ttft_s.append(self.times_s[0] - self.sent_s)
+        bench.e2e_s.append(self.times_s[-1] - self.sent_s)
+        self.parser = httptools.HttpResponseParser(self)
+        bench.ended(self)
+
+
 class Bench:
     def __init__(self, job):
         address = urlsplit(job["url"])
         self.host, self.port = address.hostname, address.port
         self.mark = b'"content":" '
         self.parallel = job["parallel"]
+        self.client = ParsingClient if job.get("parse") else Client
         self.due_s = deque(job.get("due_s", ()))
         self.free = []
         self.requests = deque(self._bodies(job, len(self.due_s) or job["number"]))
@@ -57,6 +114,8 @@ class Bench:
         self.ttft_s, self.e2e_s = [], []
 
     def _bodies(self, job, number):
+        rng = random.Random(1)
+        low, high = job.get("tokens_low") or job["tokens"], job["tokens"]
         for i in range(number):
             content = " ".join(f"word{i * 31 % 997}" for _ in range(job.get("prompt", 32)))
             body = {
@@ -64,7 +123,7 @@ class Bench:
                 "messages": [{"role": "user", "content": f"{i} {content}"}],
                 "stream": True,
                 "stream_options": {"include_usage": True},
-                "max_tokens": job["tokens"],
+                "max_tokens": rng.randint(low, high),
             }
             data = json.dumps(body).encode()
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
@@ -97,7 +156,9 @@ class Bench:
         loop = asyncio.get_running_loop()
         self.done = loop.create_future()
         self.open_loop = bool(self.due_s)
-        made = [await loop.create_connection(lambda: Client(self), self.host, self.port) for _ in range(self.parallel)]
+        made = [
+            await loop.create_connection(lambda: self.client(self), self.host, self.port) for _ in range(self.parallel)
+        ]
         clients = [client for _, client in made]
         gc.freeze()
         cpu_s, self.start_s = cpu_now(), time.monotonic() + (LEAD_S if self.open_loop else 0.0)

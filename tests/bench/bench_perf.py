@@ -3,12 +3,14 @@
     python -m tests.bench.bench_perf [streams|ceiling|paced|open|start|memory|search|scale ...] [--quick] [--million]
 
 Prints a table per part, says for each aim whether it was met, writes outputs/bench_perf.json and always exits with 0:
-a busy machine is no defect. `bare` is a raw-socket client without parsing, `generator` a seat (feeder and engine),
-`command` the whole `evalmesh perf`, start-up and report included. How to read it: docs/benchmarks.md.
+a busy machine is no defect. `bare` is a raw-socket client that reads nothing but ends, `parsing` one that decodes every
+event and keeps no books, `generator` a seat (feeder and engine), `command` the whole `evalmesh perf` with its start
+and its report. How to read it: docs/benchmarks.md.
 """
 
 import argparse
 import json
+import math
 import random
 import statistics
 import time
@@ -19,7 +21,17 @@ from itertools import accumulate
 from pathlib import Path
 
 from tests.bench.measure import MIB, machine, run_child, table
-from tests.bench.perf_clients import Load, Took, arrival_figures, bare, command, generator, ideal_s, percentiles
+from tests.bench.perf_clients import (
+    Load,
+    Took,
+    arrival_figures,
+    bare,
+    command,
+    generator,
+    ideal_s,
+    parsing,
+    percentiles,
+)
 from tests.kit.perf_server import PerfServer, perf_server
 
 REPOSITORY = Path(__file__).parents[2]
@@ -67,7 +79,7 @@ def streams(bench: Bench) -> dict:
     """2,000 streams of 64 tokens, 64 in flight."""
     load = Load(bench.size(2000), 64, parallel=64)
     with perf_server(*PACED) as server:
-        found = {client.__name__: bench.of(client, server, load) for client in (bare, generator, command)}
+        found = {client.__name__: bench.of(client, server, load) for client in (bare, parsing, generator, command)}
     ideal = ideal_s(load, TTFT_S, ITL_S)
     rows = {}
     for name, took in found.items():
@@ -99,7 +111,7 @@ def ceiling(bench: Bench) -> dict:
     """A server that takes no time."""
     load = Load(bench.size(60_000), 16, parallel=64)
     with perf_server("--realtime") as server:
-        found = {client.__name__: bench.of(client, server, load) for client in (bare, generator)}
+        found = {client.__name__: bench.of(client, server, load) for client in (bare, parsing, generator)}
     rows = {
         name: {
             "per_s": middle(took, lambda one: load.number / one.wall_s),
@@ -107,22 +119,25 @@ def ceiling(bench: Bench) -> dict:
         }
         for name, took in found.items()
     }
-    rows["bare"]["per_core"] = middle(found["bare"], lambda one: load.number / one.more["loop_cpu_s"])
+    for name in ("bare", "parsing"):
+        rows[name]["per_core"] = middle(found[name], lambda one: load.number / one.more["loop_cpu_s"])
     rows["generator"]["per_core"] = middle(found["generator"], lambda one: load.number / one.more["engine_cpu_s"])
     rows["generator"]["feeder_per_core"] = middle(
         found["generator"], lambda one: load.number / one.more["feeder_cpu_s"]
     )
     table(
         f"Ceiling: {load.number:,} requests of 16 tokens, 64 in flight, no latency",
-        ("", "requests/s", "per core-second", "of bare", "feeder per core-second"),
+        ("", "requests/s", "per core-second", "of parsing", "feeder per core-second"),
         [
-            (name, r["per_s"], r["per_core"], f"{r['per_core'] / rows['bare']['per_core']:.0%}",
+            (name, r["per_s"], r["per_core"], f"{r['per_core'] / rows['parsing']['per_core']:.0%}",
              r.get("feeder_per_core", ""))
             for name, r in rows.items()
         ],
     )  # fmt: skip
     bench.least("ceiling: requests per core-second of the engine", rows["generator"]["per_core"], 15_000)
-    bench.least("ceiling: share of the bare client", rows["generator"]["per_core"] / rows["bare"]["per_core"], 0.7)
+    bench.least(
+        "ceiling: share of the parsing client", rows["generator"]["per_core"] / rows["parsing"]["per_core"], 0.7
+    )
     return rows
 
 
@@ -130,7 +145,7 @@ def paced(bench: Bench) -> dict:
     """24,000 tokens/s one by one, 256 in flight."""
     load = Load(bench.size(5120), 64, parallel=256)
     with perf_server(*PACED) as server:
-        found = {client.__name__: bench.of(client, server, load) for client in (bare, generator, command)}
+        found = {client.__name__: bench.of(client, server, load) for client in (bare, parsing, generator, command)}
     ideal, events = ideal_s(load, TTFT_S, ITL_S), load.number * load.tokens
     rows = {}
     for name, took in found.items():
@@ -141,7 +156,8 @@ def paced(bench: Bench) -> dict:
             "e2e_error_p50_ms": error(took, "e2e_ms", "p50"),
             "e2e_error_p99_ms": error(took, "e2e_ms", "p99"),
         }
-    rows["bare"]["events_per_core_s"] = middle(found["bare"], lambda one: events / one.more["loop_cpu_s"])
+    for name in ("bare", "parsing"):
+        rows[name]["events_per_core_s"] = middle(found[name], lambda one: events / one.more["loop_cpu_s"])
     rows["generator"]["events_per_core_s"] = middle(found["generator"], lambda one: events / one.more["engine_cpu_s"])
     rows["command"]["events_per_core_s"] = middle(found["command"], lambda one: events / one.cpu_s)
     table(
@@ -261,36 +277,41 @@ def memory(bench: Bench) -> dict:
     return rows
 
 
+def p95_by_parallel(server: PerfServer, slo_ms: float) -> dict[int, float]:
+    """The server's own p95 of the time to first token at each load, until it is far beyond the objective."""
+    found: dict[int, float] = {}
+    for parallel in range(32, 48):
+        bare(server, Load(parallel * 14, 48, parallel=parallel, tokens_low=16))
+        rows = sorted(server.truth(), key=lambda row: row["arrived_s"])[2 * parallel :]
+        ordered = sorted(row["first_s"] - row["arrived_s"] for row in rows)
+        found[parallel] = 1e3 * ordered[int(0.95 * len(ordered))]
+        if found[parallel] > 1.3 * slo_ms:
+            break
+    return found
+
+
 def search(bench: Bench) -> dict:
     """The most in flight that 32 slots serve with a p95 of 200 ms to the first token; the truth by trying each."""
-    flags = ("--slots", "32", "--ttft", "100ms", "--itl", "lognormal:10ms:0.2", "--realtime")
-    slo_ms, tokens = 200.0, 32
-    with perf_server(*flags) as server:
-        truth = {}
-        for parallel in range(34, 46):
-            took = bare(server, Load(parallel * 12, tokens, parallel=parallel))
-            warm = sorted(server.truth(), key=lambda row: row["arrived_s"])[2 * parallel :]
-            ordered = sorted(row["first_s"] - row["arrived_s"] for row in warm)
-            truth[parallel] = 1e3 * ordered[int(0.95 * len(ordered))]
-            if truth[parallel] > 1.3 * slo_ms:
-                break
-            del took
-        knee = max((parallel for parallel, p95 in truth.items() if p95 <= slo_ms), default=32)
-        server.reset()
-        begin = time.monotonic()
+    slo_ms = 200.0
+    with perf_server("--slots", "32", "--ttft", "100ms", "--itl", "10ms", "--realtime") as server:
+        truth = p95_by_parallel(server, slo_ms)
+        knee = max((parallel for parallel, p95 in truth.items() if p95 <= slo_ms), default=0)
         wish = ("--find-max", "parallel", "--slo", f"ttft:p95:{slo_ms:.0f}ms", "--sla-upper-bound", "128")
-        found = command(server, Load(400, tokens), *wish)
-        took_s = time.monotonic() - begin
+        # The number bounds a probe; its seconds are the search's own affair.
+        found = command(server, Load(0, 48, tokens_low=16), *wish)
     answer = found.more["search"]
-    row = {"knee": knee, "truth_p95_ms": truth, "answer": answer["answer"], "by": answer["by"], "took_s": took_s,
-           "probes": len(answer["evidence"]), "cpu_s": found.cpu_s}  # fmt: skip
+    off = abs(answer["answer"] - knee) if answer["answer"] is not None else math.inf
+    row = {"knee": knee, "truth_p95_ms": truth, "search": answer, "took_s": found.exec_s, "cpu_s": found.cpu_s}
     table(
-        "Search: most in flight with TTFT p95 <= 200 ms (32 slots)",
-        ("", "truth", "answer", "decided by", "probes", "s"),
-        [("evalmesh perf --find-max", knee, row["answer"], row["by"], row["probes"], took_s)],
-    )
-    bench.most("search: levels off the knee", abs(row["answer"] - knee), 1)
-    bench.most("search: time", took_s, 60, "s")
+        f"Search: most in flight with TTFT p95 <= {slo_ms:.0f} ms (32 slots, 16 to 48 tokens)",
+        ("", "truth", "answer", "decided by", "probes", "s", "CPU s"),
+        [
+            ("evalmesh perf --find-max", knee, answer["answer"], answer["by"], len(answer["evidence"]), found.exec_s,
+             found.cpu_s)
+        ],
+    )  # fmt: skip
+    bench.most("search: levels off the knee", off, 1)
+    bench.most("search: time", found.exec_s, 60, "s")
     return row
 
 

@@ -1,6 +1,7 @@
 """The clients of the load benches, one function each: all are processes of their own and give the same figures.
 
 `bare` is the floor (bare_client.py), `generator` one or several seats without a platform (generator_run.py), `command`
+with `parsing` it reads every event; `command`
 the whole `evalmesh perf` from exec to exit.
 """
 
@@ -33,6 +34,8 @@ class Load:
     rate: float = 0.0
     arrival: str = "closed"
     generators: int = 1
+    tokens_low: int = 0
+    """Answers are of this many to `tokens` tokens, evenly; 0: all of `tokens`."""
 
 
 @dataclass
@@ -62,16 +65,30 @@ class Took:
         return getattr(self, metric)[statistic] - self.server[metric][statistic]
 
 
-def bare(server: PerfServer, load: Load, due_s: Sequence[float] = ()) -> Took:
+def bare(server: PerfServer, load: Load, due_s: Sequence[float] = (), *, parse: bool = False) -> Took:
     server.reset()
-    job = {"url": server.url, "parallel": load.parallel, "number": load.number, "tokens": load.tokens}
+    job = {
+        "url": server.url,
+        "parallel": load.parallel,
+        "number": load.number,
+        "tokens": load.tokens,
+        "tokens_low": load.tokens_low,
+        "prompt": PROMPT_TOKENS,
+        "due_s": list(due_s),
+        "parse": parse,
+    }
     start = time.monotonic()
-    child = run_child("bare_client.py", job | {"prompt": PROMPT_TOKENS, "due_s": list(due_s)})
+    child = run_child("bare_client.py", job)
     r = child.result
-    took = _took("bare", server, start, child.wall_s)
+    took = _took("parsing" if parse else "bare", server, start, child.wall_s)
     took.cpu_s, took.ttft_ms, took.e2e_ms = r["cpu_s"], r["ttft_ms"], r["e2e_ms"]
     took.more = {"loop_cpu_s": r["loop_cpu_s"], "rss_bytes": r["rss_bytes"], "report_wall_s": r["wall_s"]}
     return took
+
+
+def parsing(server: PerfServer, load: Load) -> Took:
+    """The bare client, reading every event."""
+    return bare(server, load, parse=True)
 
 
 def generator(server: PerfServer, load: Load, *, warm: bool = True) -> Took:
@@ -103,8 +120,14 @@ def command(server: PerfServer, load: Load, *flags: str, expect: Sequence[int] =
     place = ["--parallel", str(load.parallel)] if load.parallel else []
     if load.rate:
         place += ["--rate", str(load.rate), "--arrival", load.arrival]
-    words = ["--url", server.chat_url, "--model", "m", "--number", str(load.number), *place]
-    words += ["--dataset", "random", "--max-tokens", str(load.tokens), "--generators", str(load.generators)]
+    words = ["--url", server.chat_url, "--model", "m", *place]
+    if load.number:
+        words += ["--number", str(load.number)]
+    words += ["--dataset", "random", "--generators", str(load.generators)]
+    if load.tokens_low:
+        words += ["--output-lengths", f"uniform:{load.tokens_low}:{load.tokens}"]
+    else:
+        words += ["--max-tokens", str(load.tokens)]
     words += ["--min-prompt-length", str(PROMPT_TOKENS), "--max-prompt-length", str(PROMPT_TOKENS)]
     words += ["--no-test-connection", "--server-metrics", "none", "--sleep-interval", "0", *flags]
     with tempfile.TemporaryDirectory(prefix="evalmesh-bench-") as folder:
