@@ -41,22 +41,21 @@ _TOKENS = (
 _COLUMNS = (("TTFT", "ttft"), ("ITL", "itl"), ("E2E", "e2e"))
 """Latencies of the table of levels; p50 and p99 of each."""
 DEFINITIONS = (
-    ("TTFT", "from sending a request to its first content or reasoning token; an empty role chunk is no token"),
-    ("ITL", "time between two chunks, divided by the tokens the later one carried; once per token"),
+    ("TTFT", "from the send to the first content or reasoning token; an empty event that opens the answer is none"),
+    ("ITL", "time between two chunks, divided by the tokens the later one carried, counted once for each of them"),
     ("chunk gap", "time between two chunks, whatever they carried"),
     ("TPOT", "per request: from its first to its last token, divided by its tokens minus one"),
-    ("E2E", "from sending a request to its last token"),
-    (
-        "from schedule",
-        "the same from the moment the request was due: waiting in the client included (coordinated omission)",
-    ),
-    ("queue", "from due to sent; send lag: the part of it that the cap on requests in flight does not explain"),
-    ("window", "the part of a level that the figures cover; warm-up, ramp-up and tail are left out"),
-    ("request rate", "successes per second of the window; offered: requests due per second"),
-    ("goodput", "requests per second that met every bound of the objective; failed requests do not"),
-    ("error rate", "failures over failures and successes; what was cancelled at the end is left out of both"),
-    ("client-limited", "the load generator was the bottleneck: the figures say nothing about the server"),
-    ("interval", "95% interval, from batch means: requests of one queue are late together"),
+    ("E2E", "from the send to the last token"),
+    ("from schedule", "from when the request was due: what waited in the client waited too (coordinated omission)"),
+    ("TPOT from schedule", "from when the request was due to its last token, divided by its tokens"),
+    ("queue", "from due to sent"),
+    ("send lag", "the part of it that the cap on requests in flight does not explain: the client's own lateness"),
+    ("window", "what the figures cover: without warm-up, start-up, and the emptying at the end"),
+    ("requests/s", "successes per second of the window; offered: requests due per second"),
+    ("goodput", "requests per second that met every bound of the objective; failed ones do not"),
+    ("error rate", "failures over failures and successes; what was cancelled at the end is in neither"),
+    ("limited by the client", "the load generator was the bottleneck: the figures say nothing about the server"),
+    ("95% interval", "from batch means: requests that wait in one queue are late together"),
 )
 """In one line each; docs/load-metrics.md has the formulas."""
 _OPEN_LEVELS = 2

@@ -177,6 +177,13 @@ def test_objectives_have_their_terms_values_and_verdicts():
         assert expected in page.shown, expected
 
 
+def test_terms_stand_beside_the_level_they_are_of():
+    """Also where a level before it has no figures."""
+    levels = [make_level(n, parallel, slo=make_slo(make_term(value=float(n)))) for n, parallel in ((1, 4), (2, 16))]
+    shown = page_of(*levels).shown.partition("Service level objective")[2]
+    assert re.search(r"parallel 4 ttft_ms.p99 500 ms 1 .*parallel 16 ttft_ms.p99 500 ms 2 ", shown)
+
+
 def test_a_search_shows_its_answer_and_its_evidence():
     def probe(index, rate, value):
         slo = make_slo(make_term(value=value))
