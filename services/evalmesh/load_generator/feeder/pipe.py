@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import accumulate
 from threading import Event
 
+from evalmesh.domain.errors import EvalmeshError
+
 _BATCH_BYTES = 128 << 10
 _BATCH_S = 0.002
 """A frame waits no longer than this for others: prompts that take time to make are sent one by one."""
@@ -48,24 +50,17 @@ class Pipe:
     def pour(self, frames: Iterator[tuple[int, bytes]], stop: Event) -> tuple[int, int]:
         """Writes frames until they end or `stop` is set; (frames written, last index written or -1).
 
-        A frame that was begun is written to its end. Raises `OSError` when the engine is gone.
+        A frame that was begun is written to its end. Raises what `frames` raises, once those before it are written,
+        and `OSError` when the engine is gone.
         """
         written, last = 0, -1
-        batch: list[tuple[int, bytes]] = []
-        size, due_s = 0, 0.0  # the first frame is written at once
-        for frame in frames:
-            batch.append(frame)
-            size += len(frame[1])
-            if size < _BATCH_BYTES and time.monotonic() < due_s:
-                continue
+        for batch in _batches(frames):
             done = self._write(batch, stop)
             if done:
                 written, last = written + done, batch[done - 1][0]
-            if done < len(batch) or stop.is_set():
-                return written, last
-            batch, size, due_s = [], 0, time.monotonic() + _BATCH_S
-        done = self._write(batch, stop) if batch else 0
-        return written + done, batch[done - 1][0] if done else last
+            if stop.is_set():
+                break
+        return written, last
 
     def put(self, frame: bytes) -> None:
         """Writes one frame, however long that takes. Raises `OSError` when the engine is gone."""
@@ -89,3 +84,20 @@ class Pipe:
                 self._poll.poll()
                 self._wake.clear()
         return count
+
+
+def _batches(frames: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Frames together as long as they come fast; the first one alone, so that the engine can begin."""
+    batch: list[tuple[int, bytes]] = []
+    size, due_s = 0, 0.0
+    try:
+        for frame in frames:
+            batch.append(frame)
+            size += len(frame[1])
+            if size >= _BATCH_BYTES or time.monotonic() >= due_s:
+                yield batch
+                batch, size, due_s = [], 0, time.monotonic() + _BATCH_S
+    except EvalmeshError:
+        yield batch
+        raise
+    yield batch
