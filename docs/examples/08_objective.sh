@@ -13,10 +13,10 @@ ask="--url $url --model simulated --dataset random --max-prompt-length 64 --max-
 # From the schedule: what users wait. From the send: what the server does with a request once it has it.
 evalmesh perf $ask --rate 8 24 --duration 4 --sleep-interval 0 --slo ttft:p90:500ms
 
-# In a pipeline the exit code says whether the objective was met: 7, it was not.
+# In a pipeline the exit code says whether the objective was met: 7, it was not. 6: this machine was too busy to tell.
 code=0
 evalmesh perf $ask --rate 80 --duration 3 --slo ttft:p90:200ms --strict --outputs-dir pipeline || code=$?
 echo "exit code: $code"
-[[ "$code" == 7 ]]
+[[ "$code" == 7 || "$code" == 6 ]]
 
 evalmesh perf $ask --find-max parallel --sla-upper-bound 8 --duration 2 --slo e2e:p75:200ms

@@ -161,6 +161,9 @@ def test_a_search_says_its_answer_with_evidence(tmp_path):
         )
     ran(done, 0)
     search = report_of(folder_in(tmp_path / "outputs"))["search"]
+    if any(one["by"] == "client" for one in search["evidence"]):
+        assert "bottleneck" in done.stdout, "this machine is too busy to tell, and that is said"
+        return
     assert 3 <= search["answer"] <= 6
     assert f"meets the objective is {search['answer']:g} in flight" in done.stdout
 
@@ -220,11 +223,17 @@ def test_a_refused_key_is_5(tmp_path):
 
 def test_an_objective_that_is_missed_is_7_only_when_strict(model, tmp_path):
     words = (*target(model), *SHORT, "--parallel", "2", "--number", "60", "--no-timestamp")
+
+    def strict(slo: str) -> tuple[Done, bool]:
+        done = evalmesh(*words, "--slo", slo, "--strict", cwd=tmp_path)
+        return done, report_of(tmp_path / "outputs")["client_limited"]
+
     ran(evalmesh(*words, "--slo", "ttft:p50:1ms", cwd=tmp_path), 0)
-    ran(evalmesh(*words, "--slo", "ttft:p50:1ms", "--strict", cwd=tmp_path), 7)
-    done = evalmesh(*words, "--slo", "ttft:p50:500ms", "--strict", cwd=tmp_path)
-    ran(done, 0)
-    assert "Goodput" in done.stdout
+    missed, too_busy = strict("ttft:p50:1ms")
+    ran(missed, 6 if too_busy else 7)
+    met, too_busy = strict("ttft:p50:500ms")
+    ran(met, 6 if too_busy else 0)
+    assert "Goodput" in met.stdout
 
 
 # Interruptions.

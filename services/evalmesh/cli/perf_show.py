@@ -47,7 +47,8 @@ def show_perf(console: Console, perf: Mapping[str, Any]) -> None:
     console.print(Text(summary_of(perf), style="dim"), soft_wrap=True)
     if levels:
         console.print(levels_table(perf))
-    for table in (objective_table(perf), repeats_table(perf)):
+    # A search repeats probes to be sure; its evidence says what came of it.
+    for table in (objective_table(perf), None if perf["search"] else repeats_table(perf)):
         if table is not None:
             console.print(table)
     if perf["search"]:
@@ -79,7 +80,7 @@ def level_notes(levels: Sequence[Mapping[str, Any]]) -> list[str]:
         for note in level["notes"]:
             where.setdefault(note, []).append(level["label"])
     whole = len(levels)
-    return [note if len(labels) == whole > 1 else f"{_listed(labels)}: {note}" for note, labels in where.items()]
+    return [note if len(labels) == whole else f"{_listed(labels)}: {note}" for note, labels in where.items()]
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -226,6 +226,8 @@ def search_line(search: Mapping[str, Any]) -> str:
     """The answer in words."""
     unit = " requests/s" if search["variable"] == "rate" else " in flight"
     bracket = [value for value in search["bracket"] or () if value is not None]
+    if search["answer"] is None and _stopped_by_client(search):
+        return f"search: no answer, since the load generator was the bottleneck at the lowest {search['variable']}"
     if search["answer"] is None:
         text = f"search: no {search['variable']} that was tried met the objective"
     else:
@@ -235,6 +237,12 @@ def search_line(search: Mapping[str, Any]) -> str:
             text += f" ({bracket[1]:g} does not)"
     unfinished = "; it did not come to its end" if search["state"] == "unfinished" else ""
     return f"{text}; decided by {search['by']}{unfinished}. {search['stop_rule']}".rstrip()
+
+
+def _stopped_by_client(search: Mapping[str, Any]) -> bool:
+    """Whether nothing was decided because of the load generator itself."""
+    evidence = search["evidence"]
+    return bool(evidence) and all(one["by"] == "client" for one in evidence)
 
 
 def best_line(perf: Mapping[str, Any]) -> str:
@@ -270,7 +278,7 @@ def client_lines(level: Level) -> list[str]:
     """Why a level says nothing about the server, or less than it seems to."""
     lines = []
     if level["client_limited"]:
-        why = "; ".join(level["client"]["reasons"])
+        why = "; ".join(reason.rstrip(".") for reason in level["client"]["reasons"])
         lines.append(
             f"* {level['label']}: THE LOAD GENERATOR WAS THE BOTTLENECK ({why}). These figures describe it, not the "
             f"server: use more --generators, or another machine."
