@@ -1,5 +1,6 @@
 """How the load generator's engine sends requests: one object per request, filled in by the transport as it goes."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from evalmesh.load.records import Outcome
@@ -8,8 +9,8 @@ from evalmesh.load.records import Outcome
 class AnswerReader(Protocol):
     """Whoever understands the answer's body. Its methods do not raise."""
 
-    def event(self, data: bytes, at_s: float) -> None:
-        """The data of one event of a stream, and when it came."""
+    def events(self, found: Iterable[bytes], at_s: float) -> None:
+        """The data of events of a stream, and when they came."""
 
     def cut(self, data: bytes, at_s: float) -> None:
         """What stands at the end of a complete message without the empty line that ends an event."""

@@ -159,8 +159,7 @@ async def _read(content: aiohttp.StreamReader, exchange: Exchange) -> None:
         if streams is None:
             streams = block.lstrip()[:1] not in {b"{", b"[", b"<", b"\x1f"}
         if streams:
-            for data in splitter.feed(block):
-                reader.event(data, now_s)
+            reader.events(splitter.feed(block), now_s)
         else:
             parts.append(block)
     if streams:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _UNDECIDED, _STREAM, _WHOLE, _REFUSED = range(4)
 """What the body of the answer is."""
+_NO_STREAM = frozenset({b"{", b"[", b"<", b"\x1f"})
 _RACE_S = 0.25
 """A server that closes an idle connection does so at once; later than this it had the request."""
 _HEAD_BYTES = 64 * 1024
-_DETAIL_PARTS = 8
 _DETAIL_BYTES = 1024
 _monotonic = time.monotonic
 
@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         "_splitter",
         "_status",
         "_transport",
+        "on_body",
         "seen_s",
     )
 
@@ -53,10 +54,13 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._socket = own_socket
         self._transport: asyncio.Transport | None = None
+        self._parts: list[bytes] = []
+        """Pieces of the body that nobody has looked at."""
+        self.on_body = self._parts.append
+        """The parser's callback: no step of Python per piece of the body, of which one packet can bring many."""
         self._parser = httptools.HttpResponseParser(self)
         self._feed: Callable[[bytes], None] = self._parser.feed_data
         self._splitter = SseSplitter()
-        self._parts: list[bytes] = []
         self._exchange: Exchange | None = None
         self._served = 0
         self._send_error: OSError | None = None
@@ -88,7 +92,11 @@ class Connection(asyncio.Protocol):
             exchange.send_s = now_s
         self.seen_s = now_s
         transport = self._transport
-        assert transport is not None  # noqa: S101 - a connection is used once it is made
+        if transport is None:
+            # Lost between the end of the handshake and now.
+            self._exchange = None
+            asyncio.get_running_loop().call_soon(self._pool.end, exchange, Outcome.RESET, _how_lost(None, 0), now_s)
+            return
         sent = 0
         if self._socket is not None and not transport.get_write_buffer_size():
             try:
@@ -136,13 +144,32 @@ class Connection(asyncio.Protocol):
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
-            self.fail(Outcome.MALFORMED, _cause(error))
+            self.fail(Outcome.MALFORMED, f"HTTP that cannot be read: {error}")
             return
         except httptools.HttpParserUpgrade:
             self.fail(Outcome.MALFORMED, "the server wants to speak another protocol")
             return
+        if self._parts and self._mode < _WHOLE:
+            try:
+                self._read(exchange, now_s)
+            except Exception as error:  # noqa: BLE001 - an endless event; a plug-in that raises
+                self.fail(Outcome.MALFORMED, f"{type(error).__name__}: {error}")
+                return
         if self._complete:
             self._end_message(exchange)
+
+    def _read(self, exchange: Exchange, now_s: float) -> None:
+        """Hands the reader the events that have come."""
+        parts = self._parts
+        block = parts[0] if len(parts) == 1 else b"".join(parts)
+        if not self._mode:
+            # A line of an event stream cannot begin with a brace: that is JSON, whatever was asked for.
+            if block.lstrip()[:1] in _NO_STREAM:
+                self._mode = _WHOLE
+                return
+            self._mode = _STREAM
+        parts.clear()
+        exchange.reader.events(self._splitter.feed(block), now_s)
 
     def eof_received(self) -> bool:
         self._saw_end = True
@@ -193,20 +220,6 @@ class Connection(asyncio.Protocol):
             if status >= 300:
                 self._mode = _REFUSED
 
-    def on_body(self, block: bytes) -> None:
-        mode = self._mode
-        if not mode:
-            # A line of an event stream cannot begin with a brace: that is JSON, whatever was asked for.
-            self._mode = mode = _WHOLE if block.lstrip()[:1] in {b"{", b"[", b"<", b"\x1f"} else _STREAM
-        if mode == _STREAM:
-            exchange = self._exchange
-            if exchange is not None:
-                event, now_s = exchange.reader.event, self.seen_s
-                for data in self._splitter.feed(block):
-                    event(data, now_s)
-        elif mode == _WHOLE or len(self._parts) < _DETAIL_PARTS:
-            self._parts.append(block)
-
     def on_message_complete(self) -> None:
         if self._status:
             self._complete = True
@@ -247,11 +260,6 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - a plug-in that raises must not take the load test with it
             return Outcome.MALFORMED, f"{type(error).__name__}: {error}"
         return Outcome.OK, ""
-
-
-def _cause(error: Exception) -> str:
-    """What went wrong in a callback of the parser is behind the parser's own error."""
-    return str(error.__context__ or error)
 
 
 def _how_lost(error: Exception | None, status: int) -> str:

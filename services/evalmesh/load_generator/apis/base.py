@@ -54,7 +54,7 @@ answers of the server, so whatever they do shows in the latencies. They must not
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -145,6 +145,11 @@ class Reader(ABC):
     @abstractmethod
     def event(self, data: bytes, at_s: float) -> None:
         """One event of a stream: what stands behind `data:`. Must not raise."""
+
+    def events(self, found: Iterable[bytes], at_s: float) -> None:
+        """Events that came together."""
+        for data in found:
+            self.event(data, at_s)
 
     @abstractmethod
     def whole(self, body: bytes, at_s: float) -> None:

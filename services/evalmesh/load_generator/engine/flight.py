@@ -55,6 +55,9 @@ def gaps_of(reader: Reader, output_tokens: int) -> Gaps:
     times = reader.times
     if len(times) < 2:
         return NO_GAPS
+    if times[0] == times[-1]:
+        # All came in one packet.
+        return Gaps([0.0] * (len(times) - 1), None, 0.0, 0.0, 0.0, 0.0)
     gaps = list(map(sub, times[1:], times))
     carried = carried_tokens(reader, output_tokens)
     tokens = gaps if carried is None else _per_token(gaps, carried)
