@@ -1,0 +1,57 @@
+"""`python -m evalmesh.adapters.exporters SINK PERF_JSON [OPTION=VALUE ...]`.
+
+For sinks whose packages do not go with ours: an environment with the sink's package and `pip install --no-deps
+evalmesh` is enough. Keys are taken from the sink's own variables, never from arguments, which everybody can see.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from evalmesh.adapters.exporters.exporting import SINKS, export
+from evalmesh.adapters.exporters.job import is_secret
+from evalmesh.domain.errors import EvalmeshError, InvalidInput
+
+_USAGE = f"usage: python -m evalmesh.adapters.exporters {{{','.join(SINKS)}}} PERF_JSON [OPTION=VALUE ...]\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit code."""
+    from_stdin = "--options-stdin" in arguments
+    words = [word for word in arguments if word != "--options-stdin"]
+    if len(words) < 2:
+        sys.stderr.write(_USAGE)
+        return 2
+    sink, document, *pairs = words
+    try:
+        options = _options(pairs)
+        if from_stdin:
+            options |= dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if "=" in line)
+        perf = json.loads(Path(document).read_bytes())
+        sys.stdout.write(f"{export(sink, perf, Path(document).parent, options)}\n")
+    except InvalidInput as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 2
+    except EvalmeshError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    except (OSError, ValueError, KeyError) as error:
+        sys.stderr.write(f"{document} is no perf.json that can be read: {type(error).__name__}: {error}\n")
+        return 2
+    return 0
+
+
+def _options(pairs: list[str]) -> dict[str, str]:
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"{pair!r} is no option; write OPTION=VALUE, as in project=serving.")
+        if is_secret(key):
+            raise InvalidInput(f"{key} is not taken as an argument, which everybody can see; set the sink's variable.")
+        options[key] = value
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

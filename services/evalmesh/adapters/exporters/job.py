@@ -1,0 +1,81 @@
+"""What a sink is given."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from evalmesh.domain.errors import FailedPrecondition
+
+_SECRET_WORDS = ("key", "token", "password", "secret")
+_SECRET_VARIABLES = ("WANDB_API_KEY", "SWANLAB_API_KEY", "CLEARML_API_SECRET_KEY", "MLFLOW_TRACKING_PASSWORD")
+_WAYS_OUT = {
+    "swanlab": "it needs an older protobuf than evalmesh, so give it an environment of its own and name its "
+    "interpreter with the option python (docs/guides/exporters.md).",
+}
+_FILES = ("perf_report.html", "perf.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One load test on its way to one sink."""
+
+    sink: str
+    perf: Mapping[str, Any]
+    folder: Path
+    options: Mapping[str, str]
+
+    def option(self, key: str, default: str = "") -> str:
+        """An option, the sink's own one first."""
+        return self.options.get(f"{self.sink}_{key}") or self.options.get(key) or default
+
+    @property
+    def run_name(self) -> str:
+        """As it was asked for, else the load test's own."""
+        test = self.perf["load_test"]
+        return self.option("name") or test["display_name"] or test["id"]
+
+    @property
+    def project(self) -> str:
+        """What the sink files it under."""
+        return self.option("project", "evalmesh")
+
+    @property
+    def files(self) -> list[Path]:
+        """What belongs to the run as files."""
+        return [path for name in _FILES if (path := self.folder / name).is_file()]
+
+    def redacted(self, text: str) -> str:
+        """The text without any key that is known here."""
+        secrets = [value for key, value in self.options.items() if is_secret(key)]
+        secrets += [os.environ.get(name, "") for name in _SECRET_VARIABLES]
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "***")
+        return text
+
+
+def is_secret(option: str) -> bool:
+    """Whether an option of this name holds a key."""
+    return any(word in option.lower() for word in _SECRET_WORDS)
+
+
+def shown_url(url: str) -> str:
+    """An address without user, password and query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def need(module: str, sink: str) -> Any:
+    """A sink's package. Raises `FailedPrecondition` with the command that installs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if error.name is not None and error.name.partition(".")[0] != module.partition(".")[0]:
+            what = f"one of its dependencies is ({error.name})"
+        else:
+            what = "its package is"
+        way_out = _WAYS_OUT.get(sink, f"pip install 'evalmesh[{sink}]'.")
+        raise FailedPrecondition(f"{sink} cannot be used: {what} not installed; {way_out}") from None

@@ -1,0 +1,77 @@
+"""ClearML. Options: project, name, mode=offline.
+
+Server and credentials are those of ClearML itself: `clearml.conf`, or CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and
+CLEARML_API_SECRET_KEY. What ClearML would note about the process (its arguments, repository, uncommitted changes,
+output) is switched off.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
+from evalmesh.adapters.exporters.job import Job, need
+from evalmesh.domain.errors import Unauthenticated
+
+
+def send(job: Job) -> str:
+    """See `export`."""
+    offline = job.option("mode") == "offline" or os.environ.get("CLEARML_OFFLINE_MODE", "").lower() in {"1", "true"}
+    if not offline:
+        _check_key()
+    # Read when the package is loaded: what the directory of the shell holds is not what was under load.
+    os.environ.setdefault("CLEARML_VCS_DIFF", "")
+    os.environ.setdefault("CLEARML_SUPPRESS_UPDATE_MESSAGE", "1")
+    task_class = need("clearml", job.sink).Task
+    if offline:
+        task_class.set_offline(True)
+    task = task_class.init(
+        project_name=job.project,
+        task_name=job.run_name,
+        task_type=task_class.TaskTypes.testing,
+        reuse_last_task_id=False,
+        auto_connect_arg_parser=False,
+        auto_connect_frameworks=False,
+        auto_resource_monitoring=False,
+        auto_connect_streams=False,
+    )
+    try:
+        _log(task, job)
+        for path in job.files:
+            task.upload_artifact(path.name, path, wait_on_upload=True)
+        where = _where(task, offline=offline)
+    except BaseException:
+        task.mark_failed(ignore_errors=True)
+        raise
+    finally:
+        task.close()
+    return where
+
+
+def _log(task: Any, job: Job) -> None:
+    task.connect(dict(parameters_of(job.perf)), name="load test")
+    logger = task.get_logger()
+    for level in levels_of(job.perf):
+        for name, value in level.figures.items():
+            title, _, series = f"level/{name}".rpartition("/")
+            logger.report_scalar(title, series, value, level.step)
+    for name, value in summary_of(job.perf).items():
+        logger.report_single_value(name, value)
+
+
+def _where(task: Any, *, offline: bool) -> str:
+    if not offline:
+        return str(task.get_output_log_web_page())
+    return f"{task.get_offline_mode_folder()}.zip (offline; send it with clearml's Task.import_offline_session)"
+
+
+def _check_key() -> None:
+    """Without one ClearML would refuse in many lines."""
+    config = Path(os.environ.get("CLEARML_CONFIG_FILE") or Path.home() / "clearml.conf")
+    if not (os.environ.get("CLEARML_API_ACCESS_KEY") and os.environ.get("CLEARML_API_SECRET_KEY")) and (
+        not config.is_file()
+    ):
+        raise Unauthenticated(
+            "clearml: there are no credentials; set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and "
+            "CLEARML_API_SECRET_KEY, or run `clearml-init`, or use mode=offline."
+        )
