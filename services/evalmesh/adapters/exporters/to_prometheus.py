@@ -45,7 +45,8 @@ def send(job: Job) -> str:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - likewise
             answer.read()
     except urllib.error.HTTPError as error:
-        said = error.read(300).decode(errors="replace").strip()
+        with error:
+            said = error.read(300).decode(errors="replace").strip()
         wrong = Unauthenticated if error.code in {401, 403} else Unavailable
         raise wrong(f"prometheus: {shown} answers with status {error.code}: {said}") from None
     except OSError as error:
