@@ -18,7 +18,7 @@ SAYS = {
     "05_score_completions.sh": ["expected: 41", "0.3333", "2 of 5 requests have no score", "exit code: 3"],
     "06_sdk_watch.py": ["SUCCEEDED ['starter_mcq: 20/20']", "expected"],
     "07_load_test.sh": ["TTFT ms", "perf_report.html", "parallel 8", "B is"],
-    "08_objective.sh": ["from the send", "Goodput", "exit code: ", "search: "],
+    "08_objective.sh": ["from send", "Goodput", "exit code: ", "search: "],
 }
 """What a reader would look for in the output."""
 

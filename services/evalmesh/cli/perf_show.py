@@ -13,7 +13,7 @@ from evalmesh.cli.perf_table import (
     best_line,
     client_lines,
     failure_lines,
-    levels_table,
+    levels_tables,
     objective_table,
     repeats_table,
     search_line,
@@ -45,8 +45,8 @@ def show_perf(console: Console, perf: Mapping[str, Any]) -> None:
     """The tables of a document and what must be known about them."""
     levels = perf["levels"]
     console.print(Text(summary_of(perf), style="dim"), soft_wrap=True)
-    if levels:
-        console.print(levels_table(perf))
+    for part in levels_tables(perf, console) if levels else ():
+        console.print(part)
     # A search repeats probes to be sure; its evidence says what came of it.
     for table in (objective_table(perf), None if perf["search"] else repeats_table(perf)):
         if table is not None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +14,8 @@ from evalmesh.cli.perf_live import errors_text
 from evalmesh.cli.perf_words import milliseconds, per_second
 
 Level = Mapping[str, Any]
+_WIDEST_LABEL = 24
+_ANY_WIDTH = 10_000
 _VERDICTS = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 
 
@@ -42,10 +46,6 @@ def _rate(name: str) -> Callable[[Level], str]:
     return cell
 
 
-def _offered(level: Level) -> str:
-    return _rate("offered_rate")(level)
-
-
 def _send_lag(level: Level) -> str:
     summary = level.get("send_lag_ms")
     return milliseconds(summary["p99"]) if summary and summary["n"] else "-"
@@ -59,24 +59,29 @@ def _goodput(level: Level) -> str:
     return per_second(goodput["rate"]).removesuffix("/s") + share
 
 
-def columns(perf: Mapping[str, Any]) -> list[Column]:
-    """What is worth a column: embeddings have no first token, closed loops no schedule."""
+def rate_columns(perf: Mapping[str, Any]) -> list[Column]:
+    """How much was done; embeddings have no output tokens, closed loops no schedule."""
     levels = perf["levels"]
-    tokens = perf["target"]["api"] not in {"embeddings", "rerank"}
-    timed = any(level["offered_rate"] is not None for level in levels)
-    found = [Column("Offered/s", _offered)] if timed else []
-    found.append(Column("Req/s", _rate("request_rate")))
-    found.append(
-        Column("Out tok/s", _rate("output_token_rate")) if tokens else Column("In tok/s", _rate("input_token_rate"))
-    )
+    found = [Column("Req/s", _rate("request_rate"))]
+    if any(level["offered_rate"] is not None for level in levels):
+        found.insert(0, Column("Offered/s", _rate("offered_rate")))
+    generating = perf["target"]["api"] not in {"embeddings", "rerank"}
+    name, heading = ("output_token_rate", "Out tok/s") if generating else ("input_token_rate", "In tok/s")
+    found.append(Column(heading, _rate(name)))
+    if any(level["goodput"] for level in levels):
+        found.append(Column("Goodput/s", _goodput))
+    return found
+
+
+def latency_columns(perf: Mapping[str, Any]) -> list[Column]:
+    """How long it took; only streams have a first token."""
+    found = []
     if perf["target"]["stream"]:
         found.append(Column("TTFT ms\np50 / p99", _pair("ttft_ms"), _pair("ttft_due_ms")))
         found.append(Column("ITL ms\np50 / p99", _pair("itl_ms")))
     found.append(Column("E2E ms\np50 / p99", _pair("e2e_ms"), _pair("e2e_due_ms")))
-    if timed:
+    if any(level["offered_rate"] is not None for level in perf["levels"]):
         found.append(Column("Send lag\np99 ms", _send_lag))
-    if any(level["goodput"] for level in levels):
-        found.append(Column("Goodput/s", _goodput))
     return found
 
 
@@ -85,20 +90,32 @@ def failed_count(level: Level) -> int:
     return int(sum(level["errors"].values()) + level["lost"])
 
 
-def levels_table(perf: Mapping[str, Any]) -> Table:
-    """One row per level; with a schedule two: from the scheduled time, and from the send."""
+def levels_tables(perf: Mapping[str, Any], console: Console) -> list[Table]:
+    """One row per level, with a schedule two: from the scheduled time, and from the send.
+
+    What does not fit beside each other comes in two tables, rates and latencies: figures are never cut.
+    """
+    rates, latencies = rate_columns(perf), latency_columns(perf)
+    whole = _levels_table(perf, [*rates, *latencies], counted=True)
+    # Measured as if there were room for anything, since a measure within a console is never wider than that.
+    if Measurement.get(console, console.options.update(width=_ANY_WIDTH), whole).maximum <= console.width:
+        return [whole]
+    return [_levels_table(perf, rates, counted=True), _levels_table(perf, latencies, counted=False)]
+
+
+def _levels_table(perf: Mapping[str, Any], found: Sequence[Column], *, counted: bool) -> Table:
     table = plain_table()
-    table.add_column("Level", overflow="fold")
-    table.add_column("OK", justify="right", no_wrap=True)
-    table.add_column("Failed", justify="right", no_wrap=True)
-    found = columns(perf)
+    longest = max((len(level["label"]) for level in perf["levels"]), default=0) + 2
+    table.add_column("Level", overflow="fold", min_width=min(longest, _WIDEST_LABEL))
+    for heading in ("OK", "Failed") if counted else ():
+        table.add_column(heading, justify="right", no_wrap=True)
     for column in found:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    judged = any(level["slo"] for level in perf["levels"])
+    judged = counted and any(level["slo"] for level in perf["levels"])
     if judged:
         table.add_column("SLO", no_wrap=True)
     for level in perf["levels"]:
-        _add_level(table, level, found, judged=judged)
+        _add_level(table, level, found, counted=counted, judged=judged)
     return table
 
 
@@ -108,15 +125,12 @@ def plain_table() -> Table:
     return Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
 
 
-def _add_level(table: Table, level: Level, found: Sequence[Column], *, judged: bool) -> None:
+def _add_level(table: Table, level: Level, found: Sequence[Column], *, counted: bool, judged: bool) -> None:
     name = level["label"] + (f" #{level['repeat'] + 1}" if level["repeat"] else "")
     failed = failed_count(level)
     style = "red" if level["client_limited"] else ""
-    cells = [
-        Text(f"{name}*" if level["client_limited"] else name, style=style or "bold"),
-        Text(f"{level['ok']:,}"),
-        Text(f"{failed:,}", style="bold red" if failed else "dim"),
-    ]
+    counts = [Text(f"{level['ok']:,}"), Text(f"{failed:,}", style="bold red" if failed else "dim")] if counted else []
+    cells = [Text(f"{name}*" if level["client_limited"] else name, style=style or "bold"), *counts]
     due = level["offered_rate"] is not None
     # What a user waited begins when the request was due; that is the headline where there is a schedule.
     cells += [Text((column.due if due and column.due else column.cell)(level), style=style) for column in found]
@@ -126,7 +140,7 @@ def _add_level(table: Table, level: Level, found: Sequence[Column], *, judged: b
     table.add_row(*cells)
     if due and any(column.due for column in found):
         sent = [Text(column.cell(level) if column.due else "", style="dim") for column in found]
-        table.add_row(Text("  from the send", style="dim"), "", "", *sent, *([""] if judged else []))
+        table.add_row(Text("  from send", style="dim"), *("" for _ in counts), *sent, *([""] if judged else []))
 
 
 def objective_table(perf: Mapping[str, Any]) -> Table | None:
@@ -136,19 +150,28 @@ def objective_table(perf: Mapping[str, Any]) -> Table | None:
         return None
     table = plain_table()
     table.add_column("Level", overflow="fold")
-    terms = judged[0]["slo"]["terms"]
-    for term in terms:
-        table.add_column(f"{_term_name(term)}\n{_limit(term)}", justify="right", no_wrap=True)
+    table.add_column("Objective", no_wrap=True)
+    for heading in ("Value", "95% interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
     for level in judged:
-        slo = level["slo"]
-        cells = [Text(_term_value(term), style=_VERDICTS[term["decision"]]) for term in slo["terms"]]
-        table.add_row(Text(level["label"]), *cells, Text(slo["decision"], style=_VERDICTS[slo["decision"]]))
+        for position, term in enumerate(level["slo"]["terms"]):
+            value, decision = term["value"], term["decision"]
+            cells = (
+                "" if position else level["label"],
+                f"{term['metric']} {term['statistic']} {_limit(term)}".replace("  ", " "),
+                "-" if value is None else _number(value, term["unit"]),
+                _interval(term),
+            )
+            table.add_row(*map(Text, cells), Text(decision, style=_VERDICTS[decision]))
     return table
 
 
-def _term_name(term: Mapping[str, Any]) -> str:
-    return f"{term['metric']} {term['statistic']}".strip()
+def _interval(term: Mapping[str, Any]) -> str:
+    if term["interval"] is None:
+        return "-"
+    low, high = (_number(end, term["unit"]) for end in term["interval"])
+    return f"{low} to {high}"
 
 
 def _number(value: float, unit: str) -> str:
@@ -159,18 +182,6 @@ def _number(value: float, unit: str) -> str:
 
 def _limit(term: Mapping[str, Any]) -> str:
     return f"{'>=' if term['unit'] == '/s' else '<='} {_number(term['limit'], term['unit'])}"
-
-
-def _term_value(term: Mapping[str, Any]) -> str:
-    if term["value"] is None:
-        return "-"
-    text = _number(term["value"], term["unit"])
-    interval = term["interval"]
-    return text if interval is None else f"{text} ({_bare(interval[0], term)} to {_bare(interval[1], term)})"
-
-
-def _bare(value: float, term: Mapping[str, Any]) -> str:
-    return milliseconds(value) if term["unit"] == "ms" else f"{value:.4g}"
 
 
 def repeats_table(perf: Mapping[str, Any]) -> Table | None:

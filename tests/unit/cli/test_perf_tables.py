@@ -133,7 +133,7 @@ def test_open_loop_shows_both_clocks_and_the_send_lag():
     level = make_level(rate=20.0) | {"ttft_due_ms": make_summary(80.0), "ttft_ms": make_summary(50.0)}
     text = shown(perf(level))
     assert "80.0 / 161" in row(text, "rate 20")
-    assert "50.0 / 101" in row(text, "from the send")
+    assert "50.0 / 101" in row(text, "from send")
     assert "Offered/s" in heading(text)
     assert "Send lag" in heading(text)
 
@@ -147,10 +147,18 @@ def test_embeddings_have_no_columns_of_tokens():
     assert "12.0 / 15.1" in row(text, "parallel 8")
 
 
-def test_a_table_fits_eighty_columns_without_losing_figures():
-    text = shown(perf(make_level(0, 1), make_level(1, 512)), width=80)
-    assert "50.0 / 101" in row(text, "parallel 1")
-    assert max(map(len, text.splitlines())) <= 80 + len("http://h:8000/v1/chat/completions")
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_figures_are_never_cut(width):
+    slo = make_slo(make_term(value=210.0))
+    level = make_level(0, rate=20.0, slo=slo, goodput=make_goodput(12345.6, 0.98))
+    level |= {"ttft_ms": make_summary(12345.0), "e2e_ms": make_summary(23456.0), "e2e_due_ms": make_summary(34567.0)}
+    text = shown(perf(level), width=width)
+    assert "\u2026" not in text
+    for figure in ("12,346 (98.0%)", "12,345 / 24,8", "34,567 / 69,5", "23,456 / 47,1"):
+        assert figure in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert text.count("from send") == 1
+    assert shown(perf(make_level(0, 1), make_level(1, 512)), width=80).count("parallel 512") == 1
 
 
 def test_failures_are_named_by_class_with_what_the_first_one_said():
@@ -183,10 +191,10 @@ def test_an_objective_has_verdicts_intervals_and_goodput():
     bad = make_slo(make_term(value=700.0), make_term("error_rate", "", 0.01, 0.002))
     levels = make_level(0, 1, slo=good, goodput=make_goodput(12.0, 0.98)), make_level(1, 8, slo=bad)
     text = shown(perf(*levels))
-    assert "ttft p99" in text
-    assert "<= 500 ms" in text
-    assert "<= 1.00%" in text
-    assert "210 ms (200 to 220)" in text
+    rows = {" ".join(line.split()) for line in text.splitlines()}
+    assert "parallel 1 ttft p99 <= 500 ms 210 ms 200 ms to 220 ms pass" in rows
+    assert "error_rate <= 1.00% 0.20% 0.19% to 0.21% pass" in rows
+    assert "parallel 8 ttft p99 <= 500 ms 700 ms 665 ms to 735 ms fail" in rows
     assert "12.0 (98.0%)" in text
     assert "fail" in text
 
