@@ -8,6 +8,7 @@ DDSketch, VLDB 2019; the mapping is its plain logarithmic one.)
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 RELATIVE_ERROR = 0.005
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -121,13 +122,11 @@ class Histogram:
             return histogram
         try:
             histogram.total, histogram.min, histogram.max, length = _HEAD.unpack_from(data)
-            at, bucket = _HEAD.size, 0
-            for position in range(length):
-                gap, at = _read_varint(data, at)
-                bucket = _unzigzag(gap) if position == 0 else bucket + gap
-                count, at = _read_varint(data, at)
-                histogram.counts[bucket] = count
-                histogram.n += count
+            numbers = _read_varints(data[_HEAD.size :], 2 * length)
+            numbers[0] = _unzigzag(numbers[0])
+            counts = numbers[1::2]
+            histogram.counts = dict(zip(accumulate(numbers[::2]), counts, strict=True))
+            histogram.n = sum(counts)
         except (struct.error, IndexError) as error:
             raise ValueError(f"These {len(data)} bytes are no histogram.") from error
         return histogram
@@ -160,12 +159,17 @@ def _write_varint(target: bytearray, value: int) -> None:
     target.append(value)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def _read_varints(data: bytes, length: int) -> list[int]:
+    """So many numbers, and all there are; in one loop, since a report reads thousands of histograms."""
+    numbers = []
     value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, at
-        shift += 7
+    for byte in data:
+        if byte < 0x80:
+            numbers.append(value | byte << shift)
+            value = shift = 0
+        else:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+    if shift or len(numbers) != length:
+        raise IndexError(length)
+    return numbers
