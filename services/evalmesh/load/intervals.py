@@ -14,8 +14,6 @@ Where the effective number of requests is too small, there is no interval: `None
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from evalmesh.load.table import Flags, Floats
 from evalmesh.scoring.statistics import t_interval, t_quantile, wilson_interval
 
@@ -42,7 +40,7 @@ class Spread:
         return t_interval(mean, self.stderr, self.df)
 
 
-def batch_means(values: Floats, batches: int) -> Floats:
+def batch_means(values: Floats | Flags, batches: int) -> Floats:
     """Means of equal consecutive parts; what does not fill a batch is left out at the front."""
     size = len(values) // batches
     means: Floats = values[len(values) - size * batches :].reshape(batches, size).mean(axis=1)
@@ -64,7 +62,7 @@ def spread_of_batches(means: Floats) -> Spread | None:
     return Spread(math.sqrt(squares / (count - 1) / count * (1 + r) / (1 - r)), count - 1)
 
 
-def spread(values: Floats) -> Spread | None:
+def spread(values: Floats | Flags) -> Spread | None:
     """How uncertain the mean of a series in order of time is."""
     if len(values) < LEAST_BATCHES:
         return None
@@ -73,9 +71,18 @@ def spread(values: Floats) -> Spread | None:
 
 def inflation(values: Floats) -> float:
     """By how much the variance of the series' mean exceeds that of independent values; at least 1."""
-    found = spread(values)
-    variance = float(values.var()) if found else 0.0
-    return max(1.0, found.stderr**2 * len(values) / variance) if found and variance > 0 else 1.0
+    return _inflation(values, float(values.var()) if len(values) else 0.0)
+
+
+def inflation_of_share(hits: Flags) -> float:
+    """The same for a share of hits."""
+    share = float(hits.mean()) if len(hits) else 0.0
+    return _inflation(hits, share * (1 - share))
+
+
+def _inflation(values: Floats | Flags, variance: float) -> float:
+    found = spread(values) if variance > 0 else None
+    return 1.0 if found is None else max(1.0, found.stderr**2 * len(values) / variance)
 
 
 def mean_interval(values: Floats) -> Interval | None:
@@ -94,7 +101,7 @@ def share_interval(hits: Flags, least_inflation: float = 1.0) -> Interval | None
     n = len(hits)
     if n < LEAST_BATCHES:
         return None
-    return wilson_at(float(hits.mean()), n / max(inflation(hits.astype(np.float64)), least_inflation))
+    return wilson_at(float(hits.mean()), n / max(inflation_of_share(hits), least_inflation))
 
 
 def wilson_at(share: float, count: float) -> Interval:
@@ -113,8 +120,7 @@ def common_inflation(values: Floats, ordered: Floats) -> float:
     """
     if len(values) < LEAST_BATCHES:
         return 1.0
-    below = (values <= ordered[(len(values) - 1) // 2]).astype(np.float64)
-    return max(inflation(values), inflation(below))
+    return max(inflation(values), inflation_of_share(values <= ordered[(len(values) - 1) // 2]))
 
 
 def quantile_interval(values: Floats, ordered: Floats, q: float, least_inflation: float) -> Interval | None:
@@ -122,8 +128,8 @@ def quantile_interval(values: Floats, ordered: Floats, q: float, least_inflation
     n = len(values)
     if n < LEAST_BATCHES:
         return None
-    below = (values <= ordered[int(q * (n - 1))]).astype(np.float64)
-    count = n / max(inflation(below), least_inflation)
+    below = values <= ordered[int(q * (n - 1))]
+    count = n / max(inflation_of_share(below), least_inflation)
     if not bounded(q, count):
         return None
     low, high = wilson_at(q, count)
