@@ -10,6 +10,7 @@ from evalmesh.load.inputs import GeneratorHealth, LevelInputs, second_of
 from evalmesh.load.server_samples import Sample
 from evalmesh.load.table import concatenate, read_records
 from evalmesh.load_generator.level_run import LevelRun
+from evalmesh.load_generator.prompts import datasets
 from evalmesh.load_generator.protocol import Done, Tick
 from evalmesh.load_generator.sampling import server_document
 from evalmesh.load_generator.shares import share_of
@@ -68,11 +69,11 @@ def _state(run: LevelRun, seats: Sequence[SeatData]) -> State:
 
 def _planned(spec: LoadTestSpec, run: LevelRun) -> int:
     """Requests of the plan; 0 where their number is known only afterwards."""
-    number = run.order.planned.level.number
-    turns = spec.prompts.turns
-    if turns is None:
+    number, prompts = run.order.planned.level.number, spec.prompts
+    if prompts.prompt or not datasets.get(prompts.dataset).conversations:
         return number
-    return number * turns.high if turns.low == turns.high else 0
+    turns = prompts.turns
+    return number * turns.high if turns is not None and turns.low == turns.high else 0
 
 
 def _health(run: LevelRun, one: SeatData) -> GeneratorHealth:
