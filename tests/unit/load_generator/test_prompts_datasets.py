@@ -151,6 +151,12 @@ class TestConversations:
         opened = source(PromptSpec("custom_multi_turn", turns=TurnSpec(2, 3)), path)
         assert [len(prompt.turns) for prompt, _ in islice(opened.prompts(0, Share()), 2)] == [2, 3]
         assert "1 rows were left out: with fewer than 2 turns." in opened.notes
+        assert [len(p.turns) for p in first(3, PromptSpec("custom_multi_turn", turns=TurnSpec(1, 1)), path)] == [
+            1,
+            1,
+            1,
+        ]
+        assert [len(p.turns) for p in first(3, PromptSpec("custom_multi_turn"), path)] == [1, 2, 5]
 
     def test_an_api_without_conversations_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="conversations") as caught:

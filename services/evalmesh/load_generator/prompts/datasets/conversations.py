@@ -53,7 +53,7 @@ def _all_turns(context: Context) -> Iterator[Row]:
         elif len(row.turns) < least:
             yield Skipped(f"with fewer than {least} turns")
         else:
-            turns = row.turns[: most or None] if most > 1 else row.turns
+            turns = row.turns[: most or None]
             yield Prompt(turns=turns, system=row.system, turn_tokens=_counted(row.system, turns, around, context))
 
 
