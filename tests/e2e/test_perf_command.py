@@ -149,6 +149,14 @@ def test_a_preview_prints_bodies_and_sends_nothing(model, tmp_path):
     assert {"random", "openqa", "trace"} <= set(names.stdout.split())
 
 
+def test_a_sink_that_takes_nothing_costs_the_exit_code_and_nothing_else(model, tmp_path):
+    sink = ("--export", "prometheus", "--export-args", "url=http://127.0.0.1:9/api/v1/write")
+    done = evalmesh(*target(model), *SHORT, "--parallel", "2", "--number", "10", *sink, cwd=tmp_path)
+    ran(done, 1)
+    assert "export failed: prometheus" in done.stdout
+    assert report_of(folder_in(tmp_path / "outputs"))["levels"][0]["ok"] == 10
+
+
 def test_a_search_says_its_answer_with_evidence(tmp_path):
     """170 ms each, four at a time: the fifth waits for a whole one. The bound leaves room for a busy machine."""
     with simulator("--ttft", "100ms", "--itl", "10ms", "--max-concurrency", "4") as model:

@@ -13,7 +13,6 @@ from evalmesh.cli.perf_keys import without_foreign
 from evalmesh.cli.perf_values import wrong
 from evalmesh.domain.errors import InvalidInput
 
-EXPORTERS = ("wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus")
 TRACES = ("trace", "workload_trace")
 """Data sets whose rows say when they are due."""
 _MAPPINGS = ("headers", "dataset_args", "multi_turn_args", "extra_args", "export_args", "labels")

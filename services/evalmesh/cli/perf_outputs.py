@@ -19,6 +19,8 @@ from evalmesh.sdk import AsyncClient
 REPORT_FILES = ("perf.json", "perf_report.html", "requests.parquet")
 _ID_LINE = re.compile(r"^# load test: ([a-z0-9][a-z0-9_.-]*)$", re.MULTILINE)
 _NOT_KEPT = frozenset({"api_key", "wandb_api_key", "swanlab_api_key", "dry_run", "debug", "notes"})
+_KEY_WORDS = re.compile(r"key|token|secret|password|headers", re.IGNORECASE)
+"""Options of exporters that may be keys; they must be given again."""
 _PATHS = ("dataset_path", "ca_file")
 
 
@@ -100,6 +102,10 @@ def write_perf_yaml(config: PerfConfig, test: LoadTest, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values = config.model_dump(mode="json", exclude_defaults=True, exclude=set(_NOT_KEPT))
     values["headers"] = dict(test.spec.target.headers)
+    if config.export_args:
+        values["export_args"] = {
+            name: value for name, value in config.export_args.items() if not _KEY_WORDS.search(name)
+        }
     if config.api in LOCAL_APIS:
         values.pop("url", None)  # the next server may have another port
     else:

@@ -489,6 +489,7 @@ def test_a_file_takes_the_same_keys_and_flags_win(tmp_path):
 def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
     (tmp_path / "data.jsonl").write_text("{}\n")
     words = ["--api-key", SECRET, "--headers", f"X-Api-Key={SECRET}", "--wandb-api-key", SECRET, "--parallel", "1", "2"]
+    words += ["--export", "otlp", "--export-args", f"project=p,api_key={SECRET}"]
     made = config(
         *BASE, *words, "--dataset", "openqa", "--dataset-path", str(tmp_path / "data.jsonl"), "--slo", "ttft:p99:1s"
     )
@@ -498,5 +499,6 @@ def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
     text = (tmp_path / "out" / "perf.yaml").read_text()
     assert SECRET not in text
     assert "wandb" not in text
+    assert yaml.safe_load(text)["export_args"] == {"project": "p"}
     assert resolve(PerfConfig(**yaml.safe_load(text))) == submitted
     assert load_test_id_of(str(tmp_path / "out")) == load_test_id_of("loadTests/20260101-abc") == test.id
