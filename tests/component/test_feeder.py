@@ -231,6 +231,7 @@ class TestLevels:
             input_tokens=Lengths("fixed", 6, 6),
             output_tokens=Lengths("uniform", 3, 9),
             turns=TurnSpec(2, 4, think_mean_s=2.0),
+            body={"temperature": 0, "max_tokens": 99},
         )
         child.set_up(spec)
         frames, _ = child.fed(closed(requests=300, warmup=2))
@@ -247,7 +248,7 @@ class TestLevels:
                 "model": "tiny",
                 "stream": True,
                 "stream_options": {"include_usage": True},
-                "ignore_eos": True,
+                "temperature": 0,
             }
         assert sum(pauses) / len(pauses) == pytest.approx(2, rel=0.2)
 

@@ -119,6 +119,12 @@ def _require_fit(spec: PromptSpec, dataset: Dataset, api: LoadApi) -> None:
             "responses.",
             {"field": "target.api", "value": api.name},
         )
+    if spec.turns is not None and not dataset.conversations:
+        raise InvalidInput(
+            f"prompts.turns is given, and the data set '{spec.dataset}' holds no conversations; use one whose name "
+            "ends in multi_turn.",
+            {"field": "prompts.turns"},
+        )
     if spec.tokenize and api.turns_key:
         raise InvalidInput(
             f"prompts.tokenize sends token ids, which the API '{api.name}' does not take; use completions.",

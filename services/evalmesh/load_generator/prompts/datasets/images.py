@@ -9,7 +9,7 @@ from pathlib import Path
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.load_test import ImageSpec
 from evalmesh.load_generator.prompts import draws
-from evalmesh.load_generator.prompts.base import Context, Dataset, Prompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, Later, Prompt, Row, Skipped
 from evalmesh.load_generator.prompts.datasets.random_text import RandomTexts
 
 _TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
@@ -58,12 +58,11 @@ class _Painter:
 
 def _random_vl(context: Context) -> Callable[[int], Prompt]:
     texts, painter = RandomTexts(context), _Painter(context)
-    exact = context.spec.output_tokens is not None
     context.note("Tokens of images are the server's to count; lengths are those of the texts.")
 
     def prompt(number: int) -> Prompt:
         text = texts.text(number, texts.length(number))
-        return Prompt(messages=(_message(text, painter.urls(number)),), images=True, exact_output=exact)
+        return Prompt(messages=(_message(text, painter.urls(number)),), images=True)
 
     return prompt
 
@@ -76,7 +75,11 @@ def _folder(context: Context) -> Iterator[Row]:
         if kind is None:
             yield Skipped("which are no images")
         else:
-            yield Prompt(messages=(_message(str(question), [_data_url(read(), kind)]),), images=True)
+            yield Later(_shown(str(question), read, kind))
+
+
+def _shown(question: str, read: Callable[[], bytes], kind: str) -> Callable[[int], Prompt]:
+    return lambda _: Prompt(messages=(_message(question, [_data_url(read(), kind)]),), images=True)
 
 
 def _folder_files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

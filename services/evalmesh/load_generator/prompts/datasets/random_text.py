@@ -1,4 +1,8 @@
-"""Prompts of random words: any number of them, each of exactly the length that was drawn for it."""
+"""Prompts of random words: any number of them, each of exactly the length that was drawn for it.
+
+Answers are limited (`output_tokens`) and may end before, as the model likes: a server that ignores end marks on request
+is asked for that with `prompts.body`, since one that knows no such key would refuse every request.
+"""
 
 from collections.abc import Callable
 
@@ -52,7 +56,6 @@ class RandomTexts:
 
 def _random(context: Context) -> Callable[[int], Prompt]:
     made = RandomTexts(context)
-    exact = context.spec.output_tokens is not None
     if context.spec.tokenize:
         prefixes = Prefixes(context)
         writer, texts = context.writer, made.texts
@@ -62,13 +65,13 @@ def _random(context: Context) -> Callable[[int], Prompt]:
             prefix = prefixes.of(number)
             lead = writer.encode(prefix) if prefix else ()
             ids = (*lead, *writer.ids(texts, number, max(1, tokens - len(lead))))[:tokens]
-            return Prompt(token_ids=ids, tokens=len(ids), exact_output=exact)
+            return Prompt(token_ids=ids, tokens=len(ids))
 
         return of_ids
 
     def of_text(number: int) -> Prompt:
         tokens = made.length(number)
-        return Prompt(text=made.text(number, tokens), tokens=tokens, exact_output=exact)
+        return Prompt(text=made.text(number, tokens), tokens=tokens)
 
     return of_text
 
@@ -96,8 +99,7 @@ def _conversations(context: Context) -> Callable[[int], Prompt]:
             size = max(around + 1, made.length(place))
             sizes.append(size)
             texts.append(writer.part(later, place, size - around))
-        exact = context.spec.output_tokens is not None
-        return Prompt(turns=tuple(texts), turn_tokens=tuple(sizes), exact_output=exact)
+        return Prompt(turns=tuple(texts), turn_tokens=tuple(sizes))
 
     return conversation
 
@@ -111,7 +113,7 @@ def _speeds(sizes: tuple[int, ...]) -> Callable[[Context], Callable[[int], Promp
             tokens = max(asked, writer.least)
             if tokens != asked:
                 context.note(f"A prompt of {asked} token is {tokens} long here: the chat template is part of it.")
-            return Prompt(text=writer.prompt(texts, number, tokens), tokens=tokens, exact_output=True)
+            return Prompt(text=writer.prompt(texts, number, tokens), tokens=tokens)
 
         return prompt
 

@@ -1,4 +1,8 @@
-"""Recorded traffic: when requests came and how long they were; texts are made to those lengths, or are recorded too."""
+"""Recorded traffic: when requests came and how long they were; texts are made to those lengths, or are recorded too.
+
+Where texts are made, the length of answers is all that is left of them, so the server is asked to ignore its end marks
+(`ignore_eos`); null for that key in `prompts.body` takes it out for a server that refuses it.
+"""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -28,6 +32,7 @@ class _Texts:
         tokens = max(row.input_tokens, least)
         if tokens != row.input_tokens:
             self._context.note(f"Rows with prompts below {least} tokens were given {least}: nothing is shorter here.")
+        self._context.note("Answers are held to the recorded lengths by `ignore_eos`.")
         text = self._of_blocks(row, number, tokens) if row.hash_ids else ""
         text = text or writer.prompt(self._texts, number, tokens)
         return Prompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
