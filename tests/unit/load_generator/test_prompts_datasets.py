@@ -405,3 +405,41 @@ class TestRealFiles:
         made = [prompt for prompt, _ in islice(opened.prompts(0, Share()), rows)]
         assert not opened.repeated
         assert all(prompt.turns or prompt.tokens for prompt in made)
+
+
+class TestPlugIns:
+    CODE = (
+        "from evalmesh.load_generator.prompts.base import Dataset, Prompt\n"
+        "GREETINGS = Dataset('greetings', 'Greetings.', make=lambda context: lambda n: Prompt(text=f'hello {n}'))\n"
+        "def _rows(context):\n"
+        "    yield from (Prompt(text=line) for line in context.file().read_text().split())\n"
+        "WORDS = Dataset('own_words', 'Words.', rows=_rows)\n"
+        "EMPTY = Dataset('nothing', 'Neither.')\n"
+    )
+    POINTS = (
+        "[evalmesh.load_datasets]\ngreetings = own_plug_in:GREETINGS\nown_words = own_plug_in:WORDS\n"
+        "nothing = own_plug_in:EMPTY\ngone = own_plug_in:GONE\n"
+    )
+
+    @pytest.fixture(autouse=True)
+    def installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As pip leaves a package: a module, and what its distribution says of itself."""
+        info = tmp_path / "site" / "own_plug_in-1.0.dist-info"
+        info.mkdir(parents=True)
+        (tmp_path / "site" / "own_plug_in.py").write_text(self.CODE, encoding="utf-8")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-plug-in\nVersion: 1.0\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(self.POINTS, encoding="utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    def test_prompts_of_an_installed_package(self, tmp_path: Path) -> None:
+        assert {"greetings", "own_words"} <= set(datasets.names())
+        assert [prompt.text for prompt in first(2, PromptSpec("greetings"))] == ["hello 0", "hello 1"]
+        path = written(tmp_path, "a.txt", "a b c")
+        assert [prompt.text for prompt in first(4, PromptSpec("own_words"), path)] == ["a", "b", "c", "a"]
+
+    @pytest.mark.parametrize(
+        ("name", "complaint"), [("nothing", "either `make` or `rows`"), ("gone", "AttributeError")]
+    )
+    def test_one_that_cannot_be_used_is_named(self, name: str, complaint: str) -> None:
+        with pytest.raises(InvalidInput, match=complaint):
+            datasets.get(name)
