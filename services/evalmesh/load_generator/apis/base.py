@@ -93,9 +93,10 @@ class Reader(ABC):
     """What one answer says. Made anew for each request.
 
     Tokens of a chunk: an answer of n chunks and T tokens (of the server's usage) whose chunks say nothing about their
-    own tokens carried at least one token in each chunk; the T - n others are shared among the chunks in proportion to
-    the length of their texts, by rounding the running sum. One token per chunk (T = n) is exact. So is T = n + 1 for an
-    answer that ended by itself: that token is the end mark, which the server counts and nobody sees.
+    own tokens carried at least one token in each. Where equally many in all but the last chunk make T, as with a server
+    that sends every k tokens, that is what they carried. Otherwise the T - n others are shared among the chunks in
+    proportion to the length of their texts, by rounding the running sum. An answer that ended by itself may have one
+    token more, the end mark, which the server counts and nobody sees.
     """
 
     __slots__ = (

@@ -77,7 +77,15 @@ def carried_tokens(reader: Reader, output_tokens: int) -> Sequence[int] | None:
     surplus = output_tokens - chunks
     if surplus <= 0 or (surplus == 1 and reader.stopped):
         return None
-    return _shared(reader.sizes, surplus)
+    return _strides(chunks, output_tokens, stopped=reader.stopped) or _shared(reader.sizes, surplus)
+
+
+def _strides(chunks: int, tokens: int, *, stopped: bool) -> list[int] | None:
+    """Equally many in each chunk and the rest in the last one, where that is possible."""
+    unseen = int(stopped and (tokens - 1) % chunks == 0)
+    each = -(-(tokens - unseen) // chunks)
+    rest = tokens - unseen - each * (chunks - 1)
+    return [each] * (chunks - 1) + [rest] if rest > 0 else None
 
 
 def _shared(sizes: "array[int]", surplus: int) -> list[int]:
