@@ -19,6 +19,7 @@ from tests.kit.simulator import simulator
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.domain.completion import Completion
+from evalmesh.domain.load_test import LoadLevel, LoadTarget, LoadTestSpec, LoadTestState, PromptSpec
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Queue
@@ -37,6 +38,7 @@ OWN = {
     "dataset_loader": "evalmesh.v1.BenchmarkService",
     "model_runner": "evalmesh.v1.ModelService",
     "scorer": "evalmesh.v1.ScoringService",
+    "load_generator": "evalmesh.v1.LoadService",
     "report_aggregator": "evalmesh.v1.ReportService",
 }
 LONG_ACK_WAIT_S = 60.0
@@ -145,6 +147,8 @@ async def test_one_trace_goes_through_every_service(platform, questions, model):
         ended = await asyncio.wait_for(client.wait_run(run), 60)
     assert ended.state is RunState.SUCCEEDED
     for room, child in platform.items():
+        if room == "load_generator":
+            continue  # Has no part in a run; see below.
         lines = await lines_about(child, run.id)
         assert lines, f"{room} has logged nothing about the run"
         assert {line.get("trace_id") for line in lines} == {"0af7651916cd43dd8448eb211c80319c"}
@@ -152,6 +156,25 @@ async def test_one_trace_goes_through_every_service(platform, questions, model):
     for room in ("model_runner", "scorer", "report_aggregator"):
         places = {(line["benchmark"], line["shard"]) for line in await lines_about(platform[room], run.id)}
         assert {("general_mcq", 0), ("general_mcq", 1)} <= places
+
+
+async def test_one_trace_goes_through_a_load_test(platform, model):
+    sent = trace.SpanContext(
+        0x1AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=True, trace_flags=trace.TraceFlags(1)
+    )
+    target = LoadTarget(f"{model.url}/chat/completions", "simulated")
+    spec = LoadTestSpec(target, PromptSpec("random", prompt="Hello"), levels=(LoadLevel(parallel=1, number=3),))
+    async with AsyncClient(platform["gateway"].address) as client:
+        token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(sent)))
+        try:
+            test = await client.create_load_test(spec)
+        finally:
+            context.detach(token)
+        ended = await asyncio.wait_for(client.wait_load_test(test), 60)
+    assert ended.state is LoadTestState.SUCCEEDED
+    for room in ("gateway", "load_generator", "report_aggregator"):
+        lines = await lines_about(platform[room], test.id)
+        assert {line.get("trace_id") for line in lines} == {"1af7651916cd43dd8448eb211c80319c"}, room
 
 
 async def lines_about(child, run):

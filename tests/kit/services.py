@@ -25,7 +25,7 @@ from evalmesh.domain.work import RunPlan, Step, WorkItem
 from evalmesh.runtime.telemetry import continue_trace
 from evalmesh.wire.shard_files import ShardFiles
 
-ROOMS = ("dataset_loader", "model_runner", "scorer", "report_aggregator", "gateway")
+ROOMS = ("dataset_loader", "model_runner", "scorer", "load_generator", "report_aggregator", "gateway")
 _START_S = 30.0
 _STOP_S = 20.0
 
@@ -119,7 +119,7 @@ def service(room: str, environment: Mapping[str, str]) -> Iterator[ServiceChild]
 
 @contextmanager
 def all_services(environment: Mapping[str, str]) -> Iterator[dict[str, ServiceChild]]:
-    """The five of them, by room; the gateway knows where the others are."""
+    """All of them, by room; the gateway knows where the others are."""
     with ExitStack() as stack:
         children = {}
         for room in ROOMS[:-1]:

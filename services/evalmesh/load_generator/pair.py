@@ -6,10 +6,10 @@ import logging
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from subprocess import PIPE, Popen, TimeoutExpired
+from typing import IO, Generic, TypeVar
 
 import msgspec
 
@@ -53,57 +53,44 @@ class _Child(Generic[T]):
     def __init__(self, module: str, kind: object) -> None:
         self._module = module
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
-        self._process: Process | None = None
+        self._process: Popen[bytes] | None = None
+        self._input: asyncio.WriteTransport | None = None
+        self._output: asyncio.StreamReader | None = None
         self._errors: asyncio.Task[None] | None = None
 
     async def start(self, feed: socket.socket) -> None:
         """Its end of the feed is inherited."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            f"evalmesh.load_generator.{self._module}",
-            "--feed-fd",
-            str(feed.fileno()),
-            pass_fds=(feed.fileno(),),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            start_new_session=True,
-            limit=_LINE_BYTES,
-        )
-        self._errors = asyncio.create_task(self._log_errors(self._process))
+        self._process = process = await asyncio.to_thread(_spawn, self._module, feed.fileno())
+        loop = asyncio.get_running_loop()
+        self._input, _ = await loop.connect_write_pipe(asyncio.Protocol, process.stdin)
+        self._output = await _reader(process.stdout)
+        self._errors = asyncio.create_task(self._log_errors(await _reader(process.stderr)))
 
-    async def _log_errors(self, process: Process) -> None:
+    async def _log_errors(self, errors: asyncio.StreamReader) -> None:
         """What a process writes to standard error is a defect of it, and belongs into the service's log."""
-        assert process.stderr is not None  # noqa: S101  (asked for a pipe)
-        while line := await process.stderr.readline():
-            _LOG.error("%s %d: %s", self._module, process.pid, line.decode(errors="replace").rstrip())
+        while line := await errors.readline():
+            _LOG.error("%s %s: %s", self._module, self.pid, line.decode(errors="replace").rstrip())
 
     @property
     def pid(self) -> int | None:
         """Of the process, while it runs."""
         process = self._process
-        return process.pid if process is not None and process.returncode is None else None
+        return process.pid if process is not None and process.poll() is None else None
 
     async def tell(self, command: EngineCommand | FeederCommand) -> None:
         """Raises `PairBrokenError`."""
-        process = self._process
-        if process is None or process.stdin is None or process.returncode is not None:
+        if self.pid is None or self._input is None or self._input.is_closing():
             raise PairBrokenError(f"the {self._module} process is gone")
-        try:
-            process.stdin.write(_encode(command) + b"\n")
-            await process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise PairBrokenError(f"the {self._module} process is gone") from error
+        self._input.write(_encode(command) + b"\n")
 
     async def hear(self) -> T:
         """The next message. Raises `PairBrokenError` at the end of the process."""
         process = self._process
-        if process is None or process.stdout is None:
+        if process is None or self._output is None:
             raise PairBrokenError(f"the {self._module} process was not started")
-        line = await process.stdout.readline()
-        if not line:
-            code = await process.wait()
+        line = await self._output.readline()
+        if not line.endswith(b"\n"):
+            code = await asyncio.to_thread(process.wait)
             raise PairBrokenError(f"the {self._module} process ended with {_ending(code)}")
         try:
             return self._decoder.decode(line)
@@ -112,19 +99,36 @@ class _Child(Generic[T]):
 
     async def close(self) -> None:
         """The end of its input tells it to go; one that stays is ended."""
+        if self._input is not None:
+            self._input.close()
         process = self._process
-        if process is None or process.returncode is not None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), _END_S)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
+        if process is not None:
+            try:
+                await asyncio.to_thread(process.wait, _END_S)
+            except TimeoutExpired:
                 process.kill()
-            await process.wait()
+                await asyncio.to_thread(process.wait)
         if self._errors is not None:
             await asyncio.gather(self._errors, return_exceptions=True)
+
+
+def _spawn(module: str, feed_fd: int) -> "Popen[bytes]":
+    """Not by the event loop: uvloop forks, of which gRPC and large processes want to know; this does not."""
+    return Popen(  # noqa: S603  (our own modules)
+        [sys.executable, "-m", f"evalmesh.load_generator.{module}", "--feed-fd", str(feed_fd)],
+        pass_fds=(feed_fd,),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        start_new_session=True,
+        bufsize=0,
+    )
+
+
+async def _reader(pipe: "IO[bytes] | None") -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=_LINE_BYTES)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader
 
 
 def _ending(code: int) -> str:

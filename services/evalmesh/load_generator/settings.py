@@ -16,8 +16,8 @@ class LoadGeneratorSettings(RoomSettings):
     """Seats this process takes at once: each is a feeder and an engine process. One per core that may be spent."""
     warm_pairs: int = Field(default=1, ge=0)
     """Processes of so many seats are started at once, so that a load test need not wait for them."""
-    conductors: int = Field(default=4, ge=1)
-    """Load tests this process conducts at once; conducting costs next to nothing."""
+    conductors: int = Field(default=4, ge=0)
+    """Load tests this process conducts at once; conducting costs next to nothing. 0: it holds seats only."""
     join_timeout_s: float = Field(default=60.0, gt=0)
     """How long a load test waits for its seats to be taken: for as long as the cluster needs to start generators."""
     lost_after_s: float = Field(default=6.0, gt=0)
