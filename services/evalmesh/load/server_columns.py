@@ -1,7 +1,7 @@
 """Readings of a source as columns over time, and what can be said of a counter or histogram between two moments."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -119,6 +119,24 @@ def restarted_at(column: Column) -> float | None:
     """When a counter first fell."""
     steps = zip(column.times[1:], pairwise(column.values), strict=True)
     return next((time_s for time_s, (before, after) in steps if after < before), None)
+
+
+def while_loaded(counted: Column, start_s: float, end_s: float) -> Column:
+    """A counter of work (as `grown` gives it) where work was asked for between these moments alone.
+
+    What was counted between the last reading before and the first one within came after the start, and likewise at the
+    end: without this, a rate would be spread over seconds in which nothing was asked.
+    """
+    times, values = list(counted.times), list(counted.values)
+    at = bisect_right(times, start_s)
+    if 0 < at < len(times) and times[at - 1] < start_s:
+        times.insert(at, start_s)
+        values.insert(at, values[at - 1])
+    at = bisect_left(times, end_s)
+    if 0 < at < len(times) and times[at] > end_s:
+        times.insert(at, end_s)
+        values.insert(at, values[at])
+    return Column(tuple(times), tuple(values))
 
 
 def growth(counted: Column, start_s: float, end_s: float) -> tuple[float, float] | None:

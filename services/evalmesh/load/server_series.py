@@ -1,19 +1,21 @@
 """What servers and GPUs said during a level: the `server` object of its document.
 
 Counters are shown as rates between two readings, at the middle between them; histograms as the mean of what was added
-between two readings. The summary is about the window that the level's figures are about: counters and histograms by
-their growth within it (evenly between readings), gauges by the readings in it.
+between two readings. What a counter of work gained around the level's edges is taken to belong to the level. The
+summary is about the window that the level's figures are about: counters and histograms by their growth within it
+(evenly between readings), gauges by the readings in it.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from evalmesh.load.server_columns import (
     Column,
     Identity,
+    Key,
     buckets_of,
     columns_of,
     first_known,
@@ -22,6 +24,7 @@ from evalmesh.load.server_columns import (
     label_of,
     quantile,
     restarted_at,
+    while_loaded,
 )
 from evalmesh.load.server_names import GPU_KINDS, GPU_QUANTITIES, QUANTITIES, Quantity
 from evalmesh.load.server_samples import Sample
@@ -79,7 +82,7 @@ def build_server(
     for sample in sorted(samples, key=lambda sample: sample.time_s):
         if start_s - _BESIDE_S <= sample.time_s <= end_s + _BESIDE_S:
             by_source.setdefault(sample.source, []).append(sample)
-    found = list(_find(by_source))
+    found = list(_find(by_source, span))
     failed = {source: _failed_at(of_source) for source, of_source in by_source.items()}
     return {
         "sources": [_source(source, of_source, span) for source, of_source in by_source.items()],
@@ -88,7 +91,7 @@ def build_server(
     }
 
 
-def _find(by_source: dict[str, list[Sample]]) -> Iterator[_Found]:
+def _find(by_source: dict[str, list[Sample]], span: _Span) -> Iterator[_Found]:
     """Each quantity of each source that has it, in the order of the vocabulary."""
     said = {source: [one for one in of_source if one.metrics] for source, of_source in by_source.items()}
     kinds = {source: of_source[-1].kind for source, of_source in said.items() if of_source}
@@ -98,7 +101,17 @@ def _find(by_source: dict[str, list[Sample]]) -> Iterator[_Found]:
             believed = next((kind for kind in GPU_KINDS if kind in {kinds[source] for source in places}), "")
             places = {source: place for source, place in places.items() if kinds[source] == believed}
         for source, place in places.items():
-            yield _read(said[source], source, quantity, place)
+            found = _read(said[source], source, quantity, place)
+            # A GPU draws power without being asked for anything.
+            yield found if quantity.form in {"gauge", "total"} else _while_loaded(found, span)
+
+
+def _while_loaded(found: _Found, span: _Span) -> _Found:
+    def cut(columns: dict[Key, Column]) -> dict[Key, Column]:
+        return {key: while_loaded(column, span.start_s, span.end_s) for key, column in columns.items()}
+
+    buckets = {identity: cut(edges) for identity, edges in found.buckets.items()}
+    return replace(found, counters=cut(found.counters), over=cut(found.over), buckets=buckets)
 
 
 def _read(samples: Sequence[Sample], source: str, quantity: Quantity, place: int) -> _Found:

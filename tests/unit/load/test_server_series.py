@@ -79,6 +79,20 @@ def test_counters_become_rates_between_readings_and_are_cut_at_the_window_betwee
     assert max(series(server, "preemptions")[0]["value"]) == 1
 
 
+def test_work_counted_around_the_edges_belongs_to_the_level():
+    """The server was idle until 0.4 s after the second reading, and from 0.6 s after the last but one."""
+
+    def counted(t):
+        return 100 * (min(max(t, 1.4), 8.6) - 1.4)
+
+    said = samples({metric("vllm:generation_tokens_total"): counted}, start_s=100.0)
+    server = built(said, start_s=101.4, end_s=108.6, window=(0.0, 7.2))
+    assert server["summary"]["generation_tokens_rate_mean"] == pytest.approx(100)
+    (rate,) = series(server, "generation_tokens_rate")
+    assert rate["value"] == pytest.approx([100] * 8)
+    assert (rate["t_s"][0], rate["t_s"][-1]) == (0.3, 6.9)
+
+
 def test_a_server_that_is_restarted_does_not_make_a_negative_rate_and_is_told():
     server = built(
         samples({metric("vllm:generation_tokens_total"): lambda t: 5000 + 100 * t if t < 6 else 100 * (t - 5.5)})
