@@ -445,7 +445,7 @@ def test_what_a_package_raises_is_told_without_the_key(folder, monkeypatch):
             raise RuntimeError("bad key wandb-key-1234")
 
     monkeypatch.setitem(sys.modules, "wandb", Broken())
-    with pytest.raises(Unavailable, match=r"wandb did not take it: RuntimeError: bad key \*\*\*"):
+    with pytest.raises(Unavailable, match=r"its package failed: RuntimeError: bad key \*\*\*"):
         export("wandb", perf_of(folder), folder, {"api_key": "wandb-key-1234"})
 
 

@@ -29,12 +29,9 @@ def main(arguments: list[str]) -> int:
             options |= dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if "=" in line)
         perf = json.loads(Path(document).read_bytes())
         sys.stdout.write(f"{export(sink, perf, Path(document).parent, options)}\n")
-    except InvalidInput as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 2
     except EvalmeshError as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 1
+        sys.stderr.write(f"{sink}: {error.message}\n")
+        return 2 if isinstance(error, InvalidInput) else 1
     except (OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"{document} is no perf.json that can be read: {type(error).__name__}: {error}\n")
         return 2

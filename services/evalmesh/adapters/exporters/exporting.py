@@ -50,7 +50,7 @@ def export(name: str, perf: Mapping[str, Any], folder: Path, options: Mapping[st
     except EvalmeshError:
         raise
     except Exception as error:  # noqa: BLE001 - packages raise what they like; the load test itself is reported
-        raise Unavailable(job.redacted(f"{name} did not take it: {type(error).__name__}: {error}")) from None
+        raise Unavailable(job.redacted(f"its package failed: {type(error).__name__}: {error}")) from None
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def _elsewhere(job: Job) -> str:
     """In another environment, which needs the sink's package and evalmesh without its dependencies."""
     document = job.folder / "perf.json"
     if not document.is_file():
-        raise NotFound(f"{job.sink}: there is no {document}; another environment reads the load test from there.")
+        raise NotFound(f"there is no {document}; another environment reads the load test from there.")
     shown = {key: value for key, value in job.options.items() if key not in {"python", f"{job.sink}_python"}}
     command = [job.option("python"), "-m", "evalmesh.adapters.exporters", job.sink, str(document), "--options-stdin"]
     lines = "".join(f"{key}={value}\n" for key, value in shown.items())
@@ -78,12 +78,12 @@ def _elsewhere(job: Job) -> str:
             command, input=lines, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=_environment()
         )
     except OSError as error:
-        raise FailedPrecondition(f"{job.sink}: {command[0]} cannot be run: {error.strerror}.") from None
+        raise FailedPrecondition(f"{command[0]} cannot be run: {error.strerror}.") from None
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"{job.sink}: {command[0]} was not done after {_TIMEOUT_S:g} s.") from None
+        raise Unavailable(f"{command[0]} was not done after {_TIMEOUT_S:g} s.") from None
     if done.returncode:
         said = job.redacted(done.stderr.strip()[-600:])
-        raise Unavailable(f"{job.sink}: {command[0]} failed with exit code {done.returncode}: {said}")
+        raise Unavailable(f"{command[0]} failed with exit code {done.returncode}: {said}")
     return done.stdout.strip().rpartition("\n")[2]
 
 

@@ -78,4 +78,4 @@ def need(module: str, sink: str) -> Any:
         else:
             what = "its package is"
         way_out = _WAYS_OUT.get(sink, f"pip install 'evalmesh[{sink}]'.")
-        raise FailedPrecondition(f"{sink} cannot be used: {what} not installed; {way_out}") from None
+        raise FailedPrecondition(f"{what} not installed; {way_out}") from None

@@ -72,6 +72,6 @@ def _check_key() -> None:
         not config.is_file()
     ):
         raise Unauthenticated(
-            "clearml: there are no credentials; set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and "
+            "there are no credentials; set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and "
             "CLEARML_API_SECRET_KEY, or run `clearml-init`, or use mode=offline."
         )

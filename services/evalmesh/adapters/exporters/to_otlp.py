@@ -45,7 +45,7 @@ def send(job: Job) -> str:
     sender = exporter(endpoint=url)
     try:
         if sender.export(data) is not sdk.MetricExportResult.SUCCESS:
-            raise Unavailable(f"otlp: {shown_url(url)} did not take the figures; what it answered is in the log.")
+            raise Unavailable(f"{shown_url(url)} did not take the figures; what it answered is in the log.")
     finally:
         sender.shutdown()
     return f"{shown_url(url)} ({len(metrics)} metrics of {len(job.perf['levels'])} levels)"

@@ -29,7 +29,7 @@ def send(job: Job) -> str:
     parts = urlsplit(job.option("url"))
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput(
-            "prometheus: the option url must be the address of a remote write receiver, as in "
+            "the option url must be the address of a remote write receiver, as in "
             "url=http://127.0.0.1:9090/api/v1/write.",
             {"field": "export_args"},
         )
@@ -48,10 +48,10 @@ def send(job: Job) -> str:
         with error:
             said = error.read(300).decode(errors="replace").strip()
         wrong = Unauthenticated if error.code in {401, 403} else Unavailable
-        raise wrong(f"prometheus: {shown} answers with status {error.code}: {said}") from None
+        raise wrong(f"{shown} answers with status {error.code}: {said}") from None
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise Unavailable(f"prometheus: {shown} cannot be reached: {reason}.") from None
+        raise Unavailable(f"{shown} cannot be reached: {reason}.") from None
     return f"{shown} ({len(series)} series of {len(job.perf['levels'])} levels)"
 
 

@@ -20,7 +20,7 @@ def send(job: Job) -> str:
     """See `export`."""
     swanlab = need("swanlab", job.sink)
     if not hasattr(swanlab, "Settings") or "probe" not in swanlab.Settings.model_fields:
-        raise FailedPrecondition("swanlab: this release is too old; pip install 'swanlab>=0.10'.")
+        raise FailedPrecondition("this release is too old; pip install 'swanlab>=0.10'.")
     mode = job.option("mode") or os.environ.get("SWANLAB_MODE") or "online"
     _check_key(job, mode)
     folder = job.folder.absolute() / "swanlog"
@@ -68,5 +68,5 @@ def _check_key(job: Job, mode: str) -> None:
     login = Path(home) / ".netrc" if home else Path.home() / _LOGIN
     if not login.is_file():
         raise Unauthenticated(
-            "swanlab: there is no key; set SWANLAB_API_KEY or run `swanlab login`, or use mode=local or mode=offline."
+            "there is no key; set SWANLAB_API_KEY or run `swanlab login`, or use mode=local or mode=offline."
         )

@@ -82,5 +82,5 @@ def _check_key(job: Job, mode: str) -> None:
         known = None
     if known is None:
         raise Unauthenticated(
-            f"wandb: there is no key for {host}; set WANDB_API_KEY or run `wandb login`, or use mode=offline."
+            f"there is no key for {host}; set WANDB_API_KEY or run `wandb login`, or use mode=offline."
         )
