@@ -44,11 +44,8 @@ Client = Callable[[PerfServer, Load], Took]
 class Bench:
     quick: bool
     million: bool
+    rounds: int
     aims: list[dict] = field(default_factory=list)
-
-    @property
-    def rounds(self) -> int:
-        return 1 if self.quick else 3
 
     def most(self, text: str, value: float, limit: float, unit: str = "") -> None:
         self.aims.append(
@@ -361,9 +358,10 @@ def main() -> None:
         "--quick", action="store_true", help="one round and few requests: whether it works, not how fast"
     )
     parser.add_argument("--million", action="store_true", help="memory at 1,000,000 requests too")
+    parser.add_argument("--rounds", type=int, default=3, help="of each measurement; medians are shown (default: 3)")
     options = parser.parse_args()
     begin = time.perf_counter()
-    bench = Bench(options.quick, options.million)
+    bench = Bench(options.quick, options.million, 1 if options.quick else options.rounds)
     figures: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "quick": options.quick}
     for name, part in PARTS.items():
         if not options.parts or name in options.parts:

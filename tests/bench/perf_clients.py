@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -80,7 +81,7 @@ def bare(server: PerfServer, load: Load, due_s: Sequence[float] = (), *, parse: 
     start = time.monotonic()
     child = run_child("bare_client.py", job)
     r = child.result
-    took = _took("parsing" if parse else "bare", server, start, child.wall_s)
+    took = took_of("parsing" if parse else "bare", server, start, child.wall_s, number=len(due_s) or load.number)
     took.cpu_s, took.ttft_ms, took.e2e_ms = r["cpu_s"], r["ttft_ms"], r["e2e_ms"]
     took.more = {"loop_cpu_s": r["loop_cpu_s"], "rss_bytes": r["rss_bytes"], "report_wall_s": r["wall_s"]}
     return took
@@ -105,7 +106,7 @@ def generator(server: PerfServer, load: Load, *, warm: bool = True) -> Took:
     }
     child = run_child("generator_run.py", job)
     r = child.result[-1]
-    took = _took("generator", server, 0.0, 0.0, skip=first["number"] if warm else 0)
+    took = took_of("generator", server, 0.0, 0.0, number=load.number, skip=first["number"] if warm else 0)
     took.cpu_s = r["engine_cpu_s"] + r["feeder_cpu_s"]
     took.ttft_ms, took.e2e_ms = r["ttft_ms"], r["e2e_ms"]
     if r["counts"] != {"ok": load.number}:
@@ -144,7 +145,7 @@ def command(server: PerfServer, load: Load, *flags: str, expect: Sequence[int] =
             said = (done.stdout + done.stderr)[-1500:]
             raise RuntimeError(f"evalmesh perf ended with {done.returncode}:\n{said}")
         report = json.loads(Path(folder, "perf.json").read_text())
-    took = _took("command", server, start, exec_s)
+    took = took_of("command", server, start, exec_s, number=load.number)
     took.cpu_s = after.children_user + after.children_system - used.children_user - used.children_system
     level = report["levels"][-1]
     took.ttft_ms, took.e2e_ms = level["ttft_ms"], level["e2e_ms"]
@@ -152,15 +153,18 @@ def command(server: PerfServer, load: Load, *flags: str, expect: Sequence[int] =
     return took
 
 
-def _took(client: str, server: PerfServer, start_s: float, exec_s: float, skip: int = 0) -> Took:
-    """What the server saw; `skip` requests of a warm-up came first."""
-    rows = sorted(server.truth(), key=lambda row: row["arrived_s"])[skip:]
+def took_of(client: str, server: PerfServer, start_s: float, exec_s: float, *, number: int, skip: int = 0) -> Took:
+    """What the server saw of `number` requests (0: of all); `skip` requests of a warm-up came first."""
+    rows = sorted(server.truth(), key=lambda row: row["arrived_s"])
+    if number:
+        # `evalmesh perf` asks a few times for one token, to learn how the server counts, before the load begins.
+        while len(rows) > number and (skip > 0 or int(rows[0]["tokens"]) <= 1):
+            del rows[0]
+            skip -= 1
     if not rows:
         raise RuntimeError(f"the server saw no request of {client}")
     first_s, last_s = rows[0]["arrived_s"], max(row["end_s"] for row in rows)
-    summary = server.summary()
-    if skip:
-        summary |= summary_of(rows)
+    summary = server.summary() | summary_of(rows)
     return Took(
         client,
         last_s - first_s,
@@ -174,9 +178,10 @@ def _took(client: str, server: PerfServer, start_s: float, exec_s: float, skip: 
 
 
 def summary_of(rows: Sequence[dict]) -> dict:
-    """The judge's percentiles over some of its rows."""
+    """The judge's outcomes and percentiles over some of its rows."""
     sound = [row for row in rows if row["outcome"] == "ok"]
     return {
+        "outcomes": dict(Counter(row["outcome"] for row in rows)),
         "ttft_ms": percentiles([row["first_s"] - row["arrived_s"] for row in sound]),
         "e2e_ms": percentiles([row["last_s"] - row["arrived_s"] for row in sound]),
     }
