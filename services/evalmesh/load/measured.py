@@ -58,7 +58,7 @@ def measure(inputs: LevelInputs) -> Measured:
     gaps = {metric: gaps_of(inputs.seconds, metric, rows, step) for metric in SKETCHES}
     distributions: dict[str, Distribution] = {name: sample(values) for name, values in _latencies(inputs, ok).items()}
     for metric, all_gaps in gaps.items():
-        distributions[metric] = GapSample(_within(all_gaps, window, step))
+        distributions[metric] = GapSample(_within(all_gaps, window, step, figures.where(was_sent(figures))))
     distributions["queue"] = sample((due["send_s"] - due["due_s"]) * _TO_MS)
     distributions["send_lag"] = _send_lags(inputs, records, window)
     distributions["connect"] = sample(due["connect_s"][(due["flags"] & Flag.NEW_CONNECTION) != 0] * _TO_MS)
@@ -94,9 +94,14 @@ def _latencies(inputs: LevelInputs, ok: Rows) -> dict[str, Floats]:
     return {name: values * _TO_MS for name, values in found.items()}
 
 
-def _within(gaps: Gaps, window: Window, step: int) -> Gaps:
-    """The seconds of which at least half lies in the window; with so short a window that there are none, all."""
-    if window.rule == "whole":
+def _within(gaps: Gaps, window: Window, step: int, sent: Rows) -> Gaps:
+    """All gaps where all requests were due in the window, else those of the seconds of which at least half lies in it.
+
+    Gaps are told when their request ends. Warm-up requests tell none, so in a window of a few latencies the seconds
+    alone would hold too many short requests: long ones that began in the warm-up are missing at its start, and long
+    ones that began in the window end after it.
+    """
+    if window.rule == "whole" or bool(window.due(sent).all()):
         return gaps
     first, last = round(window.start_s / step), round(window.end_s / step)
     return gaps.rows(first, last) if last > first else gaps

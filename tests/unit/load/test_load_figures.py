@@ -78,16 +78,27 @@ class TestLatencies:
         assert told["output_token_rate"] == pytest.approx(20, rel=0.02)
 
     def test_gaps_come_from_the_seconds_of_the_window(self) -> None:
+        """A start-up is cut off, and gaps told in its seconds with it."""
         table = closed(Server(slots=100), 32, 1500)
+        begun = float(table["due_s"].max()) / 5
+        table["first_s"][table["due_s"] < begun] += 0.2
         seconds = list(seconds_of(table))
         slow = Histogram()
         slow.add(0.5, 1000)
-        late = Second(seconds[-1].second, 0, histograms={"itl": slow, "chunk_gap": slow})
-        told = built(inputs(table, LoadLevel(parallel=32), seconds=(*seconds[:-1], late)))
-        assert told["itl_ms"]["p99"] == pytest.approx(10, rel=0.005)
-        assert told["itl_ms"]["max"] == pytest.approx(10)  # the emptying of the slots is no part of the window
-        assert told["itl_ms"]["n"] > 40_000
-        assert told["timeline"]["itl_p50_ms"][-1] == pytest.approx(500, rel=0.005)
+        early = Second(0, 0, histograms={"itl": slow, "chunk_gap": slow})
+        told = built(inputs(table, LoadLevel(parallel=32), seconds=(early, *seconds[1:])))
+        assert told["window"]["start_s"] >= 1.0
+        assert told["itl_ms"]["max"] == pytest.approx(10)
+        assert told["itl_ms"]["n"] > 30_000
+        assert told["timeline"]["itl_p50_ms"][0] == pytest.approx(500, rel=0.005)
+
+    def test_where_all_requests_count_all_their_gaps_do(self) -> None:
+        """An answer's gaps are told when it ends: the last ones after the window's end, and as often the slow ones."""
+        table = closed(Server(slots=100), 32, 600)
+        seconds = seconds_of(table)
+        told = built(inputs(table, LoadLevel(parallel=32), seconds=seconds))
+        assert told["window"]["end_s"] < float(table["end_s"].max())
+        assert told["itl_ms"]["n"] == sum(second.histograms["itl"].n for second in seconds)
 
     def test_gap_percentiles_equal_those_of_one_histogram(self) -> None:
         rng = np.random.default_rng(8)
