@@ -14,7 +14,7 @@ from evalmesh.runtime.settings import RoomSettings
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "docs/ARCHITECTURE.md"
-ROOMS_WITH_SETTINGS = ("gateway", "dataset_loader", "model_runner", "scorer", "report_aggregator")
+ROOMS_WITH_SETTINGS = ("gateway", "dataset_loader", "model_runner", "scorer", "load_generator", "report_aggregator")
 PAGES = sorted(
     path
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "services").rglob("*.md"))
