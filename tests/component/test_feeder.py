@@ -162,9 +162,9 @@ def open_loop(number: int = 0, **more: Any) -> FeedLevel:
 class TestLevels:
     def test_closed_loop(self, child: Child) -> None:
         said = child.set_up(SHORT)
-        assert isinstance(said, FeederReady)
-        assert "one taken for one token" in said.note
+        assert said == FeederReady()
         frames, fed = child.fed(closed(warmup=5))
+        assert "one taken for one token" in fed.note
         assert [frame.index for frame in frames] == [frame.conversation for frame in frames] == list(range(55))
         assert all(math.isnan(frame.due_s) for frame in frames)
         assert [frame.flags for frame in frames] == [Flag.WARMUP] * 5 + [0] * 50
@@ -215,15 +215,24 @@ class TestLevels:
     def test_lengths_are_exact_under_a_tokenizer(self, child: Child, tmp_path: Path) -> None:
         folder = kit.byte_level(tmp_path)
         spec = PromptSpec(input_tokens=Lengths("uniform", 30, 80))
-        said = child.set_up(spec, tokenizer_path=str(folder))
-        assert isinstance(said, FeederReady)
-        assert "exact" in said.note
+        assert child.set_up(spec, tokenizer_path=str(folder)) == FeederReady()
         core = kit.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        frames, _ = child.fed(closed(requests=200))
+        frames, fed = child.fed(closed(requests=200))
+        assert "exact" in fed.note
         assert len({frame.prepared_tokens for frame in frames}) > 40
         for frame in frames:
             text = f"<|start|>user\n{frame.json['messages'][0]['content']}<|end|>\n<|start|>assistant\n"
             assert len(core.encode(text, add_special_tokens=False).ids) == frame.prepared_tokens
+
+    def test_lengths_are_set_by_what_the_server_counts(self, child: Child) -> None:
+        spec = PromptSpec(input_tokens=Lengths("fixed", 50, 50))
+        child.set_up(spec)
+        frames, _ = child.fed(closed(requests=3))
+        assert {len(frame.json["messages"][0]["content"].split(" ")) for frame in frames} == {50}
+        child.set_up(spec, token_scale=2.0, token_offset=10)
+        frames, fed = child.fed(closed(1, requests=3))
+        assert {len(frame.json["messages"][0]["content"].split(" ")) for frame in frames} == {20}
+        assert "2 tokens per word and 10 around" in fed.note
 
     def test_conversations(self, child: Child) -> None:
         spec = PromptSpec(

@@ -92,7 +92,8 @@ class Feeder:
             self._frames = self._opened = self._setup = None
             self._say(FeedFailed(-1, _unexpected(error)))
             return
-        self._say(FeederReady(self._frames.notes if self._frames is not None else ""))
+        # How lengths are known is told with each level: the service may learn it from the server only after this.
+        self._say(FeederReady(" ".join(self._opened.source.context.notes) if self._opened is not None else ""))
 
     def _open(self, setup: FeederSetup) -> None:
         before = self._setup
