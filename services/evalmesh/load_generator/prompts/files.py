@@ -13,7 +13,7 @@ from evalmesh.load_generator.prompts.calibration import needs_calibration
 from evalmesh.load_generator.prompts.opening import Opened, open_prompts
 from evalmesh.load_generator.protocol import FeederSetup
 
-_ROWS = 10_000
+_ROWS = 2_000
 _COUNTED_ROWS = 200
 """Looked at where a tokenizer counts each of them."""
 _MADE = 3
