@@ -85,9 +85,10 @@ def _server_metrics(config: PerfConfig) -> tuple[str, ...]:
             )
         return ()
     for one in given:
-        if one != "auto" and not one.startswith(("http://", "https://")):
+        if one not in {"auto", "nvml"} and not one.startswith(("http://", "https://")):
             raise InvalidInput(
-                f"server_metrics: {one!r} is no http address; give e.g. http://127.0.0.1:8000/metrics, auto or none.",
+                f"server_metrics: {one!r} is no http address; give e.g. http://127.0.0.1:8000/metrics, auto, nvml or "
+                "none.",
                 {"field": "server_metrics"},
             )
     return tuple(given)
