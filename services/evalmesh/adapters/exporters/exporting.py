@@ -70,7 +70,8 @@ def _elsewhere(job: Job) -> str:
     if not document.is_file():
         raise NotFound(f"there is no {document}; another environment reads the load test from there.")
     shown = {key: value for key, value in job.options.items() if key not in {"python", f"{job.sink}_python"}}
-    command = [job.option("python"), "-m", "evalmesh.adapters.exporters", job.sink, str(document), "--options-stdin"]
+    python = str(Path(job.option("python")).expanduser())
+    command = [python, "-m", "evalmesh.adapters.exporters", job.sink, str(document), "--options-stdin"]
     lines = "".join(f"{key}={value}\n" for key, value in shown.items())
     try:
         # Options go through standard input: they may hold a key, and arguments can be seen by everybody.
