@@ -30,7 +30,7 @@ from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
 
 pytestmark = pytest.mark.timeout(120)
-AT_WORK = frozenset({"load_generator", "report_aggregator"})
+HOSTED = frozenset({"gateway", "load_generator", "report_aggregator"})
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def spec_of(model: SimulatorProcess, *levels: LoadLevel, arrival: str = "closed"
 async def opened(
     work_dir: Path, generators: int, *, processes: bool = False
 ) -> AsyncIterator[tuple[LocalPlatform, AsyncClient]]:
-    settings = LocalSettings(work_dir, processes=processes, generators=generators, ack_wait_s=2.0, at_work=AT_WORK)
+    settings = LocalSettings(work_dir, processes=processes, generators=generators, ack_wait_s=2.0, hosted=HOSTED)
     async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
         yield platform, client
 

@@ -39,6 +39,8 @@ class Place:
     """`s3://bucket/prefix`; empty: a folder in the work directory."""
     at_work: frozenset[str] | None = None
     """Services that take work in a platform started here; `None`: all."""
+    hosted: frozenset[str] | None = None
+    """Services that are there at all in a platform started here; `None`: all."""
     generators: int = 0
     """Seats for load tests in a platform started here; 0: it works on none."""
 
@@ -58,6 +60,7 @@ class Place:
             log_level="DEBUG" if self.debug else "INFO",
             objects_url=self.objects_url,
             at_work=self.at_work,
+            hosted=self.hosted,
             generators=self.generators,
         )
 

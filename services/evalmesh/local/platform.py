@@ -6,33 +6,17 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 
 from evalmesh.adapters.connections import Connections, open_connections
-from evalmesh.adapters.datasets import LocalDatasets
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe, open_probe
 from evalmesh.adapters.nats.server import NatsServerProcess
-from evalmesh.adapters.openai.endpoint import open_openai_endpoint
-from evalmesh.adapters.server_metrics import open_server_metrics
-from evalmesh.dataset_loader import service as dataset_loader
-from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.domain.errors import EvalmeshError
-from evalmesh.gateway import service as gateway
-from evalmesh.gateway.peers import Peers, lazy_channel
-from evalmesh.load_generator import service as load_generator
-from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.local.processes import ServiceProcesses
+from evalmesh.local.rooms import Opened, build_services
 from evalmesh.local.settings import LocalSettings
-from evalmesh.model_runner import service as model_runner
-from evalmesh.model_runner.settings import ModelRunnerSettings
-from evalmesh.report_aggregator import service as report_aggregator
-from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.runtime.serve import ServiceHost
-from evalmesh.runtime.service import Service
-from evalmesh.scorer import service as scorer
-from evalmesh.scorer.settings import ScorerSettings
 
 _LOG = logging.getLogger(__name__)
 _ADDRESS_FILE = "platform.json"
@@ -124,74 +108,7 @@ async def _ended(task: asyncio.Task[None], ending: asyncio.Event) -> None:
 
 
 def _host(settings: LocalSettings, opened: Connections, probe: HttpProbe) -> ServiceHost:
-    clock = SystemClock()
     hosts: list[ServiceHost] = []
-    # All services share this process and its one server, so the gateway finds its peers at its own port.
-    here = lazy_channel(lambda: f"127.0.0.1:{hosts[0].port}")
-    drain_s, ack_wait_s = settings.drain_s, settings.ack_wait_s
-    services: list[Service] = [
-        gateway.build(
-            gateway.GatewayPorts(opened.runs, opened.load_tests, opened.bus, opened.objects, clock),
-            Peers(here, here, here),
-            routes={},
-        ),
-        dataset_loader.build(
-            settings=DatasetLoaderSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
-            runs=opened.runs,
-            bus=opened.bus,
-            objects=opened.objects,
-            source=LocalDatasets(),
-            clock=clock,
-        ),
-        model_runner.build(
-            settings=ModelRunnerSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
-            runs=opened.runs,
-            bus=opened.bus,
-            objects=opened.objects,
-            open_endpoint=partial(open_openai_endpoint, secrets=EnvSecrets()),
-            clock=clock,
-        ),
-        scorer.build(
-            settings=ScorerSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
-            runs=opened.runs,
-            bus=opened.bus,
-            objects=opened.objects,
-        ),
-        _load_generator(settings, opened, probe),
-        report_aggregator.build(
-            settings=ReportAggregatorSettings(drain_s=drain_s, ack_wait_s=ack_wait_s),
-            runs=opened.runs,
-            load_tests=opened.load_tests,
-            bus=opened.bus,
-            objects=opened.objects,
-            clock=clock,
-        ),
-    ]
-    if settings.at_work is not None:
-        services = [one if one.name in settings.at_work else replace(one, loops=()) for one in services]
+    services = build_services(settings, Opened(opened, probe, lambda: f"127.0.0.1:{hosts[0].port}"))
     hosts.append(ServiceHost(services, settings.address))
     return hosts[0]
-
-
-def _load_generator(settings: LocalSettings, opened: Connections, probe: HttpProbe) -> Service:
-    own = LoadGeneratorSettings(
-        drain_s=settings.drain_s,
-        ack_wait_s=settings.ack_wait_s,
-        seats=settings.generators,
-        warm_pairs=settings.generators,
-        scratch_dir=str(settings.state_dir / "scratch"),
-    )
-    ports = load_generator.LoadGeneratorPorts(
-        runs=opened.runs,
-        load_tests=opened.load_tests,
-        bus=opened.bus,
-        signals=opened.signals,
-        objects=opened.objects,
-        clock=SystemClock(),
-        secrets=EnvSecrets(),
-        probe=probe,
-        open_server_metrics=open_server_metrics,
-    )
-    service = load_generator.build(own, ports)
-    # Without seats there is nothing to conduct with; a load test that was left behind must not begin by itself.
-    return service if settings.generators else replace(service, loops=())

@@ -84,10 +84,12 @@ class ServiceProcesses:
 
     async def start(self) -> str:
         """Starts all; returns the gateway's address."""
-        first = [self._child(room, room) for room in _WORKERS]
-        for number in range(max(1, self._settings.runners)):
-            name = "model_runner" if number == 0 else f"model_runner-{number}"
-            first.append(self._child(name, "model_runner"))
+        hosted = self._settings.hosted
+        first = [self._child(room, room) for room in _WORKERS if hosted is None or room in hosted]
+        if hosted is None or "model_runner" in hosted:
+            for number in range(max(1, self._settings.runners)):
+                name = "model_runner" if number == 0 else f"model_runner-{number}"
+                first.append(self._child(name, "model_runner"))
         await asyncio.gather(*(child.start() for child in first))
         where = {f"EVALMESH_GATEWAY_{c.name.upper()}_ADDRESS": f"127.0.0.1:{c.port}" for c in first if c.name == c.room}
         gateway = self._child("gateway", "gateway", **where, EVALMESH_GATEWAY_ADDRESS=self._settings.address)

@@ -22,6 +22,8 @@ class LocalSettings:
     drain_s: float = 5.0
     objects_url: str = ""
     """The object store; empty: a folder beside the rest. An `s3://` one is reached as EVALMESH_S3_* say."""
+    hosted: frozenset[str] | None = None
+    """Services that are there; `None`: all. A command that needs few starts sooner with few."""
     at_work: frozenset[str] | None = None
     """Services that take work; `None`: all. To look at runs, none need to: queued work then stays where it is."""
 
