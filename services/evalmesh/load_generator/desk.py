@@ -125,6 +125,10 @@ class Desk:
         return Over() if self._over else Time(self._now(), self._boot_id, self._conductor)
 
     async def _next(self, seat: Seat, after: int) -> ConductorSays:
+        if after > seat.finished:
+            # Told with this question too, since a conductor that has just taken over did not hear the news itself.
+            seat.finished = after
+            self._tell()
         await self._until(lambda: self._over or self._has_order(seat, after))
         if self._over:
             self._told.add(seat.number)

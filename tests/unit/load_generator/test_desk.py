@@ -184,6 +184,21 @@ class TestLevels:
         assert await waiting == await a.beat(0) == talk.StopLevel("cancelled")
 
 
+class TestTakingOver:
+    async def test_a_level_that_ended_while_nobody_conducted_is_noticed(self, desk: Desk) -> None:
+        """The seat's news of its end reached nobody who knew it; its next question tells it again."""
+        run, _ = orders({0: "a"})
+        seat = Caller(desk, 0, "a")
+        finishing = asyncio.create_task(lead_of(desk, 1).finish(run))
+        assert await seat.finished(0) == talk.Stranger()
+        await seat.hello()
+        asking = asyncio.create_task(seat.next(after=0))
+        await asyncio.wait_for(finishing, 5)
+        assert run.finished == {0}
+        desk.end()
+        await asking
+
+
 class TestGathering:
     async def test_a_generator_that_cannot_read_the_data_set_says_so(self, desk: Desk) -> None:
         await Caller(desk, 0, "a").hello("dataset_path: line 3 is no JSON")
