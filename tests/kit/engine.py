@@ -122,9 +122,12 @@ class EngineProcess:
         self.tell(EngineSetup(target, headers or {}, generator))
 
     def send(self, frames: Iterable[bytes]) -> None:
-        """Feeds from a thread: the socket takes only so much."""
+        """Feeds from a thread, for the socket takes only so much; after what was to be fed before."""
+        before = self.threads[-1:]
 
         def feed() -> None:
+            for thread in before:
+                thread.join()
             try:
                 for frame in frames:
                     self.feed.sendall(frame)

@@ -73,8 +73,9 @@ class ClosedPacer:
             self._pump(late=False)
 
     def fed(self) -> None:
-        if self._is_dry:
-            self._pump(late=True)
+        # Also when nothing waits: the end of the level may have come.
+        if self._is_dry or not self._free:
+            self._pump(late=self._is_dry)
 
     def freed(self, at_s: float) -> None:
         if self._sender.used < self._slots:
@@ -107,12 +108,14 @@ class ClosedPacer:
     def _pump(self, *, late: bool) -> None:
         frames, free = self._feed.frames, self._free
         self._is_dry = False
-        while free and not self._is_stopped:
+        while not self._is_stopped:
+            if frames and ends_level(frames[0]):
+                self._sender.fed_out()
+                return
+            if not free:
+                return
             if not frames:
                 self._is_dry = True
-                return
-            if ends_level(frames[0]):
-                self._sender.fed_out()
                 return
             self.starved += late
             self._sender.begin(self._feed.take(), free.popleft())
@@ -160,13 +163,15 @@ class OpenPacer:
         frames, sender, most = self._feed.frames, self._sender, self._most
         now_s = time.monotonic() - self._start_at
         self._is_dry = False
-        while not self._is_stopped and not (most and sender.used >= most):
+        while not self._is_stopped:
             if not frames:
                 self._is_dry = True
                 return
             frame = frames[0]
             if ends_level(frame):
                 sender.fed_out()
+                return
+            if most and sender.used >= most:
                 return
             if frame.due_s > now_s:
                 now_s = time.monotonic() - self._start_at
