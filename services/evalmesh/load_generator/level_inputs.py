@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evalmesh.domain.load_test import LoadTestSpec
+from evalmesh.load import schedule
 from evalmesh.load.figures import build_level
 from evalmesh.load.inputs import GeneratorHealth, LevelInputs, second_of
 from evalmesh.load.server_samples import Sample
@@ -69,7 +70,8 @@ def _state(run: LevelRun, seats: Sequence[SeatData]) -> State:
 
 def _planned(spec: LoadTestSpec, run: LevelRun) -> int:
     """Requests of the plan; 0 where their number is known only afterwards."""
-    number, prompts = run.order.planned.level.number, spec.prompts
+    order, prompts = run.order, spec.prompts
+    number = max(0, schedule.planned(order.planned.level, spec.arrival, order.warmup) - order.warmup)
     if prompts.prompt or not datasets.get(prompts.dataset).conversations:
         return number
     turns = prompts.turns
