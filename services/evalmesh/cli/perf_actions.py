@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,32 +11,26 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.cli import exits
-from evalmesh.cli.perf_config import PerfConfig
+from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.perf_live import LoadProgress, errors_text
 from evalmesh.cli.perf_outputs import (
     find_folder,
     load_test_id_of,
-    local_report,
-    newest_folder,
-    read_report,
     write_outputs,
 )
-from evalmesh.cli.perf_run import place_of
-from evalmesh.cli.perf_show import show_perf
-from evalmesh.cli.perf_spec import resolve, submit_spec
 from evalmesh.cli.perf_words import level_label
 from evalmesh.cli.session import Place, connect, run_async
-from evalmesh.cli.show import is_live, make_console
 from evalmesh.domain.errors import FailedPrecondition, NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestState
 
-_NOBODY: frozenset[str] = frozenset()
+NOBODY: frozenset[str] = frozenset()
 """A look at the load tests must not start what is queued."""
 _REPORTERS = frozenset({"report_aggregator", "load_generator"})
 """Who must be at work for a cancelled load test to come to its end."""
 
 
-def _place(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
+def place_of_args(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
+    """The platform the flags name, or one here in which only `at_work` take work."""
     work_dir = Path(args.work_dir).expanduser()
     seats = 1 if "load_generator" in at_work else 0
     return Place(work_dir=work_dir, server=args.server, debug=args.debug, at_work=at_work, generators=seats).joined()
@@ -44,7 +38,7 @@ def _place(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
 
 def show_list(args: argparse.Namespace) -> int:
     """`perf list`."""
-    place = _place(args, _NOBODY)
+    place = place_of_args(args, NOBODY)
     tests = run_async(_newest(args.limit, place))
     if args.format == "json":
         print(json.dumps([_as_json(one) for one in tests], indent=2))
@@ -123,7 +117,7 @@ def _as_json(one: LoadTest) -> dict[str, Any]:
 
 def watch(args: argparse.Namespace) -> int:
     """`perf watch`."""
-    ended = run_async(_watch(load_test_id_of(args.load_test), _place(args, _NOBODY)))
+    ended = run_async(_watch(load_test_id_of(args.load_test), place_of_args(args, NOBODY)))
     print(f"{ended.id} {ended.state.value.lower()}{f': {ended.error}' if ended.error else ''}")
     codes = {LoadTestState.CANCELLED: exits.CANCELLED, LoadTestState.FAILED: exits.FAILED}
     failed = any(level.errors for level in ended.levels)
@@ -147,7 +141,7 @@ async def _watch(test_id: str, place: Place) -> LoadTest:
 def cancel(args: argparse.Namespace) -> int:
     """`perf cancel`."""
     test_id = load_test_id_of(args.load_test)
-    ended, folder = run_async(_cancel(test_id, _place(args, _REPORTERS), Path(args.work_dir).expanduser()))
+    ended, folder = run_async(_cancel(test_id, place_of_args(args, _REPORTERS), Path(args.work_dir).expanduser()))
     print(f"{ended.id} {ended.state.value.lower()}{f', {folder}' if folder else ''}")
     return exits.OK
 
@@ -166,49 +160,9 @@ async def _cancel(test_id: str, place: Place, work_dir: Path) -> tuple[LoadTest,
     return ended, folder
 
 
-def show(args: argparse.Namespace) -> int:
-    """`perf show`."""
-    text = args.load_test or str(newest_folder(Path(args.work_dir).expanduser()))
-    perf = _report(text, args)
-    if args.format == "json":
-        print(json.dumps(perf, indent=2))
-    else:
-        show_perf(make_console(), perf)
-    return exits.OK
-
-
-def _report(text: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The document behind a path or an id."""
-    path = local_report(text)
-    if path is not None:
-        return read_report(path)
-    test_id = load_test_id_of(text)
-    folder = find_folder(test_id, Path(args.work_dir).expanduser())
-    if folder is not None and (folder / "perf.json").is_file():
-        return read_report(folder / "perf.json")
-    return run_async(_fetch(test_id, _place(args, _NOBODY)))
-
-
-async def _fetch(test_id: str, place: Place) -> dict[str, Any]:
-    async with connect(place) as client:
-        return await client.perf_report(test_id)
-
-
-def compare(args: argparse.Namespace) -> int:
-    """`perf compare`."""
-    from evalmesh.cli.perf_compare import compare_reports, render_comparison  # noqa: PLC0415  # needs numpy
-
-    result = compare_reports(_report(args.a, args), _report(args.b, args))
-    if args.format == "json":
-        print(json.dumps(result, indent=2))
-    else:
-        render_comparison(make_console(), result)
-    return exits.OK
-
-
 def datasets(args: argparse.Namespace) -> int:
     """`perf datasets`."""
-    names = run_async(_datasets(_place(args, _NOBODY)))
+    names = run_async(_datasets(place_of_args(args, NOBODY)))
     print(json.dumps(names, indent=2) if args.format == "json" else "\n".join(names))
     return exits.OK
 
@@ -218,9 +172,9 @@ async def _datasets(place: Place) -> list[str]:
         return [name async for name in client.list_load_datasets()]
 
 
-async def preview(config: PerfConfig, count: int) -> Sequence[Any]:
-    """The first bodies of a load test as they would be sent."""
-    resolve(config)
-    place = place_of(config)
-    async with connect(place) as client:
-        return await client.preview_load_test(await submit_spec(client, config), count)
+ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "list": show_list,
+    "watch": watch,
+    "cancel": cancel,
+    "datasets": datasets,
+}

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -14,7 +14,9 @@ from evalmesh.cli.perf_target import LOCAL_APIS
 from evalmesh.cli.spec import KEY_VARIABLE
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest
-from evalmesh.sdk import AsyncClient
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import AsyncClient  # a look at a file needs no gRPC
 
 REPORT_FILES = ("perf.json", "perf_report.html", "requests.parquet")
 _ID_LINE = re.compile(r"^# load test: ([a-z0-9][a-z0-9_.-]*)$", re.MULTILINE)
@@ -129,7 +131,7 @@ def write_perf_yaml(config: PerfConfig, test: LoadTest, folder: Path) -> None:
     (folder / "perf.yaml").write_text(f"{head}{text}", encoding="utf-8")
 
 
-async def write_outputs(client: AsyncClient, test: LoadTest, folder: Path) -> dict[str, Any]:
+async def write_outputs(client: "AsyncClient", test: LoadTest, folder: Path) -> dict[str, Any]:
     """Downloads the report and the requests; returns the document. Raises `NotFound`."""
     for name in REPORT_FILES:
         await client.export_load_test(test, name, folder / name)

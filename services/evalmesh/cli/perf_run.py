@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -28,6 +28,10 @@ _REPORT_WAIT_S = 60.0
 """After a cancel: how long the report of what was measured is waited for."""
 
 
+LOAD_TEST_SERVICES = frozenset({"gateway", "load_generator", "report_aggregator"})
+"""What a load test needs; runs that were left behind in the same work directory are not taken up by it."""
+
+
 def place_of(config: PerfConfig) -> Place:
     """Where the config wants the platform."""
     return Place(
@@ -36,6 +40,7 @@ def place_of(config: PerfConfig) -> Place:
         processes=config.processes,
         debug=config.debug,
         generators=config.generators,
+        hosted=LOAD_TEST_SERVICES,
     )
 
 
@@ -76,12 +81,20 @@ async def validate(config: PerfConfig) -> LoadTestSpec:
     return spec
 
 
+async def preview(config: PerfConfig, count: int) -> Sequence[Any]:
+    """The first bodies of a load test as they would be sent."""
+    resolve(config)
+    place = place_of(config)
+    async with connect(place) as client:
+        return await client.preview_load_test(await submit_spec(client, config), count)
+
+
 async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> PerfOutcome:
     """Runs to the end and writes the outputs. When cancelled, ends the load test and reports what was measured.
 
     Raises domain errors, and `CancelledError` when there was nothing to report yet.
     """
-    say_notes(all_notes(config), console)
+    say_notes(config, console)
     async with AsyncExitStack() as stack:
         resolve(config)
         ready = await stack.enter_async_context(with_endpoint(config))
@@ -101,9 +114,9 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
     return await asyncio.to_thread(export, ready, outcome)
 
 
-def say_notes(notes: list[str], console: Console) -> None:
+def say_notes(config: PerfConfig, console: Console) -> None:
     """What is taken in another way than it was said."""
-    for note in notes:
+    for note in all_notes(config):
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 

@@ -1,7 +1,6 @@
 """What a finished run prints: the table, what has no score, where things are, what to try next."""
 
 import os
-import sys
 from collections.abc import Mapping
 from shlex import quote
 from typing import Any
@@ -9,24 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.evaluate import Outcome
 from evalmesh.cli.table import render_table
 from evalmesh.domain.run import RunState
 
-_WIDTH_OF_FILES = 160
+__all__ = ["is_live", "lost_lines", "make_console", "show_outcome"]
+
 _SHOWN_LOST = 5
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """A console that does not fold tables to 80 columns when its output goes to a file or a pipe."""
-    file = sys.stderr if stderr else sys.stdout
-    width = None if file.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_FILES
-    return Console(stderr=stderr, width=width, highlight=False)
-
-
-def is_live() -> bool:
-    """Whether someone is looking at a terminal."""
-    return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def show_outcome(console: Console, outcome: Outcome, *, work_dir: str) -> None:

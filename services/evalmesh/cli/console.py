@@ -1,0 +1,20 @@
+"""Where commands print; light, so that a look at a file needs no platform."""
+
+import os
+import sys
+
+from rich.console import Console
+
+_WIDTH_OF_FILES = 160
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that does not fold tables to 80 columns when its output goes to a file or a pipe."""
+    file = sys.stderr if stderr else sys.stdout
+    width = None if file.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_FILES
+    return Console(stderr=stderr, width=width, highlight=False)
+
+
+def is_live() -> bool:
+    """Whether someone is looking at a terminal."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
