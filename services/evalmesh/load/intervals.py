@@ -36,8 +36,9 @@ class Spread:
     df: int
 
     def around(self, mean: float) -> Interval:
-        """Student's interval."""
-        return t_interval(mean, self.stderr, self.df)
+        """Student's interval. Times and rates are at least 0, so it does not go below."""
+        low, high = t_interval(mean, self.stderr, self.df)
+        return max(0.0, low), high
 
 
 def batch_means(values: Floats | Flags, batches: int) -> Floats:
