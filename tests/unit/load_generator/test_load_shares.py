@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from evalmesh.domain.load_test import LoadLevel, Stage
 from evalmesh.load_generator.clocks import measure_offset
+from evalmesh.load_generator.engine.pacing import parallel_at
 from evalmesh.load_generator.shares import performers, share_of, warmup_count
 
 
@@ -29,9 +30,16 @@ def test_the_counts_are_those_of_the_schedule(number: int, of: int) -> None:
         assert share_of(LoadLevel(parallel=of, number=number), at, of).number == mine
 
 
-def test_stages_of_slots_are_shared_and_those_of_rates_are_the_schedules() -> None:
-    closed = LoadLevel(parallel=8, stages=(Stage(5, 2, 8),))
-    assert share_of(closed, 0, 2).stages == (Stage(5, 1, 4),)
+@given(slots=st.integers(0, 500), of=st.integers(1, 16))
+def test_slots_of_stages_add_up(slots: int, of: int) -> None:
+    """At each whole number of a ramp, over all generators."""
+    level = LoadLevel(stages=(Stage(5, slots, slots),))
+    shares = [share_of(level, at, of).stages for at in range(of)]
+    assert sum(parallel_at(stages, 2.5) for stages in shares) == slots
+    assert max(parallel_at(stages, 2.5) for stages in shares) <= slots // of + 1
+
+
+def test_stages_of_rates_are_the_schedules() -> None:
     open_loop = LoadLevel(rate=4, stages=(Stage(5, 2, 8),))
     assert share_of(open_loop, 0, 2).stages == open_loop.stages
 
