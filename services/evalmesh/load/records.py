@@ -27,8 +27,7 @@ class Outcome(IntEnum):
     RESET = 7
     """The connection broke: RST, or closed before the HTTP message was complete."""
     TRUNCATED = 8
-    """The HTTP message is complete and the answer is not: no finish reason, or no end mark, or fewer tokens than
-    the server's own usage says."""
+    """The HTTP message is complete and the answer is not: no finish reason (no last event), or cut in an event."""
     MALFORMED = 9
     """An event or body that cannot be read, or HTTP that cannot."""
     ERROR_EVENT = 10

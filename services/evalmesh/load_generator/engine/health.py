@@ -26,17 +26,24 @@ class Health:
         self._cpu_s = time.process_time()
         self._tick_cpu_s = self._cpu_s
         self._tick_wall_s = self._due_s
-        self._again()
+        self._watches = False
 
     def begin(self) -> None:
         """Counts from now."""
+        self._watches = True
+        self._due_s = time.monotonic()
+        self._again()
         self._lags = Histogram()
         self._worst_s = 0.0
         self._cpu_s = self._tick_cpu_s = time.process_time()
         self._tick_wall_s = time.monotonic()
 
+    def end(self) -> None:
+        """Rests until the next level."""
+        self._watches = False
+
     def close(self) -> None:
-        """Ends the watch."""
+        """Ends the watch for good."""
         self._timer.close()
 
     def tick(self) -> tuple[float, float]:
@@ -46,7 +53,7 @@ class Health:
         self._tick_cpu_s, self._tick_wall_s = cpu_s, wall_s
         worst_s, self._worst_s = self._worst_s, 0.0
         # A loop that is held up right now has not been able to say so.
-        return share, max(worst_s, wall_s - self._due_s) * 1000
+        return share, max(worst_s, wall_s - self._due_s, 0.0) * 1000
 
     @property
     def cpu_s(self) -> float:
@@ -60,6 +67,8 @@ class Health:
         return self._lags.quantile(0.99) * 1000, self._lags.max * 1000
 
     def _probe(self) -> None:
+        if not self._watches:
+            return
         late_s = time.monotonic() - self._due_s
         self._lags.add(late_s)
         self._worst_s = max(self._worst_s, late_s)

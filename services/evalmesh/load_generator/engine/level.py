@@ -217,6 +217,7 @@ class Level:
         """Ends the level now: what is in flight is cancelled, what was not sent stays unsent."""
         if not self._start_at:
             self._start_at = self._ledger.start_at = time.monotonic()
+            self._tools.health.begin()
         self._give_up()
 
     def _cut_off(self) -> None:
@@ -301,6 +302,7 @@ class Level:
         self._say_tick()
         self._ledger.file.close()
         self._tools.say(self._done(end_s))
+        self._tools.health.end()
         self._over()
 
     def _done(self, end_s: float) -> Done:
