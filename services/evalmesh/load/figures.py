@@ -14,7 +14,7 @@ from evalmesh.load.measured import Measured, measure
 from evalmesh.load.records import Flag, Outcome
 from evalmesh.load.samples import number, pair, sample, summary, token_summary
 from evalmesh.load.slo import judge, slo_document
-from evalmesh.load.table import Rows, by_class, is_ok, was_sent
+from evalmesh.load.table import Rows, by_class, is_ok, tpot_s, was_sent
 from evalmesh.load.timeline import distributions_document, timeline_document
 
 SCHEMA_VERSION = 1
@@ -193,15 +193,13 @@ def _turns(measured: Measured) -> list[dict[str, Any]]:
 
 def _turn(name: str, turn: int | None, due: Rows) -> dict[str, Any]:
     ok = due.where(is_ok(due))
-    tokens = ok["output_tokens"].astype(np.float64)
-    tpot = (ok["last_s"] - ok["first_s"]) / np.where(tokens > 1, tokens - 1, np.nan)
     return {
         "name": name,
         "turn": turn,
         "requests": len(due),
         "ok": len(ok),
         "ttft_ms": summary(sample((ok["first_s"] - ok["send_s"]) * _TO_MS)),
-        "tpot_ms": summary(sample(tpot * _TO_MS)),
+        "tpot_ms": summary(sample(tpot_s(ok) * _TO_MS)),
         "e2e_ms": summary(sample((ok["last_s"] - ok["send_s"]) * _TO_MS)),
         **{name: token_summary(ok, name) for name in ("input_tokens", "output_tokens", "cached_tokens")},
     }

@@ -9,7 +9,7 @@ from evalmesh.load.inputs import SKETCHES, LevelInputs
 from evalmesh.load.rates import Rate, rates_of
 from evalmesh.load.records import Flag
 from evalmesh.load.samples import Distribution, Sample, sample
-from evalmesh.load.table import Floats, Rows, is_ok, is_warmup, was_sent
+from evalmesh.load.table import Floats, Rows, is_ok, is_warmup, tpot_s, was_sent
 from evalmesh.load.window import Window, find_window
 
 MOST_STEPS = 600
@@ -79,10 +79,9 @@ def _steps(inputs: LevelInputs, records: Rows) -> tuple[int, int]:
 def _latencies(inputs: LevelInputs, ok: Rows) -> dict[str, Floats]:
     send, first, last = ok["send_s"], ok["first_s"], ok["last_s"]
     tokens = ok["output_tokens"].astype(np.float64)
-    several = np.where(tokens > 1, tokens - 1, np.nan)
     found = {
         "ttft": first - send,
-        "tpot": (last - first) / several,
+        "tpot": tpot_s(ok),
         "e2e": last - send,
         "first_byte": ok["first_byte_s"].astype(np.float64),
     }

@@ -11,7 +11,7 @@ from evalmesh.domain.load_test import SloTerm
 from evalmesh.load.intervals import LEAST_EFFECTIVE, Interval
 from evalmesh.load.measured import Measured
 from evalmesh.load.samples import number, pair, probability
-from evalmesh.load.table import Flags, Floats, Rows
+from evalmesh.load.table import Flags, Floats, Rows, tpot_s
 
 Decision = Literal["pass", "fail", "undecided"]
 LATENCIES = ("ttft", "itl", "tpot", "e2e")
@@ -217,7 +217,6 @@ def is_good(records: Rows, bounds: dict[str, float], *, open_loop: bool) -> Flag
 
 def _values(records: Rows, name: str, *, open_loop: bool) -> Floats:
     begin = records["due_s"] if open_loop else records["send_s"]
-    tokens = records["output_tokens"].astype(np.float64)
     values: Floats
     match name:
         case "ttft":
@@ -225,7 +224,7 @@ def _values(records: Rows, name: str, *, open_loop: bool) -> Floats:
         case "e2e":
             values = records["last_s"] - begin
         case "tpot":
-            values = (records["last_s"] - records["first_s"]) / np.where(tokens > 1, tokens - 1, np.nan)
+            values = tpot_s(records)
         case _:
             values = records[f"{name}_s"].astype(np.float64)
     return values

@@ -112,6 +112,14 @@ def was_sent(records: Rows) -> Flags:
     return found
 
 
+def tpot_s(records: Rows) -> Floats:
+    """First to last token, per token after the first; NaN where only one token, or all in one piece, came."""
+    tokens = records["output_tokens"].astype(np.float64)
+    several = (tokens > 1) & (records["chunks"] > 1)
+    found: Floats = (records["last_s"] - records["first_s"]) / np.where(several, tokens - 1, np.nan)
+    return found
+
+
 def by_class(records: Rows) -> dict[str, int]:
     """Failed requests that were sent, by class, the most frequent class first."""
     failed = records.where(was_sent(records) & ~is_ok(records))

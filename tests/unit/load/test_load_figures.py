@@ -71,11 +71,12 @@ class TestLatencies:
         assert told["queue_ms"]["max"] == pytest.approx(1000)
 
     def test_an_answer_in_one_piece_has_no_time_per_token(self) -> None:
-        table = records([(t, t + 0.2, t + 0.2, 1) for t in np.arange(200) / 20])
+        table = records([(t, t + 0.2, t + 0.2, 30) for t in np.arange(200) / 20])
+        table["chunks"] = 1
         told = built(inputs(table, LoadLevel(rate=20), seconds=()))
         assert told["tpot_ms"]["n"] == told["itl_ms"]["n"] == 0
         assert told["ttft_ms"]["p50"] == told["e2e_ms"]["p50"] == pytest.approx(200)
-        assert told["output_token_rate"] == pytest.approx(20, rel=0.02)
+        assert told["output_token_rate"] == pytest.approx(20 * 30, rel=0.02)
 
     def test_gaps_come_from_the_seconds_of_the_window(self) -> None:
         """A start-up is cut off, and gaps told in its seconds with it."""
