@@ -25,8 +25,9 @@ from evalmesh.report_aggregator.perf_json import build_perf, encode_perf
 
 SECRET = "sk-this-must-not-be-seen"
 RUN = """
-import json, sys
+import faulthandler, json, sys
 from pathlib import Path
+faulthandler.dump_traceback_later(80, exit=True)  # a package that hangs says where
 from evalmesh.adapters.exporters import export
 folder = Path(sys.argv[1])
 print(export(sys.argv[2], json.loads((folder / "perf.json").read_bytes()), folder, json.loads(sys.argv[3])))

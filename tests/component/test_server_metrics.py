@@ -12,8 +12,10 @@ import pytest
 from aiohttp import web
 
 from evalmesh.adapters.server_metrics import open_server_metrics
-from evalmesh.adapters.server_metrics.exposition import read_exposition
+from evalmesh.adapters.server_metrics.exposition import ExpositionReader
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.load.server_names import kind_of
+from evalmesh.load.server_samples import Sample
 from evalmesh.load.server_series import build_server
 
 VLLM = """\
@@ -315,7 +317,109 @@ def driver_of_two():
 
 
 def test_labels_with_quotes_and_collector_names_are_read():
-    reading = read_exposition('vllm_num_requests_running{model_name="a,b}\\"{",engine="0"} 3 1700000000000\n')
-    assert reading.metrics[0].name == "vllm:num_requests_running"
-    assert dict(reading.metrics[0].labels) == {"model_name": 'a,b}"{', "engine": "0"}
-    assert reading.values[0] == 3
+    reader = ExpositionReader()
+    for value in (3, 4):
+        text = f'vllm_num_requests_running{{model_name="a,b}}\\"{{",engine="0"}} {value} 1700000000000\n'
+        reading = reader.read(text)
+        assert reading.metrics[0].name == "vllm:num_requests_running"
+        assert dict(reading.metrics[0].labels) == {"model_name": 'a,b}"{', "engine": "0"}
+        assert reading.values[0] == value
+
+
+def test_a_value_that_becomes_unreadable_is_told_though_its_line_is_known():
+    reader = ExpositionReader()
+    assert reader.read("process_cpu_seconds_total 3\n").values[0] == 3
+    assert "process_cpu_seconds_total cannot be read" in reader.read("process_cpu_seconds_total many\n").error
+    assert "process_cpu_seconds_total cannot be read" in reader.read("process_cpu_seconds_total\n").error
+    assert reader.read("process_cpu_seconds_total +Inf\n").values[0] == float("inf")
+
+
+PAGES = {
+    "sglang": (
+        """\
+# HELP sglang:num_running_reqs The number of running requests.
+# TYPE sglang:num_running_reqs gauge
+sglang:num_running_reqs{model_name="m",tp_rank="0",engine_type="unified"} 5.0
+sglang:num_queue_reqs{model_name="m",tp_rank="0",engine_type="unified"} 2.0
+sglang:token_usage{model_name="m",tp_rank="0",engine_type="unified"} 0.28
+# TYPE sglang:prompt_tokens_total counter
+sglang:prompt_tokens_total{model_name="m"} %(n)d000.0
+sglang:generation_tokens_total{model_name="m"} %(n)d00.0
+sglang:cached_tokens_total{model_name="m",cache_source="device"} %(n)d00.0
+sglang:cached_tokens_total{model_name="m",cache_source="host"} %(n)d50.0
+sglang:num_retracted_requests_total{model_name="m",tp_rank="0"} %(n)d.0
+""",
+        {
+            "running_mean": 5,
+            "waiting_mean": 2,
+            "kv_cache_use_max": 0.28,
+            "prompt_tokens_rate_mean": 1000,
+            "generation_tokens_rate_mean": 100,
+            "prefix_cache_hit_rate": 0.2,
+            "preemptions": 10,
+        },
+    ),
+    "tgi": (
+        """\
+# TYPE tgi_batch_current_size gauge
+tgi_batch_current_size 7
+# TYPE tgi_queue_size gauge
+tgi_queue_size 3
+# TYPE tgi_request_generated_tokens histogram
+tgi_request_generated_tokens_bucket{le="+Inf"} %(n)d
+tgi_request_generated_tokens_sum %(n)d00
+tgi_request_generated_tokens_count %(n)d
+# TYPE tgi_request_queue_duration histogram
+tgi_request_queue_duration_bucket{le="0.000105"} 0
+tgi_request_queue_duration_bucket{le="+Inf"} %(n)d
+tgi_request_queue_duration_sum %(n)d
+tgi_request_queue_duration_count %(n)d0
+""",
+        {"running_mean": 7, "waiting_mean": 3, "generation_tokens_rate_mean": 100, "server_queue_ms_mean": 100},
+    ),
+    "llama.cpp": (
+        """\
+# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.
+# TYPE llamacpp:prompt_tokens_total counter
+llamacpp:prompt_tokens_total %(n)d0
+# TYPE llamacpp:tokens_predicted_total counter
+llamacpp:tokens_predicted_total %(n)d00
+# TYPE llamacpp:predicted_tokens_seconds gauge
+llamacpp:predicted_tokens_seconds 12.5
+llamacpp:requests_processing 1
+llamacpp:requests_deferred 4
+""",
+        {
+            "running_mean": 1,
+            "waiting_mean": 4,
+            "prompt_tokens_rate_mean": 10,
+            "generation_tokens_rate_mean": 100,
+        },
+    ),
+    "dcgm": (
+        """\
+# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %%).
+# TYPE DCGM_FI_DEV_GPU_UTIL gauge
+DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",device="nvidia0",modelName="NVIDIA H100",Hostname="node"} 91
+DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-1",device="nvidia0",modelName="NVIDIA H100",Hostname="node"} 2048
+DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-1",device="nvidia0",modelName="NVIDIA H100",Hostname="node"} 350.5
+DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu="0",UUID="GPU-1",modelName="NVIDIA H100",Hostname="node"} %(n)d00000
+""",
+        {"gpu_use_mean": 0.91, "gpu_memory_bytes_max": 2 << 30, "power_w_mean": 350.5, "energy_j": 1000},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_each_product_speaks_one_vocabulary(kind):
+    text, expected = PAGES[kind]
+    reader = ExpositionReader()
+    samples = []
+    for second in range(11):
+        reading = reader.read(text % {"n": second + 1})
+        assert reading.error == ""
+        said = kind_of(metric.name for metric in reading.metrics)
+        samples.append(Sample("http://h/metrics", said, 50.0 + second, reading.metrics, reading.values))
+    server = build_server(samples, 50.0, 60.0, (0.0, 10.0), 0)
+    assert server["sources"][0]["kind"] == kind
+    assert {name: server["summary"][name] for name in expected} == pytest.approx(expected, rel=1e-5)

@@ -7,7 +7,7 @@ from base64 import b64encode
 import aiohttp
 from yarl import URL
 
-from evalmesh.adapters.server_metrics.exposition import Reading, read_exposition
+from evalmesh.adapters.server_metrics.exposition import ExpositionReader, Reading
 from evalmesh.load.server_names import kind_of
 from evalmesh.load.server_samples import Metric, Sample
 
@@ -40,6 +40,7 @@ class PrometheusSource:
         self._timeout = aiohttp.ClientTimeout(total=deadline_s)
         self._deadline_s = deadline_s
         self.name = str(self._url.with_query(None))
+        self._reader = ExpositionReader()
         self._kind = ""
         self._metrics: tuple[Metric, ...] = ()
 
@@ -71,7 +72,7 @@ class PrometheusSource:
             raise Refusal(f"it did not answer within {self._deadline_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Refusal(_reason(error)) from None
-        return read_exposition(body.decode("utf-8", errors="replace"))
+        return self._reader.read(body.decode("utf-8", errors="replace"))
 
 
 def _reason(error: Exception) -> str:
