@@ -285,6 +285,21 @@ def test_a_killed_load_test_is_interrupted_and_ended_by_the_next(slow, tmp_path)
     assert states == ["SUCCEEDED", "CANCELLED"]
 
 
+def test_a_killed_load_test_can_be_cancelled_and_is_reported(slow, tmp_path):
+    with running(*target(slow), *SHORT, "--parallel", "2", "--number", "5000", cwd=tmp_path) as command:
+        started(command, slow, 8)
+        command.process.kill()
+        command.process.wait()
+    [one] = json.loads(evalmesh("perf", "list", "--format", "json", cwd=tmp_path).stdout)
+    cancelled = evalmesh("perf", "cancel", one["id"], cwd=tmp_path)
+    ran(cancelled, 0)
+    assert f"{one['id']} cancelled" in cancelled.stdout
+    assert report_of(folder_in(tmp_path / "outputs"))["load_test"]["state"] == "CANCELLED"
+    again = evalmesh("perf", "cancel", one["id"], cwd=tmp_path)
+    ran(again, 2)
+    assert "has ended already" in again.stderr
+
+
 def test_load_tests_on_a_running_platform(slow, tmp_path):
     with running("up", "--address", "127.0.0.1:0", cwd=tmp_path) as platform:
         until(lambda: "is up at" in platform.stdout, what="the platform")
