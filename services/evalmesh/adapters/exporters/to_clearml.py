@@ -13,14 +13,32 @@ from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summar
 from evalmesh.adapters.exporters.job import Job, need
 from evalmesh.domain.errors import Unauthenticated
 
+_FRAMEWORKS = (
+    "detect_repository",
+    "catboost",
+    "fastai",
+    "gradio",
+    "hydra",
+    "joblib",
+    "lightgbm",
+    "matplotlib",
+    "megengine",
+    "pytorch",
+    "scikit",
+    "tensorboard",
+    "tensorflow",
+    "tfdefines",
+    "xgboost",
+)
+"""All that ClearML would watch. By name, since one `False` still looks for a repository, with git in a thread,
+which has been seen to hang."""
+
 
 def send(job: Job) -> str:
     """See `export`."""
     offline = job.option("mode") == "offline" or os.environ.get("CLEARML_OFFLINE_MODE", "").lower() in {"1", "true"}
     if not offline:
         _check_key()
-    # Read when the package is loaded: what the directory of the shell holds is not what was under load.
-    os.environ.setdefault("CLEARML_VCS_DIFF", "")
     os.environ.setdefault("CLEARML_SUPPRESS_UPDATE_MESSAGE", "1")
     task_class = need("clearml", job.sink).Task
     if offline:
@@ -31,7 +49,7 @@ def send(job: Job) -> str:
         task_type=task_class.TaskTypes.testing,
         reuse_last_task_id=False,
         auto_connect_arg_parser=False,
-        auto_connect_frameworks=False,
+        auto_connect_frameworks=dict.fromkeys(_FRAMEWORKS, False),
         auto_resource_monitoring=False,
         auto_connect_streams=False,
     )
