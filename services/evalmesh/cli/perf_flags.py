@@ -234,7 +234,7 @@ def _output(group: Any) -> None:
         nargs="+",
         default=SUPPRESS,
         metavar="URL",
-        help="Prometheus addresses to scrape, or none (default: /metrics beside the endpoint, if it is there)",
+        help="Prometheus addresses to scrape, nvml, or none (default: /metrics beside the endpoint, if it is there)",
     )
     add(
         "--export",
