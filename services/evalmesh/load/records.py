@@ -52,7 +52,7 @@ class Flag(IntEnum):
     USAGE = 4
     """Token counts are the server's own (`usage`); else they are counted: one per content chunk."""
     MISMATCH = 8
-    """The server's usage is less than the number of content chunks, or `max_tokens` was exceeded: counts are doubtful."""
+    """The server's usage is less than the number of content chunks, or above `max_tokens`: counts are doubtful."""
 
 
 FIELDS: tuple[tuple[str, str], ...] = (
@@ -97,3 +97,8 @@ def error_class(outcome: int, status: int) -> str:
     if outcome == Outcome.HTTP:
         return f"http_{status}"
     return Outcome(outcome).name.lower()
+
+
+def printable(text: str) -> str:
+    """One line of what a server said: a terminal must not obey it, and a page must be able to show it."""
+    return " ".join("".join(sign if sign.isprintable() else "\ufffd" for sign in word) for word in text.split())
