@@ -26,7 +26,7 @@ from evalmesh.load.server_columns import (
     restarted_at,
     while_loaded,
 )
-from evalmesh.load.server_names import GPU_KINDS, GPU_QUANTITIES, QUANTITIES, Quantity
+from evalmesh.load.server_names import GPU_KINDS, GPU_QUANTITIES, QUANTITIES, Quantity, kind_of
 from evalmesh.load.server_samples import Sample
 
 _BESIDE_S = 5.0
@@ -94,16 +94,25 @@ def build_server(
 def _find(by_source: dict[str, list[Sample]], span: _Span) -> Iterator[_Found]:
     """Each quantity of each source that has it, in the order of the vocabulary."""
     said = {source: [one for one in of_source if one.metrics] for source, of_source in by_source.items()}
-    kinds = {source: of_source[-1].kind for source, of_source in said.items() if of_source}
+    said = {source: of_source for source, of_source in said.items() if of_source}
     for quantity in QUANTITIES:
-        places = {source: place for source in kinds if (place := first_known(said[source], quantity)) is not None}
+        places = {source: place for source in said if (place := first_known(said[source], quantity)) is not None}
         if quantity.name in GPU_QUANTITIES and places:
-            believed = next((kind for kind in GPU_KINDS if kind in {kinds[source] for source in places}), "")
-            places = {source: place for source, place in places.items() if kinds[source] == believed}
+            places = _believed(quantity, places, {source: of_source[-1].kind for source, of_source in said.items()})
         for source, place in places.items():
             found = _read(said[source], source, quantity, place)
             # A GPU draws power without being asked for anything.
             yield found if quantity.form in {"gauge", "total"} else _while_loaded(found, span)
+
+
+def _believed(quantity: Quantity, places: dict[str, int], kinds: dict[str, str]) -> dict[str, int]:
+    """The sources that count for a quantity of GPUs, which several of them may report."""
+    # By the name, not the page: a collector tells an engine's figures and its GPUs' at one address.
+    tellers = {source: kind_of((quantity.of[place],)) for source, place in places.items()}
+    first = next((kind for kind in GPU_KINDS if kind in tellers.values()), "")
+    alike = {source: place for source, place in places.items() if tellers[source] == first}
+    exporters = {source: place for source, place in alike.items() if kinds[source] == first}
+    return exporters or alike
 
 
 def _while_loaded(found: _Found, span: _Span) -> _Found:

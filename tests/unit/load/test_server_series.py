@@ -214,6 +214,17 @@ def test_gpus_that_two_sources_report_are_counted_once():
     assert [one["label"] for one in series(server, "power_w")] == [""]
 
 
+def test_gpus_on_the_page_of_an_engine_are_known():
+    """A collector tells both at one address, and the engine names the page."""
+    page = samples({metric("vllm:num_requests_running"): lambda t: 3, **gpu(0, 400)})
+    server = built(page, output_tokens=4000)
+    assert server["summary"]["running_mean"] == 3
+    assert server["summary"]["gpu_memory_bytes_max"] == pytest.approx(1 << 30, rel=1e-5)
+    assert server["summary"]["tokens_per_joule"] == pytest.approx(1.0)
+    both = built(page, samples(gpu(0, 400), source="http://127.0.0.1:9400/metrics", kind="dcgm"))
+    assert both["summary"]["power_w_mean"] == 400  # the exporter's own page says it too
+
+
 def test_energy_from_power_where_nobody_counts_it():
     server = built(
         samples({metric("nvml:power_w", gpu="0"): lambda t: 100 * t}, source="nvml", kind="nvml"), output_tokens=1000
