@@ -30,24 +30,26 @@ async def measure_tokens(spec: LoadTestSpec, probe: LoadProbe) -> TokenScale:
     if not needs_calibration(spec):
         return TokenScale()
     prompts = calibration_prompts(spec.seed)
+    timeout_s = min(_TIMEOUT_S, spec.target.read_timeout_s)
     usages: list[int] = []
     for text, _ in prompts:
         try:
-            answer = await probe.send(spec.target, hello_body(spec, text), _TIMEOUT_S)
+            answer = await probe.send(spec.target, hello_body(spec, text), timeout_s)
         except EvalmeshError as error:
             _LOG.warning("calibration: %s", error.message)
-            return TokenScale(notes=(_NOT_MEASURED,))
+            return TokenScale(notes=(f"{_UNKNOWN}. {error.message}",))
+        if answer.status >= 300:
+            return TokenScale(notes=(f"{_UNKNOWN}: it answered with status {answer.status}.",))
         usage = _prompt_tokens(answer.body)
         if usage is None:
-            return TokenScale(notes=(_NOT_MEASURED,))
+            return TokenScale(notes=(_NOT_SAID,))
         usages.append(usage)
     scale, offset = calibrate([length for _, length in prompts], usages)
     return TokenScale(scale, offset)
 
 
-_NOT_MEASURED = (
-    "The server does not say how many tokens a prompt has, and no tokenizer was given: a word counts as a token."
-)
+_UNKNOWN = "How the server counts tokens could not be asked"
+_NOT_SAID = "The server does not say how many tokens a prompt has."
 
 
 def _prompt_tokens(body: bytes) -> int | None:

@@ -35,6 +35,7 @@ from evalmesh.wire.subjects import conductor_subject
 _LOG = logging.getLogger(__name__)
 _PING_S = 2.0
 _LOOK_S = 1.0
+_CANCEL_LOOK_S = 0.2
 _FAREWELL_S = 3.0
 Change = Callable[[LoadTest], LoadTest]
 _TAKEOVER_S = 15.0
@@ -154,12 +155,23 @@ class _Conducting:
             server = await stack.enter_async_context(opened)
             if not self._cancelled:
                 await self._publish_seats()
-                self._scale = await measure_tokens(self._spec, self._tools.probe)
+                self._scale = await self._measure()
             await self._recall(server)
             while not self._cancelled and (planned := programme.next(self._documents)) is not None:
                 if self._documents and self._spec.pause_s:
                     await self._pause()
                 await self._level(planned, server)
+
+    async def _measure(self) -> TokenScale:
+        """A server that is silent must not keep a load test from being cancelled."""
+        asking = asyncio.create_task(measure_tokens(self._spec, self._tools.probe))
+        while not asking.done() and not self._cancelled:
+            await asyncio.wait([asking], timeout=_CANCEL_LOOK_S)
+        if not asking.done():
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            return TokenScale()
+        return asking.result()
 
     async def _publish_seats(self) -> None:
         """Again by a conductor that takes over: what is queued or held already is the same message."""

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from evalmesh.domain.errors import InvalidInput, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from evalmesh.domain.load_test import LoadTestSpec
+from evalmesh.load.records import Outcome, printable
 from evalmesh.load_generator.apis import registry as apis
+from evalmesh.load_generator.apis.openai import COMPRESSED, GZIP
 from evalmesh.load_generator.prompts.base import Prompt
 from evalmesh.load_generator.prompts.bodies import Bodies
 from evalmesh.ports.load_probe import LoadProbe, ProbeAnswer
@@ -13,6 +15,7 @@ from evalmesh.ports.load_probe import LoadProbe, ProbeAnswer
 _TIMEOUT_S = 60.0
 _SHOWN = 300
 _HELLO = "Hello"
+_STREAM = (b"data:", b"event:", b"id:", b":")
 _TEXTS = frozenset({"embeddings", "rerank"})
 
 
@@ -26,22 +29,40 @@ async def check_endpoint(spec: LoadTestSpec, probe: LoadProbe) -> list[str]:
         InvalidInput: it does not understand the request.
     """
     target = spec.target
-    answer = await probe.send(replace(target, stream=False), hello_body(spec, _HELLO), _TIMEOUT_S)
+    timeout_s = min(_TIMEOUT_S, target.read_timeout_s)
+    answer = await probe.send(replace(target, stream=False), hello_body(spec, _HELLO), timeout_s)
     if answer.status < 300:
+        _check_readable(spec, answer)
         return []
     if answer.status == 429:
         return [f"The endpoint is busy already: it answered a first request with 429 ({said(answer)})."]
     field = {"field": "url"}
-    message = f"{target.url} answered a first request with status {answer.status}: {said(answer)}"
+    message = f"url: {target.url} answered a first request with status {answer.status} ({said(answer)})."
+    if answer.status < 400:
+        raise InvalidInput(f"{message} Redirects are not followed; give the address it points to.", field)
     if answer.status == 401:
         raise Unauthenticated(f"{message} Check the key (api_key).", {"field": "api_key"})
     if answer.status == 403:
-        raise PermissionDenied(f"{message} The key may not do this.", {"field": "api_key"})
+        raise PermissionDenied(f"{message} The key (api_key) may not do this.", {"field": "api_key"})
     if answer.status == 404:
         raise NotFound(f"{message} Check the path of url and the name of the model ({target.model!r}).", field)
     if answer.status < 500:
         raise InvalidInput(f"{message} Check url, api ({target.api}) and the extra arguments of the body.", field)
     raise Unavailable(f"{message} The server is up and not ready, or the request breaks it.", field)
+
+
+def _check_readable(spec: LoadTestSpec, answer: ProbeAnswer) -> None:
+    """Raises when this is no answer of the API at all, as every one of the load test would be."""
+    if answer.body.lstrip().startswith(_STREAM):
+        return  # a server that streams whatever it is asked
+    reader = apis.get(spec.target.api).reader()
+    reader.whole(answer.body, 0.0)
+    if reader.failure is Outcome.MALFORMED:
+        raise InvalidInput(
+            f"url: {spec.target.url} answered a first request with something else than api {spec.target.api!r} does: "
+            f"{said(answer)}. Check the path of url, and api.",
+            {"field": "url"},
+        )
 
 
 def hello_body(spec: LoadTestSpec, text: str) -> bytes:
@@ -52,12 +73,16 @@ def hello_body(spec: LoadTestSpec, text: str) -> bytes:
 
 
 def said(answer: ProbeAnswer) -> str:
-    """What the server gives as a reason, or the beginning of what it said."""
+    """What the server gives as a reason, where it sends one to, or the beginning of what it said; no full stop."""
+    if answer.location:
+        return printable(answer.location)[:_SHOWN]
+    if answer.body.startswith(GZIP):
+        return COMPRESSED
     text = answer.body.decode("utf-8", "replace").strip()
     try:
         body = json.loads(text)
     except ValueError:
-        return text[:_SHOWN] or "nothing"
+        body = text
     error = body.get("error", body) if isinstance(body, dict) else body
     reason = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-    return str(reason or text)[:_SHOWN]
+    return printable(str(reason or text)).rstrip(".")[:_SHOWN] or "nothing"

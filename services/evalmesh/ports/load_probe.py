@@ -12,6 +12,8 @@ class ProbeAnswer:
 
     status: int
     body: bytes
+    location: str = ""
+    """Where a redirect points to; none is followed, as none is during a load test."""
 
 
 class LoadProbe(Protocol):

@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.load_http.address import address_of, complete_headers, tls_context
+from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.load_http.sse import SseSplitter
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.records import Outcome
@@ -23,7 +24,7 @@ _OUTCOMES: tuple[tuple[tuple[type[Exception], ...], Outcome], ...] = (
     ((aiohttp.SocketTimeoutError,), Outcome.READ_TIMEOUT),
     ((TimeoutError,), Outcome.TOTAL_TIMEOUT),
     ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError), Outcome.TLS),
-    ((aiohttp.ClientConnectorError,), Outcome.CONNECT),
+    ((aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError), Outcome.CONNECT),
     ((aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, ConnectionError), Outcome.RESET),
 )
 """The first that fits; subclasses stand before their bases."""
@@ -95,7 +96,10 @@ class CompatibleTransport:
                 return outcome, f"nothing came for {target.read_timeout_s:g} s"
             case Outcome.TOTAL_TIMEOUT:
                 return outcome, f"not complete after {target.total_timeout_s:g} s"
-        return outcome, str(error) or type(error).__name__
+        cause = proxy_cause(error) or cause_of(error)
+        if type(error) in {aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError}:
+            cause = f"{self._address.authority}: {cause}"
+        return outcome, cause
 
     async def _ask(self, exchange: Exchange) -> tuple[Outcome, str]:
         body = exchange.body
@@ -137,6 +141,16 @@ class CompatibleTransport:
         self.opened += 1
         exchange: Exchange = context.trace_request_ctx
         exchange.connect_s = time.monotonic() - context.begun_s
+
+
+def proxy_cause(error: BaseException) -> str:
+    """Why a proxy of the environment could not be used; empty for other errors."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy of the environment (https_proxy) refused with status {error.status}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        where = f"{error.host}:{error.port}"
+        return f"the proxy of the environment (http_proxy, https_proxy), {where}: {cause_of(error)}"
+    return ""
 
 
 async def _connect_begins(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from evalmesh.adapters.load_http.address import address_of, request_head, tls_context
+from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.load_http.connection import Connection
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.records import Outcome
@@ -133,11 +134,11 @@ class FastTransport:
         except TimeoutError:
             failure = (Outcome.CONNECT_TIMEOUT, f"no connection after {self._target.connect_timeout_s:g} s")
         except ssl.SSLError as error:
-            failure = (Outcome.TLS, _tls_cause(error))
+            failure = (Outcome.TLS, cause_of(error))
         except _HandshakeError as error:
             failure = (Outcome.TLS, str(error))
         except OSError as error:
-            failure = (Outcome.CONNECT, f"{self._address.authority}: {error.strerror or error}")
+            failure = (Outcome.CONNECT, f"{self._address.authority}: {cause_of(error)}")
         finally:
             still_wanted = self._connecting.pop(exchange, None) is not None
         now_s = time.monotonic()
@@ -226,10 +227,3 @@ class FastTransport:
 
 class _HandshakeError(Exception):
     """The connection ended in the middle of the TLS handshake."""
-
-
-def _tls_cause(error: ssl.SSLError) -> str:
-    """What a person can act upon, without OpenSSL's file names and line numbers."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {error.verify_message}"
-    return f"TLS failed: {error.reason or error}"

@@ -1,17 +1,19 @@
 """Single requests through aiohttp: they need be right, not fast."""
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 
+from evalmesh.adapters.load_http.address import tls_context
+from evalmesh.adapters.load_http.causes import cause_of
+from evalmesh.adapters.load_http.compatible import proxy_cause
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.ports.environment import Secrets, with_keys
 from evalmesh.ports.load_probe import ProbeAnswer
 
-_MOST_BYTES = 4 << 20
+_MOST_BYTES = 32 << 20
 
 
 class HttpProbe:
@@ -22,38 +24,55 @@ class HttpProbe:
         self._keys = keys
 
     async def send(self, target: LoadTarget, body: bytes, timeout_s: float) -> ProbeAnswer:
-        headers = {"Content-Type": "application/json", **with_keys(target.headers, target.key_ref, self._keys)}
+        # As it is asked during a load test: not compressed.
+        headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            **with_keys(target.headers, target.key_ref, self._keys),
+        }
         try:
             async with self._session.post(
                 target.url,
                 data=body,
                 headers=headers,
-                ssl=_tls(target),
+                allow_redirects=False,
+                ssl=tls_context(target) if target.url.startswith("https:") else True,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, connect=target.connect_timeout_s),
             ) as answer:
-                return ProbeAnswer(answer.status, await answer.content.read(_MOST_BYTES))
+                return ProbeAnswer(answer.status, await _whole(answer.content), answer.headers.get("Location", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(
-                f"url: {target.url} does not answer: {_cause(error, timeout_s)}. Check the address, and that the "
-                "server is up.",
+                f"url: {target.url} does not answer: {_cause(error, target, timeout_s)}.{_way_out(error)}",
                 {"field": "url"},
             ) from error
 
 
-def _tls(target: LoadTarget) -> ssl.SSLContext | bool:
-    if not target.verify_tls:
-        return False
-    return ssl.create_default_context(cafile=target.ca_file) if target.ca_file else True
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """The body to its end, or as much of it as is sane; a single read gives what one packet brought."""
+    found = bytearray()
+    while len(found) < _MOST_BYTES and (piece := await content.readany()):
+        found += piece
+    return bytes(found)
 
 
-def _cause(error: Exception, timeout_s: float) -> str:
+def _way_out(error: Exception) -> str:
+    # What is wrong with a certificate or a proxy says itself what to do; the server is there.
+    if isinstance(error, aiohttp.ClientSSLError) or proxy_cause(error):
+        return ""
+    return " Check the address, and that the server is up."
+
+
+def _cause(error: Exception, target: LoadTarget, timeout_s: float) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection after {target.connect_timeout_s:g} s"
     if isinstance(error, TimeoutError):
         return f"nothing came within {timeout_s:g} s"
-    return str(error) or type(error).__name__
+    return proxy_cause(error) or cause_of(error)
 
 
 @asynccontextmanager
 async def open_probe(keys: Secrets) -> AsyncIterator[HttpProbe]:
     """Proxies of the environment are honoured, as the compatible transport does."""
-    async with aiohttp.ClientSession(trust_env=True) as session:
+    # A load test reads no compressed answers, so neither does this.
+    async with aiohttp.ClientSession(trust_env=True, auto_decompress=False) as session:
         yield HttpProbe(session, keys)

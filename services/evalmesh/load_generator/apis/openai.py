@@ -10,6 +10,8 @@ from evalmesh.load_generator.apis.base import Reader
 decode_any = msgspec.json.Decoder().decode
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises for bytes that are not what they should be."""
+GZIP = b"\x1f\x8b"
+COMPRESSED = "a compressed body, although Accept-Encoding says identity"
 
 
 class OutputDetails(msgspec.Struct, gc=False):
@@ -56,7 +58,7 @@ def note_unreadable(reader: Reader, data: bytes, error: Exception) -> None:
     # Some servers send an event without data to keep the connection open; a body without anything is cut.
     if data and not note_error(reader, data):
         start = data[:80].decode("utf-8", "replace")
-        reader.fail(Outcome.MALFORMED, f"{error}: {start}")
+        reader.fail(Outcome.MALFORMED, COMPRESSED if data.startswith(GZIP) else f"{error}: {start}")
 
 
 def note_error(reader: Reader, data: bytes) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from evalmesh.load.histogram import Histogram
-from evalmesh.load.records import HEADER, MAGIC, NAN, RECORD, Flag, Outcome, error_class
+from evalmesh.load.records import HEADER, MAGIC, NAN, RECORD, Flag, Outcome, error_class, printable
 from evalmesh.load.ticks import Sketches
 from evalmesh.load_generator.engine.feed import Frame
 from evalmesh.load_generator.engine.flight import NO_GAPS, Flight, Gaps, gaps_of
@@ -267,5 +267,5 @@ class Ledger:
         name = error_class(outcome, status)
         counts[name] = counts.get(name, 0) + 1
         if detail and name not in self.examples:
-            self.examples[name] = " ".join(detail.split())[:_DETAIL_CHARACTERS]
+            self.examples[name] = printable(detail[: 2 * _DETAIL_CHARACTERS])[:_DETAIL_CHARACTERS]
         return name
