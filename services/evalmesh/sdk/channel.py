@@ -62,13 +62,17 @@ class Channel:
         return list(carrier.items())
 
     async def call(self, method: Any, request: Any, *, idempotent: bool) -> Any:
-        """One answer. With `idempotent`, `Unavailable` is tried again for about a second."""
+        """One answer. With `idempotent`, `Unavailable` is tried again for about a second.
+
+        Unless it names a field: then it is the endpoint the caller named that does not answer, and not the platform.
+        """
         for failures in range(_TRIES):
             try:
                 return await method(request, timeout=self._timeout_s, metadata=self.metadata())
             except grpc.aio.AioRpcError as error:
                 translated = from_rpc_error(error, self.address)
-                if not (idempotent and isinstance(translated, Unavailable) and failures < _TRIES - 1):
+                again = idempotent and isinstance(translated, Unavailable) and "field" not in translated.details
+                if not again or failures == _TRIES - 1:
                     raise translated from None
             await asyncio.sleep(backoff_s(failures))
         raise AssertionError("unreachable")  # pragma: no cover
