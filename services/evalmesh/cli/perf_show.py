@@ -13,7 +13,9 @@ from evalmesh.cli.perf_table import (
     best_line,
     client_lines,
     failure_lines,
+    lengths_table,
     levels_tables,
+    memory_line,
     objective_table,
     repeats_table,
     search_line,
@@ -48,6 +50,10 @@ def show_perf(console: Console, perf: Mapping[str, Any]) -> None:
     for part in levels_tables(perf, console) if levels else ():
         console.print(part)
     # A search repeats probes to be sure; its evidence says what came of it.
+    if not perf["search"] and (lengths := lengths_table(perf)) is not None:
+        console.print(lengths)
+        if memory := memory_line(perf):
+            console.print(Text(memory), soft_wrap=True)
     for table in (objective_table(perf), None if perf["search"] else repeats_table(perf)):
         if table is not None:
             console.print(table)

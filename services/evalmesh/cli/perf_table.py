@@ -59,6 +59,27 @@ def _goodput(level: Level) -> str:
     return per_second(goodput["rate"]).removesuffix("/s") + share
 
 
+def _mean(name: str) -> Callable[[Level], str]:
+    return lambda row: milliseconds(row[name]["mean"]) if row[name]["n"] else "-"
+
+
+def _mean_tokens(row: Level) -> str:
+    mean = row["output_tokens"]["mean"]
+    return f"{mean:,.0f}" if mean else "-"
+
+
+_LENGTH_COLUMNS = (
+    Column("Output\ntokens", _mean_tokens),
+    Column("Out tok/s\nper request", _rate("output_token_rate_per_request")),
+    Column("Prefill\ntok/s", _rate("prefill_token_rate")),
+    Column("TTFT\nms", _mean("ttft_ms")),
+    Column("TPOT\nms", _mean("tpot_ms")),
+    Column("E2E\nms", _mean("e2e_ms")),
+)
+"""Means, since a speed benchmark sends two requests of each length."""
+_MOST_LENGTH_ROWS = 24
+
+
 def rate_columns(perf: Mapping[str, Any]) -> list[Column]:
     """How much was done; embeddings have no output tokens, closed loops no schedule."""
     levels = perf["levels"]
@@ -126,7 +147,7 @@ def plain_table() -> Table:
 
 
 def _add_level(table: Table, level: Level, found: Sequence[Column], *, counted: bool, judged: bool) -> None:
-    name = level["label"] + (f" #{level['repeat'] + 1}" if level["repeat"] else "")
+    name = _name(level)
     failed = failed_count(level)
     style = "red" if level["client_limited"] else ""
     counts = [Text(f"{level['ok']:,}"), Text(f"{failed:,}", style="bold red" if failed else "dim")] if counted else []
@@ -141,6 +162,10 @@ def _add_level(table: Table, level: Level, found: Sequence[Column], *, counted: 
     if due and any(column.due for column in found):
         sent = [Text(column.cell(level) if column.due else "", style="dim") for column in found]
         table.add_row(Text("  from send", style="dim"), *("" for _ in counts), *sent, *([""] if judged else []))
+
+
+def _name(level: Level) -> str:
+    return str(level["label"]) + (f" #{level['repeat'] + 1}" if level["repeat"] else "")
 
 
 def objective_table(perf: Mapping[str, Any]) -> Table | None:
@@ -165,6 +190,37 @@ def objective_table(perf: Mapping[str, Any]) -> Table | None:
             )
             table.add_row(*map(Text, cells), Text(decision, style=_VERDICTS[decision]))
     return table
+
+
+def lengths_table(perf: Mapping[str, Any]) -> Table | None:
+    """Means per prompt length; `None` without lengths, and where there would be more rows than a terminal shows."""
+    # Documents of the same schema version may have been written before there were lengths.
+    rows = [(level, row) for level in perf["levels"] for row in level.get("lengths", ())]
+    if not 0 < len(rows) <= _MOST_LENGTH_ROWS:
+        return None
+    levels = len(perf["levels"]) > 1
+    columns = [column for column in _LENGTH_COLUMNS if any(column.cell(row) != "-" for _, row in rows)]
+    table = plain_table()
+    for heading in ("Level",) if levels else ():
+        table.add_column(heading, overflow="fold")
+    for heading in ("Prompt\ntokens", "OK", "Failed", *(column.heading for column in columns)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    before: Level | None = None
+    for level, row in rows:
+        label = [Text("" if level is before else _name(level), style="bold")] if levels else []
+        failed = row["requests"] - row["ok"]
+        counts = Text(f"{row['ok']:,}"), Text(f"{failed:,}", style="bold red" if failed else "dim")
+        cells = map(Text, (column.cell(row) for column in columns))
+        table.add_row(*label, Text(f"{row['prepared_tokens']:,}", style="bold"), *counts, *cells)
+        before = level
+    return table
+
+
+def memory_line(perf: Mapping[str, Any]) -> str:
+    """How much memory the server's GPUs used at most, for the table of lengths; empty where nobody said so."""
+    summaries = [level["server"]["summary"] for level in perf["levels"] if level.get("lengths") and level["server"]]
+    known = [most for summary in summaries if (most := summary.get("gpu_memory_bytes_max")) is not None]
+    return f"GPU memory of the server: at most {max(known) / 1e9:.1f} GB" if known else ""
 
 
 def _interval(term: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from evalmesh.domain.load_test import LoadLevel
+from evalmesh.load.by_length import lengths_document
 from evalmesh.load.client import client_document, cpu_of
 from evalmesh.load.counts import count, examples_document, warmup_document
 from evalmesh.load.goodput import goodput_document
@@ -57,6 +58,7 @@ def build_level(inputs: LevelInputs) -> dict[str, Any]:
         "timeline": timeline_document(measured),
         "distributions": distributions_document(measured),
         "turns": _turns(measured),
+        "lengths": lengths_document(measured),
         "server": inputs.server,
         "notes": [*inputs.notes, *_notes(measured)],
     }

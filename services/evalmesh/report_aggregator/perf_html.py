@@ -13,6 +13,7 @@ from evalmesh.report_aggregator import perf_distributions as distributions
 from evalmesh.report_aggregator import perf_figures as figures
 from evalmesh.report_aggregator.perf_banners import banners
 from evalmesh.report_aggregator.perf_command import command
+from evalmesh.report_aggregator.perf_lengths import lengths_section
 from evalmesh.report_aggregator.perf_timelines import level_charts, server_charts
 
 Level = Mapping[str, Any]
@@ -79,6 +80,7 @@ def render_perf_html(perf: Mapping[str, Any]) -> str:
         names=loads.names,
         labels=loads.labels,
         load_title=loads.title,
+        lengths=lengths_section(perf, loads),
         sections=_chart_sections(perf, loads),
         objective_charts=figures.objective_charts(levels, loads) if loads.distinct > 1 else [],
         search_chart=figures.search_chart(levels, perf["search"]) if perf["search"] else None,

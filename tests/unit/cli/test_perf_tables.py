@@ -12,8 +12,10 @@ from tests.unit.report.perf_builders import (
     make_failures,
     make_generator,
     make_goodput,
+    make_lengths,
     make_level,
     make_limited,
+    make_server,
     make_slo,
     make_summary,
     make_term,
@@ -216,6 +218,33 @@ def test_a_search_shows_its_answer_and_its_evidence():
     assert "no parallel that was tried met the objective" in text
     text = shown(perf(make_level(), search=make_search([1.0], answer=1.0, client_limited=True)))
     assert "is at least 1 requests/s" in text
+
+
+def test_a_speed_benchmark_has_one_row_per_length():
+    server = make_server()
+    server["summary"]["gpu_memory_bytes_max"] = 61.2e9
+    lengths = make_lengths()
+    lengths[3] |= {"ok": 1}
+    text = shown(perf(make_level(lengths=lengths, server=server)), width=80)
+    assert row(text, "1 ").startswith("1 2 0 64 91.4 49.8 21.0 ")
+    assert row(text, "30,720").startswith("30,720 1 1 64 17.0 ")
+    assert "GPU memory of the server: at most 61.2 GB" in text
+    assert "GPU memory" not in shown(perf(make_level(lengths=lengths)))
+    assert "Prompt" not in shown(perf(make_level(server=server)))
+
+
+def test_lengths_of_several_levels_are_rows_of_their_level():
+    text = shown(perf(make_level(0, 1, lengths=make_lengths()), make_level(1, 8, lengths=make_lengths())), width=80)
+    assert text.count("parallel 8") == 2
+    assert text.count("30,720") == 2
+    many = [make_level(n, n + 1, lengths=make_lengths()) for n in range(7)]
+    assert "30,720" not in shown(perf(*many)), "more than a terminal shows: they are in the report"
+
+
+def test_a_document_from_before_there_were_lengths_is_shown():
+    document = perf(make_level())
+    del document["levels"][0]["lengths"]
+    assert "parallel 8" in shown(document)
 
 
 def test_repeats_come_with_intervals():

@@ -129,6 +129,88 @@ class TestLatencies:
         assert told[1]["requests"] == told[3]["requests"] + told[4]["requests"]
 
 
+SPEEDS = (1, 6144, 14336, 30720)
+
+
+def of_lengths(*lengths: int, seconds_per_token: float = 1e-4) -> Records:
+    """One after another; TTFT grows with the prompt; 11 tokens of 10 ms."""
+    rows, at = [], 0.0
+    for length in lengths:
+        first = at + 0.1 + seconds_per_token * length
+        rows.append((at, first, first + 0.1, 11))
+        at = first + 0.1
+    table = records(rows)
+    table["prepared_tokens"] = table["input_tokens"] = lengths
+    return table
+
+
+class TestLengths:
+    def test_a_speed_benchmark_has_a_row_per_length(self) -> None:
+        table = of_lengths(*(length for length in SPEEDS for _ in range(2)))
+        table["input_tokens"] += 3  # the server's own count
+        with_outcome(table, 7, 8, Outcome.HTTP, 500)
+        told = built(inputs(table, LoadLevel(parallel=1, number=8), planned=8))["lengths"]
+        assert [(one["prepared_tokens"], one["requests"], one["ok"]) for one in told] == [
+            (1, 2, 2), (6144, 2, 2), (14336, 2, 2), (30720, 2, 1),
+        ]  # fmt: skip
+        row = told[1]
+        assert row["input_tokens"]["mean"] == 6147
+        assert row["output_tokens"]["total"] == 22
+        assert row["ttft_ms"]["mean"] == pytest.approx(714.4)
+        assert row["tpot_ms"]["p50"] == pytest.approx(10)
+        assert row["e2e_ms"]["max"] == pytest.approx(814.4)
+        assert row["output_token_rate_per_request"] == pytest.approx(11 / 0.8144)
+        assert row["prefill_token_rate"] == pytest.approx(6147 / 0.7144)
+
+    def test_rates_are_means_over_requests(self) -> None:
+        table = of_lengths(10, 10, 1000, 1000)
+        table["last_s"][1] += 0.8
+        told = built(inputs(table, LoadLevel(parallel=1)))["lengths"]
+        assert told[0]["output_token_rate_per_request"] == pytest.approx((11 / 0.201 + 11 / 1.001) / 2)
+
+    def test_an_answer_in_one_piece_has_no_prefill(self) -> None:
+        table = of_lengths(10, 10, 1000, 1000)
+        table["chunks"], table["first_s"] = 1, table["last_s"]
+        told = built(inputs(table, LoadLevel(parallel=1), seconds=()))["lengths"]
+        assert [one["prefill_token_rate"] for one in told] == [None, None]
+        assert told[0]["output_token_rate_per_request"] == pytest.approx(11 / 0.201)
+        table["output_tokens"] = 0  # embeddings: all of it is prefill
+        told = built(inputs(table, LoadLevel(parallel=1), seconds=()))["lengths"]
+        assert told[0]["output_token_rate_per_request"] is None
+        assert told[0]["prefill_token_rate"] == pytest.approx(10 / 0.201)
+
+    def test_a_length_of_which_nothing_succeeded_has_a_row(self) -> None:
+        table = of_lengths(10, 10, 1000, 1000)
+        with_outcome(table, 2, 4, Outcome.HTTP, 400)
+        told = built(inputs(table, LoadLevel(parallel=1)))["lengths"][1]
+        assert (told["requests"], told["ok"], told["prefill_token_rate"]) == (2, 0, None)
+        assert told["output_token_rate_per_request"] is None
+
+    def test_a_level_that_was_cut_off_keeps_its_table(self) -> None:
+        assert len(built(inputs(of_lengths(1, 1, 6144, 6144, 14336), LoadLevel(parallel=1)))["lengths"]) == 3
+
+    @pytest.mark.parametrize(
+        "lengths",
+        [
+            (128,) * 6,
+            (0, 0, 500, 500),
+            (500, 500, 503, 503, 510, 510),
+            (10, 10, 1000, 2000),
+            tuple(100 * n for n in range(1, 14)) * 2,
+        ],
+        ids=["one", "unknown", "nearly one", "mostly single", "many"],
+    )
+    def test_other_lengths_are_no_table(self, lengths: tuple[int, ...]) -> None:
+        assert built(inputs(of_lengths(*lengths), LoadLevel(parallel=1)))["lengths"] == []
+
+    def test_conversations_are_told_by_turn(self) -> None:
+        table = of_lengths(10, 1000, 10, 1000)
+        table["turn"] = (0, 1, 0, 1)
+        told = built(inputs(table, LoadLevel(parallel=1)))
+        assert told["lengths"] == []
+        assert told["turns"]
+
+
 class TestCounts:
     def test_every_planned_request_is_somewhere(self) -> None:
         table = closed(Server(slots=100), 10, 400)

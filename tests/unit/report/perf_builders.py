@@ -228,6 +228,7 @@ def make_level(index=0, parallel=8, *, ttft=50.0, itl=10.0, seconds=20, n=2000, 
         "timeline": timeline,
         "distributions": {"probabilities": PROBABILITIES, "values": values},
         "turns": [],
+        "lengths": [],
         "server": None,
         "notes": [],
     }
@@ -316,6 +317,25 @@ def make_turns():
         }
 
     return [turn("first", 0, 60.0), turn("later", None, 35.0), turn("turn 1", 0, 60.0), turn("turn 2", 1, 35.0)]
+
+
+def make_lengths(*lengths, n=2):
+    """A speed benchmark: TTFT and TPOT grow with the prompt."""
+    return [
+        {
+            "prepared_tokens": length,
+            "requests": n,
+            "ok": n,
+            "input_tokens": make_tokens(length, n),
+            "output_tokens": make_tokens(64, n),
+            "ttft_ms": make_summary(20.0 + length / 10, n=n),
+            "tpot_ms": make_summary(10.0 + length / 10_000, 0.1, n),
+            "e2e_ms": make_summary(700.0 + length / 10, 0.1, n),
+            "output_token_rate_per_request": 64_000 / (700.0 + length / 10),
+            "prefill_token_rate": 1000 * length / (20.0 + length / 10),
+        }
+        for length in lengths or (1, 6144, 14336, 30720)
+    ]
 
 
 def make_test(state=LoadTestState.SUCCEEDED, *, target=None, body=None, server_metrics=("auto",), **changes):

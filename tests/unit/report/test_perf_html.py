@@ -12,6 +12,7 @@ from tests.unit.report.perf_builders import (
     make_failures,
     make_generator,
     make_goodput,
+    make_lengths,
     make_level,
     make_limited,
     make_server,
@@ -48,6 +49,7 @@ def everything():
     """A level with every part that a level may have."""
     slo = make_slo(make_term(), make_term("error_rate", "", 0.0, 0.006), make_term("request_rate", "", 5.0, 11.0))
     level = make_level(3, rate=12.0, slo=slo, goodput=make_goodput(11.0, 0.9), server=make_server(), turns=make_turns())
+    level["lengths"] = make_lengths()
     return make_failures(level, http_429=12, truncated=1)
 
 
@@ -220,6 +222,28 @@ def test_levels_without_tokens_have_no_columns_and_charts_of_tokens():
     assert "TTFT" not in before
     assert "Time to last token (E2E)" in before
     assert "Tokens in/s" in before
+
+
+def test_a_speed_benchmark_has_a_row_and_a_chart_point_per_length():
+    rows = make_lengths()
+    rows[1]["input_tokens"]["mean"] = 6150.0
+    server = make_server()
+    server["summary"]["gpu_memory_bytes_max"] = 61.2e9
+    page = page_of(make_level(0, 1, lengths=rows, server=server))
+    assert "By prompt length" in page.shown
+    for expected in ("30,720", "server: 6,150", "48.69", "Prefill/s", "GPU memory of the server: at most 61.2 GB"):
+        assert expected in page.shown, expected
+    assert "parallel 1, 6,144 tokens: 663.6 ms, mean" in page.shown
+    assert "By prompt length" not in page_of(make_level(0, 1)).shown
+
+
+def test_lengths_of_several_levels_are_told_apart_and_embeddings_have_none_of_output():
+    page = page_of(*(make_level(n, 2**n, lengths=make_lengths()) for n in range(9)))
+    assert "The first 8 levels are drawn" in page.shown
+    rows = [row | {"output_token_rate_per_request": None} for row in make_lengths()]
+    page = page_of(make_level(0, 1, ttft=None, lengths=rows))
+    assert "Prefill/s" in page.shown
+    assert "Tokens/s each" not in page.shown
 
 
 def test_repeats_have_a_table_of_means():
