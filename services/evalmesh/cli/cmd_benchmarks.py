@@ -13,9 +13,9 @@ from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.cli import exits
-from evalmesh.cli.cmd_eval import plain
 from evalmesh.cli.config import TaskConfig
 from evalmesh.cli.options import parse_options
+from evalmesh.cli.plain import plain
 from evalmesh.cli.show import make_console
 from evalmesh.cli.spec import benchmark_spec, path_for
 from evalmesh.dataset_loader.dataset import RunDataset

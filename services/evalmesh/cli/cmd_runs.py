@@ -14,7 +14,8 @@ from rich.text import Text
 from evalmesh.cli import exits
 from evalmesh.cli.evaluate import Outcome, Watcher, finish, simulated_again
 from evalmesh.cli.live import RunProgress
-from evalmesh.cli.outputs import LogMark, find_folder, folder_of, run_id_of
+from evalmesh.cli.log_mark import LogMark
+from evalmesh.cli.outputs import find_folder, folder_of, run_id_of
 from evalmesh.cli.session import Place, connect, run_async
 from evalmesh.cli.show import is_live, make_console, show_outcome
 from evalmesh.cli.spec import KEY_VARIABLE

@@ -16,7 +16,8 @@ from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.config import TaskConfig
 from evalmesh.cli.live import RunProgress
-from evalmesh.cli.outputs import LogMark, folder_of, lost_count, run_id_of, write_outputs, write_run_yaml
+from evalmesh.cli.log_mark import LogMark
+from evalmesh.cli.outputs import folder_of, lost_count, run_id_of, write_outputs, write_run_yaml
 from evalmesh.cli.session import Place, connect
 from evalmesh.cli.spec import DEMO_DATASETS, to_run_spec
 from evalmesh.cli.waits import told_waits

@@ -100,27 +100,6 @@ def _rows(tables: list[Path]) -> Iterator[dict[str, Any]]:
         yield from read_results(table)
 
 
-class LogMark:
-    """Where the platform's logs ended when it was made, so that what follows can be told from what was there."""
-
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
-        self._ends = {path: path.stat().st_size for path in logs.glob("*.log")}
-
-    def copy(self, run_id: str, folder: Path) -> None:
-        """Adds the lines about a run to `{folder}/logs/`, by service."""
-        wanted = run_id.encode()
-        for path in sorted(self._logs.glob("*.log")):
-            with path.open("rb") as source:
-                source.seek(self._ends.get(path, 0))
-                lines = [line for line in source if wanted in line]
-            if lines:
-                target = folder / "logs" / path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("ab") as sink:
-                    sink.writelines(lines)
-
-
 def lost_count(report: Mapping[str, Any]) -> tuple[int, int]:
     """(requests with a score, requests without one), by the primary metric of each benchmark."""
     scored = lost = 0

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import yaml
 
 from evalmesh.cli import exits
-from evalmesh.cli.cmd_eval import plain
 from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.perf_config import PerfConfig
 from evalmesh.cli.perf_run import preview, run_load_test, say_notes, validate
 from evalmesh.cli.perf_show import show_outcome
+from evalmesh.cli.plain import plain
 from evalmesh.cli.session import run_async
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from evalmesh.cli.outputs import LogMark
+from evalmesh.cli.log_mark import LogMark
 from evalmesh.cli.perf_config import PerfConfig
 from evalmesh.cli.perf_live import LoadProgress
 from evalmesh.cli.perf_outcome import PerfOutcome

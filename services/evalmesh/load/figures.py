@@ -11,10 +11,10 @@ from evalmesh.load.client import client_document, cpu_of
 from evalmesh.load.counts import count, examples_document, warmup_document
 from evalmesh.load.goodput import goodput_document
 from evalmesh.load.inputs import GeneratorHealth, LevelInputs
+from evalmesh.load.judging import judge, slo_document
 from evalmesh.load.measured import Measured, measure
 from evalmesh.load.records import Flag, Outcome
 from evalmesh.load.samples import number, pair, sample, summary, token_summary
-from evalmesh.load.slo import judge, slo_document
 from evalmesh.load.table import Rows, by_class, is_ok, tpot_s, was_sent
 from evalmesh.load.timeline import distributions_document, timeline_document
 

@@ -18,7 +18,7 @@ from evalmesh.load.intervals import (
     spread_of_batches,
     wilson_at,
 )
-from evalmesh.load.samples import probability
+from evalmesh.load.slo import probability
 from evalmesh.load.table import Floats
 
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)

@@ -3,11 +3,12 @@
 from typing import Any
 
 from evalmesh.load.intervals import share_interval
+from evalmesh.load.judging import is_good
 from evalmesh.load.measured import Measured
 from evalmesh.load.rates import rate
 from evalmesh.load.records import Outcome
 from evalmesh.load.samples import number, pair
-from evalmesh.load.slo import is_good, per_request
+from evalmesh.load.slo import per_request
 from evalmesh.load.table import is_ok
 
 _WORDS = {

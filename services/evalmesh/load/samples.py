@@ -8,6 +8,7 @@ import numpy as np
 
 from evalmesh.load import intervals
 from evalmesh.load.intervals import Interval
+from evalmesh.load.slo import probability
 from evalmesh.load.table import Floats, Rows
 
 PERCENTILES = {
@@ -29,16 +30,6 @@ def number(value: float) -> float | None:
 def pair(interval: Interval | None) -> list[float | None] | None:
     """An interval as documents have it."""
     return None if interval is None else [number(interval[0]), number(interval[1])]
-
-
-def probability(statistic: str) -> float:
-    """0.999 for `p99.9`. Raises `ValueError` for what is no percentile."""
-    if not statistic.startswith("p"):
-        raise ValueError(statistic)
-    q = float(statistic[1:]) / 100
-    if not 0 < q < 1:
-        raise ValueError(statistic)
-    return q
 
 
 class Distribution(Protocol):

@@ -1,7 +1,6 @@
 """From the slices of a level's seats to its document."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from evalmesh.domain.load_test import LoadTestSpec
@@ -12,24 +11,12 @@ from evalmesh.load.server_samples import Sample
 from evalmesh.load.table import concatenate, read_records
 from evalmesh.load_generator.level_run import LevelRun
 from evalmesh.load_generator.prompts import datasets
-from evalmesh.load_generator.protocol import Done, Tick
+from evalmesh.load_generator.protocol import Done
 from evalmesh.load_generator.sampling import server_document
 from evalmesh.load_generator.shares import share_of
-from evalmesh.load_generator.slices import Slice
+from evalmesh.load_generator.slices import SeatData
 
 State = Literal["done", "failed", "cancelled"]
-
-
-@dataclass(frozen=True, slots=True)
-class SeatData:
-    """What one seat left of a level."""
-
-    seat: int
-    generator: str
-    slice: Slice | None
-    """`None`: it was lost before it could leave one."""
-    records: bytes
-    ticks: Sequence[Tick]
 
 
 def build_document(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,18 @@ class Slice(msgspec.Struct, frozen=True):
     """`None`: the engine died; the records it had written are there all the same."""
     fed: Fed | None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeatData:
+    """What one seat left of a level."""
+
+    seat: int
+    generator: str
+    slice: Slice | None
+    """`None`: it was lost before it could leave one."""
+    records: bytes
+    ticks: Sequence[Tick]
 
 
 class SliceFiles:

@@ -12,7 +12,6 @@ from evalmesh.domain.load_test import LevelStatus, LoadTest
 from evalmesh.load.records import HEADER, MAGIC, RECORD
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.report_aggregator.local_files import pieces
-from evalmesh.report_aggregator.perf_requests import RequestsWriter
 from evalmesh.wire.codec import decode_json
 
 
@@ -44,6 +43,8 @@ class LoadTestFiles:
 
     async def write_requests(self, load_test: str, levels: Sequence[LevelStatus]) -> int:
         """`requests.parquet`, from the records of all seats; returns how many requests it has."""
+        from evalmesh.report_aggregator.perf_requests import RequestsWriter  # noqa: PLC0415  (brings pyarrow: slow)
+
         with tempfile.TemporaryDirectory(prefix="evalmesh-") as folder:
             path = Path(folder) / "requests.parquet"
             records = Path(folder) / "records.bin"

@@ -13,8 +13,6 @@ from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_test_store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.report_aggregator.perf_files import LoadTestFiles
-from evalmesh.report_aggregator.perf_html import render_perf_html, warm_up
-from evalmesh.report_aggregator.perf_json import build_perf, encode_perf
 from evalmesh.runtime.load_tests import change_load_test
 
 _LOG = logging.getLogger(__name__)
@@ -46,11 +44,14 @@ class PerfWorker:
     async def handle(self, item: WorkItem) -> None:
         """With `final` the report; without it the word that a load test has begun, so that its report need not wait."""
         if not item.final:
-            await asyncio.to_thread(warm_up)
+            await asyncio.to_thread(_warm_up)
             return
         test = (await self._tests.get(item.run)).value
         if test.state.terminal or test.attempt != item.attempt:
             return
+        from evalmesh.report_aggregator.perf_html import render_perf_html  # noqa: PLC0415  (see `_warm_up`)
+        from evalmesh.report_aggregator.perf_json import build_perf, encode_perf  # noqa: PLC0415
+
         levels = await self._files.levels(test)
         ended = _ended(test, {level["index"] for level in levels}, self._clock.now())
         document = build_perf(ended, levels, self._clock.now())
@@ -97,3 +98,11 @@ def _ended(test: LoadTest, documented: Collection[int], now: float) -> LoadTest:
         for level in test.levels
     )
     return replace(test, state=state, end_time=now, levels=levels)
+
+
+def _warm_up() -> None:
+    """Loads what a report is made with while load is sent: a load test begins sooner without it."""
+    from evalmesh.report_aggregator import perf_json, perf_requests  # noqa: F401, PLC0415
+    from evalmesh.report_aggregator.perf_html import warm_up  # noqa: PLC0415
+
+    warm_up()

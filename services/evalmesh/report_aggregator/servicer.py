@@ -12,7 +12,6 @@ from evalmesh.domain import layout
 from evalmesh.domain.errors import NotFound
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
-from evalmesh.report_aggregator.results_table import read_results
 from evalmesh.v1 import reports_pb2 as pb
 from evalmesh.v1 import reports_pb2_grpc
 from evalmesh.wire.names import parse_name, parse_report_name
@@ -106,6 +105,8 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
 def _page(path: Path, start: int, size: int, wanted: tuple[str, str]) -> tuple[list[dict[str, Any]], int | None]:
     """Rows from `start` on that match, and where the next page starts; `None` at the end."""
+    from evalmesh.report_aggregator.results_table import read_results  # noqa: PLC0415  (brings pyarrow: slow)
+
     state, subset = wanted
     rows: list[dict[str, Any]] = []
     numbered: Iterator[tuple[int, dict[str, Any]]] = enumerate(read_results(path, start_row=start), start=start)

@@ -16,10 +16,8 @@ from evalmesh.domain.work import RunPlan, Step, WorkItem
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
-from evalmesh.report_aggregator.collect import BenchmarkCollector
 from evalmesh.report_aggregator.planned_rows import planned_rows
 from evalmesh.report_aggregator.progress import ProgressKeeper
-from evalmesh.report_aggregator.report_html import render_html, warm_up
 from evalmesh.report_aggregator.report_json import build_report
 from evalmesh.report_aggregator.shard_counts import count_scores
 from evalmesh.runtime.plans import PlanCache
@@ -49,7 +47,7 @@ class ReportWorker:
             return
         if self._warm_up is None:
             # While the model is being waited for, so that the report need not wait.
-            self._warm_up = asyncio.create_task(asyncio.to_thread(warm_up))
+            self._warm_up = asyncio.create_task(asyncio.to_thread(_load_and_warm_up))
         plan = await self._plans.get(item.run)
         if item.error and not await self._files.has_scores(item.run, item.benchmark, item.shard):
             await self._give_up_shard(item, plan)
@@ -101,6 +99,8 @@ class ReportWorker:
         plan = await self._files.find_plan(run.id)
         ended = replace(run, state=_end_state(run), end_time=self._clock.now())
         if plan is not None:
+            from evalmesh.report_aggregator.collect import BenchmarkCollector  # noqa: PLC0415  (see below)
+
             reports = [
                 await BenchmarkCollector(self._files, run.id, one, run.spec.on_error).collect()
                 for one in plan.benchmarks
@@ -123,11 +123,21 @@ class ReportWorker:
         _LOG.info("run ended", extra={"state": str(ended.state)})
 
     async def _write_report(self, run: Run, plan: RunPlan, reports: list[BenchmarkReport]) -> None:
+        from evalmesh.report_aggregator.report_html import render_html  # noqa: PLC0415  (see below)
+
         titles = {report.name: registry.get(report.name).title for report in reports}
         document = build_report(run, plan, reports, self._clock.now(), titles=titles)
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         await self._files.store.put(layout.report_html_key(run.id), render_html(document).encode())
         await self._files.store.put(layout.report_json_key(run.id), text.encode())
+
+
+def _load_and_warm_up() -> None:
+    """Loads what a report is made with while the model is waited for: the platform starts sooner without it."""
+    from evalmesh.report_aggregator import collect  # noqa: F401, PLC0415  (brings pyarrow)
+    from evalmesh.report_aggregator.report_html import warm_up  # noqa: PLC0415  (brings jinja2)
+
+    warm_up()
 
 
 def _end_state(run: Run) -> RunState:
