@@ -13,6 +13,7 @@ from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe, open_probe
 from evalmesh.adapters.nats.server import NatsServerProcess
 from evalmesh.domain.errors import EvalmeshError
+from evalmesh.local import rooms
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.rooms import Opened, build_services
 from evalmesh.local.settings import LocalSettings
@@ -43,7 +44,11 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         nats = NatsServerProcess(settings.state_dir / "nats")
-        await asyncio.to_thread(nats.start)
+        starting = asyncio.create_task(asyncio.to_thread(nats.start))
+        if not settings.processes:
+            await asyncio.sleep(0)  # The server starts while this process loads what it needs.
+            rooms.load(settings)
+        await starting
         stack.callback(nats.stop)
         ending = asyncio.Event()
         keeper = asyncio.create_task(_keep_nats(nats, ending))

@@ -6,6 +6,7 @@ Loading all of them takes longer than everything else a short command does.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 
 from evalmesh.adapters.connections import Connections
 from evalmesh.adapters.environment import EnvSecrets, SystemClock
@@ -31,6 +32,13 @@ def build_services(settings: LocalSettings, opened: Opened) -> list[Service]:
     if settings.at_work is not None:
         services = [one if one.name in settings.at_work else replace(one, loops=()) for one in services]
     return services
+
+
+def load(settings: LocalSettings) -> None:
+    """Loads the modules of the services that will be there; may be called while something else is waited for."""
+    for name in _ROOMS:
+        if settings.hosted is None or name in settings.hosted:
+            import_module(f"evalmesh.{name}.service")
 
 
 def _gateway(settings: LocalSettings, opened: Opened) -> Service:
