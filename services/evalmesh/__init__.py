@@ -3,6 +3,9 @@
     from evalmesh import TaskConfig, run_task
     report = run_task(TaskConfig(model="my-model", api_url="http://127.0.0.1:8000/v1", datasets=["gsm8k"], limit=5))
 
+    from evalmesh import PerfConfig, run_perf
+    perf = run_perf(PerfConfig(model="my-model", url="http://127.0.0.1:8000/v1/chat/completions", parallel=[1, 8]))
+
 Names are loaded when they are first used: importing the package costs nothing.
 """
 
@@ -12,6 +15,8 @@ from typing import Any
 _EXPORTS = {
     "run_task": "evalmesh.cli.task",
     "TaskConfig": "evalmesh.cli.config",
+    "run_perf": "evalmesh.cli.perf_task",
+    "PerfConfig": "evalmesh.cli.perf_config",
     "Client": "evalmesh.sdk",
     "AsyncClient": "evalmesh.sdk",
 }

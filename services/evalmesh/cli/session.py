@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +97,16 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     in_main = threading.current_thread() is threading.main_thread()
     with asyncio.Runner(loop_factory=_loop_factory() if in_main else None) as runner:
         return runner.run(_interruptible(work) if in_main else work)
+
+
+def run_blocking(work: Coroutine[Any, Any, T]) -> T:
+    """`run_async`, in a thread of its own where this one has a loop already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_async(work)
+    with ThreadPoolExecutor(1, thread_name_prefix="evalmesh") as pool:
+        return pool.submit(run_async, work).result()
 
 
 def _loop_factory() -> Any:

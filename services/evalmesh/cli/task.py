@@ -1,13 +1,11 @@
 """`run_task`: an evaluation from Python, with the configs EvalScope users have."""
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from evalmesh.cli.evaluate import Outcome, evaluate
 from evalmesh.cli.loading import ConfigSource, load_config
-from evalmesh.cli.session import run_async
+from evalmesh.cli.session import run_blocking
 from evalmesh.cli.show import is_live, make_console
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.run import RunState
@@ -34,14 +32,7 @@ def run_task(task: ConfigSource | Sequence[ConfigSource]) -> dict[str, Any] | li
 
 def _one(source: ConfigSource) -> dict[str, Any]:
     config = load_config(source)
-    work = evaluate(config, make_console(stderr=True), live=is_live())
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _report(run_async(work))
-    # A notebook has a loop in this thread, and it cannot run another.
-    with ThreadPoolExecutor(1, thread_name_prefix="evalmesh-task") as pool:
-        return _report(pool.submit(run_async, work).result())
+    return _report(run_blocking(evaluate(config, make_console(stderr=True), live=is_live())))
 
 
 def _report(outcome: Outcome) -> dict[str, Any]:
