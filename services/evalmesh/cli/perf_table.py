@@ -294,7 +294,7 @@ def search_line(search: Mapping[str, Any]) -> str:
     unit = " requests/s" if search["variable"] == "rate" else " in flight"
     bracket = [value for value in search["bracket"] or () if value is not None]
     if search["answer"] is None and _stopped_by_client(search):
-        return f"search: no answer, since the load generator was the bottleneck at the lowest {search['variable']}"
+        return f"search: no answer, since the load generator was the bottleneck. {search['stop_rule']}".rstrip()
     if search["answer"] is None:
         text = f"search: no {search['variable']} that was tried met the objective"
     else:

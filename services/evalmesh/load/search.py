@@ -169,9 +169,15 @@ class Search:
     # The end.
 
     def _done(self, history: Sequence[Observation], low: Verdict | None, high: Verdict | None) -> Answer:
+        if low is None and high is not None and high.by == "client":
+            rule = (
+                f"Whether the server meets the objective at {high.value:g}, the lowest load, is not known: the load "
+                "generator was the bottleneck there."
+            )
+            return self._answer(history, low, high, rule, "unfinished")
         if low is None:
             rule = f"Not even {self._spec.low:g}, the lowest load, meets the objective."
-            return self._answer(history, low, high, rule, "unfinished" if high and high.by == "client" else "none")
+            return self._answer(history, low, high, rule, "none")
         if high is None:
             rule = f"The highest load allowed, {low.value:g}, meets the objective."
         elif self._spec.variable == "parallel":
@@ -186,8 +192,8 @@ class Search:
         limited = high is not None and high.by == "client"
         notes = []
         if limited and high is not None:
-            least = f"at least {low.value:g}" if low else "unknown"
-            notes.append(f"Client-limited, {least}: at {high.value:g} the load generator was the bottleneck.")
+            least = f", at least {low.value:g}" if low else ""
+            notes.append(f"Client-limited{least}: at {high.value:g} the load generator was the bottleneck.")
         notes += [
             f"{end.value:g} {did} the objective by its estimate; its interval includes the limit."
             for end, did in ((low, "met"), (high, "missed"))

@@ -220,6 +220,14 @@ def test_a_search_shows_its_answer_and_its_evidence():
     assert "is at least 1 requests/s" in text
 
 
+def test_a_search_that_the_client_stopped_says_nothing_of_the_server():
+    found = make_search([1.0], state="unfinished", client_limited=True, stop_rule="It is not known.")
+    found["evidence"][0] |= {"passed": None, "by": "client"}
+    text = shown(perf(make_limited(make_level()), search=found))
+    assert "search: no answer, since the load generator was the bottleneck. It is not known." in text
+    assert "decided by interval" not in text
+
+
 def test_a_speed_benchmark_has_one_row_per_length():
     server = make_server()
     server["summary"]["gpu_memory_bytes_max"] = 61.2e9

@@ -202,6 +202,17 @@ def test_a_client_that_can_offer_no_more_bounds_the_answer() -> None:
     assert {one["value"] for one in answer.document()["evidence"] if one["by"] == "client"} == {52, 56, 64}
 
 
+def test_nothing_is_said_of_a_server_that_the_client_could_not_load() -> None:
+    answer, probes, _ = walked(
+        SearchSpec("parallel"), lambda value, level: seen(value, level, passed=False, client_limited=True)
+    )
+    assert [probe.value for probe in probes] == [1, 1]
+    assert (answer.state, answer.value, answer.bracket, answer.client_limited) == ("unfinished", None, (None, 1), True)
+    assert "Not even" not in answer.stop_rule
+    assert "at 1, the lowest load, is not known: the load generator was the bottleneck" in answer.stop_rule
+    assert answer.note == "Client-limited: at 1 the load generator was the bottleneck."
+
+
 def test_one_hiccup_of_the_client_is_no_bound() -> None:
     def shows(value: float, level: int) -> Observation:
         return seen(value, level, passed=value <= 10, client_limited=level == 4)
