@@ -51,6 +51,8 @@ class Seat:
     ready: bool = False
     finished: int = -1
     """Number of the last level it finished."""
+    left: bool = False
+    """It has said that it is going; another one will come."""
     earlier: list[str] = field(default_factory=list)
     """Generators that held the seat before and were lost."""
 
@@ -99,8 +101,9 @@ class Desk:
                 seat.offset_s, seat.clock_error_s = offset_s, error_s
             case Beat() if self._stop_reason:
                 return StopLevel(self._stop_reason)
-            case Finished(number=number):
+            case Finished(number=number, leaves=leaves):
                 seat.finished = max(seat.finished, number)
+                seat.left = leaves
                 self._tell()
         return CarryOn()
 
@@ -199,7 +202,8 @@ class Desk:
     async def farewell(self, timeout_s: float) -> None:
         """Returns when every seat knows that the load test is over, or after `timeout_s`."""
         deadline = self._now() + timeout_s
-        while self._told < self.seats.keys() and (left_s := deadline - self._now()) > 0:
+        staying = {number for number, seat in self.seats.items() if not seat.left}
+        while self._told < staying and (left_s := deadline - self._now()) > 0:
             await self._wait(left_s)
 
     def silent(self, seats: Sequence[int], lost_after_s: float) -> list[int]:

@@ -52,7 +52,9 @@ def build_document(
 def _state(run: LevelRun, seats: Sequence[SeatData]) -> State:
     if run.stopped:
         return "cancelled"
-    return "done" if any(one.slice is not None and one.slice.done is not None for one in seats) else "failed"
+    ended = [one.slice for one in seats if one.slice is not None and one.slice.done is not None]
+    # Early: a process was lost, there was no room for records, a row could not be read.
+    return "done" if any(not one.error for one in ended) else "failed"
 
 
 def _planned(spec: LoadTestSpec, run: LevelRun) -> int:
@@ -76,7 +78,8 @@ def _health(run: LevelRun, one: SeatData) -> GeneratorHealth:
         seat=one.seat,
         host=left.host,
         cap=cap,
-        lost=done is None,
+        # A generator whose feeder died has said how it ended, and is lost all the same.
+        lost=done is None or left.error != done.error,
         clock_offset_s=-left.clock_offset_s,
         clock_error_s=left.clock_error_s,
         error=left.error,

@@ -15,9 +15,9 @@ from evalmesh.load_generator.shares import performers
 
 _LOG = logging.getLogger(__name__)
 _PREPARE_S = 120.0
-_LEAD_ONE_CLOCK_S = 0.01
+_LEAD_ONE_CLOCK_S = 0.05
 _LEAD_S = 0.25
-"""From the word to the start: generators on other machines must have heard it by then."""
+"""From the word to the start: all generators must have heard it by then, on a busy machine and on other ones."""
 _LOOK_S = 0.5
 Now = Callable[[], float]
 
@@ -90,7 +90,7 @@ class LevelLead:
         deadline = self.now() + timeout_s
         while True:
             silent = self.desk.silent(list(self.desk.seats), self.lost_after_s)
-            here = [number for number in sorted(self.desk.seats) if number not in silent]
+            here = [number for number, one in sorted(self.desk.seats.items()) if not one.left and number not in silent]
             for number in here:
                 if problem := self.desk.seats[number].problem:
                     raise InvalidInput(problem)

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import IO, Generic, TypeVar
 
@@ -39,6 +40,12 @@ _SOCKET_BYTES = 4 << 20
 """Asked of the kernel, which may give less: how far ahead of the engine the feeder can be."""
 _LINE_BYTES = 8 << 20
 _END_S = 2.0
+_SILENT_S = 30.0
+"""An engine at work says something each second; one that is silent for so long hangs."""
+_STOP_S = 10.0
+"""So long a process may take to leave off."""
+_SECOND_LOOK_S = 2.0
+"""What was said while this process was stopped is heard a moment after its timers have run out."""
 _encode = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
@@ -57,6 +64,9 @@ class _Child(Generic[T]):
         self._input: asyncio.WriteTransport | None = None
         self._output: asyncio.StreamReader | None = None
         self._errors: asyncio.Task[None] | None = None
+        self._heard = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self._why = ""
 
     async def start(self, feed: socket.socket) -> None:
         """Its end of the feed is inherited."""
@@ -89,16 +99,39 @@ class _Child(Generic[T]):
         if process is None or self._output is None:
             raise PairBrokenError(f"the {self._module} process was not started")
         line = await self._output.readline()
+        self._heard += 1
         if not line.endswith(b"\n"):
             code = await asyncio.to_thread(process.wait)
-            raise PairBrokenError(f"the {self._module} process ended with {_ending(code)}")
+            raise PairBrokenError(self._why or f"the {self._module} process ended with {_ending(code)}")
         try:
             return self._decoder.decode(line)
         except msgspec.DecodeError as error:
             raise InternalError(f"The {self._module} process said {line[:200]!r}, which is no message.") from error
 
+    def expect_word(self, within_s: float, why: str) -> None:
+        """From now on until `expect_nothing`, the process is killed when it says nothing for so long."""
+        self.expect_nothing()
+        loop = asyncio.get_running_loop()
+
+        def look(heard: int, *, again: bool) -> None:
+            if self._heard != heard:
+                self._watch = loop.call_later(within_s, partial(look, self._heard, again=True))
+            elif again:
+                self._watch = loop.call_later(_SECOND_LOOK_S, partial(look, heard, again=False))
+            elif self._process is not None:
+                self._why = f"the {self._module} process {why}"
+                self._process.kill()
+
+        self._watch = loop.call_later(within_s, partial(look, self._heard, again=True))
+
+    def expect_nothing(self) -> None:
+        """It may be silent as long as it likes."""
+        if self._watch is not None:
+            self._watch.cancel()
+
     async def close(self) -> None:
         """The end of its input tells it to go; one that stays is ended."""
+        self.expect_nothing()
         if self._input is not None:
             self._input.close()
         process = self._process
@@ -218,12 +251,16 @@ class GeneratorPair:
             if done is not None and not feeder.done():
                 # The engine has all it wants: a level that was stopped, or bounded by its duration.
                 await self._feeder.tell(StopFeed())
+                self._feeder.expect_word(_STOP_S, f"did not leave off within {_STOP_S:g} s")
             fed = await feeder
         except PairBrokenError as error:
-            return Performance(None, None, str(error))
+            # What the engine said counts, also where it is the feeder that ended.
+            known = engine.done() and not engine.cancelled() and engine.exception() is None
+            return Performance(engine.result() if known else None, None, str(error))
         finally:
-            for task in (feeder, engine):
+            for task, process in ((feeder, self._feeder), (engine, self._engine)):
                 task.cancel()
+                process.expect_nothing()
             await asyncio.gather(feeder, engine, return_exceptions=True)
         self.busy = False
         return Performance(done, fed)
@@ -235,7 +272,11 @@ class GeneratorPair:
         self._stopping = True
         with contextlib.suppress(PairBrokenError):
             await self._feeder.tell(StopFeed())
+        # Also where the feeder is gone: the engine is what sends.
+        with contextlib.suppress(PairBrokenError):
             await self._engine.tell(Stop(reason))
+            if self.busy:
+                self._engine.expect_word(_STOP_S, f"did not leave off within {_STOP_S:g} s")
 
     async def _hear_fed(self, number: int) -> Fed | None:
         while True:
@@ -259,6 +300,8 @@ class GeneratorPair:
             elif isinstance(said, Ready):
                 start_at = await when_ready()
                 await self._engine.tell(Stop("not started") if start_at is None else Start(start_at))
+                if not self._stopping:
+                    self._engine.expect_word(_SILENT_S, f"said nothing for {_SILENT_S:g} s")
 
     async def close(self) -> None:
         """Ends both processes."""

@@ -201,8 +201,9 @@ class _Holder:
                 began = self._tools.clock.now() - performance.done.wall_s
             await self._leave_slice(order, performance, ticks, records, began)
         self._finished = order.number
-        await self._ask(talk.Finished(self._seat, self._name, order.number))
-        if not self._pair.alive:
+        leaves = not self._pair.alive or self._pair.busy
+        await self._ask(talk.Finished(self._seat, self._name, order.number, leaves))
+        if leaves:
             raise Unavailable(
                 f"{performance.error or 'a generator process ended'}; taking the seat again with new ones."
             )

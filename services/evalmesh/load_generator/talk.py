@@ -70,6 +70,8 @@ class Finished(msgspec.Struct, tag="finished"):
     seat: int
     generator: str
     number: int
+    leaves: bool = False
+    """A process of this generator has ended: the seat will be taken again, by another one."""
 
 
 SeatSays = Hello | Ping | ClockIs | Next | ReadyFor | Beat | Finished
