@@ -177,3 +177,10 @@ def test_a_log_of_nothing_says_so():
     summary = TruthLog(3).summary(0)
     assert (summary["requests"], summary["ttft_ms"], summary["arrivals"]) == (0, None, None)
     assert math.isfinite(summary["now_s"])
+
+
+async def test_a_stream_that_takes_no_time_has_no_gaps():
+    async with served(truth_size=5) as (_, url, session):
+        await ask(session, url, chat("a", stream=True, max_tokens=12, ignore_eos=True))
+        (line,) = await truth_of(session, url, times=1)
+        assert (line["tokens"], len(line["times_s"]), line["chunk_gap_max_s"]) == (12, 12, 0.0)

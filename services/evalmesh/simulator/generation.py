@@ -219,8 +219,7 @@ def _send_stream(plan: Plan, shape: StreamShape, exchange: Exchange, trace: Trac
     script = shape.script(plan.parts[0].choice, plan.usage, exchange.frame)
     exchange.begin_stream()
     contents = script.contents
-    for _, n_tokens in contents:
-        trace.wrote(n_tokens)
+    trace.wrote_at_once([n_tokens for _, n_tokens in contents])
     frame = exchange.frame
     exchange.end(script.opening + b"".join([frame(event) for event, _ in contents]) + script.closing)
     return True

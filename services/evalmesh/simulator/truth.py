@@ -80,6 +80,12 @@ class Trace:
         if self.times is not None:
             self.times.append(now - self.arrived_s)
 
+    def wrote_at_once(self, counts: Sequence[int]) -> None:
+        """All content events go out now, in one piece."""
+        self.wrote(sum(counts))
+        if self.times is not None:
+            self.times.extend(self.times[-1:] * (len(counts) - 1))
+
     def gaps(self) -> list[float]:
         """Seconds between content events."""
         times = self.times or ()
