@@ -82,6 +82,8 @@ class Trace:
 
     def wrote_at_once(self, counts: Sequence[int]) -> None:
         """All content events go out now, in one piece."""
+        if not counts:
+            return
         self.wrote(sum(counts))
         if self.times is not None:
             self.times.extend(self.times[-1:] * (len(counts) - 1))
