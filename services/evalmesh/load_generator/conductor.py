@@ -124,7 +124,7 @@ class _Conducting:
             self._desk,
             self._spec.generators,
             tools.lost_after_s,
-            Lookout(self._still_mine, self._bus_answers, self._has_slice),
+            Lookout(self._still_mine, self._bus_answers, self._has_slice, lambda: self._cancelled),
         )
         self._documents: list[Document] = []
         self._scale = TokenScale()
@@ -160,7 +160,8 @@ class _Conducting:
             while not self._cancelled and (planned := programme.next(self._documents)) is not None:
                 if self._documents and self._spec.pause_s:
                     await self._pause()
-                await self._level(planned, server)
+                if not self._cancelled:
+                    await self._level(planned, server)
 
     async def _measure(self) -> TokenScale:
         """A server that is silent must not keep a load test from being cancelled."""
@@ -217,6 +218,8 @@ class _Conducting:
         timeout_s = self._tools.join_timeout_s
         number = len(self._documents)
         seats = await self._lead.gather(planned, timeout_s)
+        if self._cancelled:
+            return  # there is no level to be told of
         wanted = performers(planned.level, self._spec.generators)
         if number == 0 and len(seats) < wanted:
             raise FailedPrecondition(
@@ -232,11 +235,12 @@ class _Conducting:
             first_prompt=self._next_prompt,
         )
         self._run = run = LevelRun(order)
+        # From here on a cancel is noted in the run, and what was planned is counted.
         await self._tools.levels.write_order(self._test.id, order)
         await self._note(LevelStatus(number, planned.level, planned.repeat, "running", planned=planned.level.number))
         if await self._lead.prepare(run, self._orders(order)):
             self._lead.start(run, self._tools.clock.now())
-            await self._lead.finish(run)
+        await self._lead.finish(run)
         await self._conclude(run, server)
 
     def _orders(self, order: LevelOrder) -> dict[int, talk.Perform]:

@@ -124,6 +124,8 @@ class Desk:
                 note=hello.note,
                 earlier=earlier,
             )
+        if self._over:
+            self._told.add(hello.seat)
         self._tell()
         return Over() if self._over else Time(self._now(), self._boot_id, self._conductor)
 

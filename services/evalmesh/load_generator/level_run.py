@@ -67,6 +67,8 @@ class Lookout:
     """Whether the bus works: when it does not, silence says nothing about the seats."""
     has_slice: Callable[[int, int], Awaitable[bool]]
     """Whether the level (first) of a seat (second) has its slice in the store."""
+    cancelled: Callable[[], bool] = lambda: False
+    """Whether the load test is to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class LevelLead:
     now: Now = time.monotonic
 
     async def gather(self, planned: Planned, timeout_s: float) -> list[int]:
-        """Seats that can perform the level: as many as it can use, or those that came in time.
+        """Seats that can perform the level: as many as it can use, or those that came in time, or before a cancel.
 
         Raises:
             InvalidInput: a generator cannot read the data set or tokenizer.
@@ -95,7 +97,7 @@ class LevelLead:
                 if problem := self.desk.seats[number].problem:
                     raise InvalidInput(problem)
             left_s = deadline - self.now()
-            if len(here) >= wanted or (here and left_s <= 0):
+            if len(here) >= wanted or (here and left_s <= 0) or self.lookout.cancelled():
                 return here[:wanted]
             if left_s <= 0:
                 raise FailedPrecondition(
@@ -106,16 +108,23 @@ class LevelLead:
             await self.lookout.still_mine()
 
     async def prepare(self, run: LevelRun, orders: Mapping[int, talk.Perform]) -> bool:
-        """Gives the orders and waits until every seat is ready; whether one is."""
+        """Gives the orders and waits until every seat is ready; whether the level can begin.
+
+        When it was stopped before, seats that have their orders write down what was not sent.
+        """
         self.desk.offer(orders)
         deadline = self.now() + _PREPARE_S
         while waiting := [seat for seat in run.waiting if not self._is_ready(run, seat)]:
             await self._note_lost(run, waiting)
-            if run.stopped or self.now() > deadline:
-                why = run.stopped or f"it did not get ready within {_PREPARE_S:.0f} s"
-                run.lost.update(dict.fromkeys(waiting, why))
+            if run.stopped:
+                break
+            if self.now() > deadline:
+                run.lost.update(dict.fromkeys(waiting, f"it did not get ready within {_PREPARE_S:.0f} s"))
                 break
             await self.desk.change(_LOOK_S)
+        if run.stopped:
+            self.desk.stop(run.stopped)
+            return False
         return any(seat not in run.lost for seat in run.order.seats)
 
     def start(self, run: LevelRun, wall_s: float) -> None:
