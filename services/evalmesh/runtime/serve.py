@@ -43,13 +43,29 @@ class ServiceHost:
 
     async def start(self) -> None:
         """Listens and starts the loops. Raises `InvalidInput` when the address cannot be had."""
+        # Kept in no frame: a start that is cancelled would hold on to the server until its event loop is closed.
+        self._server = self._make_server()
+        await self._server.start()
+        self._loops = [
+            asyncio.create_task(self._keep(service.name, loop), name=f"{service.name}:{index}")
+            for service in self._services
+            for index, loop in enumerate(service.loops)
+        ]
+        for name in ["", *self._names]:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        _LOG.info("serving %s on port %d", ", ".join(s.name for s in self._services), self.port)
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for service in self._services for name in service.grpc_services]
+
+    def _make_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[TelemetryInterceptor(), ErrorInterceptor()], options=_OPTIONS)
         for service in self._services:
             if service.mount is not None:
                 service.mount(server)
-        names = [name for service in self._services for name in service.grpc_services]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         try:
             self.port = server.add_insecure_port(self._address)
         except RuntimeError as error:
@@ -58,16 +74,7 @@ class ServiceHost:
                 f"machine; give another one.",
                 {"field": "address"},
             ) from error
-        await server.start()
-        self._server = server
-        self._loops = [
-            asyncio.create_task(self._keep(service.name, loop), name=f"{service.name}:{index}")
-            for service in self._services
-            for index, loop in enumerate(service.loops)
-        ]
-        for name in ["", *names]:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        _LOG.info("serving %s on port %d", ", ".join(s.name for s in self._services), self.port)
+        return server
 
     async def _keep(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """A loop that ends or fails is a defect: log it and start it again, with a pause."""
@@ -87,8 +94,9 @@ class ServiceHost:
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        if self._server is not None:
-            await self._server.stop(grace_s)
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace_s)
         for service in self._services:
             if service.close is not None:
                 with contextlib.suppress(Exception):
