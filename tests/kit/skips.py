@@ -10,6 +10,8 @@ ALLOWED = (
     re.compile(r"set EVALMESH_SHARED_DATA to the folder with the benchmark rows"),
     # Only root may mount, and not in every container.
     re.compile(r"a file system of its own cannot be mounted here"),
+    # The judge of the benches is written in C; nothing that users get is.
+    re.compile(r"no C compiler"),
     # Every release since 2025 needs a protobuf older than the one our generated code needs.
     re.compile(r"set EVALMESH_SWANLAB_PYTHON to an interpreter with swanlab"),
 )
