@@ -20,6 +20,11 @@ class SseSplitter(SseParser):
                 return found
         return super().feed(chunk)
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether the next byte begins an event."""
+        return not self._tail and not self._data
+
     def reset(self) -> None:
         """Forgets everything: the next byte begins another stream."""
         self._tail = b""

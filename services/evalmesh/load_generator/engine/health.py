@@ -11,7 +11,9 @@ from pathlib import Path
 from evalmesh.load.histogram import Histogram
 from evalmesh.load_generator.engine.timer import open_timer
 
-_EVERY_S = 0.01
+_EVERY_S = 0.02
+"""Each probe of a process that is otherwise idle wakes it up, which is most of what it costs."""
+_NEVER_S = 1e9
 _STATUS = Path("/proc/self/status")
 
 
@@ -31,8 +33,8 @@ class Health:
     def begin(self) -> None:
         """Counts from now."""
         self._watches = True
-        self._due_s = time.monotonic()
-        self._again()
+        self._due_s = time.monotonic() + _EVERY_S
+        self._timer.every(self._due_s, _EVERY_S)
         self._lags = Histogram()
         self._worst_s = 0.0
         self._cpu_s = self._tick_cpu_s = time.process_time()
@@ -41,6 +43,7 @@ class Health:
     def end(self) -> None:
         """Rests until the next level."""
         self._watches = False
+        self._timer.every(_NEVER_S, _NEVER_S)
 
     def close(self) -> None:
         """Ends the watch for good."""
@@ -69,16 +72,12 @@ class Health:
     def _probe(self) -> None:
         if not self._watches:
             return
-        late_s = time.monotonic() - self._due_s
+        now_s = time.monotonic()
+        late_s = now_s - self._due_s
         self._lags.add(late_s)
         self._worst_s = max(self._worst_s, late_s)
-        self._again()
-
-    def _again(self) -> None:
         # On a grid: a probe that was late does not put off the next one.
-        now_s = time.monotonic()
-        self._due_s += _EVERY_S * max(1, math.ceil((now_s - self._due_s) / _EVERY_S))
-        self._timer.at(self._due_s)
+        self._due_s += _EVERY_S * (1 + math.floor(late_s / _EVERY_S))
 
 
 def max_rss_bytes() -> int:
