@@ -13,14 +13,10 @@ from rich.text import Text
 from evalmesh.cli import exits
 from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.perf_live import LoadProgress, errors_text
-from evalmesh.cli.perf_outputs import (
-    find_folder,
-    load_test_id_of,
-    write_outputs,
-)
+from evalmesh.cli.perf_outputs import load_test_id_of, write_missing_outputs
 from evalmesh.cli.perf_words import level_label
 from evalmesh.cli.session import Place, connect, run_async
-from evalmesh.domain.errors import FailedPrecondition, NotFound
+from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.load_test import LoadTest, LoadTestState
 
 NOBODY: frozenset[str] = frozenset()
@@ -151,13 +147,7 @@ async def _cancel(test_id: str, place: Place, work_dir: Path) -> tuple[LoadTest,
         await client.cancel_load_test(test_id)
         ended = await client.wait_load_test(test_id)
         # Where it is going on, whoever started it waits for its report and writes it.
-        folder = None if place.server else find_folder(test_id, work_dir)
-        if folder is not None and not (folder / "perf.json").is_file():
-            try:
-                await write_outputs(client, ended, folder)
-            except NotFound:
-                return ended, None  # it ended before anything was measured
-    return ended, folder
+        return ended, None if place.server else await write_missing_outputs(client, ended, work_dir)
 
 
 def datasets(args: argparse.Namespace) -> int:

@@ -138,6 +138,19 @@ async def write_outputs(client: "AsyncClient", test: LoadTest, folder: Path) -> 
     return read_report(folder / "perf.json")
 
 
+async def write_missing_outputs(client: "AsyncClient", test: LoadTest, work_dir: Path) -> Path | None:
+    """Outputs of a load test whose command is gone; `None` when it left no folder, or ended before a report."""
+    folder = find_folder(test.id, work_dir)
+    if folder is None:
+        return None
+    if not (folder / "perf.json").is_file():
+        try:
+            await write_outputs(client, test, folder)
+        except NotFound:
+            return None
+    return folder
+
+
 def summary_of(perf: Mapping[str, Any]) -> str:
     """Model and address of a document in words."""
     target = perf["target"]

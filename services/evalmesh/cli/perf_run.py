@@ -16,11 +16,11 @@ from evalmesh.cli.log_mark import LogMark
 from evalmesh.cli.perf_config import PerfConfig
 from evalmesh.cli.perf_live import LoadProgress
 from evalmesh.cli.perf_outcome import PerfOutcome
-from evalmesh.cli.perf_outputs import folder_of, write_outputs, write_perf_yaml
+from evalmesh.cli.perf_outputs import folder_of, write_missing_outputs, write_outputs, write_perf_yaml
 from evalmesh.cli.perf_spec import all_notes, resolve, submit_spec
 from evalmesh.cli.perf_target import LOCAL_APIS
 from evalmesh.cli.session import Place, connect
-from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, NotFound
+from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec, LoadTestState
 from evalmesh.sdk import AsyncClient
 
@@ -102,7 +102,7 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         if not place.server:
-            await end_interrupted(client, console)
+            await end_interrupted(client, console, place.work_dir)
         test = await client.create_load_test(await submit_spec(client, ready))
         folder = folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
         write_perf_yaml(ready, test, folder)
@@ -120,7 +120,7 @@ def say_notes(config: PerfConfig, console: Console) -> None:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
-async def end_interrupted(client: AsyncClient, console: Console) -> None:
+async def end_interrupted(client: AsyncClient, console: Console, work_dir: Path) -> None:
     """Ends load tests of a platform that died in this work directory: their load was interrupted, so it was another.
 
     They would also go on beside the new one and disturb it.
@@ -132,8 +132,10 @@ async def end_interrupted(client: AsyncClient, console: Console) -> None:
             await client.cancel_load_test(one)
         except FailedPrecondition:
             continue  # it has ended in the meantime
-        console.print(Text(f"{one.id} was interrupted and is ended now.", style="yellow"))
-        await client.wait_load_test(one)
+        ended = await _wait_ended(client, one)
+        folder = await write_missing_outputs(client, ended, work_dir)
+        where = f"; what it measured is in {folder}" if folder is not None else ""
+        console.print(Text(f"{one.id} was interrupted and is ended now{where}", style="yellow"), soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +158,15 @@ async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch
         interrupted = True
         watch.console.print(Text(f"{test.id}: ending it and waiting for the report of what was measured"))
         test = await _end(client, test)
+    writing = asyncio.create_task(write_outputs(client, test, folder))
+    try:
+        await asyncio.wait([writing])
+    except asyncio.CancelledError:
+        interrupted = True  # what is measured is worth the moment its report takes
+        await asyncio.wait([writing])
     perf: dict[str, Any] | None = None
     try:
-        perf = await write_outputs(client, test, folder)
+        perf = writing.result()
     except NotFound:
         if test.state is LoadTestState.SUCCEEDED:
             raise
@@ -168,7 +176,17 @@ async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch
 async def _end(client: AsyncClient, test: LoadTest) -> LoadTest:
     with suppress(FailedPrecondition):  # it has ended by itself
         await client.cancel_load_test(test)
-    return await asyncio.wait_for(client.wait_load_test(test), _REPORT_WAIT_S)
+    return await _wait_ended(client, test)
+
+
+async def _wait_ended(client: AsyncClient, test: LoadTest) -> LoadTest:
+    try:
+        return await asyncio.wait_for(client.wait_load_test(test), _REPORT_WAIT_S)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"{test.id} was told to end, and had no report within {_REPORT_WAIT_S:.0f} s. What is measured is kept: "
+            f"see the logs, free disk space if there is none, and try: evalmesh perf cancel {test.id}"
+        ) from None
 
 
 def export(config: PerfConfig, outcome: PerfOutcome) -> PerfOutcome:

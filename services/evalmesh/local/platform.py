@@ -4,9 +4,11 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from evalmesh.adapters.connections import Connections, open_connections
 from evalmesh.adapters.environment import EnvSecrets
@@ -50,6 +52,8 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             rooms.load(settings)
         await starting
         stack.callback(nats.stop)
+        # The server's folder is this process's now, and so is what one that was killed has left lying about.
+        stack.enter_context(_scratch(settings.state_dir / "scratch"))
         ending = asyncio.Event()
         keeper = asyncio.create_task(_keep_nats(nats, ending))
         stack.push_async_callback(_ended, keeper, ending)
@@ -70,6 +74,16 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         address = f"{settings.address.rsplit(':', 1)[0]}:{host.port}"
         stack.enter_context(_announced(settings, address))
         yield LocalPlatform(address, nats.url, settings, nats=nats)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[None]:
+    """Room for what is needed only while the platform runs: records of a level, local copies of data sets."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
