@@ -95,6 +95,18 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
     Raises domain errors, and `CancelledError` when there was nothing to report yet.
     """
     say_notes(config, console)
+    ended: list[PerfOutcome] = []
+    try:
+        ready = await _run(config, console, ended, live=live)
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        return replace(ended[0], interrupted=True)  # while the platform was being stopped: all is written
+    return await asyncio.to_thread(export, ready, ended[0])
+
+
+async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *, live: bool) -> PerfConfig:
+    """Appends the outcome to `ended` as soon as there is one; returns the config with its endpoint."""
     async with AsyncExitStack() as stack:
         resolve(config)
         ready = await stack.enter_async_context(with_endpoint(config))
@@ -107,11 +119,11 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
         folder = folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
         write_perf_yaml(ready, test, folder)
         try:
-            outcome = await follow(client, test, folder, Watch(console, live))
+            ended.append(await follow(client, test, folder, Watch(console, live)))
         finally:
             if not place.server:
                 mark.copy(test.id, folder)
-    return await asyncio.to_thread(export, ready, outcome)
+    return ready
 
 
 def say_notes(config: PerfConfig, console: Console) -> None:
