@@ -28,7 +28,7 @@ from tests.kit.simulator import simulator
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget, Stage
 from evalmesh.load.histogram import Histogram
 from evalmesh.load.records import Flag, Outcome
-from evalmesh.load_generator.protocol import Start, Stop
+from evalmesh.load_generator.protocol import RunLevel, Start, Stop
 
 OPEN = ArrivalSpec("constant")
 
@@ -313,6 +313,31 @@ def test_a_full_disk_ends_the_level() -> None:
         assert full.done.records == 0
         # The engine is of further use.
         assert one.play(requests(3, level=1), LoadLevel(parallel=1, number=3), number=1).done.counts == {"ok": 3}
+
+
+def test_a_target_that_cannot_be_asked_on_this_machine_is_told() -> None:
+    with RawServer(at_once) as server, engine() as one:
+        https = server.url.replace("http:", "https:")
+        one.set_up(LoadTarget(https, "m", ca_file="/nowhere/authorities.pem"))
+        one.send(requests(3))
+        one.tell(RunLevel(0, LoadLevel(parallel=1, number=3), ArrivalSpec(), str(one.folder / "r"), 0.0, {}))
+        assert "ca_file: '/nowhere/authorities.pem'" in one.hear().error
+        one.set_up(LoadTarget(server.url, "m"))
+        assert one.play(requests(3, level=1), LoadLevel(parallel=1, number=3), number=1).done.counts == {"ok": 3}
+
+
+def test_token_counts_beyond_belief_end_nothing() -> None:
+    async def boast(wire, body):
+        events = chat_events(3)
+        events[-2] = events[-2].replace(b'"completion_tokens": 3', b'"completion_tokens": 99999999999')
+        await wire.send(streamed([part.replace(b'"prompt_tokens": 7', b'"prompt_tokens": -5') for part in events]))
+
+    with RawServer(boast) as server, engine() as one:
+        one.set_up(LoadTarget(server.url, "m"))
+        played = one.play(requests(3), LoadLevel(parallel=1, number=3))
+    assert played.done.counts == {"ok": 3}
+    assert all(one["flags"] & Flag.MISMATCH for one in played.records)
+    assert {one["output_tokens"] for one in played.records} == {2**32 - 1}
 
 
 def test_the_end_of_its_input_ends_the_engine() -> None:

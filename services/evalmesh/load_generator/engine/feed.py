@@ -119,7 +119,8 @@ class Feed:
             end = at + head_size + head[3]
             if end > length:
                 break
-            self.frames.append(Frame._make((*head, bytes(buffer[at + head_size : end]))))
+            with memoryview(buffer) as view:
+                self.frames.append(Frame._make((*head, view[at + head_size : end].tobytes())))
             self._held_bytes += head[3]
             at = end
         if at:

@@ -6,12 +6,14 @@ from typing import BinaryIO
 from evalmesh.load.histogram import Histogram
 from evalmesh.load.records import HEADER, MAGIC, NAN, RECORD, Flag, Outcome, error_class, printable
 from evalmesh.load.ticks import Sketches
+from evalmesh.load_generator.apis.base import Reader
 from evalmesh.load_generator.engine.feed import Frame
 from evalmesh.load_generator.engine.flight import NO_GAPS, Flight, Gaps, gaps_of
 
 _BLOCK_BYTES = RECORD.size * 512
 _WARMUP, _NEW, _USAGE, _MISMATCH = (int(flag) for flag in Flag)
 _DETAIL_CHARACTERS = 300
+_MOST_TOKENS = 0xFFFFFFFF
 
 
 class Second:
@@ -100,6 +102,28 @@ class RecordFile:
         self._block.clear()
 
 
+def _judge(flight: Flight) -> tuple[Outcome, str]:
+    """How a request counts, and what a person is told about it."""
+    reader, outcome = flight.reader, flight.outcome
+    if outcome is Outcome.OK:
+        try:
+            return reader.outcome(), reader.detail
+        except Exception as error:  # noqa: BLE001 - a plug-in that raises must not take the level with it
+            return Outcome.MALFORMED, f"{type(error).__name__}: {error}"
+    if reader.failure is not None and outcome not in {Outcome.HTTP, Outcome.CANCELLED}:
+        # Whatever happened to the connection afterwards, this came first.
+        return reader.failure, reader.detail
+    return outcome, flight.detail
+
+
+def _bound(reader: Reader) -> None:
+    """Keeps what a server says within what a record can hold."""
+    for name in ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"):
+        value = getattr(reader, name)
+        if not 0 <= value <= _MOST_TOKENS:
+            setattr(reader, name, min(max(0, value), _MOST_TOKENS))
+
+
 class Ledger:
     """The books of one level."""
 
@@ -134,15 +158,11 @@ class Ledger:
     def book(self, flight: Flight) -> Outcome:
         """Writes down a request that has ended."""
         reader = flight.reader
-        outcome, detail = flight.outcome, flight.detail
-        if outcome is Outcome.OK:
-            outcome, detail = reader.outcome(), reader.detail
-        elif reader.failure is not None and outcome not in {Outcome.HTTP, Outcome.CANCELLED}:
-            # Whatever happened to the connection afterwards, this came first.
-            outcome, detail = reader.failure, reader.detail
+        outcome, detail = _judge(flight)
         chunks = len(reader.times)
         output_tokens = chunks if reader.generates else 0
         if reader.has_usage:
+            _bound(reader)
             output_tokens = reader.output_tokens
         is_ok = outcome is Outcome.OK
         gaps = gaps_of(reader, output_tokens) if is_ok and chunks > 1 else NO_GAPS
@@ -246,8 +266,10 @@ class Ledger:
             begun_s = self.start_at + flight.due_s
             second.e2e_due.add(times[-1] - begun_s)
         if gaps.token is None:
-            if gaps.chunk:
+            if gaps.chunk_max_s > 0:
                 second.even.add_all(gaps.chunk)
+            elif gaps.chunk:
+                second.even.add(0.0, len(gaps.chunk))
         else:
             second.itl.add_all(gaps.token)
             second.chunk_gap.add_all(gaps.chunk)

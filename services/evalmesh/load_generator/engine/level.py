@@ -19,8 +19,8 @@ from evalmesh.load_generator.engine.timer import open_timer
 from evalmesh.load_generator.protocol import Done, EngineSaid, FrameKind, Ready, RunLevel, Tick
 from evalmesh.ports.load_http import LoadTransport
 
-_MOST_FIRST_FRAMES = 1024
-_FIRST_FRAMES_S = 0.25
+_LEAST_FIRST_FRAMES, _MOST_FIRST_FRAMES = 16, 1024
+_FIRST_FRAMES_S = 0.1
 """So long the first frames are gathered before the level is ready."""
 _LEVEL_END_S = 5.0
 """So long the feeder's word is waited for that there is no more, when everything else is over."""
@@ -105,7 +105,7 @@ class Level:
             if feed.closed:
                 self._say_ready()
             return
-        enough = min(max(self._run.level.parallel, 64), _MOST_FIRST_FRAMES)
+        enough = min(max(self._run.level.parallel, _LEAST_FIRST_FRAMES), _MOST_FIRST_FRAMES)
         if len(feed.frames) >= enough or feed.full or feed.closed or ends_level(feed.frames[-1]):
             self._say_ready()
         elif not self._handles:

@@ -11,14 +11,15 @@ from typing import Any
 
 import msgspec
 
+from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.engine.feed import Feed
 from evalmesh.load_generator.engine.flight import Flight
-from evalmesh.load_generator.engine.health import Health
+from evalmesh.load_generator.engine.health import Health, max_rss_bytes
 from evalmesh.load_generator.engine.level import Level, Tools
-from evalmesh.load_generator.protocol import EngineCommand, EngineSaid, EngineSetup, RunLevel, Start, Stop
+from evalmesh.load_generator.protocol import Done, EngineCommand, EngineSaid, EngineSetup, RunLevel, Start, Stop
 from evalmesh.ports.load_http import Exchange, LoadTransport
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class Engine:
         self._api: LoadApi | None = None
         self._transport: LoadTransport | None = None
         self._level: Level | None = None
+        self._problem = ""
+        """Why the target cannot be asked on this machine."""
 
     async def run(self) -> None:
         """Returns when the input has ended."""
@@ -96,10 +99,18 @@ class Engine:
             return
         if self._transport is not None:
             self._loop.create_task(self._transport.close())
-        self._api = registry.get(setup.target.api)
-        self._transport = self._make_transport(setup.target, setup.headers, self._ended)
+        self._transport, self._problem = None, ""
+        try:
+            self._api = registry.get(setup.target.api)
+            self._transport = self._make_transport(setup.target, setup.headers, self._ended)
+        except InvalidInput as error:
+            self._problem = error.message
 
     def _prepare(self, run: RunLevel) -> None:
+        if self._problem:
+            self._feed.skip_level(run.number)
+            self.say(_refused(run.number, self._problem))
+            return
         setup, api, transport = self._setup, self._api, self._transport
         if setup is None or api is None or transport is None or self._level is not None:
             raise RuntimeError("a level before the set-up, or within another level")
@@ -115,6 +126,26 @@ class Engine:
         self._level = None
         # Between levels nobody's time is measured.
         self._loop.call_soon(gc.collect)
+
+
+def _refused(number: int, error: str) -> Done:
+    return Done(
+        number=number,
+        records=0,
+        counts={},
+        warmup_counts={},
+        sent_first_s=None,
+        sent_last_s=None,
+        end_s=0.0,
+        wall_s=0.0,
+        cpu_s=0.0,
+        loop_lag_p99_ms=0.0,
+        loop_lag_max_ms=0.0,
+        peak_in_flight=0,
+        connections=0,
+        max_rss_bytes=max_rss_bytes(),
+        error=error,
+    )
 
 
 class _Lines(asyncio.Protocol):
