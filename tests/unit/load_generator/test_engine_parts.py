@@ -46,9 +46,15 @@ class TestGaps:
 
     def test_a_gap_is_divided_by_the_tokens_it_carried(self) -> None:
         gaps = gaps_of(answered([0.0, 0.4, 0.8]), 12)
-        assert gaps.token == pytest.approx([0.1] * 8)
+        assert gaps.token == [(pytest.approx(0.1), 4)] * 2
         assert gaps.mean_s == pytest.approx(0.8 / 11)
         assert (gaps.max_s, gaps.chunk_max_s) == pytest.approx((0.1, 0.4))
+
+    def test_the_99th_percentile_is_over_tokens(self) -> None:
+        # 200 gaps of ten tokens each; the longest are half a percent of them.
+        gaps = gaps_of(answered([*(0.1 * i for i in range(200)), 30.0]), 2010)
+        assert gaps.p99_s == pytest.approx(0.01)
+        assert gaps.max_s == pytest.approx((30 - 19.9) / 10)
 
     def test_longer_texts_carried_more(self) -> None:
         assert carried_tokens(answered([0.0, 1.0, 2.0, 3.0], [2, 4, 12, 2]), 9) == [2, 2, 4, 1]

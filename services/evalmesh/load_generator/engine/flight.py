@@ -39,8 +39,8 @@ class Gaps(NamedTuple):
     """The times between the chunks of one answer."""
 
     chunk: list[float]
-    token: list[float] | None
-    """Gap divided by the tokens it carried, once per token; `None`: the same, each chunk is a token."""
+    token: list[tuple[float, int]] | None
+    """Gap divided by the tokens it carried, and how many those were; `None`: the same gaps, each chunk is a token."""
     mean_s: float
     p99_s: float
     max_s: float
@@ -59,12 +59,27 @@ def gaps_of(reader: Reader, output_tokens: int) -> Gaps:
         # All came in one packet.
         return Gaps([0.0] * (len(times) - 1), None, 0.0, 0.0, 0.0, 0.0)
     gaps = list(map(sub, times[1:], times))
-    carried = carried_tokens(reader, output_tokens)
-    tokens = gaps if carried is None else _per_token(gaps, carried)
-    ordered = sorted(tokens)
     mean_s = (times[-1] - times[0]) / max(1, output_tokens - 1)
-    p99_s = ordered[math.ceil(0.99 * (len(ordered) - 1))]
-    return Gaps(gaps, None if carried is None else tokens, mean_s, p99_s, ordered[-1], max(gaps))
+    carried = carried_tokens(reader, output_tokens)
+    if carried is None:
+        ordered = sorted(gaps)
+        p99_s, longest_s = ordered[math.ceil(0.99 * (len(ordered) - 1))], ordered[-1]
+        return Gaps(gaps, None, mean_s, p99_s, longest_s, longest_s)
+    # The gap before a chunk belongs to all its tokens; the first chunk has none before it.
+    tokens = [(gap / count, count) for gap, count in zip(gaps, carried[1:], strict=True)]
+    p99_s, longest_s = _p99_and_max(tokens)
+    return Gaps(gaps, tokens, mean_s, p99_s, longest_s, max(gaps))
+
+
+def _p99_and_max(tokens: list[tuple[float, int]]) -> tuple[float, float]:
+    ordered = sorted(tokens)
+    left = sum(count for _, count in ordered) - 1
+    rank = math.ceil(0.99 * left)
+    for value_s, count in ordered:
+        rank -= count
+        if rank < 0:
+            return value_s, ordered[-1][0]
+    return ordered[-1][0], ordered[-1][0]
 
 
 def carried_tokens(reader: Reader, output_tokens: int) -> Sequence[int] | None:
@@ -99,11 +114,3 @@ def _shared(sizes: "array[int]", surplus: int) -> list[int]:
         tokens.append(1 + now - before)
         before = now
     return tokens
-
-
-def _per_token(gaps: list[float], carried: Sequence[int]) -> list[float]:
-    """The gap before a chunk belongs to all its tokens; the first chunk has none before it."""
-    found: list[float] = []
-    for gap, tokens in zip(gaps, carried[1:], strict=True):
-        found += [gap / tokens] * tokens
-    return found

@@ -271,10 +271,13 @@ class Ledger:
             elif gaps.chunk:
                 second.even.add(0.0, len(gaps.chunk))
         else:
-            second.itl.add_all(gaps.token)
+            for gap_s, tokens in gaps.token:
+                second.itl.add(gap_s, tokens)
             second.chunk_gap.add_all(gaps.chunk)
         if self._goodput_s:
-            itl_s = sum(gaps.token or gaps.chunk) / len(gaps.token or gaps.chunk) if gaps.chunk else 0.0
+            # Gaps per token add up to the time between the first and the last chunk.
+            tokens = len(gaps.chunk) if gaps.token is None else sum(count for _, count in gaps.token)
+            itl_s = sum(gaps.chunk) / max(1, tokens)
             seen = {"ttft": times[0] - begun_s, "e2e": times[-1] - begun_s, "tpot": gaps.mean_s, "itl": itl_s}
             # NaN, of answers without gaps, is above no bound.
             second.good += not any(seen[metric] > limit for metric, limit in self._goodput_s.items())
