@@ -127,8 +127,10 @@ def _bound(reader: Reader) -> None:
 class Ledger:
     """The books of one level."""
 
-    def __init__(self, path: str, generator: int, goodput_ms: dict[str, float], *, is_open: bool) -> None:
-        """`is_open`: an open loop, whose latencies also count from the scheduled time."""
+    def __init__(
+        self, path: str, generator: int, goodput_ms: dict[str, float], *, is_open: bool, keys: tuple[str, ...] = ()
+    ) -> None:
+        """`is_open`: an open loop, whose latencies also count from the scheduled time. `keys` are told to nobody."""
         self.file = RecordFile(path)
         self.start_at = 0.0
         """The level's start on the monotonic clock."""
@@ -142,6 +144,7 @@ class Ledger:
         self._generator = generator
         self._goodput_s = {metric: limit / 1000 for metric, limit in goodput_ms.items()}
         self._is_open = is_open
+        self._keys = keys
 
     def sent(self, flight: Flight, due_s: float) -> None:
         """Notes that a request was sent. `due_s`: since the start."""
@@ -292,5 +295,8 @@ class Ledger:
         name = error_class(outcome, status)
         counts[name] = counts.get(name, 0) + 1
         if detail and name not in self.examples:
+            for key in self._keys:
+                # Servers have been seen to quote the key they refuse.
+                detail = detail.replace(key, "[key]")
             self.examples[name] = printable(detail[: 2 * _DETAIL_CHARACTERS])[:_DETAIL_CHARACTERS]
         return name

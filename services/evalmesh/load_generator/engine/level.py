@@ -37,6 +37,8 @@ class Tools:
     health: Health
     generator: int
     say: Callable[[EngineSaid], None]
+    keys: tuple[str, ...] = ()
+    """What must appear in no message."""
 
 
 class Level:
@@ -48,7 +50,9 @@ class Level:
         self._run = run
         self._over = over
         self._is_closed = run.arrival.kind == "closed"
-        self._ledger = Ledger(run.records_path, tools.generator, run.goodput_ms, is_open=not self._is_closed)
+        self._ledger = Ledger(
+            run.records_path, tools.generator, run.goodput_ms, is_open=not self._is_closed, keys=tools.keys
+        )
         make = ClosedPacer if self._is_closed else OpenPacer
         self._pacer: Pacer = make(tools.loop, run.level, tools.feed, self)
         self._timer = open_timer(tools.loop, self._go)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -25,6 +26,9 @@ from evalmesh.ports.load_http import Exchange, LoadTransport
 _LOG = logging.getLogger(__name__)
 _decode: Callable[[bytes], EngineCommand] = msgspec.json.Decoder(EngineCommand).decode
 _encode = msgspec.json.Encoder().encode
+
+_SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+_LEAST_KEY = 6
 
 TransportMaker = Callable[[LoadTarget, dict[str, str], Callable[[Exchange], None]], LoadTransport]
 """Makes the transport a target asks for; raises `InvalidInput`."""
@@ -114,7 +118,8 @@ class Engine:
         setup, api, transport = self._setup, self._api, self._transport
         if setup is None or api is None or transport is None or self._level is not None:
             raise RuntimeError("a level before the set-up, or within another level")
-        tools = Tools(self._loop, transport, api, self._feed, self._health, setup.generator, self.say)
+        keys = _keys_of(setup.headers)
+        tools = Tools(self._loop, transport, api, self._feed, self._health, setup.generator, self.say, keys)
         self._level = Level(tools, run, self._level_over)
         self._level.prepare()
 
@@ -126,6 +131,12 @@ class Engine:
         self._level = None
         # Between levels nobody's time is measured.
         self._loop.call_soon(gc.collect)
+
+
+def _keys_of(headers: dict[str, str]) -> tuple[str, ...]:
+    """Values of headers that authorize, without the scheme; short ones would hide words that are no keys."""
+    found = [value.split()[-1] for name, value in headers.items() if _SECRET.search(name) and value.split()]
+    return tuple(key for key in found if len(key) >= _LEAST_KEY)
 
 
 def _refused(number: int, error: str) -> Done:
