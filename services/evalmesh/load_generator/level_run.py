@@ -15,9 +15,9 @@ from evalmesh.load_generator.shares import performers
 
 _LOG = logging.getLogger(__name__)
 _PREPARE_S = 120.0
-_LEAD_ONE_CLOCK_S = 0.05
+_LEAD_ONE_CLOCK_S = 0.01
 _LEAD_S = 0.25
-"""From the word to the start: all generators must have heard it by then, on a busy machine and on other ones."""
+"""From the word to the start: generators on other machines must have heard it by then."""
 _LOOK_S = 0.5
 Now = Callable[[], float]
 
