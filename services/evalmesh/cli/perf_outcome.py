@@ -46,11 +46,22 @@ def _of_figures(perf: Mapping[str, Any], *, ignore_errors: bool, strict: bool) -
     if not any(level["ok"] for level in levels):
         classes = {name for level in levels for name, count in level["errors"].items() if count}
         return exits.UNAVAILABLE if classes and classes <= _UNREACHABLE else exits.FAILED
+    if any(map(_broke_off, levels)):
+        return exits.FAILED
     if strict and (perf["client_limited"] or any(one["lost"] for level in levels for one in level["generators"])):
         return exits.CLIENT_LIMITED
     if strict and not objective_met(perf):
         return exits.OBJECTIVE_MISSED
     return exits.PARTIAL if any(map(failed_count, levels)) and not ignore_errors else exits.OK
+
+
+def _broke_off(level: Mapping[str, Any]) -> bool:
+    """Whether a level ended early and neither the endpoint nor a lost generator is why: no room, a row nobody can read.
+
+    Those two are counted as failed requests.
+    """
+    lost = any(one["lost"] for one in level["generators"])
+    return level["state"] == "failed" and not lost and not _UNREACHABLE.intersection(level["errors"])
 
 
 def objective_met(perf: Mapping[str, Any]) -> bool:

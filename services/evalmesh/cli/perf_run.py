@@ -19,7 +19,8 @@ from evalmesh.cli.perf_outcome import PerfOutcome
 from evalmesh.cli.perf_outputs import folder_of, write_missing_outputs, write_outputs, write_perf_yaml
 from evalmesh.cli.perf_spec import all_notes, resolve, submit_spec
 from evalmesh.cli.perf_target import LOCAL_APIS
-from evalmesh.cli.session import Place, connect
+from evalmesh.cli.session import Place, check_writable, connect
+from evalmesh.cli.waits import told_waits
 from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec, LoadTestState
 from evalmesh.sdk import AsyncClient
@@ -111,15 +112,18 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
         resolve(config)
         ready = await stack.enter_async_context(with_endpoint(config))
         place = place_of(ready)
-        mark = LogMark(place.settings().state_dir / "logs")
+        logs = place.settings().state_dir / "logs"
+        mark = LogMark(logs)
         client = await stack.enter_async_context(connect(place))
         if not place.server:
             await end_interrupted(client, console, place.work_dir)
+        else:
+            check_writable(place.work_dir, place.work_dir)
         test = await client.create_load_test(await submit_spec(client, ready))
         folder = folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
         write_perf_yaml(ready, test, folder)
         try:
-            ended.append(await follow(client, test, folder, Watch(console, live)))
+            ended.append(await follow(client, test, folder, Watch(console, live, None if place.server else logs)))
         finally:
             if not place.server:
                 mark.copy(test.id, folder)
@@ -156,6 +160,8 @@ class Watch:
 
     console: Console
     live: bool
+    logs: Path | None
+    """Of the platform, where it is here: they tell what it waits for."""
 
 
 async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch) -> PerfOutcome:
@@ -163,9 +169,10 @@ async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch
     interrupted = False
     try:
         with LoadProgress(watch.console, live=watch.live) as progress:
-            async for update, snapshot in client.watch_load_test(test):
-                test = update
-                progress.update(test, snapshot)
+            async with told_waits(watch.logs, test.id, watch.console):
+                async for update, snapshot in client.watch_load_test(test):
+                    test = update
+                    progress.update(test, snapshot)
     except asyncio.CancelledError:
         interrupted = True
         watch.console.print(Text(f"{test.id}: ending it and waiting for the report of what was measured"))
@@ -196,8 +203,8 @@ async def _wait_ended(client: AsyncClient, test: LoadTest) -> LoadTest:
         return await asyncio.wait_for(client.wait_load_test(test), _REPORT_WAIT_S)
     except TimeoutError:
         raise DeadlineExceeded(
-            f"{test.id} was told to end, and had no report within {_REPORT_WAIT_S:.0f} s. What is measured is kept: "
-            f"see the logs, free disk space if there is none, and try: evalmesh perf cancel {test.id}"
+            f"{test.id} was told to end, and had no report within {_REPORT_WAIT_S:.0f} s. See the logs, free disk "
+            f"space if there is none, and try: evalmesh perf cancel {test.id}"
         ) from None
 
 

@@ -353,5 +353,8 @@ def client_lines(level: Level) -> list[str]:
     for one in level["generators"]:
         if one["lost"]:
             why = f": {one['error']}" if one["error"] else ""
-            lines.append(f"{level['label']}: generator {one['seat']} at {one['host']} was lost{why}")
+            where = f" at {one['host']}" if one["host"] else ""
+            lines.append(f"{level['label']}: generator {one['seat']}{where} was lost{why}")
+        elif one["error"]:
+            lines.append(f"{level['label']}: ended early: {one['error']}")
     return lines

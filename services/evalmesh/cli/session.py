@@ -1,9 +1,11 @@
 """A client of the platform: of one that runs elsewhere, or of one started here for as long as it is needed."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evalmesh.cli import exits
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.errors import InvalidInput, ResourceExhausted
 from evalmesh.local.platform import live_address, open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.garbage import tune_garbage_collection
@@ -83,10 +85,30 @@ async def connect(place: Place) -> AsyncIterator[AsyncClient]:
             yield client
         return
     settings = place.settings()
+    check_writable(place.work_dir, settings.state_dir / "logs")
     configure_logging("evalmesh", settings.log_level, log_file(settings))
     async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
         tune_garbage_collection()
         yield client
+
+
+def check_writable(work_dir: Path, folder: Path) -> None:
+    """Raises `InvalidInput` where nothing can be written: before anything is started, or asked of an endpoint."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise ResourceExhausted(
+                f"work_dir: the disk of {str(work_dir)!r} is full; free space, or choose another folder.",
+                {"field": "work_dir"},
+            ) from error
+        raise InvalidInput(
+            f"work_dir: {str(work_dir)!r} cannot be written to ({(error.strerror or str(error)).lower()}); choose "
+            "another folder.",
+            {"field": "work_dir"},
+        ) from error
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

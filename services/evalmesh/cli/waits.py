@@ -1,4 +1,4 @@
-"""Tells what a run waits for: a full disk is waited out, and somebody must know that it is for them to free it."""
+"""Tells what a run or a load test waits for: a full disk is waited out, and somebody must free it."""
 
 import asyncio
 import json

@@ -200,7 +200,9 @@ class _Holder:
                 performance = Performance(None, None, str(error))
             if performance.done is not None and performance.done.sent_first_s is not None:
                 began = self._tools.clock.now() - performance.done.wall_s
-            await self._leave_slice(order, performance, ticks, records, began)
+            # A store that is full for a while must not make this generator look lost, with all it has measured.
+            async with self._beating(order.number):
+                await self._leave_slice(order, performance, ticks, records, began)
         self._finished = order.number
         leaves = not self._pair.alive or self._pair.busy
         await self._ask(talk.Finished(self._seat, self._name, order.number, leaves))
@@ -256,15 +258,24 @@ class _Holder:
                 stops.add(asyncio.create_task(self._pair.stop("the load test was cancelled")))
 
         forget = self._tools.control.on_cancel(cancelled)
-        beats = asyncio.create_task(self._beat(number))
         if self._tools.control.is_cancelled(self._test.id):
             cancelled(self._test.id)
         try:
-            yield
+            async with self._beating(number):
+                yield
         finally:
             forget()
+            await asyncio.gather(*stops, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _beating(self, number: int) -> AsyncIterator[None]:
+        """While the block lasts, the conductor hears that this generator lives."""
+        beats = asyncio.create_task(self._beat(number))
+        try:
+            yield
+        finally:
             beats.cancel()
-            await asyncio.gather(beats, *stops, return_exceptions=True)
+            await asyncio.gather(beats, return_exceptions=True)
 
     async def _beat(self, number: int) -> None:
         """Tells that this generator lives; an outage of the bus or a conductor being replaced changes nothing."""
@@ -300,4 +311,8 @@ class _Holder:
             fed=performance.fed,
             error=performance.error or (performance.done.error if performance.done is not None else ""),
         )
-        await wait_out(lambda: self._tools.slices.write(self._test.id, one, ticks, records), Patience())
+        await wait_out(
+            lambda: self._tools.slices.write(self._test.id, one, ticks, records),
+            Patience(),
+            lambda: self._tools.control.is_cancelled(self._test.id),
+        )
