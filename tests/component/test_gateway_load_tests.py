@@ -80,8 +80,7 @@ async def hosted(*services):
 async def generator(opened, tmp_path):
     """A load generator that answers questions and takes no work: load tests stay where the gateway put them."""
     async with open_probe(EnvSecrets()) as probe:
-        service = load_generator.build(
-            settings=LoadGeneratorSettings(scratch_dir=str(tmp_path / "scratch")),
+        ports = load_generator.LoadGeneratorPorts(
             runs=opened.runs,
             load_tests=opened.load_tests,
             bus=opened.bus,
@@ -92,6 +91,7 @@ async def generator(opened, tmp_path):
             probe=probe,
             open_server_metrics=open_server_metrics,
         )
+        service = load_generator.build(LoadGeneratorSettings(scratch_dir=str(tmp_path / "scratch")), ports)
         async with hosted(replace(service, loops=())) as address:
             yield address
 
