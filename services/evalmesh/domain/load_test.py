@@ -196,7 +196,8 @@ class SearchSpec:
     resolution: float = 0.05
     """Stop when the bracket is this narrow, relative to its lower end (`parallel`: and at most one apart)."""
     level_s: float = 4.0
-    """Least seconds of load per probe; a probe goes on, up to thrice as long, while its interval decides nothing."""
+    """Seconds of load per probe: half of it while bracketing, up to thrice for the answer while its interval decides
+    nothing, and more where answers take long."""
     repeats: int = 1
     """Probes per level; their records are pooled."""
     max_s: float = 600.0

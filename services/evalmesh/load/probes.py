@@ -41,6 +41,8 @@ class Observation:
     client_limited: bool = False
     growing: bool = False
     """Latencies grew over its window."""
+    answer_s: float | None = None
+    """Median E2E, from the send."""
 
 
 def observe(document: Mapping[str, Any], variable: SearchVariable) -> Observation:
@@ -65,6 +67,7 @@ def observe(document: Mapping[str, Any], variable: SearchVariable) -> Observatio
         asked_s=float(document["level_duration_s"] or document["wall_s"]),
         client_limited=document["client_limited"],
         growing=growing,
+        answer_s=None if document["e2e_ms"]["p50"] is None else document["e2e_ms"]["p50"] / 1000,
     )
 
 
@@ -79,8 +82,8 @@ class Verdict:
     by: By
     seconds: float
     requests: int
-    times: float
-    """Asked time, in units of the first probe's."""
+    asked_s: float
+    """What its probes were asked to take."""
     note: str
 
     def document(self) -> dict[str, Any]:
@@ -97,7 +100,6 @@ class Verdict:
 
 def verdict_of(value: float, seen: Sequence[Observation]) -> Verdict:
     """Probes in which the client was no bottleneck decide: their intervals if they agree, else the pooled estimate."""
-    asked = seen[0].asked_s or 1.0
     passed, by, note = _decided([one for one in seen if not one.client_limited])
     return Verdict(
         value=value,
@@ -106,7 +108,7 @@ def verdict_of(value: float, seen: Sequence[Observation]) -> Verdict:
         by=by,
         seconds=sum(one.seconds for one in seen),
         requests=sum(one.requests for one in seen),
-        times=sum(one.asked_s for one in seen) / asked,
+        asked_s=sum(one.asked_s for one in seen),
         note=note,
     )
 

@@ -1,14 +1,18 @@
 """The highest load that meets the objective: which probe comes next, and when the search is over. Pure.
 
 1. *Bracketing*: from `low` on the load doubles until a probe fails; it quadruples while a probe has so few requests
-   that it could not decide anything.
+   that it could not decide anything. Probes of half the length are enough for that.
 2. *Bisection* (rates: geometric mean; parallel: whole numbers) until the bracket is as narrow as `resolution`. So far
    a probe that its interval does not decide is taken by its estimate: a wrong turn would be found in the next step.
-3. *Confirmation*: an end of the bracket that was taken by estimate goes on: the lower one, which is the answer, up to
-   three times as long, the upper one twice. If that turns it over, the bracket opens on that side and bisection goes
-   on; if it stays undecided, the estimate stands, and the answer says so.
+3. *Confirmation*: an end of the bracket that was seen by a short probe alone is tried at full length, and one that was
+   taken by estimate goes on: the lower one, which is the answer, up to three times as long, the upper one twice. If
+   that turns it over, the bracket opens on that side and bisection goes on; if it stays undecided, or the search has
+   taken as long as ten probes, the estimate stands, and the answer says so.
 
-A probe in which the client was the bottleneck is an upper bound, and never a failure of the server; it is tried twice.
+Probes are as long as was asked, and longer where answers take so long that no steady state would be seen.
+
+A probe in which the client was the bottleneck is tried once more, at once; then it is an upper bound, and never a
+failure of the server.
 Results that contradict each other (a load passes, a lower one fails) are tried once more at both ends; if they still
 do, the lower one counts.
 """
@@ -26,6 +30,18 @@ MOST_LOAD = 1e6
 """Nothing is probed beyond."""
 FEW_REQUESTS = 50
 """A probe of fewer is no reason to go on in small steps."""
+_WHILE_BRACKETING = 0.5
+"""Length of a probe then."""
+_ANSWERS: Mapping[SearchVariable, float] = {"parallel": 2.0, "rate": 4.0}
+"""A probe lasts at least this many answers of an idle server: before, in closed loop all requests are of the first
+round, and in open loop no queue has formed at a load that the server cannot keep up with."""
+_LEAST_ARRIVALS = 5.0
+"""Likewise: a probe without any request would look like a failure."""
+_ENOUGH_PROBES = 10.0
+"""After a search as long as this many probes only the answer is confirmed, and for no longer than one probe: ends that
+are close to the limit may turn over again and again."""
+_SLIVER = 0.1
+"""Of a probe's length: nothing is probed for less."""
 State = Literal["found", "none", "unfinished"]
 
 
@@ -89,11 +105,12 @@ class Search:
             return self._answer(history, low, high, f"The search ended after {self._spec.max_s:g} s.", "unfinished")
         wanted = (
             self._repeat(history, verdicts)
-            or self._contradiction(verdicts)
-            or self._first(verdicts)
-            or self._wider(low, high)
-            or self._narrower(low, high)
-            or self._surer(low, high)
+            or self._hiccup(history, verdicts)
+            or self._contradiction(history, verdicts)
+            or self._first(history)
+            or self._wider(history, low, high)
+            or self._narrower(history, low, high)
+            or self._surer(history, low, high)
         )
         return wanted or self._done(history, low, high)
 
@@ -107,8 +124,12 @@ class Search:
 
     # Which probe comes next: the first of these that wants one.
 
-    def _probe(self, value: float, note: str, times: float = 1.0) -> Probe:
-        return Probe(value, self._spec.level_s * times, note)
+    def _length_s(self, history: Sequence[Observation], value: float, share: float = 1.0) -> float:
+        """How long a probe at this load lasts; `share`: of what was asked for."""
+        variable = self._spec.variable
+        answer_s = min((seen.answer_s for seen in history if seen.answer_s is not None), default=0.0)
+        arrivals_s = _LEAST_ARRIVALS / value if variable == "rate" else 0.0
+        return round(max(self._spec.level_s * share, _ANSWERS[variable] * answer_s, arrivals_s), 2)
 
     def _repeat(self, history: Sequence[Observation], verdicts: Mapping[float, Verdict]) -> Probe | None:
         if not history:
@@ -116,19 +137,30 @@ class Search:
         last = verdicts[history[-1].value]
         if len(last.levels) >= self._spec.repeats:
             return None
-        return self._probe(last.value, f"repeat {len(last.levels) + 1} of {self._spec.repeats}")
+        return Probe(last.value, history[-1].asked_s, f"repeat {len(last.levels) + 1} of {self._spec.repeats}")
 
-    def _contradiction(self, verdicts: Mapping[float, Verdict]) -> Probe | None:
+    def _hiccup(self, history: Sequence[Observation], verdicts: Mapping[float, Verdict]) -> Probe | None:
+        """The client may have been busy with something else for a moment."""
+        last = verdicts[history[-1].value] if history else None
+        if last is None or last.by != "client" or len(last.levels) > self._spec.repeats:
+            return None
+        return Probe(last.value, self._length_s(history, last.value), "once more: the client was the bottleneck")
+
+    def _contradiction(self, history: Sequence[Observation], verdicts: Mapping[float, Verdict]) -> Probe | None:
         found = _contradicting(verdicts.values())
         for one in found:
-            if one.times < self._spec.repeats + 1:
-                return self._probe(one.value, "a lower load failed and a higher one passed: both once more")
+            if len(one.levels) < self._spec.repeats + 1:
+                note = "a lower load failed and a higher one passed: both once more"
+                return Probe(one.value, self._length_s(history, one.value), note)
         return None
 
-    def _first(self, verdicts: Mapping[float, Verdict]) -> Probe | None:
-        return None if verdicts else self._probe(self._rounded(self._spec.low), "the lowest load")
+    def _first(self, history: Sequence[Observation]) -> Probe | None:
+        if history:
+            return None
+        value = self._rounded(self._spec.low)
+        return Probe(value, self._length_s(history, value, _WHILE_BRACKETING), "the lowest load")
 
-    def _wider(self, low: Verdict | None, high: Verdict | None) -> Probe | None:
+    def _wider(self, history: Sequence[Observation], low: Verdict | None, high: Verdict | None) -> Probe | None:
         """Doubles; nothing has failed yet."""
         if high is not None or low is None:
             return None
@@ -136,9 +168,11 @@ class Search:
         if low.value >= most:
             return None
         times = 4 if low.requests < FEW_REQUESTS else 2
-        return self._probe(self._rounded(min(most, low.value * times)), f"bracketing: {times} times the load")
+        value = self._rounded(min(most, low.value * times))
+        length_s = self._length_s(history, value, _WHILE_BRACKETING)
+        return Probe(value, length_s, f"bracketing: {times} times the load")
 
-    def _narrower(self, low: Verdict | None, high: Verdict | None) -> Probe | None:
+    def _narrower(self, history: Sequence[Observation], low: Verdict | None, high: Verdict | None) -> Probe | None:
         if low is None or high is None or self._narrow(low.value, high.value):
             return None
         if self._spec.variable == "parallel":
@@ -147,16 +181,31 @@ class Search:
             middle = self._rounded(math.sqrt(low.value * high.value))
         if not low.value < middle < high.value:
             return None
-        return self._probe(middle, f"bisection between {low.value:g} and {high.value:g}")
+        length_s = self._length_s(history, middle)
+        return Probe(middle, length_s, f"bisection between {low.value:g} and {high.value:g}")
 
-    def _surer(self, low: Verdict | None, high: Verdict | None) -> Probe | None:
-        """The ends of the bracket must be decided, or have had their time."""
-        for end, more in ((low, 2), (high, 1)):
-            if end is None or end.by == "interval" or end.times >= self._spec.repeats + more:
-                continue
-            why = "the client was the bottleneck" if end.by == "client" else "its interval does not decide"
-            return self._probe(end.value, f"once more: {why}", more)
+    def _surer(self, history: Sequence[Observation], low: Verdict | None, high: Verdict | None) -> Probe | None:
+        """The ends of the bracket must have been seen at full length, and be decided or have had their time."""
+        repeats, ends = self._spec.repeats, [end for end in (low, high) if end is not None]
+        for end in ends:
+            length_s = self._length_s(history, end.value)
+            if end.asked_s < (repeats - _SLIVER) * length_s:
+                return Probe(end.value, length_s, "once more: at full length")
+        for end in ends:
+            left_s = self._left_s(history, end, (2 if end is low else 1) - self._late(history, end))
+            if left_s:
+                return Probe(end.value, left_s, "once more: its interval does not decide")
         return None
+
+    def _left_s(self, history: Sequence[Observation], end: Verdict, more: int) -> float:
+        """What is left of the time that an end of the bracket has to be decided in: `more` lengths beyond the first."""
+        length_s = self._length_s(history, end.value)
+        left_s = (self._spec.repeats + more) * length_s - end.asked_s
+        return 0.0 if end.by != "estimate" or left_s < _SLIVER * length_s else round(left_s, 2)
+
+    def _late(self, history: Sequence[Observation], end: Verdict) -> bool:
+        length_s = self._spec.repeats * self._length_s(history, end.value)
+        return sum(seen.seconds for seen in history) >= _ENOUGH_PROBES * length_s
 
     def _narrow(self, low: float, high: float) -> bool:
         if self._spec.variable == "parallel":

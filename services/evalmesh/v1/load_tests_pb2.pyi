@@ -717,7 +717,7 @@ class LoadSearch(_message.Message):
     """Probes per level; 0 means 1."""
     @_builtins.property
     def level_duration(self) -> _duration_pb2.Duration:
-        """Least load per probe; absent: 4 s."""
+        """Load per probe; absent: 4 s. Half of it while bracketing, more where answers take long."""
 
     @_builtins.property
     def max_duration(self) -> _duration_pb2.Duration:
