@@ -24,6 +24,8 @@ from evalmesh.sdk import AsyncClient
 
 T = TypeVar("T")
 
+_LEAST_BYTES = 64 << 10
+"""Without so much room nothing can be started."""
 _ONE_PRESS_S = 0.5
 """Under `make` or `timeout` one Ctrl-C comes twice: from the terminal and from the parent."""
 
@@ -96,8 +98,8 @@ def check_writable(work_dir: Path, folder: Path) -> None:
     """Raises `InvalidInput` where nothing can be written: before anything is started, or asked of an endpoint."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(_LEAST_BYTES))
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ResourceExhausted(

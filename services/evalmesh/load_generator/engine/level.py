@@ -13,6 +13,7 @@ from evalmesh.load_generator.engine.feed import Feed, Frame, ends_level
 from evalmesh.load_generator.engine.flight import Flight
 from evalmesh.load_generator.engine.health import Health, max_rss_bytes
 from evalmesh.load_generator.engine.ledger import Ledger
+from evalmesh.load_generator.engine.outage import Outage
 from evalmesh.load_generator.engine.pacing import ClosedPacer, OpenPacer, Pacer, bound_s
 from evalmesh.load_generator.engine.talks import Talk
 from evalmesh.load_generator.engine.timer import open_timer
@@ -60,6 +61,8 @@ class Level:
         self._flights: set[Flight] = set()
         self._pauses: dict[Talk, asyncio.TimerHandle] = {}
         """Conversations that think."""
+        self._outage: Outage | None = None
+        """Of a closed loop; an open one sends when its schedule says so, come what may."""
         self.used = 0
         self._unfinished = 0
         """Conversations with turns left to send."""
@@ -126,6 +129,8 @@ class Level:
         if self._state != "waiting":
             return
         self._state = "sending"
+        if self._is_closed:
+            self._outage = Outage(self._tools.loop, self._run.level.parallel, self._start_at)
         self._tools.health.begin()
         self._schedule_tick()
         bound = bound_s(self._run.level)
@@ -159,6 +164,7 @@ class Level:
             self._take_end()
         self._pacer.stop()
         self._state = "leaving"
+        self.used -= self._outage.end_rests() if self._outage is not None else 0
         self._start_drain()
         self._check_over()
 
@@ -177,7 +183,16 @@ class Level:
         at_s = flight.end_s - self._start_at
         if isinstance(talk, Talk) and self._goes_on(talk, flight, outcome, at_s):
             return
-        self._free(at_s)
+        if self._state != "sending" or self._outage is None or not self._outage.rests(flight, self._rested):
+            self._free(at_s)
+
+    def _rested(self, verdict: str) -> None:
+        if verdict and not bound_s(self._run.level):
+            self._error = self._error or verdict
+            self.used -= 1
+            self._give_up()
+        else:
+            self._free(self._now_s())
 
     def _free(self, at_s: float) -> None:
         self.used -= 1
@@ -237,6 +252,7 @@ class Level:
             self.used -= 1
             self._ledger.book_unsent(talk.frame, Outcome.UNSENT, talk.turn)
         self._pauses.clear()
+        self.used -= self._outage.end_rests() if self._outage is not None else 0
         self._start_drain()
         self._clear_feed()
 
