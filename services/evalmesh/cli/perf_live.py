@@ -167,9 +167,8 @@ def _rates_text(snapshot: LoadSnapshot) -> Text:
 
 
 def _counts_text(level: LevelStatus, snapshot: LoadSnapshot) -> Text:
-    planned = level.planned or level.level.number
-    text = Text(f"in flight {snapshot.in_flight:,}   queued {snapshot.queued:,}   sent {snapshot.sent:,}")
-    text.append(f" of {planned:,}" if planned else "")
+    text = Text(f"in flight {snapshot.in_flight:,}   queued {snapshot.queued:,}   ")
+    text.append(f"sent {snapshot.sent:,}{_of_planned(level)}")
     text.append(f"   ok {snapshot.ok:,}")
     if failed := errors_text(snapshot.errors):
         text.append(f"   errors: {failed}", style="red")
@@ -179,6 +178,13 @@ def _counts_text(level: LevelStatus, snapshot: LoadSnapshot) -> Text:
             style="green" if snapshot.good_share > 0.99 else "yellow",
         )
     return text
+
+
+def _of_planned(level: LevelStatus) -> str:
+    """` of 1,000`; ` of at most 1,000` where time may end the level before."""
+    planned = level.planned or level.level.number
+    most = "at most " if bound_s(level.level) else ""
+    return f" of {most}{planned:,}" if planned else ""
 
 
 def _latencies(snapshot: LoadSnapshot) -> Table:
@@ -213,10 +219,9 @@ def plain_line(test: LoadTest, snapshot: LoadSnapshot | None) -> str:
         return head
     if snapshot is None:
         return f"{head}, {position_text(test, level)}"
-    planned = level.planned or level.level.number
     parts = [
         f"{head}, {position_text(test, level)}",
-        f"{snapshot.sent:,}{f' of {planned:,}' if planned else ''} sent",
+        f"{snapshot.sent:,}{_of_planned(level)} sent",
         f"offered {per_second(snapshot.offered_rate)}" if snapshot.offered_rate else "",
         per_second(snapshot.sent_rate),
         f"{snapshot.in_flight:,} in flight",

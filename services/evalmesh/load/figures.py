@@ -1,5 +1,6 @@
 """One level's records and ticks, turned into its document (docs/perf-schema.md). The only place where that happens."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from evalmesh.load.judging import judge, slo_document
 from evalmesh.load.measured import Measured, measure
 from evalmesh.load.records import Flag, Outcome
 from evalmesh.load.samples import number, pair, sample, summary, token_summary
+from evalmesh.load.schedule import duration_s
 from evalmesh.load.table import Rows, by_class, is_ok, tpot_s, was_sent
 from evalmesh.load.timeline import distributions_document, timeline_document
 
@@ -207,6 +209,18 @@ def _turn(name: str, turn: int | None, due: Rows) -> dict[str, Any]:
     }
 
 
+def _cut_off(measured: Measured) -> list[str]:
+    """That time ended a level before its number did, which is no trouble where both were asked for."""
+    inputs, figures = measured.inputs, measured.figures
+    asked, limit_s = inputs.level.number, duration_s(inputs.level)
+    sent = int(was_sent(figures).sum())
+    hurt = inputs.state != "done" or any(one.lost or one.error for one in inputs.generators)
+    # A number of conversations is no number of requests, and a trace may have fewer of them.
+    if sent >= asked or math.isinf(limit_s) or hurt or inputs.arrival == "trace" or figures["turn"].any():
+        return []
+    return [f"{sent:,} of {asked:,} requests were sent: then the {limit_s:g} s of the level were over."]
+
+
 def _notes(measured: Measured) -> list[str]:
     """What a reader must know and could overlook."""
     inputs, figures = measured.inputs, measured.figures
@@ -221,6 +235,7 @@ def _notes(measured: Measured) -> list[str]:
             f"{unsent} requests were due in the window and never sent: no latency of theirs is in the figures, "
             "which are therefore too low."
         )
+    told += _cut_off(measured)
     if measured.window.rule in {"whole", "stages"} and measured.window.note:
         told.append(measured.window.note)
     return told

@@ -78,7 +78,9 @@ def _search(search: Mapping[str, Any] | None) -> list[Banner]:
         at_least = "at least " if search["client_limited"] else ""
         headline = f"Highest load that meets the objective: {at_least}{known}."
     sure = {"interval": "Decided by intervals.", "estimate": "Decided in part by estimates: intervals stayed open."}
-    text = " ".join(part for part in (sure[search["by"]], search["stop_rule"], search["note"]) if part)
+    # Where the load generator was the bottleneck from the beginning nothing was decided.
+    decided = "" if search["answer"] is None and search["client_limited"] else sure[search["by"]]
+    text = " ".join(part for part in (decided, search["stop_rule"], search["note"]) if part)
     return [("info" if search["state"] == "found" else "warn", headline, text)]
 
 

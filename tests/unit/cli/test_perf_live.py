@@ -76,6 +76,13 @@ def test_the_view_has_every_figure_of_the_last_seconds():
     assert {"TTFT 51.2 62.0 80.4", "TTFT from schedule 61.2 72.0 90.4", "E2E 680 700 1,234"} <= rows
 
 
+def test_a_number_that_time_may_cut_short_is_the_most_there_will_be():
+    level = replace(LEVELS[1], duration_s=60.0)
+    test = replace(TEST, levels=(TEST.levels[0], replace(SECOND, level=level)))
+    assert "sent 281 of at most 1,000   ok" in viewed(test)
+    assert "281 of at most 1,000 sent, " in plain_line(test, SNAPSHOT)
+
+
 def test_a_client_in_trouble_is_red():
     red = "\x1b[1;31m"
     assert red not in viewed(styles=True)

@@ -171,6 +171,17 @@ def test_failures_are_named_by_class_with_what_the_first_one_said():
     assert "http_500: the server said: http_500" in text
 
 
+def test_requests_that_time_left_unsent_are_no_failure():
+    """Both a number and a duration were asked for; an interrupted level is another matter."""
+    level = make_level() | {"planned": 5000, "unsent": 3000, "notes": ["2,000 of 5,000 requests were sent: ..."]}
+    document = perf(level)
+    text = shown(document)
+    assert "not sent" not in text
+    assert "note: 2,000 of 5,000 requests were sent: ..." in text
+    assert code(document) == 0
+    assert "3,000 requests were not sent, since the level ended before" in shown(perf(level | {"state": "cancelled"}))
+
+
 def test_a_client_that_was_the_bottleneck_is_said_loudly():
     console = paper(160, force_terminal=True)
     show_perf(console, perf(make_limited(make_level())))

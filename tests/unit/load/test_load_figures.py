@@ -239,6 +239,28 @@ class TestCounts:
         table = closed(Server(slots=100), 10, 100)
         told = built(inputs(table, LoadLevel(parallel=10, number=120, duration_s=3), planned=120))
         assert (told["planned"], told["sent"], told["unsent"]) == (120, 100, 20)
+        assert told["notes"][0] == "100 of 120 requests were sent: then the 3 s of the level were over."
+
+    def test_a_schedule_that_time_cut_off_is_no_loss(self) -> None:
+        """Open loop plans what is due within the time; what was asked for is no part of the plan."""
+        table = open_loop(Server(slots=100), np.arange(60) / 20)
+        level = LoadLevel(rate=20, number=1000, duration_s=3)
+        told = built(inputs(table, level, arrival="constant", planned=60))
+        assert (told["planned"], told["sent"], told["unsent"], told["number"]) == (60, 60, 0, 1000)
+        assert told["notes"][0] == "60 of 1,000 requests were sent: then the 3 s of the level were over."
+
+    def test_nothing_is_said_of_time_where_the_number_was_reached_or_something_else_ended_it(self) -> None:
+        table = closed(Server(slots=100), 10, 100)
+
+        def notes(number: int, **other: Any) -> str:
+            level = LoadLevel(parallel=10, number=number, duration_s=30)
+            return " ".join(built(inputs(table, level, planned=number, **other))["notes"])
+
+        assert "were over" not in notes(100)
+        assert "were over" not in notes(120, state="cancelled")
+        assert "were over" not in notes(120, generators=(GeneratorHealth(0, cap=10, error="no more prompts"),))
+        table["turn"] = 1
+        assert "were over" not in notes(120)
 
     def test_a_lost_generators_requests_are_lost(self) -> None:
         table = closed(Server(slots=100), 10, 300)

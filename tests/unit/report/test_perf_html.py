@@ -200,6 +200,11 @@ def test_a_search_shows_its_answer_and_its_evidence():
     assert "The search did not finish. Highest load known to meet the objective: 2 requests/s." in broken_off.shown
     none = page_of(probe(0, 1.0, 900.0), probe(1, 1.0, 900.0), test=make_test(spec={"search": SearchSpec("rate")}))
     assert "No load that was tried meets the objective." in none.shown
+    limited = [make_limited(probe(index, 1.0, 900.0)) for index in (0, 1)]
+    unknown = page_of(*limited, test=make_test(spec={"search": SearchSpec("rate")}))
+    assert "Highest load known to meet the objective: none." in unknown.shown
+    assert "is not known: the load generator was the bottleneck there" in unknown.shown
+    assert "Decided by intervals" not in unknown.shown
 
 
 def test_what_the_server_says_stands_beside_what_was_measured():
