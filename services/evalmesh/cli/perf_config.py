@@ -195,10 +195,10 @@ class PerfConfig(BaseModel):
     @field_validator("rate")
     @classmethod
     def _rates(cls, value: list[float]) -> list[float]:
-        if value and all(one <= 0 for one in value):
-            return []  # EvalScope's -1: no limit
+        if value and all(one == -1 for one in value):
+            return []  # EvalScope's: no limit
         if any(not 0 < one < float("inf") for one in value):
-            raise wrong("rate", value, f"each must be above 0; {_NO_LEVELS}")
+            raise wrong("rate", value, f"each must be above 0, or all of them -1: none; {_NO_LEVELS}")
         return value
 
     @property

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from evalmesh.cli.perf_config import PerfConfig, is_model_folder
@@ -15,6 +16,7 @@ from evalmesh.sdk import AsyncClient
 from evalmesh.wire.load_checks import check_load_spec
 
 _DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".txt", ".tsv", ".arrow", ".gz")
+_MOST_NAMED = 5
 _SEED = 42
 NO_DIGEST_YET = "0" * 64
 
@@ -41,13 +43,17 @@ def _data_file(text: str) -> Path:
     path = Path(text).expanduser()
     field = {"field": "dataset_path"}
     if path.is_file():
+        if not path.stat().st_size:
+            raise InvalidInput(f"dataset_path: {text!r} is empty; give a file with rows.", field)
         return path
     if not path.is_dir():
         raise InvalidInput(f"dataset_path: {text!r} is no file; give a file of this machine.", field)
-    found = sorted(one for one in path.rglob("*") if one.is_file() and one.name.endswith(_DATA_SUFFIXES))
+    # A few are enough to tell that it is not one: the folder may be a whole disk.
+    files = (one for one in path.rglob("*") if one.name.endswith(_DATA_SUFFIXES) and one.is_file())
+    found = list(islice(files, _MOST_NAMED))
     if len(found) == 1:
         return found[0]
-    names = ", ".join(str(one.relative_to(path)) for one in found[:5]) or "no data file"
+    names = ", ".join(sorted(str(one.relative_to(path)) for one in found)) or "no data file"
     raise InvalidInput(f"dataset_path: {text!r} is a folder with {names}; name one file of it.", field)
 
 

@@ -203,7 +203,12 @@ def _check_amounts(level: LoadLevel, field: str) -> None:
     if not 0 <= level.parallel <= _MAX_PARALLEL:
         raise bad(f"{field}.parallel", level.parallel, f"use 1 to {_MAX_PARALLEL} requests in flight; 0: no cap.")
     _check_number(f"{field}.rate", level.rate, up_to=_MAX_RATE, what="arrivals per second")
-    check_int(f"{field}.number", level.number, 0, "use a count of requests; 0: as many as the duration allows.")
+    check_int(
+        f"{field}.number",
+        level.number,
+        0,
+        f"use a count of requests, at most {2**31 - 1}; 0: as many as the duration allows.",
+    )
     _check_number(f"{field}.duration", level.duration_s, up_to=_MAX_SECONDS, what="seconds")
 
 

@@ -334,7 +334,7 @@ class TestPlugIns:
 
     @pytest.mark.parametrize(
         ("name", "words"),
-        [("broken", "failed with AttributeError"), ("strange", "makes a dict"), ("none", "There is no API named")],
+        [("broken", "failed with AttributeError"), ("strange", "makes a dict"), ("none", "there is none named")],
     )
     def test_what_cannot_be_used_is_refused_by_name(self, parrot, name, words) -> None:
         with pytest.raises(InvalidInput, match=words) as caught:

@@ -335,7 +335,7 @@ class TestNames:
         assert all(datasets.get(name).summary for name in datasets.names())
 
     def test_a_wrong_name_is_answered_with_the_nearest(self) -> None:
-        with pytest.raises(InvalidInput, match="did you mean 'openqa'"):
+        with pytest.raises(InvalidInput, match="Did you mean 'openqa'"):
             datasets.get("openq")
 
     def test_a_file_is_asked_for(self) -> None:

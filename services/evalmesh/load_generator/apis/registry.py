@@ -41,7 +41,7 @@ def _plug_in(name: str) -> LoadApi:
     points = tuple(entry_points(group=GROUP, name=name))
     if not points:
         raise InvalidInput(
-            f"There is no API named '{name}'; there are {', '.join(names())}. A package adds one through the entry "
+            f"api: there is none named '{name}'; there are {', '.join(names())}. A package adds one through the entry "
             f"point group '{GROUP}'.",
             {"field": "target.api", "value": name},
         )

@@ -69,5 +69,7 @@ def load(folder: Path) -> Tokenizer:
     except InvalidInput:
         raise
     except Exception as error:  # the package raises bare exceptions
-        raise InvalidInput(f"The tokenizer cannot be read: {error}. Fetch its files again.", _FIELD) from error
+        raise InvalidInput(
+            f"tokenizer_path: tokenizer.json cannot be read: {error}. Fetch the files again.", _FIELD
+        ) from error
     return Tokenizer(core, template)

@@ -64,8 +64,8 @@ def _plug_in(name: str) -> Dataset:
     if not points:
         near = get_close_matches(name, names(), 1)
         raise InvalidInput(
-            f"There is no load data set named '{name}'; "
-            + (f"did you mean '{near[0]}'? " if near else "")
+            f"dataset: there is no load data set named '{name}'. "
+            + (f"Did you mean '{near[0]}'? " if near else "")
             + f"There are {', '.join(names())}.",
             field,
         )
