@@ -30,7 +30,6 @@ def rates_of(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> d
     # Closed loop counts tokens where they arrived, open loop with the answers that were completed.
     tokens_in = float((prompts * credit).sum())
     tokens_out = _arrived(good, window) if window.rule == "closed_loop" else float((outputs * credit).sum())
-    in_span = int(window.due(figures).sum())
     told = due.where(due["outcome"] != Outcome.CANCELLED)
     failed = ~is_ok(told)
     return {
@@ -40,9 +39,19 @@ def rates_of(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> d
         "total_token_rate": rate(
             tokens_in + tokens_out if known_in else None, (prompts + outputs) * credit, good, window
         ),
-        "offered_rate": Rate(in_span / window.duration_s if inputs.open_loop and window.duration_s > 0 else None, None),
+        "offered_rate": Rate(_offered(figures, window) if inputs.open_loop else None, None),
         "error_rate": Rate(float(failed.mean()) if len(told) else None, share_interval(failed)),
     }
+
+
+def _offered(figures: Rows, window: Window) -> float | None:
+    """Requests due per second of the window. A whole level's window ends with its last answer, its schedule earlier."""
+    due_s = figures["due_s"][window.due(figures)]
+    if window.rule == "whole" and len(due_s) > 1:
+        span_s = float(due_s.max() - due_s.min()) * len(due_s) / (len(due_s) - 1)
+    else:
+        span_s = window.duration_s
+    return len(due_s) / span_s if span_s > 0 else None
 
 
 def rate(amount: float | None, weights: Floats, good: Rows, window: Window) -> Rate:

@@ -57,6 +57,13 @@ class TestLatencies:
         assert len(grid) == len(values) == 200
         assert np.allclose(values, np.quantile(ttft, grid) * 1000, rtol=1e-4)
 
+    def test_what_was_offered_is_the_schedules_also_where_answers_come_long_after_it(self) -> None:
+        at = np.arange(20) / 10
+        table = records(list(zip(at, at + 1, at + 9, [8] * 20, strict=True)))
+        told = built(inputs(table, LoadLevel(rate=10, number=20)))
+        assert told["window"]["rule"] == "whole"
+        assert told["offered_rate"] == pytest.approx(10)
+
     def test_open_loop_tells_what_a_late_send_cost(self) -> None:
         """A cap of 10 and a server that freezes: requests wait in the client, which the send does not see."""
         due = np.arange(1000) / 100
