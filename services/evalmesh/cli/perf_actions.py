@@ -14,7 +14,7 @@ from evalmesh.cli import exits
 from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.perf_live import LoadProgress, errors_text
 from evalmesh.cli.perf_outputs import load_test_id_of, write_missing_outputs
-from evalmesh.cli.perf_words import level_label
+from evalmesh.cli.perf_words import level_label, state_words
 from evalmesh.cli.session import Place, connect, run_async
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.load_test import LoadTest, LoadTestState
@@ -114,8 +114,10 @@ def _as_json(one: LoadTest) -> dict[str, Any]:
 def watch(args: argparse.Namespace) -> int:
     """`perf watch`."""
     ended = run_async(_watch(load_test_id_of(args.load_test), place_of_args(args, NOBODY)))
-    print(f"{ended.id} {ended.state.value.lower()}{f': {ended.error}' if ended.error else ''}")
+    print(f"{ended.id} {state_words(ended)}{f': {ended.error}' if ended.error else ''}")
     codes = {LoadTestState.CANCELLED: exits.CANCELLED, LoadTestState.FAILED: exits.FAILED}
+    if not any(level.ok for level in ended.levels):
+        return codes.get(ended.state, exits.FAILED)
     failed = any(level.errors for level in ended.levels)
     return codes.get(ended.state, exits.PARTIAL if failed else exits.OK)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.cli.live import clock_text
-from evalmesh.cli.perf_words import level_label, milliseconds, per_second
+from evalmesh.cli.perf_words import level_label, milliseconds, per_second, state_words
 from evalmesh.domain.load_test import LatencyQuantiles, LevelStatus, LoadLevel, LoadSnapshot, LoadTest
 
 _PLAIN_EVERY_S = 2.0
@@ -97,7 +97,7 @@ class LoadProgress:
     def view(self, test: LoadTest, snapshot: LoadSnapshot | None) -> Group:
         """What the terminal shows."""
         level = current_level(test, snapshot)
-        heading = Text(f"{test.id}  {test.state.value.lower()}  {position_text(test, level)}", style="bold")
+        heading = Text(f"{test.id}  {state_words(test)}  {position_text(test, level)}", style="bold")
         if snapshot is None or level is None:
             return Group(heading)
         share, eta_s = progress_of(level, snapshot)
@@ -214,7 +214,7 @@ def _client(snapshot: LoadSnapshot) -> Text:
 def plain_line(test: LoadTest, snapshot: LoadSnapshot | None) -> str:
     """One line for a log."""
     level = current_level(test, snapshot)
-    head = f"{test.id} {test.state.value.lower()}"
+    head = f"{test.id} {state_words(test)}"
     if level is None:
         return head
     if snapshot is None:

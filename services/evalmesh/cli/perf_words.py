@@ -1,6 +1,6 @@
 """Loads and figures in words, alike in the live view, in tables and in messages."""
 
-from evalmesh.domain.load_test import LoadLevel
+from evalmesh.domain.load_test import LoadLevel, LoadTest, LoadTestState
 
 
 def level_label(level: LoadLevel, arrival: str) -> str:
@@ -25,3 +25,13 @@ def milliseconds(value: float | None) -> str:
 def per_second(value: float) -> str:
     """`19.8/s`, `1,234/s`."""
     return f"{value:,.0f}/s" if value >= 1000 else f"{value:.1f}/s" if value >= 10 else f"{value:.2f}/s"
+
+
+def state_words(test: LoadTest) -> str:
+    """The state as people take it: a load test that came to its end has not succeeded where requests failed."""
+    if test.state is not LoadTestState.SUCCEEDED:
+        return test.state.value.lower()
+    if not any(level.ok for level in test.levels):
+        return "ended, no request succeeded"
+    sound = all(level.state == "done" and not any(level.errors.values()) for level in test.levels)
+    return "succeeded" if sound else "ended"

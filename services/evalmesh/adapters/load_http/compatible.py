@@ -149,7 +149,10 @@ def proxy_cause(error: BaseException) -> str:
         return f"the proxy of the environment (https_proxy) refused with status {error.status}"
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         where = f"{error.host}:{error.port}"
-        return f"the proxy of the environment (http_proxy, https_proxy), {where}: {cause_of(error)}"
+        return (
+            f"the proxy of the environment (http_proxy, https_proxy), {where}: {cause_of(error)}; no_proxy names hosts "
+            "to reach without it"
+        )
     return ""
 
 
