@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.kit import load_tests as kit
 from tests.kit.cli import evalmesh
 from tests.kit.load_levels import Server, closed
-from tests.kit.load_tests import Measured, assert_true, measure, measure_on_time, target
+from tests.kit.load_tests import Measured, assert_true, measure, prove, target
 from tests.kit.simulator import SimulatorProcess, simulator
 
 from evalmesh.domain.load_test import (
@@ -35,6 +35,8 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")
 PROMPTS = 4096
 LOGNORMAL = "lognormal:median=%s,sigma=0.4,max=%s"
 BURSTY = "bursty:base=%s,burst=%s,share=0.1"
+EVEN = ("--ttft", LOGNORMAL % ("150ms", "1s"), "--itl", "10ms")
+"""Equal gaps, and requests that do not come in waves, of which a server reads the last one late."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -79,38 +81,58 @@ def in_flight(
     )
 
 
-def assert_latencies(level: Measured) -> None:
+def latencies_are_true(level: Measured) -> None:
     """Figures against the server's, of the same requests."""
     document, served = level.document, level.served
     assert document["ok"] == document["planned"]
-    assert not document["client_limited"], document["client"]
     assert document["client"]["cpu"] < 0.7
     assert_true(document["ttft_ms"], kit.ttft_ms(served), "ttft")
     assert_true(document["e2e_ms"], kit.e2e_ms(served), "e2e")
 
 
-def assert_gaps(level: Measured) -> None:
+def streams_are_true(level: Measured) -> None:
+    """The same, and each token's gap."""
+    latencies_are_true(level)
+    document, told = level.document, level.gaps_told
+    if len(told) == document["planned"]:
+        assert document["itl_ms"]["n"] == sum(line["tokens"] - line["tokens_per_chunk"] for line in told)
+    assert_true(document["itl_ms"], kit.token_gaps_ms(told), "itl")
+    assert_true(document["chunk_gap_ms"], kit.chunk_gaps_ms(told), "chunk gap")
+
+
+def schedule_is_true(level: Measured) -> None:
+    """Constant arrivals at 100 a second: latencies from when each request should have been sent."""
     document, served = level.document, level.served
-    assert document["itl_ms"]["n"] == sum(line["tokens"] for line in served) - sum(
-        line["tokens_per_chunk"] for line in served
-    )
-    assert_true(document["itl_ms"], kit.token_gaps_ms(served), "itl")
-    assert_true(document["chunk_gap_ms"], kit.chunk_gaps_ms(served), "chunk gap")
+    due_s = np.flatnonzero(level.counted) / 100
+    assert level.requests["due_s"][level.counted] == pytest.approx(due_s)
+    for name in ("first_s", "last_s"):
+        truth_ms = 1000 * (np.array([line[name] for line in served]) - level.start_s - due_s)
+        assert_true(document["ttft_due_ms" if name == "first_s" else "e2e_due_ms"], truth_ms, f"{name} from due")
+
+
+def chunks_are_true(level: Measured) -> None:
+    """Where nothing says how many tokens a chunk carried, it is one."""
+    latencies_are_true(level)
+    document, gaps_ms = level.document, kit.chunk_gaps_ms(level.gaps_told)
+    assert document["token_source"] == "counted"
+    assert document["output_tokens"]["total"] == sum(len(line["times_s"]) for line in level.served)
+    assert_true(document["itl_ms"], gaps_ms, "itl")
+    assert_true(document["chunk_gap_ms"], gaps_ms, "chunk gap")
 
 
 class TestLatencies:
     @pytest.mark.parametrize(
         "case",
         [
-            pytest.param(("200ms", "20ms", 32, 256, uniform(4, 16)), id="fixed-32"),
+            pytest.param(("200ms", "20ms", 32, 160, uniform(4, 16)), id="fixed-32"),
             pytest.param(
-                (LOGNORMAL % ("150ms", "1s"), LOGNORMAL % ("20ms", "200ms"), 16, 128, uniform(8, 16)), id="lognormal-16"
+                (LOGNORMAL % ("150ms", "1s"), LOGNORMAL % ("20ms", "200ms"), 16, 96, uniform(8, 16)), id="lognormal-16"
             ),
             pytest.param(
                 (BURSTY % ("150ms", "500ms"), BURSTY % ("20ms", "150ms"), 64, 320, uniform(8, 16)), id="bursty-64"
             ),
             pytest.param(
-                (LOGNORMAL % ("400ms", "2s"), LOGNORMAL % ("80ms", "400ms"), 256, 768, uniform(4, 8)),
+                (LOGNORMAL % ("400ms", "2s"), LOGNORMAL % ("80ms", "400ms"), 256, 512, uniform(4, 8)),
                 id="lognormal-256",
             ),
             pytest.param(
@@ -123,59 +145,41 @@ class TestLatencies:
         ttft, itl, parallel, number, tokens = case
         with simulator("--truth", "--ttft", ttft, "--itl", itl) as model:
             spec = in_flight(model, replace(numbered, output_tokens=tokens), parallel, number)
-            level = await measure_on_time(client, model, spec, tmp_path)
+            level = await prove(client, model, spec, tmp_path, streams_are_true)
             assert model.stats()["max_in_flight"] == parallel
         assert level.document["client"]["peak_in_flight"] == parallel
-        assert_latencies(level)
-        assert_gaps(level)
         # A chunk with a role and no content comes at once: it is no token.
         assert level.document["first_byte_ms"]["p50"] < level.document["ttft_ms"]["p50"] / 4
 
     async def test_answers_in_one_piece(self, client, numbered, tmp_path) -> None:
-        with simulator("--truth", "--ttft", "lognormal:median=100ms,sigma=0.3,max=1s", "--itl", "10ms") as model:
-            spec = in_flight(model, replace(numbered, output_tokens=uniform(4, 32)), 16, 160, stream=False)
-            level = await measure_on_time(client, model, spec, tmp_path)
-        assert_latencies(level)
+        with simulator("--truth", *EVEN) as model:
+            spec = in_flight(model, replace(numbered, output_tokens=uniform(4, 32)), 16, 96, stream=False)
+            level = await prove(client, model, spec, tmp_path, latencies_are_true)
         assert level.document["ttft_ms"] == level.document["e2e_ms"]
         assert level.document["itl_ms"]["n"] == level.document["tpot_ms"]["n"] == 0
         assert level.document["output_tokens"]["total"] == sum(line["tokens"] for line in level.served)
 
     @pytest.mark.parametrize("per_chunk", [1, 4])
     async def test_tokens_in_chunks(self, client, numbered, tmp_path, per_chunk) -> None:
-        """Without usage nobody can say how many tokens a chunk carried: then it counts as one."""
-        with simulator("--truth", "--ttft", "100ms", "--itl", "10ms", "--tokens-per-chunk", str(per_chunk)) as model:
-            spec = in_flight(model, replace(numbered, output_tokens=uniform(17, 32)), 16, 96)
-            level = await measure_on_time(client, model, spec, tmp_path)
-            body = {"stream_options": None}
-            bare = replace(spec, prompts=replace(spec.prompts, body=body))
-            without = await measure_on_time(client, model, bare, tmp_path)
-        assert level.document["token_source"] == "usage"
-        assert_latencies(level)
-        assert_gaps(level)
-        assert without.document["token_source"] == "counted"
-        chunks = sum(len(line["times_s"]) for line in without.served)
-        assert without.document["output_tokens"]["total"] == chunks
-        assert_latencies(without)
-        assert_true(without.document["itl_ms"], kit.chunk_gaps_ms(without.served), "itl")
-        assert_true(without.document["chunk_gap_ms"], kit.chunk_gaps_ms(without.served), "chunk gap")
+        with simulator("--truth", *EVEN, "--tokens-per-chunk", str(per_chunk)) as model:
+            spec = in_flight(model, replace(numbered, output_tokens=uniform(17, 32)), 16, 64)
+            level = await prove(client, model, spec, tmp_path, streams_are_true)
+            assert level.document["token_source"] == "usage"
+            bare = replace(spec, prompts=replace(spec.prompts, body={"stream_options": None}))
+            await prove(client, model, bare, tmp_path, chunks_are_true)
 
     async def test_reasoning_counts_from_its_first_token(self, client, numbered, tmp_path) -> None:
-        with simulator("--truth", "--ttft", "100ms", "--itl", "10ms", "--reasoning-content") as model:
+        with simulator("--truth", *EVEN, "--reasoning-content") as model:
             spec = in_flight(model, replace(numbered, output_tokens=exactly(24)), 16, 64)
-            level = await measure_on_time(client, model, spec, tmp_path)
+            level = await prove(client, model, spec, tmp_path, streams_are_true)
         assert level.document["reasoning_tokens"]["min"] > 0
-        assert_latencies(level)
-        assert_gaps(level)
 
 
 class TestArrivals:
     """As the server saw them. Whether the schedule is the law asked for is tested where it is made."""
 
-    RATE = 200.0
-    NUMBER = 400
-
     def spec(self, model: SimulatorProcess, numbered: PromptSpec, arrival: ArrivalSpec, **more: Any) -> LoadTestSpec:
-        usual = {"levels": (LoadLevel(rate=self.RATE, number=self.NUMBER),)}
+        usual = {"levels": (LoadLevel(rate=200.0, number=100),)}
         return LoadTestSpec(
             target(model),
             replace(numbered, output_tokens=exactly(1)),
@@ -188,37 +192,41 @@ class TestArrivals:
     @pytest.mark.parametrize(
         "case",
         [
-            pytest.param((ArrivalSpec("constant"), 1), id="constant-1"),
-            pytest.param((ArrivalSpec("poisson"), 1), id="poisson-1"),
-            pytest.param((ArrivalSpec("poisson"), 4), id="poisson-4"),
-            pytest.param((ArrivalSpec("gamma", burstiness=0.25), 2), id="gamma-2"),
+            pytest.param((ArrivalSpec("constant"), 1, 50.0), id="constant-1"),
+            pytest.param((ArrivalSpec("poisson"), 1, 200.0), id="poisson-1"),
+            pytest.param((ArrivalSpec("poisson"), 4, 200.0), id="poisson-4"),
+            pytest.param((ArrivalSpec("gamma", burstiness=0.25), 2, 200.0), id="gamma-2"),
         ],
     )
     async def test_process(self, client, idle, numbered, tmp_path, case) -> None:
-        arrival, generators = case
-        spec = self.spec(idle, numbered, arrival, generators=generators)
-        level = await measure_on_time(client, idle, spec, tmp_path)
-        assert level.document["ok"] == self.NUMBER == len(level.truth)
-        assert np.bincount(level.requests["generator"]).tolist() == [self.NUMBER // generators] * generators
-        due = level.requests["due_s"]
-        arrived = np.array([line["arrived_s"] for line in level.served])
-        assert (arrived[-1] - arrived[0]) / (due[-1] - due[0]) == pytest.approx(1.0, abs=0.001)
-        assert np.median(arrived - due - level.start_s) < 0.001
-        gaps, planned = np.diff(np.sort(arrived)), np.diff(due)
-        if arrival.kind == "constant":
-            assert planned == pytest.approx(1 / self.RATE)
-            assert kit.cv(gaps) < 0.1
-            return
-        assert kit.cv(gaps) == pytest.approx(kit.cv(planned), abs=0.03)
-        assert kit.cv(planned) == pytest.approx(arrival.burstiness**-0.5, rel=0.15)
-        law = np.random.default_rng(1).gamma(arrival.burstiness, 1 / arrival.burstiness, 200_000)
-        # A server reads one request after the other: below a millisecond it cannot tell what it was sent at once.
-        seen, lawful = gaps[gaps > 0.001] * self.RATE, law[law > 0.001 * self.RATE]
-        assert len(seen) / len(gaps) == pytest.approx(len(lawful) / len(law), abs=0.05)
-        assert kit.ks(seen, lawful) < 1.63
+        arrival, generators, rate = case
+        number = round(2 * rate)
+        wanted = LoadLevel(rate=rate, number=number)
+        spec = self.spec(idle, numbered, arrival, generators=generators, levels=(wanted,))
+        law = np.random.default_rng(1).gamma(arrival.burstiness, 1 / arrival.burstiness, 200_000) / rate
+
+        def is_the_process(level: Measured) -> None:
+            due = level.requests["due_s"]
+            arrived = np.array([level.lines[row]["arrived_s"] for row in range(number)])
+            assert (arrived[-1] - arrived[0]) / (due[-1] - due[0]) == pytest.approx(1.0, abs=0.001)
+            gaps, planned = np.diff(np.sort(arrived)), np.diff(due)
+            if arrival.kind == "constant":
+                assert planned == pytest.approx(1 / rate)
+                assert kit.cv(gaps) < 0.1
+                return
+            assert kit.cv(gaps) == pytest.approx(kit.cv(planned), abs=0.03)
+            assert kit.cv(planned) == pytest.approx(arrival.burstiness**-0.5, rel=0.15)
+            # A server reads one request after the other: below a millisecond it cannot tell what was sent at once.
+            seen, lawful = gaps[gaps > 0.001], law[law > 0.001]
+            assert len(seen) / len(gaps) == pytest.approx(len(lawful) / len(law), abs=0.05)
+            assert kit.ks(seen, lawful) < 1.63
+
+        level = await prove(client, idle, spec, tmp_path, is_the_process)
+        assert level.document["ok"] == number == len(level.truth)
+        assert np.bincount(level.requests["generator"]).tolist() == [number // generators] * generators
 
     async def test_generators_share_one_schedule(self, client, idle, numbered, tmp_path) -> None:
-        spec = self.spec(idle, numbered, ArrivalSpec("poisson"), levels=(LoadLevel(rate=200, number=100),))
+        spec = self.spec(idle, numbered, ArrivalSpec("poisson"))
         alone = await measure(client, idle, spec, tmp_path)
         for generators in (2, 4):
             shared = await measure(client, idle, replace(spec, generators=generators), tmp_path)
@@ -229,12 +237,15 @@ class TestArrivals:
         """A ramp of constant arrivals: the integrated rate at the n-th arrival is n."""
         stages = (Stage(1.5, 50, 250), Stage(0.5, 250, 250))
         spec = self.spec(idle, numbered, ArrivalSpec("constant"), levels=(LoadLevel(stages=stages),), generators=2)
-        level = await measure_on_time(client, idle, spec, tmp_path)
-        arrived = np.sort([line["arrived_s"] for line in level.truth]) - level.start_s
-        assert len(arrived) == level.document["planned"] == 350
-        ramp = np.minimum(arrived, 1.5)
-        integrated = 50 * ramp + (200 / 1.5) * ramp**2 / 2 + 250 * np.maximum(arrived - 1.5, 0)
-        assert np.max(np.abs(integrated - np.arange(350))) < 0.01 * 350
+
+        def follows_the_ramp(level: Measured) -> None:
+            arrived = np.sort([line["arrived_s"] for line in level.truth]) - level.start_s
+            assert len(arrived) == level.document["planned"] == 350
+            ramp = np.minimum(arrived, 1.5)
+            integrated = 50 * ramp + (200 / 1.5) * ramp**2 / 2 + 250 * np.maximum(arrived - 1.5, 0)
+            assert np.max(np.abs(integrated - np.arange(350))) < 0.01 * 350
+
+        await prove(client, idle, spec, tmp_path, follows_the_ramp)
 
     async def test_trace(self, client, idle, tmp_path) -> None:
         """Times, prompt lengths and answer lengths are the recorded ones, twice as fast."""
@@ -250,18 +261,20 @@ class TestArrivals:
         spec = LoadTestSpec(
             target(idle), prompts, ArrivalSpec("trace", speed=2.0), (LoadLevel(),), server_metrics=(), generators=2
         )
-        level = await measure_on_time(client, idle, spec, tmp_path)
         recorded = np.array([row["timestamp"] for row in rows])
+
+        def is_the_trace(level: Measured) -> None:
+            arrived = np.sort([line["arrived_s"] for line in level.truth if line["stream"]])
+            assert arrived[-1] - arrived[0] == pytest.approx((recorded[-1] - recorded[0]) / 2, rel=0.001)
+            assert kit.ks(np.diff(arrived), rng.exponential(0.01, 200_000)) < 1.63
+
+        level = await prove(client, idle, spec, tmp_path, is_the_trace)
         assert level.requests["due_s"] == pytest.approx((recorded - recorded[0]) / 2)
         assert level.requests["input_tokens"].tolist() == [row["input_tokens"] for row in rows]
         assert level.requests["output_tokens"].tolist() == [row["output_tokens"] for row in rows]
-        served = [line for line in level.truth if line["stream"]]
-        assert sorted((line["prompt_tokens"], line["tokens"]) for line in served) == sorted(
+        assert sorted((line["prompt_tokens"], line["tokens"]) for line in level.truth if line["stream"]) == sorted(
             (row["input_tokens"], row["output_tokens"]) for row in rows
         )
-        arrived = np.sort([line["arrived_s"] for line in served])
-        assert arrived[-1] - arrived[0] == pytest.approx((recorded[-1] - recorded[0]) / 2, rel=0.001)
-        assert kit.ks(np.diff(arrived), rng.exponential(0.01, 200_000)) < 1.63
 
 
 class TestPrompts:
@@ -307,27 +320,30 @@ class TestPrompts:
             spec = LoadTestSpec(
                 target(model), prompts, levels=(LoadLevel(8, number=talks),), server_metrics=(), generators=2
             )
-            level = await measure_on_time(client, model, spec, tmp_path)
-        document = level.document
-        assert document["ok"] == document["planned"] == 3 * talks
-        served = [line for line in level.truth if line["stream"]]
-        assert sorted(line["prompt_tokens"] for line in served) == sorted(asked * talks)
-        by_name = {turn["name"]: turn for turn in document["turns"]}
+
+            def turns_are_true(level: Measured) -> None:
+                told = {turn["name"]: turn for turn in level.document["turns"]}
+                for position, tokens in enumerate(asked):
+                    one = told[f"turn {position + 1}"]
+                    assert one["input_tokens"]["min"] == one["input_tokens"]["max"] == tokens
+                    assert_true(one["ttft_ms"], kit.ttft_ms(_lines_of_turn(level, position, tokens)), one["name"])
+
+            level = await prove(client, model, spec, tmp_path, turns_are_true)
+        assert level.document["ok"] == level.document["planned"] == 3 * talks
+        assert sorted(line["prompt_tokens"] for line in level.truth if line["stream"]) == sorted(asked * talks)
         for position, tokens in enumerate(asked):
-            turn = level.requests["turn"] == position
-            assert set(level.requests["input_tokens"][turn].tolist()) == {tokens}
-            told = by_name[f"turn {position + 1}"]
-            assert told["input_tokens"]["min"] == told["input_tokens"]["max"] == tokens
-            if told["requests"] == talks:  # else some were due after the window
-                alike = [line for line in served if line["prompt_tokens"] == tokens]
-                assert_true(told["ttft_ms"], kit.ttft_ms(alike), f"ttft of turn {position + 1}")
-        first = level.requests["turn"] == 0
-        ends = dict(zip(level.requests["index"][first], level.requests["end_s"][first], strict=True))
-        second = level.requests["turn"] == 1
-        assert all(
-            at >= ends[talk]
-            for talk, at in zip(level.requests["index"][second], level.requests["send_s"][second], strict=True)
-        )
+            assert set(level.requests["input_tokens"][level.requests["turn"] == position].tolist()) == {tokens}
+        # In order of index and turn: each turn is sent when the answer before it is there.
+        sent, ended = (level.requests[name].reshape(talks, 3) for name in ("send_s", "end_s"))
+        assert (sent[:, 1:] >= ended[:, :-1]).all()
+
+
+def _lines_of_turn(level: Measured, position: int, prompt_tokens: int) -> list[kit.Line]:
+    """The server's lines of the counted requests of one turn, known by its prompt's length and the order of sending."""
+    of_turn = np.flatnonzero(level.requests["turn"] == position)
+    of_turn = of_turn[np.argsort(level.requests["send_s"][of_turn])]
+    lines = [line for line in level.truth if line["stream"] and line["prompt_tokens"] == prompt_tokens]
+    return [line for line, counts in zip(lines, level.counted[of_turn], strict=True) if counts]
 
 
 class TestSchedule:
@@ -338,19 +354,16 @@ class TestSchedule:
                 target(model),
                 replace(numbered, output_tokens=exactly(4)),
                 ArrivalSpec("constant"),
-                (LoadLevel(16, rate=100.0, number=600),),
+                (LoadLevel(16, rate=100.0, number=400),),
                 server_metrics=(),
                 check_endpoint=False,
             )
-            level = await measure_on_time(client, model, spec, tmp_path)
-        document, served = level.document, level.served
-        assert len(served) == document["ok"] == 600
-        due = level.start_s + np.arange(600) / 100
-        assert_true(document["ttft_due_ms"], 1000 * (np.array([line["first_s"] for line in served]) - due), "ttft")
-        assert_true(document["e2e_due_ms"], 1000 * (np.array([line["last_s"] for line in served]) - due), "e2e")
+            level = await prove(client, model, spec, tmp_path, schedule_is_true)
+        document = level.document
+        assert document["ok"] == 400
         assert document["ttft_due_ms"]["p90"] > 3 * document["ttft_ms"]["p90"]
-        assert document["queue_ms"]["p90"] > document["ttft_ms"]["p90"]
-        assert not document["client_limited"], document["client"]
+        # That they waited is the cap's doing, and not the client's.
+        assert document["queue_ms"]["p90"] > 10 * document["send_lag_ms"]["p90"]
 
     async def test_the_search_finds_the_knee(self, client, tmp_path) -> None:
         """32 slots: beyond them requests wait. The truth is that of a queue simulated to the event."""
@@ -365,7 +378,7 @@ class TestSchedule:
                 target(model),
                 prompts,
                 slo=(SloTerm("ttft", "p95", 100.0),),
-                search=SearchSpec("parallel", low=24, high=64, level_s=1.0),
+                search=SearchSpec("parallel", low=30, high=42, level_s=1.0),
                 server_metrics=(),
             )
             _, report = await kit.run_to_end(client, spec)
@@ -381,9 +394,9 @@ def _waits_ms(server: Server, parallel: int) -> np.ndarray:
 
 class TestBeyondCapacity:
     async def test_a_client_that_is_too_slow_says_so(self, tmp_path) -> None:
-        """A server that costs nothing, and answers of 500 events, of which a client reads some hundred a second."""
-        async with at_once(events=500) as url:
-            load = ("--rate", "20000", "--number", "3000", "--parallel", "64", "--max-tokens", "500", "--strict")
+        """A server that costs nothing, and answers of 300 events, of which a client reads some hundred a second."""
+        async with at_once(events=300) as url:
+            load = ("--rate", "20000", "--number", "1000", "--parallel", "64", "--max-tokens", "300", "--strict")
             command = ("perf", "--url", url, "--model", "m", *load, "--dataset", "random", "--min-prompt-length", "16")
             done = await asyncio.to_thread(evalmesh, *command, "--max-prompt-length", "16", cwd=tmp_path)
         assert done.returncode == 6, done.stderr
@@ -391,7 +404,7 @@ class TestBeyondCapacity:
         (path,) = tmp_path.glob("outputs/*/perf.json")
         (level,) = json.loads(path.read_text())["levels"]
         assert level["client_limited"]
-        assert level["ok"] == 3000
+        assert level["ok"] == 1000
 
 
 @asynccontextmanager
