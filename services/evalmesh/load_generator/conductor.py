@@ -201,6 +201,7 @@ class _Conducting:
         if order is None:
             raise FailedPrecondition(f"The load test was interrupted while level {status.index} was being prepared.")
         self._run = run = LevelRun(order, start_time=status.start_time or self._tools.clock.now())
+        run.stopped = "cancelled" if self._cancelled else ""
         await self._lead.finish(run)
         await self._conclude(run, server)
         if not run.finished:

@@ -19,6 +19,8 @@ _LEAD_ONE_CLOCK_S = 0.01
 _LEAD_S = 0.25
 """From the word to the start: generators on other machines must have heard it by then."""
 _LOOK_S = 0.5
+_HEARD_WITHIN_S = 3.0
+"""Whoever is still at it beats each second; a level that is to end need not be waited for any longer."""
 Now = Callable[[], float]
 
 
@@ -174,7 +176,8 @@ class LevelLead:
         generator = run.order.seats[seat]
         known = self.desk.seats.get(seat)
         if known is None:
-            silent = self.now() - self.desk.opened_s > self.lost_after_s
+            patience_s = min(self.lost_after_s, _HEARD_WITHIN_S) if run.stopped else self.lost_after_s
+            silent = self.now() - self.desk.opened_s > patience_s
             return f"generator {generator} was not heard again after another conductor took over" if silent else ""
         if known.generator != generator:
             return f"generator {generator} ended, and {known.generator} took its seat"
