@@ -235,8 +235,9 @@ class Wire:
 class RawServer:
     """Answers with what a test wrote; runs in a thread of its own."""
 
-    def __init__(self, answer: Answer, **listen: Any) -> None:
+    def __init__(self, answer: Answer, host: str = "127.0.0.1", **listen: Any) -> None:
         self._answer = answer
+        self._host = host
         self._listen = listen
         self.bodies: list[bytes] = []
         self.connections = 0
@@ -245,7 +246,8 @@ class RawServer:
     @property
     def url(self) -> str:
         scheme = "https" if "ssl" in self._listen else "http"
-        return f"{scheme}://127.0.0.1:{self.port}/v1/chat/completions"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{scheme}://{host}:{self.port}/v1/chat/completions"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -265,7 +267,7 @@ class RawServer:
     async def _run(self, started: threading.Event) -> None:
         self._over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, **self._listen)
+        server = await asyncio.start_server(self._serve, self._host, 0, **self._listen)
         self.port = server.sockets[0].getsockname()[1]
         started.set()
         await self._over.wait()
