@@ -37,6 +37,7 @@ from evalmesh.sdk import AsyncClient
 pytestmark = pytest.mark.timeout(120)
 
 SECRET = "sk-live-9f8e7d6c5b4a3210"
+KEY_REF = "env:EVALMESH_TEST_KEY"
 SHORT = ("--max-tokens", "8", "--input-lengths", "16", "--sleep-interval", "0")
 LOOKS = 3
 """Requests of a load test beside its own: does it answer, and twice, how does it count tokens."""
@@ -111,7 +112,7 @@ def troubles(folder: Path) -> Iterator[dict[str, tuple[LoadTarget, tuple[str, ..
         "unknown authority": ("", ("not trusted", "ca_file", "insecure")),
     }
     answers: dict[str, tuple[Any, tuple[str, ...]]] = {
-        "401": (odd.refusing("401 Unauthorized", "no such key."), ("401 (no such key).", "api_key")),
+        "401": (odd.refusing("401 Unauthorized", f"no such key: {SECRET}."), ("401 (no such key: [key]).", "api_key")),
         "403": (odd.refusing("403 Forbidden", "not yours"), ("403 (not yours)", "api_key")),
         "404": (odd.refusing("404 Not Found", "no model m"), ("404 (no model m)", "'m'", "url")),
         "500": (odd.refusing("500 Internal Server Error", "no idea"), ("500 (no idea)", "not ready")),
@@ -127,7 +128,7 @@ def troubles(folder: Path) -> Iterator[dict[str, tuple[LoadTarget, tuple[str, ..
             found[name] = (LoadTarget(server.url, "m", ca_file=ca_file), words)
         for name, (answer, words) in answers.items():
             server = stack.enter_context(RawServer(answer))
-            found[name] = (LoadTarget(server.url, "m", read_timeout_s=1.0), words)
+            found[name] = (LoadTarget(server.url, "m", key_ref=KEY_REF, read_timeout_s=1.0), words)
         here = f"127.0.0.1:{odd.free_port()}"
         found["refused"] = (LoadTarget(f"http://{here}/v1/chat/completions", "m"), (here, "connection refused"))
         found["unknown host"] = (LoadTarget("http://no-such-host.invalid/v1", "m"), ("name of the host is not known",))
@@ -137,7 +138,8 @@ def troubles(folder: Path) -> Iterator[dict[str, tuple[LoadTarget, tuple[str, ..
         yield found
 
 
-async def test_an_endpoint_that_cannot_be_used_says_why_and_what_to_do(tmp_path):
+async def test_an_endpoint_that_cannot_be_used_says_why_and_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY_REF.removeprefix("env:"), SECRET)
     with troubles(tmp_path) as cases:
         async with platform_in(tmp_path) as platform, AsyncClient(platform.address) as client:
             for name, (target, words) in cases.items():

@@ -1,6 +1,6 @@
 """Single requests through aiohttp: they need be right, not fast."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -13,6 +13,7 @@ from evalmesh.domain.load_test import LoadTarget
 from evalmesh.ports.environment import Secrets, with_keys
 from evalmesh.ports.load_probe import ProbeAnswer
 
+_OURS = frozenset({"Content-Type", "Accept-Encoding"})
 _MOST_BYTES = 32 << 20
 
 
@@ -42,12 +43,22 @@ class HttpProbe:
                 ssl=tls_context(target) if target.url.startswith("https:") else True,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, connect=target.connect_timeout_s),
             ) as answer:
-                return ProbeAnswer(answer.status, await _whole(answer.content), answer.headers.get("Location", ""))
+                whole = _without_keys(await _whole(answer.content), target, headers)
+                return ProbeAnswer(answer.status, whole, answer.headers.get("Location", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(
                 f"url: {target.url} does not answer: {_cause(error, target, timeout_s)}.{_way_out(error)}",
                 {"field": "url"},
             ) from error
+
+
+def _without_keys(body: bytes, target: LoadTarget, headers: Mapping[str, str]) -> bytes:
+    """Some servers quote the key they refuse, and what they say is shown and logged."""
+    for name, value in headers.items():
+        key = value.removeprefix("Bearer ")
+        if key and name not in _OURS and value != target.headers.get(name):
+            body = body.replace(key.encode(), b"[key]")
+    return body
 
 
 async def _whole(content: aiohttp.StreamReader) -> bytes:
