@@ -308,7 +308,7 @@ class TestPrompts:
 
     async def test_conversations_grow(self, client, tmp_path) -> None:
         """Each turn brings 20 tokens; before it stand all turns so far and their answers of 8."""
-        talks, asked = 24, [20, 48, 76]
+        talks, asked = 32, [20, 48, 76]
         prompts = PromptSpec(
             "random_multi_turn",
             input_tokens=exactly(20),
@@ -318,7 +318,12 @@ class TestPrompts:
         )
         with simulator("--truth", "--ttft", "lognormal:median=100ms,sigma=0.4,max=1s", "--itl", "5ms") as model:
             spec = LoadTestSpec(
-                target(model), prompts, levels=(LoadLevel(8, number=talks),), server_metrics=(), generators=2
+                target(model),
+                prompts,
+                levels=(LoadLevel(8, number=talks - 8),),
+                warmup=8.0,
+                server_metrics=(),
+                generators=2,
             )
 
             def turns_are_true(level: Measured) -> None:
@@ -329,7 +334,7 @@ class TestPrompts:
                     assert_true(one["ttft_ms"], kit.ttft_ms(_lines_of_turn(level, position, tokens)), one["name"])
 
             level = await prove(client, model, spec, tmp_path, turns_are_true)
-        assert level.document["ok"] == level.document["planned"] == 3 * talks
+        assert level.document["ok"] == level.document["planned"] == 3 * (talks - 8)
         assert sorted(line["prompt_tokens"] for line in level.truth if line["stream"]) == sorted(asked * talks)
         for position, tokens in enumerate(asked):
             assert set(level.requests["input_tokens"][level.requests["turn"] == position].tolist()) == {tokens}
