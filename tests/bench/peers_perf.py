@@ -1,24 +1,29 @@
 """Other load generators on the same server, with the same loads, beside `evalmesh perf`.
 
-    python -m tests.bench.peers_perf --venvs DIR [--install evalscope] [streams|paced|ceiling|faults ...] [--quick]
+    python -m tests.bench.peers_perf --venvs DIR [--install NAME ...] [streams|paced|ceiling|faults ...] [--quick]
 
-DIR holds a virtual environment per peer, named as the peer; `--install` makes one from PyPI (evalscope takes 1.2 GB).
-All get the same prompts, from one file, and are run from exec to exit with as many processes as they like. What they
-report is compared with what the server says. Writes outputs/peers_perf.json; a peer that fails is shown as such.
+DIR holds a virtual environment per peer, named as the peer; `--install` makes one from PyPI (1.2 to 1.5 GB each, some
+minutes). The peers are EvalScope, AIPerf and GuideLLM; peers_adapters.py has their versions, and says who is missing.
+All get the same prompts and are run from exec to exit with as many processes as they like. What they report is compared
+with what the server says. Writes outputs/peers_perf.json; a peer that fails is shown as such.
 """
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench.measure import MIB, PeakMemory, cpu_s, machine, table
+from tests.bench.peers_adapters import PEERS, UNSUPPORTED, Job
 from tests.bench.perf_clients import Load, Took, command, ideal_s
 from tests.bench.perf_clients import took_of as took_of_server
 from tests.kit.perf_server import PerfServer, perf_server
@@ -28,68 +33,6 @@ REPOSITORY = Path(__file__).parents[2]
 PACED = ("--ttft", "50ms", "--itl", "10ms", "--realtime")
 FAULTS = {"500": 0.06, "429": 0.05, "reset": 0.05, "cut": 0.05, "truncated": 0.05, "malformed": 0.05}
 LONGEST_S = 300
-
-
-@dataclass(frozen=True)
-class Job:
-    """A load, as a peer's adapter gets it."""
-
-    url: str
-    """Of chat completions."""
-    load: Load
-    prompts: Path
-    """A prompt per line, all different."""
-    tokenizer: Path
-    """A folder as models have it."""
-    folder: Path
-    """For its outputs."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a peer reports. `None`: it does not."""
-
-    ok: int | None
-    failed: int | None
-    ttft_ms: dict[str, float]
-    e2e_ms: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Peer:
-    requirement: str
-    """For pip."""
-    words: Callable[[Job], Sequence[str]]
-    """Program (in the environment's `bin`) and arguments."""
-    read: Callable[[Path], Said]
-
-
-def evalscope_words(job: Job) -> Sequence[str]:
-    """As of EvalScope 1.14."""
-    load = job.load
-    words = ["evalscope", "perf", "--url", job.url, "--model", "m", "--api", "openai", "--stream"]
-    words += ["--parallel", str(load.parallel), "--number", str(load.number)]
-    words += ["--dataset", "line_by_line", "--dataset-path", str(job.prompts)]
-    words += ["--max-tokens", str(load.tokens), "--min-tokens", str(load.tokens)]
-    # Without a tokenizer one answer without usage ends the whole benchmark.
-    words += ["--tokenizer-path", str(job.tokenizer)]
-    return [*words, "--outputs-dir", str(job.folder), "--no-test-connection"]
-
-
-def evalscope_read(folder: Path) -> Said:
-    summary = json.loads(next(folder.rglob("benchmark_summary.json")).read_text())
-    rows = json.loads(next(folder.rglob("benchmark_percentile.json")).read_text())
-    by_share = {row["Percentiles"].rstrip("%"): row for row in rows}
-    shares = [share for share in ("50", "90", "99") if share in by_share]
-    return Said(
-        summary["Success Requests"],
-        summary["Failed Requests"],
-        {f"p{share}": by_share[share]["TTFT (ms)"] for share in shares},
-        {f"p{share}": 1e3 * by_share[share]["Latency (s)"] for share in shares},
-    )
-
-
-PEERS = {"evalscope": Peer("evalscope[perf]==1.14.1", evalscope_words, evalscope_read)}
 
 
 @dataclass
@@ -105,14 +48,17 @@ class Bench:
 def install(name: str, venvs: Path) -> None:
     venv = venvs / name
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", PEERS[name].requirement], check=True)
+    for requirement in PEERS[name].requirements:
+        subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", requirement], check=True)
 
 
-def write_prompts(path: Path, number: int) -> Path:
-    path.write_text(
-        "".join(f"{i} " + " ".join(f"word{(i * 31 + j) % 997}" for j in range(31)) + "\n" for i in range(number))
-    )
-    return path
+def write_prompts(folder: Path, number: int) -> tuple[Path, Path]:
+    """As lines, and as JSON lines."""
+    texts = [f"{i} " + " ".join(f"word{(i * 31 + j) % 997}" for j in range(31)) for i in range(number)]
+    lines, rows = folder / "prompts.txt", folder / "prompts.jsonl"
+    lines.write_text("".join(f"{text}\n" for text in texts))
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return lines, rows
 
 
 def run_peer(bench: Bench, name: str, server: PerfServer, load: Load) -> Took:
@@ -121,25 +67,32 @@ def run_peer(bench: Bench, name: str, server: PerfServer, load: Load) -> Took:
     server.reset()
     with tempfile.TemporaryDirectory(prefix="evalmesh-peers-") as place:
         folder = Path(place)
-        prompts, tokenizer = write_prompts(folder / "prompts.txt", load.number), byte_level(folder / "tokenizer")
-        words = peer.words(Job(server.chat_url, load, prompts, tokenizer, folder / "outputs"))
+        prompts, rows = write_prompts(folder, load.number)
+        job = Job(server.root, load, prompts, rows, byte_level(folder / "tokenizer"), folder / "outputs")
+        job.folder.mkdir()
+        words = peer.words(job)
         program = bench.venvs / name / "bin" / words[0]
         start = time.monotonic()
         with (folder / "said.txt").open("w") as said:
-            child = subprocess.Popen([str(program), *words[1:]], stdout=said, stderr=said, cwd=folder)
+            child = subprocess.Popen(
+                [str(program), *words[1:]], stdout=said, stderr=said, cwd=folder, start_new_session=True
+            )
             memory = PeakMemory(child.pid)
             used = 0.0
-            while child.poll() is None and time.monotonic() - start < LONGEST_S:
-                time.sleep(0.02)
-                used = max(used, cpu_s(child.pid))
-            child.kill()
-            child.wait()
+            try:
+                while child.poll() is None and time.monotonic() - start < LONGEST_S:
+                    time.sleep(0.02)
+                    used = max(used, cpu_s(child.pid))
+            finally:
+                with suppress(ProcessLookupError):  # Nothing of it is left when it has ended well.
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
         memory.stop()
         exec_s = time.monotonic() - start
         if child.returncode:
             text = (folder / "said.txt").read_text()[-1500:]
             raise RuntimeError(f"{name} ended with {child.returncode} after {exec_s:.0f} s:\n{text}")
-        found = peer.read(folder)
+        found = peer.read(job.folder)
     took = took_of_server(name, server, start, exec_s, number=load.number)
     took.cpu_s, took.ttft_ms, took.e2e_ms = used, found.ttft_ms, found.e2e_ms
     took.more = {"said": asdict(found), "rss_bytes": memory.total_bytes}
@@ -252,16 +205,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="part", help=", ".join(PARTS))
     parser.add_argument("--venvs", type=Path, help="folder with a virtual environment per peer")
-    parser.add_argument("--install", nargs="+", default=[], choices=[*PEERS], help="make these first")
+    parser.add_argument("--install", nargs="+", default=[], choices=[*PEERS, *UNSUPPORTED], help="make these first")
     parser.add_argument("--only", nargs="+", choices=[*PEERS], help="of the peers that are there")
     parser.add_argument("--quick", action="store_true", help="few requests: whether it works, not how fast")
     options = parser.parse_args()
     if options.install and options.venvs is None:
         parser.error("--install needs --venvs, the folder to install into")
+    for name in UNSUPPORTED.keys() & options.install:
+        parser.error(f"{name} is not supported: {UNSUPPORTED[name]}; take {', '.join(PEERS)}")
     for name in options.install:
         install(name, options.venvs)
     there = [name for name in options.only or PEERS if options.venvs and (options.venvs / name / "bin").is_dir()]
     print(f"peers: {', '.join(there) or 'none (see --venvs and --install); ours alone'}")
+    print(*(f"not supported: {name}: {why}" for name, why in UNSUPPORTED.items()), sep="\n")
     bench = Bench(options.venvs, there, options.quick)
     begin = time.perf_counter()
     figures: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "quick": options.quick}
