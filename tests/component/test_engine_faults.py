@@ -30,7 +30,7 @@ from tests.kit.engine import (
     usage,
 )
 
-from evalmesh.domain.load_test import LoadLevel, LoadTarget
+from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget
 from evalmesh.load.records import Flag, Outcome
 
 TOKENS = 6
@@ -264,12 +264,15 @@ def test_records_tell_what_came_before_the_failure() -> None:
 def test_an_idle_connection_that_the_server_closes_is_no_failure(transport) -> None:
     async def once(wire, body):
         await wire.send(streamed(EVENTS))
-        # The client believes that the connection stays; its end crosses the next request.
+        # The client was told that the connection stays.
         wire.close()
 
+    # An end that crosses a request may be told by a reset, which is the server's; one that came before must not be.
+    sent = [request_frame(index, chat_body(index), due_s=index / 100) for index in range(40)]
     with RawServer(once) as server, engine() as one:
         one.set_up(LoadTarget(server.url, "m", transport=transport))
-        played = one.play(frames(40), LoadLevel(parallel=1, number=40))
+        level = LoadLevel(rate=100, parallel=1, number=40)
+        played = one.play([*sent, end_frame(0)], level, arrival=ArrivalSpec("constant"))
     assert played.done.counts == {"ok": 40}
     assert len(server.bodies) == 40
 

@@ -200,7 +200,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), SimpleHTTPRequestHandler).serve_fore
 
 
 USER = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from evalmesh.cli.perf_local_server import serving
 
@@ -209,6 +209,8 @@ async def main():
         print(url, flush=True)
         await asyncio.sleep(99)
 
+# Where tests run in the background of a shell, an interrupt is ignored from the start; a user's terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 asyncio.run(main())
 """
 

@@ -87,6 +87,21 @@ class Connection(asyncio.Protocol):
         """What is under way."""
         return self._exchange
 
+    def has_ended(self) -> bool:
+        """Whether an idle connection has ended, or said something unasked, of which the loop has not heard yet.
+
+        TLS cannot tell.
+        """
+        if self._socket is None:
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def send(self, exchange: Exchange) -> None:
         """Writes the request. A connection that turns out to be broken ends the exchange a little later."""
         self._exchange = exchange

@@ -49,8 +49,8 @@ class FastTransport:
         self._sweep_s = min(max(shortest, _SHORTEST_SWEEP_S), _LONGEST_SWEEP_S)
 
     def send(self, exchange: Exchange) -> None:
-        if self._idle:
-            connection = self._idle.pop()
+        connection = self._take_idle()
+        if connection is not None:
             self._busy.add(connection)
             connection.send(exchange)
         else:
@@ -58,6 +58,15 @@ class FastTransport:
             self._open(exchange)
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
+
+    def _take_idle(self) -> Connection | None:
+        """The one that rested last, unless the server has closed it and this loop has not heard of it yet."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.has_ended():
+                return connection
+            connection.drop()
+        return None
 
     def cancel(self, exchange: Exchange) -> None:
         task = self._connecting.pop(exchange, None)
