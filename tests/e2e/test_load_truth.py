@@ -208,13 +208,14 @@ class TestArrivals:
         def is_the_process(level: Measured) -> None:
             due = level.requests["due_s"]
             arrived = np.array([level.lines[row]["arrived_s"] for row in range(number)])
-            assert (arrived[-1] - arrived[0]) / (due[-1] - due[0]) == pytest.approx(1.0, abs=0.001)
+            # By all arrivals: one that is a millisecond late is no other rate.
+            assert np.polyfit(due, arrived - arrived[0], 1)[0] == pytest.approx(1.0, abs=0.001)
             gaps, planned = np.diff(np.sort(arrived)), np.diff(due)
             if arrival.kind == "constant":
                 assert planned == pytest.approx(1 / rate)
                 assert kit.cv(gaps) < 0.1
                 return
-            assert kit.cv(gaps) == pytest.approx(kit.cv(planned), abs=0.03)
+            assert kit.cv(gaps) == pytest.approx(kit.cv(planned), rel=0.03)
             assert kit.cv(planned) == pytest.approx(arrival.burstiness**-0.5, rel=0.15)
             # A server reads one request after the other: below a millisecond it cannot tell what was sent at once.
             seen, lawful = gaps[gaps > 0.001], law[law > 0.001]
