@@ -126,7 +126,8 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
             ended.append(await follow(client, test, folder, Watch(console, live, None if place.server else logs)))
         finally:
             if not place.server:
-                mark.copy(test.id, folder)
+                with suppress(OSError):  # a copy, for which a full disk has no room
+                    mark.copy(test.id, folder)
     return ready
 
 
@@ -184,12 +185,17 @@ async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch
         interrupted = True  # what is measured is worth the moment its report takes
         await asyncio.wait([writing])
     perf: dict[str, Any] | None = None
+    unwritten: tuple[str, ...] = ()
     try:
         perf = writing.result()
     except NotFound:
         if test.state is LoadTestState.SUCCEEDED:
             raise
-    return PerfOutcome(test, folder, perf, interrupted=interrupted)
+    except OSError as error:
+        perf = await client.perf_report(test)
+        reason = (error.strerror or str(error)).lower()
+        unwritten = (f"{folder}: {reason}. The platform has all of it: evalmesh perf show {test.id}",)
+    return PerfOutcome(test, folder, perf, interrupted=interrupted, export_errors=unwritten)
 
 
 async def _end(client: AsyncClient, test: LoadTest) -> LoadTest:
@@ -216,7 +222,7 @@ def export(config: PerfConfig, outcome: PerfOutcome) -> PerfOutcome:
     _give_keys(config)
     options: Mapping[str, Any] = {"name": config.name or outcome.load_test.id, **config.export_args}
     exporters = import_module("evalmesh.adapters.exporters")
-    errors, said = [], []
+    errors, said = list(outcome.export_errors), []
     for sink in sinks:
         try:
             said.append(f"{sink}: {exporters.export(sink, outcome.perf, outcome.folder, options)}")

@@ -35,7 +35,8 @@ def show_outcome(console: Console, outcome: PerfOutcome) -> None:
     if perf is not None:
         show_perf(console, perf)
         for name, file in (("report", "perf_report.html"), ("figures", "perf.json"), ("requests", "requests.parquet")):
-            console.print(Text(f"{name:8} {folder / file}"), soft_wrap=True)
+            if (folder / file).is_file():
+                console.print(Text(f"{name:8} {folder / file}"), soft_wrap=True)
     for line in outcome.exported:
         console.print(Text(line), soft_wrap=True)
     for line in outcome.export_errors:
