@@ -37,6 +37,7 @@ _PING_S = 2.0
 _LOOK_S = 1.0
 _CANCEL_LOOK_S = 0.2
 _FAREWELL_S = 3.0
+_NOBODY = frozenset({"connect", "connect_timeout", "tls"})
 Change = Callable[[LoadTest], LoadTest]
 _TAKEOVER_S = 15.0
 """A conductor that takes over waits this long for the seats to be heard: longer than they wait between questions."""
@@ -162,6 +163,10 @@ class _Conducting:
                     await self._pause()
                 if not self._cancelled:
                     await self._level(planned, server)
+                if self._spec.search is not None and self._documents and _met_nobody(self._documents[-1]):
+                    # Whatever a search would conclude from now on would be said of a server that is gone.
+                    await self._fail(Unavailable(f"url: nobody answered at {self._spec.target.url} during the search."))
+                    return
 
     async def _measure(self) -> TokenScale:
         """A server that is silent must not keep a load test from being cancelled."""
@@ -332,6 +337,11 @@ class _Conducting:
             yield
         finally:
             forget()
+
+
+def _met_nobody(document: Document) -> bool:
+    errors = document["errors"]
+    return not document["ok"] and bool(errors) and _NOBODY.issuperset(errors)
 
 
 def _begun(now: float) -> Change:
