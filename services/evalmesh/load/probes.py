@@ -119,7 +119,7 @@ def _decided(sound: Sequence[Observation]) -> tuple[bool | None, By, str]:
     decided = {one.decision for one in sound} - {"undecided"}
     if len(decided) == 1:
         return decided == {"pass"}, "interval", ""
-    why = "its intervals disagree" if decided else "its interval includes a limit"
+    why = "its intervals disagree" if decided else "no interval decides it"
     return _pooled(sound), "estimate", f"{why}; the estimate decides"
 
 

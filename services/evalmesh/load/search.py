@@ -244,7 +244,7 @@ class Search:
             least = f", at least {low.value:g}" if low else ""
             notes.append(f"Client-limited{least}: at {high.value:g} the load generator was the bottleneck.")
         notes += [
-            f"{end.value:g} {did} the objective by its estimate; its interval includes the limit."
+            f"{end.value:g} {did} the objective by its estimate: no interval decides it."
             for end, did in ((low, "met"), (high, "missed"))
             if end is not None and end.by == "estimate"
         ]
