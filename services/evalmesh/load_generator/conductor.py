@@ -185,9 +185,7 @@ class _Conducting:
             WorkItem(run=self._test.id, step=Step.LOAD, shard=seat, trace=current_trace())
             for seat in range(self._spec.generators)
         ]
-        # The report of a load test that has begun will be wanted: its aggregator may get ready.
-        begun = WorkItem(run=self._test.id, step=Step.REPORT, trace=current_trace())
-        await self._tools.bus.publish([*items, begun])
+        await self._tools.bus.publish(items)
 
     async def _recall(self, server: ServerMetrics) -> None:
         """What an earlier conductor left: levels that are done, and perhaps one under way."""
@@ -246,6 +244,9 @@ class _Conducting:
         await self._note(LevelStatus(number, planned.level, planned.repeat, "running", planned=planned.level.number))
         if await self._lead.prepare(run, self._orders(order)):
             self._lead.start(run, self._tools.clock.now())
+            # The report of a load test that sends will be wanted: its aggregator may get ready.
+            begun = WorkItem(run=self._test.id, step=Step.REPORT, trace=current_trace())
+            await self._tools.bus.publish([begun])
         await self._lead.finish(run)
         await self._conclude(run, server)
 

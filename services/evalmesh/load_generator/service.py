@@ -1,7 +1,7 @@
 """Wires the load generator."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -44,6 +44,8 @@ class LoadGeneratorPorts:
     secrets: Secrets
     probe: LoadProbe
     open_server_metrics: OpenServerMetrics
+    pairs: PairPool = field(default_factory=PairPool)
+    """Process pairs that may be starting already."""
 
 
 def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service:
@@ -51,7 +53,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
     scratch = Path(settings.scratch_dir or gettempdir()) / "evalmesh-load"
     scratch.mkdir(parents=True, exist_ok=True)
     control = ControlView(ports.runs, load_test_is_over(ports.load_tests))
-    pairs = PairPool()
+    pairs = ports.pairs
     files = LocalFiles(ports.objects, scratch / "files")
     conducting = ConductWorker(_conductor_tools(settings, ports, control))
     seats = SeatWorker(_seat_tools(ports, control, pairs, files, scratch))

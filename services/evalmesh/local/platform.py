@@ -15,6 +15,7 @@ from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe, open_probe
 from evalmesh.adapters.nats.server import NatsServerProcess
 from evalmesh.domain.errors import EvalmeshError
+from evalmesh.load_generator.pairs import PairPool
 from evalmesh.local import rooms
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.rooms import Opened, build_services
@@ -47,8 +48,12 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
     async with AsyncExitStack() as stack:
         nats = NatsServerProcess(settings.state_dir / "nats")
         starting = asyncio.create_task(asyncio.to_thread(nats.start))
+        pairs = PairPool()
         if not settings.processes:
-            await asyncio.sleep(0)  # The server starts while this process loads what it needs.
+            # These start while this process loads what it needs.
+            pairs.warm(settings.generators)
+            stack.push_async_callback(pairs.close)
+            await asyncio.sleep(0)
             rooms.load(settings)
         await starting
         stack.callback(nats.stop)
@@ -68,7 +73,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             open_connections(nats.url, settings.store_url, "local", settings.ack_wait_s)
         )
         probe = await stack.enter_async_context(open_probe(EnvSecrets()))
-        host = _host(settings, opened, probe)
+        host = _host(settings, opened, probe, pairs)
         stack.push_async_callback(host.stop)
         await host.start()
         address = f"{settings.address.rsplit(':', 1)[0]}:{host.port}"
@@ -126,8 +131,8 @@ async def _ended(task: asyncio.Task[None], ending: asyncio.Event) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _host(settings: LocalSettings, opened: Connections, probe: HttpProbe) -> ServiceHost:
+def _host(settings: LocalSettings, opened: Connections, probe: HttpProbe, pairs: PairPool) -> ServiceHost:
     hosts: list[ServiceHost] = []
-    services = build_services(settings, Opened(opened, probe, lambda: f"127.0.0.1:{hosts[0].port}"))
+    services = build_services(settings, Opened(opened, probe, lambda: f"127.0.0.1:{hosts[0].port}", pairs))
     hosts.append(ServiceHost(services, settings.address))
     return hosts[0]

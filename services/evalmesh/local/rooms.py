@@ -10,6 +10,7 @@ from importlib import import_module
 
 from evalmesh.adapters.connections import Connections
 from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.load_generator.pairs import PairPool
 from evalmesh.local.settings import LocalSettings
 from evalmesh.ports.load_probe import LoadProbe
 from evalmesh.runtime.service import Service
@@ -23,6 +24,8 @@ class Opened:
     probe: LoadProbe
     own_address: Callable[[], str]
     """Where all services of this process are, once it listens."""
+    pairs: PairPool
+    """Processes that generate load; those that are wanted are starting."""
 
 
 def build_services(settings: LocalSettings, opened: Opened) -> list[Service]:
@@ -121,6 +124,7 @@ def _load_generator(settings: LocalSettings, opened: Opened) -> Service:
         secrets=EnvSecrets(),
         probe=opened.probe,
         open_server_metrics=open_server_metrics,
+        pairs=opened.pairs,
     )
     service = load_generator.build(own, ports)
     # Without seats there is nothing to conduct with; a load test that was left behind must not begin by itself.
