@@ -99,11 +99,12 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
     ended: list[PerfOutcome] = []
     try:
         ready = await _run(config, console, ended, live=live)
+        return await asyncio.to_thread(export, ready, ended[0])
     except asyncio.CancelledError:
         if not ended:
             raise
-        return replace(ended[0], interrupted=True)  # while the platform was being stopped: all is written
-    return await asyncio.to_thread(export, ready, ended[0])
+        # While the platform was being stopped, or a sink was waited for: all outputs are written.
+        return replace(ended[0], interrupted=True)
 
 
 async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *, live: bool) -> PerfConfig:
