@@ -255,7 +255,8 @@ def test_ctrl_c_while_outputs_are_written_costs_none_of_them(model, tmp_path):
     assert done.returncode in {0, 130}, "it may have been quicker than the signal"
     assert done.quiet, done.stderr
     assert levels_in(tmp_path)[0]["ok"] == 10
-    assert "perf_report.html" in done.stdout
+    if "stopping" in done.stderr:
+        assert "perf_report.html" in done.stdout
     assert {path.name for path in (tmp_path / "outputs").glob("*/*.*")} >= {"perf_report.html", "requests.parquet"}
 
 
