@@ -334,7 +334,7 @@ class TestFaults:
         said = child.set_up(PromptSpec("openq"))
         assert isinstance(said, FeedFailed)
         assert (said.number, said.field) == (-1, "prompts.dataset")
-        assert "did you mean 'openqa'" in said.error
+        assert "Did you mean 'openqa'" in said.error
         assert isinstance(child.set_up(SHORT), FeederReady)
 
     def test_a_level_after_a_failed_set_up_fails(self, child: Child) -> None:

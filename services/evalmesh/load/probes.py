@@ -11,6 +11,10 @@ from evalmesh.load.slo import RATES, Decision
 By = Literal["interval", "estimate", "client"]
 
 
+MOST_ERRORS = 0.01
+"""Share of requests that may fail in a probe that meets its objective, where that does not bound failures itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """One term's figure in one probe."""
@@ -53,6 +57,13 @@ def observe(document: Mapping[str, Any], variable: SearchVariable) -> Observatio
     decision: Decision = slo["decision"]
     if document["requests"] and not document["ok"]:
         decision = "fail"
+    estimates = [Estimate(one["value"], one["limit"], one["metric"] in RATES) for one in slo["terms"]]
+    error_rate = document["error_rate"]
+    if error_rate is not None and not any(one["metric"] == "error_rate" for one in slo["terms"]):
+        # Latencies are of successes: a server that refuses what it cannot do is quick with the rest.
+        estimates.append(Estimate(error_rate, MOST_ERRORS, lower_bound=False))
+        if error_rate > MOST_ERRORS:
+            decision = "fail"
     growing = (document["window"]["drift"] or 0.0) > 0
     if decision == "pass" and growing:
         # Within the limit and still changing: over its capacity a server takes a while to show it.
@@ -61,7 +72,7 @@ def observe(document: Mapping[str, Any], variable: SearchVariable) -> Observatio
         value=float(document[variable]),
         level=document["index"],
         decision=decision,
-        estimates=tuple(Estimate(one["value"], one["limit"], one["metric"] in RATES) for one in slo["terms"]),
+        estimates=tuple(estimates),
         requests=document["window"]["requests"],
         seconds=float(document["wall_s"]),
         asked_s=float(document["level_duration_s"] or document["wall_s"]),

@@ -10,7 +10,7 @@ from tests.kit.load_levels import Server, closed, inputs, open_loop
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, SearchSpec
 from evalmesh.load.figures import build_level
-from evalmesh.load.probes import Estimate, Observation
+from evalmesh.load.probes import Estimate, Observation, observe
 from evalmesh.load.search import Answer, Probe, Search, observations, probe_level
 from evalmesh.load.slo import parse_slo
 
@@ -273,6 +273,29 @@ def test_a_growing_queue_passes_nothing() -> None:
     )
     assert answer.value is not None
     assert answer.value <= 9
+
+
+def test_a_server_that_refuses_what_it_cannot_do_meets_no_objective_of_latencies_alone() -> None:
+    """Its successes are quick; users do not only want those."""
+    document = {
+        "slo": {
+            "decision": "pass",
+            "terms": [{"metric": "ttft", "value": 40.0, "limit": 200.0}],
+        },
+        "window": {"drift": None, "requests": 200},
+        "error_rate": 0.6,
+        "parallel": 64,
+        "index": 3,
+        "wall_s": 4.0,
+        "level_duration_s": 4.0,
+        "client_limited": False,
+        "e2e_ms": {"p50": 300.0},
+    }
+    assert observe(document, "parallel").decision == "fail"
+    bounded = {"metric": "error_rate", "value": 0.6, "limit": 0.7}
+    asked = {**document["slo"], "terms": [*document["slo"]["terms"], bounded]}
+    assert observe({**document, "slo": asked}, "parallel").decision == "pass"
+    assert observe({**document, "error_rate": 0.005}, "parallel").decision == "pass"
 
 
 def test_a_range_that_is_none_is_refused() -> None:
