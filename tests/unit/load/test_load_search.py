@@ -284,6 +284,8 @@ def test_a_server_that_refuses_what_it_cannot_do_meets_no_objective_of_latencies
         },
         "window": {"drift": None, "requests": 200},
         "error_rate": 0.6,
+        "requests": 200,
+        "ok": 80,
         "parallel": 64,
         "index": 3,
         "wall_s": 4.0,
