@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, NotFound, Unavailable
 from evalmesh.domain.load_test import LevelStatus, LoadTest, LoadTestState
 from evalmesh.domain.work import Step, WorkItem
+from evalmesh.load.slo import per_request
 from evalmesh.load_generator import talk
 from evalmesh.load_generator.calibration import TokenScale, measure_tokens
 from evalmesh.load_generator.clocks import boot_id
@@ -20,7 +21,7 @@ from evalmesh.load_generator.level_files import LevelFiles
 from evalmesh.load_generator.level_run import LevelLead, LevelOrder, LevelRun, Lookout, Superseded
 from evalmesh.load_generator.programme import Document, Planned, programme_of
 from evalmesh.load_generator.shares import performers, warmup_count
-from evalmesh.load_generator.statuses import goodput_bounds, status_of
+from evalmesh.load_generator.statuses import status_of
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_probe import LoadProbe
@@ -263,7 +264,7 @@ class _Conducting:
                 warmup=order.warmup,
                 first_prompt=order.first_prompt,
                 drain_s=0.0,
-                goodput_ms=goodput_bounds(self._spec.slo),
+                goodput_ms=per_request(self._spec.slo),
                 token_scale=self._scale.scale,
                 token_offset=self._scale.offset,
             )

@@ -78,7 +78,7 @@ class RunLevel(msgspec.Struct, tag="run_level"):
     drain_s: float
     """After the last send, how long answers are waited for; then they are `CANCELLED`. 0: as long as they take."""
     goodput_ms: dict[str, float]
-    """Bounds by metric (`ttft`, `itl`, `tpot`, `e2e`) for the live goodput count; empty: none."""
+    """Bounds of `load.slo.per_request` for the live goodput count; empty: none."""
 
 
 class Start(msgspec.Struct, tag="start"):

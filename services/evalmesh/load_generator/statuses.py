@@ -1,22 +1,12 @@
-"""What the record of a load test keeps of a level's document, and the bounds a request is held to."""
+"""What the record of a load test keeps of a level's document."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from evalmesh.domain.load_test import LevelState, LevelStatus, SloTerm
+from evalmesh.domain.load_test import LevelState, LevelStatus
 from evalmesh.load_generator.level_run import LevelRun
 
-_PER_REQUEST = frozenset({"ttft", "itl", "tpot", "e2e"})
 _STATES: Mapping[str, LevelState] = {"done": "done", "cancelled": "cancelled", "failed": "failed"}
-
-
-def goodput_bounds(slo: Sequence[SloTerm]) -> dict[str, float]:
-    """Bounds in milliseconds by metric that a single request can be held to; the strictest of each metric."""
-    bounds: dict[str, float] = {}
-    for term in slo:
-        if term.metric in _PER_REQUEST:
-            bounds[term.metric] = min(term.limit, bounds.get(term.metric, term.limit))
-    return bounds
 
 
 def status_of(document: Mapping[str, Any], run: LevelRun) -> LevelStatus:

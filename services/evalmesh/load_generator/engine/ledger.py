@@ -278,10 +278,13 @@ class Ledger:
                 second.itl.add(gap_s, tokens)
             second.chunk_gap.add_all(gaps.chunk)
         if self._goodput_s:
-            # Gaps per token add up to the time between the first and the last chunk.
-            tokens = len(gaps.chunk) if gaps.token is None else sum(count for _, count in gaps.token)
-            itl_s = sum(gaps.chunk) / max(1, tokens)
-            seen = {"ttft": times[0] - begun_s, "e2e": times[-1] - begun_s, "tpot": gaps.mean_s, "itl": itl_s}
+            seen = {
+                "ttft": times[0] - begun_s,
+                "e2e": times[-1] - begun_s,
+                "tpot": gaps.mean_s,
+                "itl_mean": gaps.mean_s,
+                "itl_p99": gaps.p99_s,
+            }
             # NaN, of answers without gaps, is above no bound.
             second.good += not any(seen[metric] > limit for metric, limit in self._goodput_s.items())
 
