@@ -18,13 +18,12 @@ import time
 from collections.abc import Iterator
 
 from tests.bench.measure import MIB, machine, run_child, table
-from tests.bench.perf_clients import percentiles
+from tests.bench.perf_clients import PACED, percentiles
 from tests.kit.engine import Played, end_frame, engine, request_frame
 from tests.kit.perf_server import PerfServer, perf_server
 
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget
 
-PACED = ("--ttft", "50ms", "--itl", "10ms", "--realtime")
 PROMPT = " ".join(f"word{i}" for i in range(32))
 
 

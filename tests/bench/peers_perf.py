@@ -24,13 +24,12 @@ from pathlib import Path
 
 from tests.bench.measure import MIB, PeakMemory, cpu_s, machine, table
 from tests.bench.peers_adapters import PEERS, UNSUPPORTED, Job
-from tests.bench.perf_clients import Load, Took, command, ideal_s
+from tests.bench.perf_clients import PACED, Load, Took, command, paced_ideal_s
 from tests.bench.perf_clients import took_of as took_of_server
 from tests.kit.perf_server import PerfServer, perf_server
 from tests.kit.tokenizers import byte_level
 
 REPOSITORY = Path(__file__).parents[2]
-PACED = ("--ttft", "50ms", "--itl", "10ms", "--realtime")
 FAULTS = {"500": 0.06, "429": 0.05, "reset": 0.05, "cut": 0.05, "truncated": 0.05, "malformed": 0.05}
 LONGEST_S = 300
 
@@ -136,7 +135,7 @@ def timed(bench: Bench, title: str, load: Load, flags: Sequence[str], their_numb
         }
         if flags is PACED:
             share = Load(numbers[name], load.tokens, load.parallel)
-            rows[name]["delivered"] = ideal_s(share, 0.05, 0.01) / took.wall_s
+            rows[name]["delivered"] = paced_ideal_s(share) / took.wall_s
     mine = rows["evalmesh"]
     table(
         title,

@@ -42,6 +42,11 @@ class Outcome(IntEnum):
     """A later turn of a conversation whose earlier turn failed."""
 
 
+OK = Outcome.OK
+"""At hand for those who ask per request: to look up a member of an enumeration takes Python 3.11 a tenth of a
+microsecond."""
+
+
 class Flag(IntEnum):
     """Bits of `flags`."""
 

@@ -33,7 +33,7 @@ class FrameKind:
     CONVERSATION = 1
     """The body is JSON: `Conversation`. The engine makes the turns' bodies, since they contain the answers."""
     LEVEL_END = 2
-    """No more requests in this level; `index` is the level's number."""
+    """No more requests in this level; `index` is the level's number. So it is with every kind from here on."""
     FAILED = 3
     """The feeder cannot go on; the body is the sentence that says why. Ends the level."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from evalmesh.load.records import Outcome
+from evalmesh.load.records import OK, Outcome
 
 
 class AnswerReader(Protocol):
@@ -42,7 +42,7 @@ class Exchange:
         self.end_s = 0.0
         self.status = 0
         """HTTP status; 0: none came."""
-        self.outcome = Outcome.OK
+        self.outcome: Outcome = OK
         """OK: the HTTP message is complete and its status is a success; whether the answer is one, the reader knows."""
         self.detail = ""
         """Of a failure, for people."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from evalmesh.adapters.load_http.sse import SseSplitter
-from evalmesh.load.records import Outcome
+from evalmesh.load.records import OK, Outcome
 from evalmesh.ports.load_http import Exchange
 
 if TYPE_CHECKING:
@@ -291,14 +291,14 @@ class Connection(asyncio.Protocol):
             return Outcome.HTTP, body[:_DETAIL_BYTES].decode("utf-8", "replace")
         try:
             if self._mode == _STREAM:
-                for data in self._splitter.finish():
+                for data in self._splitter.finish() if not self._is_clean else ():
                     exchange.reader.cut(data, self.seen_s)
                 self._splitter.reset()
             else:
                 exchange.reader.whole(body, self.seen_s)
         except Exception as error:  # noqa: BLE001 - a plug-in that raises must not take the load test with it
             return Outcome.MALFORMED, f"{type(error).__name__}: {error}"
-        return Outcome.OK, ""
+        return OK, ""
 
 
 def _nobody(found: Iterable[bytes], at_s: float) -> None:

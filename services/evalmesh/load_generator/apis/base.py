@@ -60,7 +60,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from evalmesh.load.records import Outcome
+from evalmesh.load.records import OK, Outcome
 
 _encode = msgspec.json.Encoder().encode
 _DETAIL_CHARACTERS = 200
@@ -169,7 +169,7 @@ class Reader(ABC):
             return self.failure
         if not self.finished:
             return Outcome.TRUNCATED
-        return Outcome.OK if self.times else Outcome.EMPTY
+        return OK if self.times else Outcome.EMPTY
 
     def content(self, text: str, at_s: float, *, seen: bool = True) -> None:
         """Notes a chunk that carried text. `seen`: it is part of the answer (reasoning is not)."""

@@ -130,4 +130,4 @@ class Feed:
 
 def ends_level(frame: Frame) -> bool:
     """Whether no request follows in this level."""
-    return frame.kind in {FrameKind.LEVEL_END, FrameKind.FAILED}
+    return frame.kind >= FrameKind.LEVEL_END

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from evalmesh.load.histogram import Histogram
-from evalmesh.load.records import HEADER, MAGIC, NAN, RECORD, Flag, Outcome, error_class, printable
+from evalmesh.load.records import HEADER, MAGIC, NAN, OK, RECORD, Flag, Outcome, error_class, printable
 from evalmesh.load.ticks import Sketches
 from evalmesh.load_generator.apis.base import Reader
 from evalmesh.load_generator.engine.feed import Frame
@@ -105,7 +105,7 @@ class RecordFile:
 def _judge(flight: Flight) -> tuple[Outcome, str]:
     """How a request counts, and what a person is told about it."""
     reader, outcome = flight.reader, flight.outcome
-    if outcome is Outcome.OK:
+    if outcome is OK:
         try:
             return reader.outcome(), reader.detail
         except Exception as error:  # noqa: BLE001 - a plug-in that raises must not take the level with it
@@ -118,10 +118,11 @@ def _judge(flight: Flight) -> tuple[Outcome, str]:
 
 def _bound(reader: Reader) -> None:
     """Keeps what a server says within what a record can hold."""
+    together = reader.input_tokens | reader.output_tokens | reader.reasoning_tokens | reader.cached_tokens
+    if 0 <= together <= _MOST_TOKENS:
+        return
     for name in ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"):
-        value = getattr(reader, name)
-        if not 0 <= value <= _MOST_TOKENS:
-            setattr(reader, name, min(max(0, value), _MOST_TOKENS))
+        setattr(reader, name, min(max(0, getattr(reader, name)), _MOST_TOKENS))
 
 
 class Ledger:
@@ -167,7 +168,7 @@ class Ledger:
         if reader.has_usage:
             _bound(reader)
             output_tokens = reader.output_tokens
-        is_ok = outcome is Outcome.OK
+        is_ok = outcome is OK
         gaps = gaps_of(reader, output_tokens) if is_ok and chunks > 1 else NO_GAPS
         self.file.add(self._record(flight, outcome, output_tokens, gaps))
         if flight.frame.flags & _WARMUP:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from evalmesh.load.records import Outcome
+from evalmesh.load.records import OK, Outcome
 from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.engine.feed import Feed, Frame, ends_level
 from evalmesh.load_generator.engine.flight import Flight
@@ -172,7 +172,8 @@ class Level:
         self._flights.add(flight)
         self._tools.transport.send(flight)
         self._ledger.sent(flight, flight.due_s)
-        self._peak = max(self._peak, len(self._flights))
+        if len(self._flights) > self._peak:
+            self._peak = len(self._flights)
 
     def ended(self, flight: Flight) -> None:
         """An exchange has ended, well or not."""
@@ -218,7 +219,7 @@ class Level:
         """Whether the conversation has another turn; turns that cannot be had are written down."""
         if not talk.has_more:
             return False
-        if outcome is Outcome.OK and not self._is_cut:
+        if outcome is OK and not self._is_cut:
             talk.hear(flight)
             think_s = talk.think_s
             due_s = at_s + think_s

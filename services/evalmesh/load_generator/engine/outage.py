@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from evalmesh.load.records import Outcome
+from evalmesh.load.records import OK, Outcome
 from evalmesh.ports.load_http import Exchange
 
 _NOBODY = frozenset({Outcome.CONNECT, Outcome.CONNECT_TIMEOUT, Outcome.TLS})
@@ -36,8 +36,9 @@ class Outage:
 
         After that `then` is called, with why a level that ends by its number must be given up, or with nothing.
         """
-        if ended.outcome not in _NOBODY and (ended.outcome is not Outcome.RESET or ended.first_byte_s):
-            self._alive_s = max(self._alive_s, ended.end_s)
+        if ended.outcome is OK or _met_somebody(ended):
+            if ended.end_s > self._alive_s:
+                self._alive_s = ended.end_s
             self._was_there = True
             self._in_a_row = 0
             return False
@@ -61,3 +62,8 @@ class Outage:
         gone_s = time.monotonic() - self._alive_s
         is_over = self._in_a_row >= self._enough and gone_s >= (_GIVE_UP_S if self._was_there else _NEVER_THERE_S)
         then(f"nobody answered for {gone_s:.0f} s: {self._why}" if is_over else "")
+
+
+def _met_somebody(ended: Exchange) -> bool:
+    """Whether anybody was there, however badly it ended."""
+    return ended.outcome not in _NOBODY and (ended.outcome is not Outcome.RESET or bool(ended.first_byte_s))
