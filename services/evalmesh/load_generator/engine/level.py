@@ -172,8 +172,7 @@ class Level:
         self._flights.add(flight)
         self._tools.transport.send(flight)
         self._ledger.sent(flight, flight.due_s)
-        if len(self._flights) > self._peak:
-            self._peak = len(self._flights)
+        self._peak = max(self._peak, len(self._flights))
 
     def ended(self, flight: Flight) -> None:
         """An exchange has ended, well or not."""

@@ -37,8 +37,7 @@ class Outage:
         After that `then` is called, with why a level that ends by its number must be given up, or with nothing.
         """
         if ended.outcome is OK or _met_somebody(ended):
-            if ended.end_s > self._alive_s:
-                self._alive_s = ended.end_s
+            self._alive_s = max(self._alive_s, ended.end_s)
             self._was_there = True
             self._in_a_row = 0
             return False
