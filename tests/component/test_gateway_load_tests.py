@@ -13,7 +13,7 @@ from tests.kit.simulator import simulator
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import EnvSecrets, SystemClock
-from evalmesh.adapters.load_http.probe import open_probe
+from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.domain import layout
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound, OutOfRange, Unavailable
@@ -79,21 +79,20 @@ async def hosted(*services):
 @pytest.fixture
 async def generator(opened, tmp_path):
     """A load generator that answers questions and takes no work: load tests stay where the gateway put them."""
-    async with open_probe(EnvSecrets()) as probe:
-        ports = load_generator.LoadGeneratorPorts(
-            runs=opened.runs,
-            load_tests=opened.load_tests,
-            bus=opened.bus,
-            signals=opened.signals,
-            objects=opened.objects,
-            clock=SystemClock(),
-            secrets=EnvSecrets(),
-            probe=probe,
-            open_server_metrics=open_server_metrics,
-        )
-        service = load_generator.build(LoadGeneratorSettings(scratch_dir=str(tmp_path / "scratch")), ports)
-        async with hosted(replace(service, loops=())) as address:
-            yield address
+    ports = load_generator.LoadGeneratorPorts(
+        runs=opened.runs,
+        load_tests=opened.load_tests,
+        bus=opened.bus,
+        signals=opened.signals,
+        objects=opened.objects,
+        clock=SystemClock(),
+        secrets=EnvSecrets(),
+        probe=HttpProbe(EnvSecrets()),
+        open_server_metrics=open_server_metrics,
+    )
+    service = load_generator.build(LoadGeneratorSettings(scratch_dir=str(tmp_path / "scratch")), ports)
+    async with hosted(replace(service, loops=())) as address:
+        yield address
 
 
 def build_gateway(opened, generator):

@@ -8,6 +8,7 @@ from traceback import print_exc
 
 from evalmesh.cli import exits
 from evalmesh.cli.flags import parse
+from evalmesh.runtime.garbage import collect_rarely
 
 _UNAVAILABLE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED"})
 _FAILED = frozenset({"INTERNAL", "RESOURCE_EXHAUSTED", "CONFLICT"})
@@ -22,6 +23,7 @@ def exit_code(reason: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; nothing but the exit code escapes."""
+    collect_rarely()
     # Before gRPC is loaded, which otherwise puts lines of its own on standard error: for every process the scorer
     # starts, which is no fork, and for what is an error of ours a moment later.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

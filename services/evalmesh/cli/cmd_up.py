@@ -7,7 +7,7 @@ from pathlib import Path
 from evalmesh.cli import exits
 from evalmesh.cli.session import Place, log_file, run_async
 from evalmesh.local.platform import open_platform
-from evalmesh.runtime.garbage import tune_garbage_collection
+from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.telemetry import configure_logging
 
 
@@ -33,7 +33,7 @@ async def _serve(place: Place) -> None:
     settings = place.settings()
     configure_logging("evalmesh", settings.log_level, log_file(settings))
     async with open_platform(settings) as platform:
-        tune_garbage_collection()
+        keep_what_is_loaded()
         print(f"evalmesh is up at {platform.address}; Ctrl-C ends it. Logs: {log_file(settings).parent}")
         print(f"  other shells:  export EVALMESH_SERVER={platform.address}")
         print(f'  Python:        evalmesh.Client("{platform.address}")', flush=True)

@@ -18,7 +18,7 @@ from evalmesh.cli import exits
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
 from evalmesh.local.platform import live_address, open_platform
 from evalmesh.local.settings import LocalSettings
-from evalmesh.runtime.garbage import tune_garbage_collection
+from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.sdk import AsyncClient
 
@@ -90,7 +90,7 @@ async def connect(place: Place) -> AsyncIterator[AsyncClient]:
     check_writable(place.work_dir, settings.state_dir / "logs")
     configure_logging("evalmesh", settings.log_level, log_file(settings))
     async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
-        tune_garbage_collection()
+        keep_what_is_loaded(collect=False)
         yield client
 
 

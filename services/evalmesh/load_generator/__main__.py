@@ -2,7 +2,7 @@
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import EnvSecrets, SystemClock
-from evalmesh.adapters.load_http.probe import open_probe
+from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.load_generator.service import LoadGeneratorPorts, build
 from evalmesh.load_generator.settings import LoadGeneratorSettings
@@ -12,10 +12,7 @@ from evalmesh.runtime.serve import run_service, serve
 async def _main() -> None:
     settings = LoadGeneratorSettings()
     keys = EnvSecrets()
-    async with (
-        open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened,
-        open_probe(keys) as probe,
-    ):
+    async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         ports = LoadGeneratorPorts(
             runs=opened.runs,
             load_tests=opened.load_tests,
@@ -24,7 +21,7 @@ async def _main() -> None:
             objects=opened.objects,
             clock=SystemClock(),
             secrets=keys,
-            probe=probe,
+            probe=HttpProbe(keys),
             open_server_metrics=open_server_metrics,
         )
         await serve([build(settings, ports)], settings)

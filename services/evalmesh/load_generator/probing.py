@@ -74,8 +74,6 @@ def hello_body(spec: LoadTestSpec, text: str) -> bytes:
 
 def said(answer: ProbeAnswer) -> str:
     """What the server gives as a reason, where it sends one to, or the beginning of what it said; no full stop."""
-    if answer.location:
-        return printable(answer.location)[:_SHOWN]
     if answer.body.startswith(GZIP):
         return COMPRESSED
     text = answer.body.decode("utf-8", "replace").strip()

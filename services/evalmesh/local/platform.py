@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalmesh.adapters.connections import Connections, open_connections
 from evalmesh.adapters.environment import EnvSecrets
-from evalmesh.adapters.load_http.probe import HttpProbe, open_probe
+from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.nats.server import NatsServerProcess
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.load_generator.pairs import PairPool
@@ -72,8 +72,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         opened = await stack.enter_async_context(
             open_connections(nats.url, settings.store_url, "local", settings.ack_wait_s)
         )
-        probe = await stack.enter_async_context(open_probe(EnvSecrets()))
-        host = _host(settings, opened, probe, pairs)
+        host = _host(settings, opened, pairs)
         stack.push_async_callback(host.stop)
         await host.start()
         address = f"{settings.address.rsplit(':', 1)[0]}:{host.port}"
@@ -131,8 +130,10 @@ async def _ended(task: asyncio.Task[None], ending: asyncio.Event) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _host(settings: LocalSettings, opened: Connections, probe: HttpProbe, pairs: PairPool) -> ServiceHost:
+def _host(settings: LocalSettings, opened: Connections, pairs: PairPool) -> ServiceHost:
     hosts: list[ServiceHost] = []
-    services = build_services(settings, Opened(opened, probe, lambda: f"127.0.0.1:{hosts[0].port}", pairs))
+    services = build_services(
+        settings, Opened(opened, HttpProbe(EnvSecrets()), lambda: f"127.0.0.1:{hosts[0].port}", pairs)
+    )
     hosts.append(ServiceHost(services, settings.address))
     return hosts[0]

@@ -12,8 +12,7 @@ class ProbeAnswer:
 
     status: int
     body: bytes
-    location: str = ""
-    """Where a redirect points to; none is followed, as none is during a load test."""
+    """All of it; of a refusal its beginning, of a redirect where it points to: none is followed."""
 
 
 class LoadProbe(Protocol):
@@ -23,7 +22,9 @@ class LoadProbe(Protocol):
         """The whole answer, whatever its status.
 
         Raises:
-            Unavailable: no answer: unknown host, refused, TLS, time-out. The message names the address and the cause.
+            Unavailable: no answer (unknown host, refused, TLS, time-out), or none of HTTP. The message names the
+                address and the cause.
+            InvalidInput: the address, a header or the file with authorities cannot be used.
             NotFound: the key that `target.key_ref` refers to is not there.
         """
         ...

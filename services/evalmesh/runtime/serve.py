@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
-from evalmesh.runtime.garbage import tune_garbage_collection
+from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.interceptors import TelemetryInterceptor
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.settings import RoomSettings, explain
@@ -140,7 +140,7 @@ def run_service(main: Callable[[], Coroutine[Any, Any, None]], settings: type[Ro
     """
     try:
         configure_logging(settings.room, settings().log_level)
-        tune_garbage_collection()
+        keep_what_is_loaded()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
     except ValidationError as error:

@@ -4,6 +4,8 @@ import os
 import socket
 import ssl
 
+PROXY = "the proxy of the environment"
+"""How a sentence about it begins."""
 _TRUST = "ca_file names an authority to trust, insecure accepts any certificate"
 
 

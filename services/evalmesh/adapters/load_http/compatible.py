@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.load_http.address import address_of, complete_headers, tls_context
-from evalmesh.adapters.load_http.causes import cause_of
+from evalmesh.adapters.load_http.causes import PROXY, cause_of
 from evalmesh.adapters.load_http.sse import SseSplitter
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.records import Outcome
@@ -111,7 +111,8 @@ class CompatibleTransport:
             exchange.first_byte_s = time.monotonic()
             exchange.status = response.status
             if response.status >= 300:
-                return Outcome.HTTP, (await response.read())[:_DETAIL_BYTES].decode("utf-8", "replace")
+                where = response.headers.get("Location", "") if response.status < 400 else ""
+                return Outcome.HTTP, where or (await response.read())[:_DETAIL_BYTES].decode("utf-8", "replace")
             await _read(response.content, exchange)
             return Outcome.OK, ""
 
@@ -146,12 +147,11 @@ class CompatibleTransport:
 def proxy_cause(error: BaseException) -> str:
     """Why a proxy of the environment could not be used; empty for other errors."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy of the environment (https_proxy) refused with status {error.status}"
+        return f"{PROXY} (https_proxy) refused with status {error.status}"
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         where = f"{error.host}:{error.port}"
         return (
-            f"the proxy of the environment (http_proxy, https_proxy), {where}: {cause_of(error)}; no_proxy names hosts "
-            "to reach without it"
+            f"{PROXY} (http_proxy, https_proxy), {where}: {cause_of(error)}; no_proxy names hosts to reach without it"
         )
     return ""
 

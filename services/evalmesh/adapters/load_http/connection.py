@@ -1,6 +1,7 @@
 """One connection of the fast transport: writes a request with one call, reads its answer as it comes."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +25,8 @@ _FRESH_S = 0.002
 """A connection that was heard of just now is not asked whether it has ended: that costs a tenth of a short request."""
 _HEAD_BYTES = 64 * 1024
 _DETAIL_BYTES = 1024
+_LOCATION = re.compile(rb"^location:[ \t]*(.*?)\r$", re.IGNORECASE | re.MULTILINE)
+"""Where a redirect points to: more than its body, this tells what to do."""
 _monotonic = time.monotonic
 
 
@@ -288,7 +291,9 @@ class Connection(asyncio.Protocol):
         body = b"".join(self._parts) if self._parts else b""
         self._parts.clear()
         if self._mode == _REFUSED:
-            return Outcome.HTTP, body[:_DETAIL_BYTES].decode("utf-8", "replace")
+            found = _LOCATION.search(self._head) if self._status < 400 else None
+            said = found[1] if found is not None else body
+            return Outcome.HTTP, said[:_DETAIL_BYTES].decode("utf-8", "replace")
         try:
             if self._mode == _STREAM:
                 for data in self._splitter.finish() if not self._is_clean else ():

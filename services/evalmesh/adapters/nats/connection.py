@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from evalmesh.adapters.nats import load_websockets
 from evalmesh.domain.errors import (
     EvalmeshError,
     InternalError,
@@ -38,7 +39,8 @@ _PAUSE_S = 0.05
 _PING_INTERVAL_S = 5
 _PENDING_BYTES = 16 << 20
 _NO_RESPONDERS = "503"
-_SCHEMES = frozenset({"nats", "tls", "ws", "wss"})
+_WEBSOCKETS = frozenset({"ws", "wss"})
+_SCHEMES = _WEBSOCKETS | {"nats", "tls"}
 # Store limits and failures, as nats-server numbers them (server/errors.json).
 _FULL = frozenset({10023, 10028, 10047, 10077})
 
@@ -93,6 +95,8 @@ class NatsConnection:
 
     async def open(self, url: str, name: str) -> None:
         """Connects and listens for answers; see `connect` for the errors."""
+        if urlsplit(url).scheme in _WEBSOCKETS:
+            load_websockets()
         options: dict[str, Any] = {
             "name": name,
             "error_cb": self._on_error,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from evalmesh.adapters.server_metrics.prometheus import Refusal
+from evalmesh.adapters.server_metrics.refusal import Refusal
 from evalmesh.load.server_samples import Metric, Sample
 
 NAME = "nvml"

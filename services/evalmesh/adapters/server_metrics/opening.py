@@ -10,21 +10,18 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Protocol
-
-import aiohttp
-from yarl import URL
+from urllib.parse import SplitResult, urlsplit
 
 from evalmesh.adapters.server_metrics.nvml import NAME as NVML
 from evalmesh.adapters.server_metrics.nvml import NvmlSource
-from evalmesh.adapters.server_metrics.prometheus import PrometheusSource, Refusal
+from evalmesh.adapters.server_metrics.refusal import Refusal
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.server_samples import Sample
 
 AUTO = "auto"
 _INTERVAL_S = 1.0
-_DEADLINE_S = 2.0
-_FEW = 3
 _MOST_SAMPLES = 20_000
 """Kept for who asks late; older ones are dropped."""
 
@@ -54,7 +51,7 @@ class _Reader:
             self._samples.append(await _read(source))
             due_s = await _next(due_s)
 
-    async def find(self, candidates: Sequence[PrometheusSource]) -> None:
+    async def find(self, candidates: Sequence[_Source]) -> None:
         """The first of these pages that there is; none is no failure, for nobody asked for it by name."""
         due_s = time.monotonic()
         left = list(candidates)
@@ -105,28 +102,32 @@ async def open_server_metrics(urls: Sequence[str], endpoint_url: str) -> AsyncIt
         InvalidInput: An address is none.
     """
     addresses = [_address(url) for url in dict.fromkeys(urls) if url not in {AUTO, NVML}]
+    asked = {_without_user(urlsplit(address)).geturl() for address in addresses}
+    beside = [one for one in beside_endpoint(endpoint_url) if AUTO in urls and one not in asked]
     reader = _Reader()
     nvml = NvmlSource() if NVML in urls else None
-    # One connection to each: with keep-alive, a reading costs the server one request and no accept.
-    connector = aiohttp.TCPConnector(limit_per_host=_FEW, keepalive_timeout=15)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        sources: list[_Source] = [PrometheusSource(session, address, _DEADLINE_S) for address in addresses]
+    tasks = [asyncio.create_task(reader.follow(nvml))] if nvml is not None else []
+    if addresses or beside:
+        tasks.append(asyncio.create_task(_read_pages(reader, addresses, beside)))
+    try:
+        yield reader
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if nvml is not None:
-            sources.append(nvml)
-        tasks = [asyncio.create_task(reader.follow(source)) for source in sources]
-        if AUTO in urls:
-            asked = {source.name for source in sources}
-            beside = [PrometheusSource(session, address, _DEADLINE_S) for address in beside_endpoint(endpoint_url)]
-            tasks.append(asyncio.create_task(reader.find([one for one in beside if one.name not in asked])))
-        try:
-            yield reader
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if nvml is not None:
-                with contextlib.suppress(Exception):
-                    await nvml.close()
+            with contextlib.suppress(Exception):
+                await nvml.close()
+
+
+async def _read_pages(reader: _Reader, addresses: Sequence[str], beside: Sequence[str]) -> None:
+    """Until it is cancelled. The client is loaded in a thread: nothing else need wait for it."""
+    prometheus = await asyncio.to_thread(import_module, "evalmesh.adapters.server_metrics.prometheus")
+    async with prometheus.open_pages() as page, asyncio.TaskGroup() as group:
+        for address in addresses:
+            group.create_task(reader.follow(page(address)))
+        if beside:
+            group.create_task(reader.find([page(address) for address in beside]))
 
 
 def _address(url: str) -> str:
@@ -137,15 +138,16 @@ def _address(url: str) -> str:
             f"server_metrics: {shown!r} is no address; give e.g. http://127.0.0.1:8000/metrics, {NVML} or {AUTO}.",
             {"field": "server_metrics"},
         )
-    return str(parsed if parsed.path.strip("/") else parsed.with_path("/metrics"))
+    return (parsed if parsed.path.strip("/") else parsed._replace(path="/metrics")).geturl()
 
 
-def _parsed(url: str) -> URL | None:
+def _parsed(url: str) -> SplitResult | None:
     try:
-        parsed = URL(url)
+        parsed = urlsplit(url)
+        _ = parsed.port  # a number that is none is found when it is asked for
     except ValueError:
         return None
-    return parsed if parsed.scheme in {"http", "https"} and parsed.host else None
+    return parsed if parsed.scheme in {"http", "https"} and parsed.hostname else None
 
 
 def beside_endpoint(endpoint_url: str) -> list[str]:
@@ -153,6 +155,11 @@ def beside_endpoint(endpoint_url: str) -> list[str]:
     parsed = _parsed(endpoint_url)
     if parsed is None:
         return []
-    root = parsed.origin()
+    root = _without_user(parsed)._replace(path="", query="", fragment="")
     prefix = parsed.path.partition("/v1")[0].rstrip("/") if "/v1" in parsed.path else ""
-    return list(dict.fromkeys([str(root.with_path(f"{prefix}/metrics")), str(root.with_path("/metrics"))]))
+    found = (root._replace(path=f"{prefix}/metrics"), root._replace(path="/metrics"))
+    return list(dict.fromkeys(one.geturl() for one in found))
+
+
+def _without_user(parsed: SplitResult) -> SplitResult:
+    return parsed._replace(netloc=parsed.netloc.rpartition("@")[2])

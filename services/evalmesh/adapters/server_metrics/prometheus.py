@@ -1,29 +1,34 @@
-"""One Prometheus address."""
+"""One Prometheus address. Slow to load, because of its HTTP client."""
 
 import os
 import time
 from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.server_metrics.exposition import ExpositionReader, Reading
+from evalmesh.adapters.server_metrics.refusal import Refusal
 from evalmesh.load.server_names import kind_of
 from evalmesh.load.server_samples import Metric, Sample
 
+_DEADLINE_S = 2.0
+_FEW = 3
 _MOST_BYTES = 16 << 20
 _FINAL = frozenset({*range(400, 429), *range(430, 500), 501})
 """Statuses that will not change by themselves; 501 is the llama.cpp server without `--metrics`."""
 _HEADERS = {"Accept": "text/plain;version=0.0.4,text/plain;q=0.5,*/*;q=0.1"}
 
 
-class Refusal(Exception):
-    """Nothing came of a reading; `final` where asking again will not help."""
-
-    def __init__(self, why: str, *, final: bool = False) -> None:
-        super().__init__(why)
-        self.why = why
-        self.final = final
+@asynccontextmanager
+async def open_pages() -> AsyncIterator[Callable[[str], "PrometheusSource"]]:
+    """A function that makes a source of an address; sources can be read while the context is open."""
+    # One connection to each: with keep-alive, a reading costs the server one request and no accept.
+    connector = aiohttp.TCPConnector(limit_per_host=_FEW, keepalive_timeout=15)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield lambda address: PrometheusSource(session, address, _DEADLINE_S)
 
 
 class PrometheusSource:

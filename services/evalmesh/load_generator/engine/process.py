@@ -22,6 +22,7 @@ from evalmesh.load_generator.engine.health import Health, max_rss_bytes
 from evalmesh.load_generator.engine.level import Level, Tools
 from evalmesh.load_generator.protocol import Done, EngineCommand, EngineSaid, EngineSetup, RunLevel, Start, Stop
 from evalmesh.ports.load_http import Exchange, LoadTransport
+from evalmesh.runtime.garbage import keep_what_is_loaded
 
 _LOG = logging.getLogger(__name__)
 _decode: Callable[[bytes], EngineCommand] = msgspec.json.Decoder(EngineCommand).decode
@@ -56,7 +57,7 @@ class Engine:
         output, _ = await self._loop.connect_write_pipe(asyncio.Protocol, _own_stdout())
         self._output = output
         self._feed.start()
-        _tune_garbage_collection()
+        keep_what_is_loaded()
         # Last: commands that are waiting already are obeyed, and answered, at once.
         await self._loop.connect_read_pipe(lambda: _Lines(self._obey, self._end), sys.stdin.buffer)
         try:
@@ -183,10 +184,3 @@ def _own_stdout() -> Any:
     own = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return own
-
-
-def _tune_garbage_collection() -> None:
-    """What is loaded stays; requests leave no cycles behind, so that young objects need be looked at rarely."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
