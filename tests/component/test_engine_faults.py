@@ -257,6 +257,7 @@ def test_records_tell_what_came_before_the_failure() -> None:
     assert 0.3 <= silent_for < 2
     assert played.done.examples["http_500"] == '{"error":{"message":"no idea"}}'
     assert played.done.examples["error_event"] == "out of memory"
+    assert played.done.examples["http_302"] == "/elsewhere"
     assert "closed" in played.done.examples["reset"] or "broke" in played.done.examples["reset"]
 
 

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.kit.load_trouble import free_port
 from tests.kit.nats import kill
 
 from evalmesh.adapters.nats.connection import connect
-from evalmesh.adapters.nats.server import NatsServerProcess
+from evalmesh.adapters.nats.server import NatsServerProcess, find_nats_server
 from evalmesh.domain.errors import FailedPrecondition, Unauthenticated, Unavailable
 
 OWNER = """
@@ -80,6 +81,31 @@ def test_stopping_and_starting_twice_is_fine(nats_server):
     nats_server.stop()
     wait_gone(pid)
     assert not nats_server.alive
+
+
+WEBSOCKET = """
+import asyncio, sys
+from evalmesh.adapters.nats.connection import connect
+
+async def main():
+    assert "aiohttp" not in sys.modules
+    await (await connect(sys.argv[1], "test")).close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_server_behind_a_websocket_can_be_reached(tmp_path):
+    port = free_port()
+    folder = tmp_path / "nats.conf"
+    folder.write_text(f'listen: "127.0.0.1:-1"\nwebsocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n')
+    with subprocess.Popen([find_nats_server(), "-c", str(folder)], stderr=subprocess.DEVNULL) as server:
+        try:
+            url = f"ws://127.0.0.1:{port}"
+            done = subprocess.run([sys.executable, "-c", WEBSOCKET, url], capture_output=True, text=True, check=False)
+        finally:
+            server.terminate()
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_configuration_is_for_the_owner_only(nats_server):

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -23,7 +23,9 @@ from evalmesh.cli.session import Place, check_writable, connect
 from evalmesh.cli.waits import told_waits
 from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec, LoadTestState
-from evalmesh.sdk import AsyncClient
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import AsyncClient  # loaded while the processes of a platform start
 
 _REPORT_WAIT_S = 60.0
 """After a cancel: how long the report of what was measured is waited for."""
@@ -138,7 +140,7 @@ def say_notes(config: PerfConfig, console: Console) -> None:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
-async def end_interrupted(client: AsyncClient, console: Console, work_dir: Path) -> None:
+async def end_interrupted(client: "AsyncClient", console: Console, work_dir: Path) -> None:
     """Ends load tests of a platform that died in this work directory: their load was interrupted, so it was another.
 
     They would also go on beside the new one and disturb it.
@@ -166,7 +168,7 @@ class Watch:
     """Of the platform, where it is here: they tell what it waits for."""
 
 
-async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch) -> PerfOutcome:
+async def follow(client: "AsyncClient", test: LoadTest, folder: Path, watch: Watch) -> PerfOutcome:
     """Watches a load test to its end and writes its outputs; a cancel of this task ends the load test."""
     interrupted = False
     try:
@@ -199,13 +201,13 @@ async def follow(client: AsyncClient, test: LoadTest, folder: Path, watch: Watch
     return PerfOutcome(test, folder, perf, interrupted=interrupted, export_errors=unwritten)
 
 
-async def _end(client: AsyncClient, test: LoadTest) -> LoadTest:
+async def _end(client: "AsyncClient", test: LoadTest) -> LoadTest:
     with suppress(FailedPrecondition):  # it has ended by itself
         await client.cancel_load_test(test)
     return await _wait_ended(client, test)
 
 
-async def _wait_ended(client: AsyncClient, test: LoadTest) -> LoadTest:
+async def _wait_ended(client: "AsyncClient", test: LoadTest) -> LoadTest:
     try:
         return await asyncio.wait_for(client.wait_load_test(test), _REPORT_WAIT_S)
     except TimeoutError:

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalmesh.cli.perf_config import PerfConfig, is_model_folder
 from evalmesh.cli.perf_levels import arrival_of, levels_of, load_notes, objective_of, pause_of, search_of
@@ -12,8 +13,10 @@ from evalmesh.cli.perf_target import target_of
 from evalmesh.cli.perf_tokenizer import find_tokenizer, pack_tokenizer
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
-from evalmesh.sdk import AsyncClient
 from evalmesh.wire.load_checks import check_load_spec
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import AsyncClient  # loaded while the processes of a platform start
 
 _DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".txt", ".tsv", ".arrow", ".gz")
 _MOST_NAMED = 5
@@ -110,7 +113,7 @@ def resolve(config: PerfConfig) -> LoadTestSpec:
     return spec
 
 
-async def submit_spec(client: AsyncClient, config: PerfConfig) -> LoadTestSpec:
+async def submit_spec(client: "AsyncClient", config: PerfConfig) -> LoadTestSpec:
     """Sends the files to the platform and gives the spec that names them."""
     files = local_files(config)
     data = await client.import_load_file(files.data) if files.data else ""

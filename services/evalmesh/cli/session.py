@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalmesh.cli import exits
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
@@ -20,7 +20,9 @@ from evalmesh.local.platform import live_address, open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.telemetry import configure_logging
-from evalmesh.sdk import AsyncClient
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import AsyncClient  # loaded while the processes of a platform start
 
 T = TypeVar("T")
 
@@ -80,18 +82,24 @@ def log_file(settings: LocalSettings) -> Path:
 
 
 @asynccontextmanager
-async def connect(place: Place) -> AsyncIterator[AsyncClient]:
+async def connect(place: Place) -> "AsyncIterator[AsyncClient]":
     """A client; a platform that was started for it is stopped afterwards, and what is under way can be resumed."""
     if place.server:
-        async with AsyncClient(place.server) as client:
+        async with _client(place.server) as client:
             yield client
         return
     settings = place.settings()
     check_writable(place.work_dir, settings.state_dir / "logs")
     configure_logging("evalmesh", settings.log_level, log_file(settings))
-    async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
+    async with open_platform(settings) as platform, _client(platform.address) as client:
         keep_what_is_loaded(collect=False)
         yield client
+
+
+def _client(address: str) -> "AsyncClient":
+    from evalmesh.sdk import AsyncClient  # noqa: PLC0415  # see above
+
+    return AsyncClient(address)
 
 
 def check_writable(work_dir: Path, folder: Path) -> None:

@@ -8,19 +8,14 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
-from evalmesh.adapters.connections import Connections, open_connections
-from evalmesh.adapters.environment import EnvSecrets
-from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.nats.server import NatsServerProcess
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.load_generator.pairs import PairPool
-from evalmesh.local import rooms
 from evalmesh.local.processes import ServiceProcesses
-from evalmesh.local.rooms import Opened, build_services
 from evalmesh.local.settings import LocalSettings
-from evalmesh.runtime.serve import ServiceHost
 
 _LOG = logging.getLogger(__name__)
 _ADDRESS_FILE = "platform.json"
@@ -50,11 +45,11 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         starting = asyncio.create_task(asyncio.to_thread(nats.start))
         pairs = PairPool()
         if not settings.processes:
-            # These start while this process loads what it needs.
+            # Both start while this process loads what it needs, which takes longer than all else a short command does.
             pairs.warm(settings.generators)
             stack.push_async_callback(pairs.close)
             await asyncio.sleep(0)
-            rooms.load(settings)
+            import_module("evalmesh.local.hosting").load(settings)
         await starting
         stack.callback(nats.stop)
         # The server's folder is this process's now, and so is what one that was killed has left lying about.
@@ -69,13 +64,9 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             stack.enter_context(_announced(settings, address))
             yield LocalPlatform(address, nats.url, settings, processes, nats)
             return
-        opened = await stack.enter_async_context(
-            open_connections(nats.url, settings.store_url, "local", settings.ack_wait_s)
-        )
-        host = _host(settings, opened, pairs)
-        stack.push_async_callback(host.stop)
-        await host.start()
-        address = f"{settings.address.rsplit(':', 1)[0]}:{host.port}"
+        from evalmesh.local.hosting import hosted  # noqa: PLC0415  # see above
+
+        address = await stack.enter_async_context(hosted(settings, nats.url, pairs))
         stack.enter_context(_announced(settings, address))
         yield LocalPlatform(address, nats.url, settings, nats=nats)
 
@@ -128,12 +119,3 @@ async def _ended(task: asyncio.Task[None], ending: asyncio.Event) -> None:
     # Not cancelled: a server that is being started in a thread would outlive the platform.
     ending.set()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _host(settings: LocalSettings, opened: Connections, pairs: PairPool) -> ServiceHost:
-    hosts: list[ServiceHost] = []
-    services = build_services(
-        settings, Opened(opened, HttpProbe(EnvSecrets()), lambda: f"127.0.0.1:{hosts[0].port}", pairs)
-    )
-    hosts.append(ServiceHost(services, settings.address))
-    return hosts[0]

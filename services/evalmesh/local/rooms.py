@@ -1,7 +1,4 @@
-"""The services of a platform on one machine, built from what is open. Each is loaded when it is asked for.
-
-Loading all of them takes longer than everything else a short command does.
-"""
+"""The services of a platform on one machine, built from what is open. Each is loaded when it is asked for."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
