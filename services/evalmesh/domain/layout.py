@@ -88,11 +88,6 @@ def load_file_key(sha256: str) -> str:
     return f"load/files/{sha256}"
 
 
-def load_test_prefix(load_test: str) -> str:
-    """Everything of a load test."""
-    return f"loadtests/{load_test}/"
-
-
 def level_prefix(load_test: str, level: int) -> str:
     """Everything of one level."""
     return f"loadtests/{load_test}/levels/{level:04d}/"

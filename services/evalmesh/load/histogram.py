@@ -7,7 +7,7 @@ DDSketch, VLDB 2019; the mapping is its plain logarithmic one.)
 
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 RELATIVE_ERROR = 0.005
@@ -97,13 +97,6 @@ class Histogram:
                 at += 1
         return [found[q] for q in wanted]
 
-    def share_up_to(self, value_s: float) -> float:
-        """Share of recorded times of at most `value_s`, to the accuracy of one bucket; NaN when there are none."""
-        if not self.n:
-            return math.nan
-        edge = math.ceil(math.log(max(value_s, _SMALLEST_S)) * _PER_LOG)
-        return sum(count for bucket, count in self.counts.items() if bucket <= edge) / self.n
-
     def encode(self) -> bytes:
         """Compact bytes; empty when nothing was recorded. Runs of neighbouring buckets cost a byte or two each."""
         if not self.n:
@@ -143,10 +136,6 @@ class Histogram:
         for part in parts:
             whole.merge(part)
         return whole
-
-    def as_buckets(self) -> Mapping[float, int]:
-        """Counts by the upper edge of their bucket in seconds, in order; for cumulative plots."""
-        return {_GAMMA**bucket: self.counts[bucket] for bucket in sorted(self.counts)}
 
 
 def _zigzag(value: int) -> int:

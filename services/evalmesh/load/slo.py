@@ -13,8 +13,10 @@ Decision = Literal["pass", "fail", "undecided"]
 LATENCIES = ("ttft", "itl", "tpot", "e2e")
 SHARES = ("error_rate",)
 RATES = ("request_rate", "output_token_rate")
+METRICS = (*LATENCIES, *SHARES, *RATES)
 TAIL_FROM = 0.9
 """A term of a percentile from here on holds a request to its own 99th percentile of gaps, below to their mean."""
+_HIGHEST = 1e9
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([a-zµ%]*)")
 _EXAMPLE = "an objective looks like `ttft:p99:500ms,itl:p99:50ms,e2e:mean:2s,error_rate:0.01,request_rate:10`"
@@ -33,10 +35,26 @@ def parse_slo(text: str) -> tuple[SloTerm, ...]:
     return terms
 
 
-def check_slo(terms: tuple[SloTerm, ...]) -> None:
-    """Raises `InvalidInput` for terms, made elsewhere, that mean nothing."""
-    for term in terms:
-        _check(term, term_text(term))
+def flaw_of(term: SloTerm) -> tuple[str, str] | None:
+    """The field of a term that means nothing, and what to give instead; `None` for a term that can be judged."""
+    if term.metric not in METRICS:
+        return "metric", f"use one of {', '.join(METRICS)}"
+    if term.metric not in LATENCIES and term.statistic:
+        return "statistic", f"`{term.metric}` is one number; leave the statistic empty"
+    if term.metric in LATENCIES and not _is_statistic(term.statistic):
+        return "statistic", "use `mean`, or a percentile from `p50` to `p99.9`"
+    if not 0 <= term.limit <= _HIGHEST or (term.metric not in SHARES and term.limit == 0):
+        return "limit", "the limit must be a positive number"
+    if term.metric in SHARES and term.limit > 1:
+        return "limit", "a share is at most 1; one in a hundred is `0.01` or `1%`"
+    return None
+
+
+def _is_statistic(text: str) -> bool:
+    try:
+        return text == "mean" or 50 <= 100 * probability(text) <= 99.9 + 1e-9
+    except ValueError:
+        return False
 
 
 def term_text(term: SloTerm) -> str:
@@ -56,13 +74,16 @@ def _term(text: str) -> SloTerm:
         if len(rest) != 2:
             raise _wrong(text, f"`{metric}` needs a statistic and a limit, as in `{metric}:p99:500ms`")
         term = SloTerm(metric, rest[0], _limit(text, rest[1], latency=True))
-    elif metric in (*SHARES, *RATES):
+    elif metric in METRICS:
         if len(rest) != 1:
             raise _wrong(text, f"`{metric}` needs a limit and nothing else, as in `{metric}:0.5`")
         term = SloTerm(metric, "", _limit(text, rest[0], latency=False))
     else:
-        raise _wrong(text, f"There is no metric {metric!r}: use one of {', '.join((*LATENCIES, *SHARES, *RATES))}")
-    _check(term, text)
+        raise _wrong(text, f"There is no metric {metric!r}: use one of {', '.join(METRICS)}")
+    flaw = flaw_of(term)
+    if flaw is not None:
+        field, way_out = flaw
+        raise _wrong(text, f"{getattr(term, field)!r} is no {field}: {way_out}")
     return term
 
 
@@ -80,22 +101,6 @@ def _limit(text: str, written: str, *, latency: bool) -> float:
     if unit:
         raise _wrong(text, f"{written!r} has the unit {unit!r} where a plain number is expected")
     return amount
-
-
-def _check(term: SloTerm, text: str) -> None:
-    if term.metric in LATENCIES:
-        try:
-            known = term.statistic == "mean" or 0 < probability(term.statistic) < 1
-        except ValueError:
-            known = False
-        if not known:
-            raise _wrong(text, f"{term.statistic!r} is no statistic: use `mean`, or a percentile such as `p99`")
-    elif term.metric not in (*SHARES, *RATES):
-        raise _wrong(text, f"There is no metric {term.metric!r}")
-    if not 0 <= term.limit < float("inf") or (term.metric not in SHARES and term.limit == 0):
-        raise _wrong(text, "The limit must be a positive number")
-    if term.metric in SHARES and term.limit > 1:
-        raise _wrong(text, "A share is at most 1; one in a hundred is `0.01` or `1%`")
 
 
 def per_request(terms: tuple[SloTerm, ...]) -> dict[str, float]:

@@ -5,7 +5,6 @@ Only what the spec alone can tell. Whether data set, tokenizer and endpoint work
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from typing import get_args
 
@@ -26,6 +25,7 @@ from evalmesh.domain.load_test import (
     Stage,
     Transport,
 )
+from evalmesh.load.slo import flaw_of
 from evalmesh.wire.checks import (
     DIGEST,
     bad,
@@ -47,9 +47,6 @@ _MAX_GENERATORS = 1000
 _MAX_PARALLEL = 1_000_000
 _MAX_RATE = 1e6
 _MAX_SECONDS = 30 * 86_400.0
-_PERCENTILE = re.compile(r"p\d\d(?:\.\d+)?")
-LATENCIES = frozenset({"ttft", "itl", "tpot", "e2e"})
-RATES = frozenset({"request_rate", "output_token_rate"})
 
 
 def check_load_spec(spec: LoadTestSpec) -> None:
@@ -255,16 +252,10 @@ def _check_between_levels(spec: LoadTestSpec) -> None:
 
 
 def _check_slo(term: SloTerm, field: str) -> None:
-    _check_choice(f"{field}.metric", term.metric, sorted(LATENCIES | RATES | {"error_rate"}))
-    _check_number(f"{field}.limit", term.limit, up_to=1e9, what="0 or more, in the metric's unit")
-    if term.metric in LATENCIES:
-        wanted = _PERCENTILE.fullmatch(term.statistic) and 50 <= float(term.statistic[1:]) <= 99.9
-        if term.statistic != "mean" and not wanted:
-            raise bad(f"{field}.statistic", term.statistic, "use `mean`, or a percentile from `p50` to `p99.9`.")
-    elif term.statistic:
-        raise bad(f"{field}.statistic", term.statistic, f"`{term.metric}` is one number; leave the statistic empty.")
-    if term.metric == "error_rate" and term.limit > 1:
-        raise bad(f"{field}.limit", term.limit, "the error rate is a share; 0.01 is 1 %.")
+    flaw = flaw_of(term)
+    if flaw is not None:
+        name, way_out = flaw
+        raise bad(f"{field}.{name}", getattr(term, name), f"{way_out}.")
 
 
 def _check_search(search: SearchSpec, spec: LoadTestSpec) -> None:

@@ -9,7 +9,7 @@ import pytest
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.records import Outcome
 from evalmesh.load_generator.apis import base, registry
-from evalmesh.load_generator.apis.base import Ask, conversation_body
+from evalmesh.load_generator.apis.base import Ask
 
 MESSAGES = ({"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"})
 PICTURE = (
@@ -95,13 +95,6 @@ class TestBodies:
         assert found["temperature"] == 0
         assert found["max_tokens"] == 9
         assert "stream_options" not in found
-
-    def test_the_body_of_a_conversation_has_no_messages(self) -> None:
-        for name in ("chat", "responses"):
-            api = registry.get(name)
-            rest = json.loads(conversation_body(api, Ask("m", stream=True, extra={"temperature": 1})))
-            assert rest["temperature"] == 1
-            assert api.turns_key not in rest
 
 
 class TestChat:

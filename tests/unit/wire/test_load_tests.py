@@ -115,7 +115,9 @@ def levels(draw, kind):
     return tuple(made)
 
 
-SLO = st.builds(SloTerm, st.sampled_from(["ttft", "itl", "tpot", "e2e"]), st.sampled_from(["mean", "p50", "p99.9"]), MS)
+SLO = st.builds(
+    SloTerm, st.sampled_from(["ttft", "itl", "tpot", "e2e"]), st.sampled_from(["mean", "p50", "p99.9"]), POSITIVE
+)
 SLO |= st.builds(SloTerm, st.sampled_from(["error_rate", "request_rate", "output_token_rate"]), st.just(""), st.just(1))
 
 

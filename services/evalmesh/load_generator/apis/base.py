@@ -223,10 +223,3 @@ def json_body(ask: Ask, body: dict[str, Any]) -> bytes:
         else:
             body[key] = value
     return _encode(body)
-
-
-def conversation_body(api: LoadApi, ask: Ask) -> bytes:
-    """The body of a conversation's requests without its messages, for `protocol.Conversation.body`."""
-    body: dict[str, Any] = msgspec.json.decode(api.body(ask))
-    body.pop(api.turns_key, None)
-    return _encode(body)
