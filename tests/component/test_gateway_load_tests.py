@@ -8,6 +8,8 @@ from dataclasses import replace
 import grpc
 import grpc.aio
 import pytest
+from tests.kit.engine import RawServer
+from tests.kit.load_trouble import refusing
 from tests.kit.nats import running_server
 from tests.kit.simulator import simulator
 
@@ -134,6 +136,17 @@ async def test_same_request_gives_the_same_load_test(client, opened):
         (first.id, False, 0),
         (other.id, False, 0),
     }
+
+
+async def test_what_was_noticed_before_stays_with_the_load_test(client):
+    with RawServer(refusing("429 Too Many Requests", "later")) as server:
+        spec = replace(SPEC, target=LoadTarget(server.url, "m"), check_endpoint=True)
+        test = await client.create_load_test(spec)
+        told = [note for note in test.notes if "busy already" in note]
+        assert len(told) == 1
+        assert "429 (later)" in told[0]
+        assert (await client.get_load_test(test)).notes == test.notes
+        assert (await client.create_load_test(spec, validate_only=True)).notes == test.notes
 
 
 async def test_same_request_through_two_gateways_at_once_gives_one(opened, generator):

@@ -154,6 +154,17 @@ async def test_an_endpoint_that_cannot_be_used_says_why_and_what_to_do(tmp_path,
             assert [one async for one in client.list_load_tests()] == []
 
 
+def test_an_endpoint_that_is_busy_already_is_told_of_and_put_under_load(tmp_path):
+    async def busy_at_first(wire, body):
+        answer = odd.sound if len(server.bodies) > 1 else odd.refusing("429 Too Many Requests", "later")
+        await answer(wire, body)
+
+    with RawServer(busy_at_first) as server:
+        done = evalmesh("perf", "--url", server.url, "--model", "m", *SHORT, "--number", "4", cwd=tmp_path)
+    ran(done, 0)
+    assert "note: The endpoint is busy already: it answered a first request with 429 (later)." in done.stderr
+
+
 def _fields(spec: LoadTestSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in spec.__slots__}
 

@@ -224,8 +224,10 @@ class Wire:
         self.writer.close()
 
     async def read_request(self) -> bytes | None:
+        """The body of the next request with one; there is no page of metrics here, which the platform looks for."""
         try:
-            head = await self.reader.readuntil(b"\r\n\r\n")
+            while (head := await self.reader.readuntil(b"\r\n\r\n")).startswith(b"GET "):
+                await self.send(plain("404 Not Found", b""))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))

@@ -9,7 +9,7 @@ import yaml
 from evalmesh.cli import exits
 from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.perf_config import PerfConfig
-from evalmesh.cli.perf_run import preview, run_load_test, say_notes, validate
+from evalmesh.cli.perf_run import preview, run_load_test, validate
 from evalmesh.cli.perf_show import show_outcome
 from evalmesh.cli.plain import plain
 from evalmesh.cli.session import run_async
@@ -18,8 +18,8 @@ from evalmesh.cli.session import run_async
 def _run(args: argparse.Namespace) -> int:
     config: PerfConfig = args.config
     if config.dry_run:
-        say_notes(config, make_console(stderr=True))
-        print(yaml.safe_dump(plain(run_async(validate(config))), sort_keys=False, allow_unicode=True), end="")
+        spec = run_async(validate(config, make_console(stderr=True)))
+        print(yaml.safe_dump(plain(spec), sort_keys=False, allow_unicode=True), end="")
         return exits.OK
     outcome = run_async(run_load_test(config, make_console(stderr=True), live=is_live()))
     show_outcome(make_console(), outcome)
@@ -28,8 +28,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _preview(args: argparse.Namespace) -> int:
     config: PerfConfig = args.config
-    say_notes(config, make_console(stderr=True))
-    for one in run_async(preview(config, args.count)):
+    for one in run_async(preview(config, args.count, make_console(stderr=True))):
         length = f"  # {one.prepared_tokens} tokens" if one.prepared_tokens else ""
         print(json.dumps(json.loads(one.body), ensure_ascii=False, indent=2) + length)
     return exits.OK

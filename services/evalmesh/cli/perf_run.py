@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -73,19 +73,22 @@ async def with_endpoint(config: PerfConfig) -> AsyncIterator[PerfConfig]:
         yield config.model_copy(update={"url": url})
 
 
-async def validate(config: PerfConfig) -> LoadTestSpec:
+async def validate(config: PerfConfig, console: Console) -> LoadTestSpec:
     """The spec, checked by the platform too; the endpoint is asked nothing. Raises what is wrong with it."""
+    say_notes(console, all_notes(config))
     spec = resolve(config)
     if config.api in LOCAL_APIS:
         return spec  # its endpoint is not started for a look
     async with connect(place_of(config)) as client:
         spec = await submit_spec(client, config)
-        await client.create_load_test(replace(spec, check_endpoint=False), validate_only=True)
+        accepted = await client.create_load_test(replace(spec, check_endpoint=False), validate_only=True)
+    say_notes(console, accepted.notes)
     return spec
 
 
-async def preview(config: PerfConfig, count: int) -> Sequence[Any]:
+async def preview(config: PerfConfig, count: int, console: Console) -> Sequence[Any]:
     """The first bodies of a load test as they would be sent."""
+    say_notes(console, all_notes(config))
     resolve(config)
     place = place_of(config)
     async with connect(place) as client:
@@ -97,7 +100,7 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
 
     Raises domain errors, and `CancelledError` when there was nothing to report yet.
     """
-    say_notes(config, console)
+    say_notes(console, all_notes(config))
     ended: list[PerfOutcome] = []
     try:
         ready = await _run(config, console, ended, live=live)
@@ -123,6 +126,7 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
         else:
             check_writable(place.work_dir, place.work_dir)
         test = await client.create_load_test(await submit_spec(client, ready))
+        say_notes(console, test.notes)
         folder = folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
         write_perf_yaml(ready, test, folder)
         try:
@@ -134,9 +138,9 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
     return ready
 
 
-def say_notes(config: PerfConfig, console: Console) -> None:
-    """What is taken in another way than it was said."""
-    for note in all_notes(config):
+def say_notes(console: Console, notes: Iterable[str]) -> None:
+    """What is taken in another way than it was said, and what the platform noticed."""
+    for note in notes:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 

@@ -280,6 +280,8 @@ class LoadTest:
     error_reason: str = ""
     levels: tuple[LevelStatus, ...] = ()
     request_id: str = ""
+    notes: tuple[str, ...] = ()
+    """What was noticed before it was accepted."""
 
     @property
     def name(self) -> str:

@@ -23,8 +23,11 @@ _LOG = logging.getLogger(__name__)
 class LoadSpecCheck(Protocol):
     """Asks the load generator whether data set, tokenizer and endpoint of a spec work; raises what is wrong."""
 
-    async def __call__(self, spec: LoadTestSpec) -> None:
-        """`InvalidInput`, `NotFound`, `Unavailable`, `Unauthenticated`."""
+    async def __call__(self, spec: LoadTestSpec) -> Sequence[str]:
+        """What the user should know although all of it works.
+
+        Raises `InvalidInput`, `NotFound`, `Unavailable`, `Unauthenticated`, `PermissionDenied`.
+        """
         ...
 
 
@@ -44,11 +47,11 @@ class LoadTestLifecycle:
         acceptance = self._acceptance()
         if (known := await acceptance.known(request_id)) is not None:
             return known
-        await self.check(spec)
+        notes = tuple(await self.check(spec))
         now = self.clock.now()
 
         def make(id_: str) -> LoadTest:
-            return LoadTest(id_, spec, LoadTestState.QUEUED, create_time=now, request_id=request_id)
+            return LoadTest(id_, spec, LoadTestState.QUEUED, create_time=now, request_id=request_id, notes=notes)
 
         if validate_only:
             return replace(make(""), request_id="")

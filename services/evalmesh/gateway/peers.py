@@ -1,6 +1,6 @@
 """The services behind the gateway: where they are, and what they say about a spec."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -81,15 +81,16 @@ class Peers:
             model = models_pb2.DescribeModelRequest(model=model_to_proto(spec.model))
             await self._ask(MODELS, runner.DescribeModel, model)
 
-    async def check_load_test(self, spec: LoadTestSpec) -> None:
-        """Asks the load generator about data set, tokenizer and endpoint."""
+    async def check_load_test(self, spec: LoadTestSpec) -> Sequence[str]:
+        """Asks the load generator about data set, tokenizer and endpoint; what to know although they work."""
         generator = load_generators_pb2_grpc.LoadServiceStub(self.load_generator())
         wanted = load_generators_pb2.ValidateLoadTestRequest(spec=load_spec_to_proto(spec))
-        await self._ask(LOAD, generator.ValidateLoadTest, wanted)
+        answer = await self._ask(LOAD, generator.ValidateLoadTest, wanted)
+        return tuple(answer.notes)
 
-    async def _ask(self, service: str, method: Callable[..., Awaitable[Any]], request: object) -> None:
+    async def _ask(self, service: str, method: Callable[..., Awaitable[Any]], request: object) -> Any:
         try:
-            await method(request, timeout=self.timeout_s, metadata=tuple(current_trace().items()))
+            return await method(request, timeout=self.timeout_s, metadata=tuple(current_trace().items()))
         except grpc.aio.AioRpcError as error:
             raise_if_away(error, service)
             raised: EvalmeshError = from_rpc_error(error)

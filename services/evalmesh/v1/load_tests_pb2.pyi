@@ -77,6 +77,7 @@ class LoadTest(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`loadTests/{load_test}`."""
     state: Global___LoadTest.State.ValueType
@@ -107,6 +108,12 @@ class LoadTest(_message.Message):
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadLevelStatus]:
         """Output only. The levels so far, in order of execution."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. What was noticed before the load test was accepted: that the endpoint was busy already, how the lengths
+        of prompts are counted.
+        """
+
     def __init__(
         self,
         *,
@@ -120,10 +127,11 @@ class LoadTest(_message.Message):
         error: _builtins.str = ...,
         error_reason: _builtins.str = ...,
         levels: _abc.Iterable[Global___LoadLevelStatus] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "levels", b"levels", "name", b"name", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "levels", b"levels", "name", b"name", "notes", b"notes", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -260,6 +260,7 @@ def load_test_to_proto(load_test: LoadTest) -> pb.LoadTest:
         error=load_test.error,
         error_reason=load_test.error_reason,
         levels=[level_status_to_proto(level) for level in load_test.levels],
+        notes=load_test.notes,
     )
     if load_test.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(load_test.start_time))
@@ -283,4 +284,5 @@ def load_test_from_proto(proto: pb.LoadTest) -> LoadTest:
         error=proto.error,
         error_reason=proto.error_reason,
         levels=tuple(level_status_from_proto(level) for level in proto.levels),
+        notes=tuple(proto.notes),
     )
