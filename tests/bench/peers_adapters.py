@@ -6,8 +6,8 @@ Each gets its own defaults for all that a `Job` does not say: processes, workers
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.perf_clients import Load
@@ -22,12 +22,17 @@ class Job:
     load: Load
     prompts: Path
     """A prompt per line, all different."""
-    rows: Path
-    """The same as JSON lines, each under `text`."""
     tokenizer: Path
     """A folder as models have it."""
     folder: Path
     """For its outputs."""
+
+    def rows(self, key: str) -> Path:
+        """The prompts as JSON lines, each under this key."""
+        path = self.prompts.with_suffix(".jsonl")
+        texts = self.prompts.read_text().splitlines()
+        path.write_text("".join(json.dumps({key: text}) + "\n" for text in texts))
+        return path
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class Said:
 
 @dataclass(frozen=True)
 class Peer:
-    requirements: Sequence[str]
-    """For pip, one after another."""
+    requirements: Sequence[Sequence[str]]
+    """For `pip install`, one after another."""
     words: Callable[[Job], Sequence[str]]
     """Program (in the environment's `bin`) and arguments."""
     read: Callable[[Path], Said]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment it is installed in."""
 
 
 def evalscope_words(job: Job) -> Sequence[str]:
@@ -82,7 +89,7 @@ def aiperf_words(job: Job) -> Sequence[str]:
     load = job.load
     words = ["aiperf", "profile", "--url", job.root, "--model", "m", "--endpoint-type", "chat", "--streaming"]
     words += ["--concurrency", str(load.parallel), "--request-count", str(load.number)]
-    words += ["--input-file", str(job.rows), "--custom-dataset-type", "single-turn", "--osl", str(load.tokens)]
+    words += ["--input-file", str(job.rows("text")), "--custom-dataset-type", "single-turn", "--osl", str(load.tokens)]
     # Spares it to tokenize the answers again; prompts it counts in any case.
     words += ["--tokenizer", str(job.tokenizer), "--use-server-token-count"]
     words += ["--ui", "none", "--no-gpu-telemetry", "--no-server-metrics"]
@@ -134,6 +141,40 @@ def guidellm_read(folder: Path) -> Said:
     )
 
 
+def vllm_words(job: Job) -> Sequence[str]:
+    """As of vLLM 0.19."""
+    load = job.load
+    words = ["vllm", "bench", "serve", "--backend", "openai-chat", "--model", "m", "--tokenizer", str(job.tokenizer)]
+    words += ["--base-url", job.root, "--endpoint", "/v1/chat/completions", "--ready-check-timeout-sec", "0"]
+    words += ["--max-concurrency", str(load.parallel), "--num-prompts", str(load.number)]
+    words += ["--dataset-name", "custom", "--dataset-path", str(job.rows("prompt")), "--disable-shuffle"]
+    words += ["--custom-output-len", str(load.tokens), "--skip-chat-template", "--disable-tqdm"]
+    words += ["--percentile-metrics", "ttft,e2el", "--metric-percentiles", "50,90,99"]
+    return [
+        *words,
+        "--save-result",
+        "--save-detailed",
+        "--result-dir",
+        str(job.folder),
+        "--result-filename",
+        "vllm.json",
+    ]
+
+
+def vllm_read(folder: Path) -> Said:
+    found = json.loads((folder / "vllm.json").read_text())
+    shares = ("p50", "p90", "p99")
+    # A traceback, or the reason of a status.
+    errors = (error.strip().splitlines()[-1].partition(":")[0] for error in found["errors"] if error)
+    return Said(
+        found["completed"],
+        found["failed"],
+        {share: found[f"{share}_ttft_ms"] for share in shares},
+        {share: found[f"{share}_e2el_ms"] for share in shares},
+        dict(Counter(errors)),
+    )
+
+
 def _kind(error: str) -> str:
     """Of an exception as `repr` writes it: its class, and the status if it has one. The rest tells URLs and places."""
     name = error.partition("(")[0]
@@ -142,12 +183,19 @@ def _kind(error: str) -> str:
 
 
 PEERS = {
-    "evalscope": Peer(("evalscope[perf]==1.14.1",), evalscope_words, evalscope_read),
-    "aiperf": Peer(("aiperf==0.13.0",), aiperf_words, aiperf_read),
+    "evalscope": Peer([["evalscope[perf]==1.14.1"]], evalscope_words, evalscope_read),
+    "aiperf": Peer([["aiperf==0.13.0"]], aiperf_words, aiperf_read),
     # With torch first, its CPU build is kept where an index has one; GuideLLM's own wish may bring CUDA along.
-    "guidellm": Peer(("torch==2.13.0", "guidellm==0.8.1"), guidellm_words, guidellm_read),
-}
-
-UNSUPPORTED = {
-    "vllm": "`vllm bench serve` 0.33 runs from its wheel alone only with the imports of vLLM's engine replaced",
+    "guidellm": Peer([["torch==2.13.0"], ["guidellm==0.8.1"]], guidellm_words, guidellm_read),
+    # From source and for no device: its benchmark needs none, and its wheel wants CUDA.
+    "vllm": Peer(
+        [
+            ["torch==2.13.0"],
+            ["setuptools", "setuptools-scm", "wheel", "packaging", "ninja", "cmake", "jinja2", "numpy"],
+            ["--no-build-isolation", "--no-binary", "vllm", "vllm[bench]==0.19.1"],
+        ],
+        vllm_words,
+        vllm_read,
+        {"VLLM_TARGET_DEVICE": "empty"},
+    ),
 }

@@ -2,8 +2,8 @@
 
     python -m tests.bench.peers_perf --venvs DIR [--install NAME ...] [streams|paced|ceiling|faults ...] [--quick]
 
-DIR holds a virtual environment per peer, named as the peer; `--install` makes one from PyPI (1.2 to 1.5 GB each, some
-minutes). The peers are EvalScope, AIPerf and GuideLLM; peers_adapters.py has their versions, and says who is missing.
+DIR holds a virtual environment per peer, named as the peer; `--install` makes one from PyPI (1.2 to 2.8 GB each, some
+minutes). The peers are EvalScope, AIPerf, GuideLLM and vLLM's benchmark; peers_adapters.py has their versions.
 All get the same prompts and are run from exec to exit with as many processes as they like. What they report is compared
 with what the server says. Writes outputs/peers_perf.json; a peer that fails is shown as such.
 """
@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench.measure import MIB, PeakMemory, cpu_s, machine, table
-from tests.bench.peers_adapters import PEERS, UNSUPPORTED, Job
+from tests.bench.peers_adapters import PEERS, Job
 from tests.bench.perf_clients import PACED, Load, Took, command, paced_ideal_s
 from tests.bench.perf_clients import took_of as took_of_server
 from tests.kit.perf_server import PerfServer, perf_server
@@ -47,17 +47,18 @@ class Bench:
 def install(name: str, venvs: Path) -> None:
     venv = venvs / name
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    for requirement in PEERS[name].requirements:
-        subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", requirement], check=True)
+    peer = PEERS[name]
+    for requirement in peer.requirements:
+        words = [str(venv / "bin" / "pip"), "install", "--quiet", *requirement]
+        subprocess.run(words, check=True, env={**os.environ, **peer.variables})
 
 
-def write_prompts(folder: Path, number: int) -> tuple[Path, Path]:
-    """As lines, and as JSON lines."""
+def write_prompts(folder: Path, number: int) -> Path:
+    """One per line."""
     texts = [f"{i} " + " ".join(f"word{(i * 31 + j) % 997}" for j in range(31)) for i in range(number)]
-    lines, rows = folder / "prompts.txt", folder / "prompts.jsonl"
+    lines = folder / "prompts.txt"
     lines.write_text("".join(f"{text}\n" for text in texts))
-    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return lines, rows
+    return lines
 
 
 def run_peer(bench: Bench, name: str, server: PerfServer, load: Load) -> Took:
@@ -66,8 +67,8 @@ def run_peer(bench: Bench, name: str, server: PerfServer, load: Load) -> Took:
     server.reset()
     with tempfile.TemporaryDirectory(prefix="evalmesh-peers-") as place:
         folder = Path(place)
-        prompts, rows = write_prompts(folder, load.number)
-        job = Job(server.root, load, prompts, rows, byte_level(folder / "tokenizer"), folder / "outputs")
+        prompts = write_prompts(folder, load.number)
+        job = Job(server.root, load, prompts, byte_level(folder / "tokenizer"), folder / "outputs")
         job.folder.mkdir()
         words = peer.words(job)
         program = bench.venvs / name / "bin" / words[0]
@@ -204,19 +205,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="part", help=", ".join(PARTS))
     parser.add_argument("--venvs", type=Path, help="folder with a virtual environment per peer")
-    parser.add_argument("--install", nargs="+", default=[], choices=[*PEERS, *UNSUPPORTED], help="make these first")
+    parser.add_argument("--install", nargs="+", default=[], choices=[*PEERS], help="make these first")
     parser.add_argument("--only", nargs="+", choices=[*PEERS], help="of the peers that are there")
     parser.add_argument("--quick", action="store_true", help="few requests: whether it works, not how fast")
     options = parser.parse_args()
     if options.install and options.venvs is None:
         parser.error("--install needs --venvs, the folder to install into")
-    for name in UNSUPPORTED.keys() & options.install:
-        parser.error(f"{name} is not supported: {UNSUPPORTED[name]}; take {', '.join(PEERS)}")
     for name in options.install:
         install(name, options.venvs)
     there = [name for name in options.only or PEERS if options.venvs and (options.venvs / name / "bin").is_dir()]
     print(f"peers: {', '.join(there) or 'none (see --venvs and --install); ours alone'}")
-    print(*(f"not supported: {name}: {why}" for name, why in UNSUPPORTED.items()), sep="\n")
     bench = Bench(options.venvs, there, options.quick)
     begin = time.perf_counter()
     figures: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "quick": options.quick}

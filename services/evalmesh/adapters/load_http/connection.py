@@ -292,7 +292,7 @@ class Connection(asyncio.Protocol):
         self._parts.clear()
         if self._mode == _REFUSED:
             found = _LOCATION.search(self._head) if self._status < 400 else None
-            said = found[1] if found is not None else body
+            said = (found[1] if found is not None else b"") or body
             return Outcome.HTTP, said[:_DETAIL_BYTES].decode("utf-8", "replace")
         try:
             if self._mode == _STREAM:
