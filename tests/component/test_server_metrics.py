@@ -255,7 +255,18 @@ async def test_a_password_is_sent_and_never_shown(page):
     assert "hunter" not in repr(samples)
 
 
-@pytest.mark.parametrize("url", ["ftp://h/metrics", "metrics", "http://", "localhost:8000", "ftp://ann:hunter2@h/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://h/metrics",
+        "http://a b/metrics",
+        "http://h:99999",
+        "metrics",
+        "http://",
+        "localhost:8000",
+        "ftp://ann:hunter2@h/",
+    ],
+)
 async def test_what_is_no_address_is_refused(url):
     with pytest.raises(InvalidInput, match="server_metrics") as refused:
         async with reading([url]):

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 from evalmesh.adapters.nats.server import NatsServerProcess
@@ -49,7 +48,9 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             pairs.warm(settings.generators)
             stack.push_async_callback(pairs.close)
             await asyncio.sleep(0)
-            import_module("evalmesh.local.hosting").load(settings)
+            from evalmesh.local.hosting import load  # noqa: PLC0415  # see above
+
+            load(settings)
         await starting
         stack.callback(nats.stop)
         # The server's folder is this process's now, and so is what one that was killed has left lying about.
@@ -64,7 +65,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             stack.enter_context(_announced(settings, address))
             yield LocalPlatform(address, nats.url, settings, processes, nats)
             return
-        from evalmesh.local.hosting import hosted  # noqa: PLC0415  # see above
+        from evalmesh.local.hosting import hosted  # noqa: PLC0415  # likewise
 
         address = await stack.enter_async_context(hosted(settings, nats.url, pairs))
         stack.enter_context(_announced(settings, address))

@@ -1,9 +1,12 @@
 """How the load generator's engine sends requests: one object per request, filled in by the transport as it goes."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from evalmesh.load.records import OK, Outcome
+
+DETAIL_BYTES = 8 << 10
+"""So much of a refusal's body is kept: enough for the JSON of an error."""
 
 
 class AnswerReader(Protocol):
@@ -26,6 +29,9 @@ class Exchange:
         "body", "carrier", "connect_s", "detail", "end_s", "first_byte_s", "is_new", "outcome", "reader", "send_s",
         "status", "tries",
     )  # fmt: skip
+
+    most_bytes: ClassVar[int] = 256 << 20
+    """A body that is no stream and longer than this is no answer of a model, and would fill the memory."""
 
     def __init__(self, body: bytes, reader: AnswerReader) -> None:
         self.body = body

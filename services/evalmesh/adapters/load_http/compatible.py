@@ -14,10 +14,9 @@ from evalmesh.adapters.load_http.causes import PROXY, cause_of
 from evalmesh.adapters.load_http.sse import SseSplitter
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.records import Outcome
-from evalmesh.ports.load_http import Exchange
+from evalmesh.ports.load_http import DETAIL_BYTES, Exchange
 
 _LARGE_BODY_BYTES = 1 << 20
-_DETAIL_BYTES = 1024
 _KEEPALIVE_S = 15.0
 _OUTCOMES: tuple[tuple[tuple[type[Exception], ...], Outcome], ...] = (
     ((aiohttp.ConnectionTimeoutError,), Outcome.CONNECT_TIMEOUT),
@@ -112,7 +111,7 @@ class CompatibleTransport:
             exchange.status = response.status
             if response.status >= 300:
                 where = response.headers.get("Location", "") if response.status < 400 else ""
-                return Outcome.HTTP, where or (await response.read())[:_DETAIL_BYTES].decode("utf-8", "replace")
+                return Outcome.HTTP, where or (await response.read())[:DETAIL_BYTES].decode("utf-8", "replace")
             await _read(response.content, exchange)
             return Outcome.OK, ""
 
@@ -169,6 +168,7 @@ async def _read(content: aiohttp.StreamReader, exchange: Exchange) -> None:
     splitter = SseSplitter()
     reader = exchange.reader
     parts: list[bytes] = []
+    held_bytes = 0
     now_s = exchange.first_byte_s
     streams: bool | None = None
     while block := await content.readany():
@@ -179,6 +179,9 @@ async def _read(content: aiohttp.StreamReader, exchange: Exchange) -> None:
             reader.events(splitter.feed(block), now_s)
         else:
             parts.append(block)
+            held_bytes += len(block)
+            if held_bytes > exchange.most_bytes:
+                raise ValueError(f"a body of more than {exchange.most_bytes >> 20} MiB")
     if streams:
         for data in splitter.finish():
             reader.cut(data, now_s)

@@ -11,7 +11,7 @@ import httptools
 
 from evalmesh.adapters.load_http.sse import SseSplitter
 from evalmesh.load.records import OK, Outcome
-from evalmesh.ports.load_http import Exchange
+from evalmesh.ports.load_http import DETAIL_BYTES, Exchange
 
 if TYPE_CHECKING:
     from evalmesh.adapters.load_http.fast import FastTransport
@@ -24,7 +24,6 @@ _RACE_S = 0.25
 _FRESH_S = 0.002
 """A connection that was heard of just now is not asked whether it has ended: that costs a tenth of a short request."""
 _HEAD_BYTES = 64 * 1024
-_DETAIL_BYTES = 1024
 _LOCATION = re.compile(rb"^location:[ \t]*(.*?)\r$", re.IGNORECASE | re.MULTILINE)
 """Where a redirect points to: more than its body, this tells what to do."""
 _monotonic = time.monotonic
@@ -39,6 +38,7 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_feed",
         "_head",
+        "_held_bytes",
         "_is_clean",
         "_keep",
         "_mode",
@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
 
     def _forget_answer(self) -> None:
         self._head = b""
+        self._held_bytes = 0
         self._status = 0
         self._mode = _UNDECIDED
         self._is_clean = False
@@ -165,7 +166,9 @@ class Connection(asyncio.Protocol):
         try:
             self._feed(data)
             parts = self._parts
-            if parts and self._mode < _WHOLE:
+            if self._mode >= _WHOLE:
+                self._hold(data)
+            elif parts:
                 block = parts.pop() if len(parts) == 1 else self._join()
                 if self._is_clean and block[:6] == b"data: " and block[-2:] == b"\n\n" and block.count(b"\n") == 2:
                     # The splitter would find the same.
@@ -193,6 +196,13 @@ class Connection(asyncio.Protocol):
         if len(self._head) < _HEAD_BYTES:
             self._head += data
         return True
+
+    def _hold(self, data: bytes) -> None:
+        """More of a body that is looked at when it is complete."""
+        self._held_bytes += len(data)
+        exchange = self._exchange
+        if exchange is not None and self._held_bytes > exchange.most_bytes:
+            self.fail(Outcome.MALFORMED, f"a body of more than {exchange.most_bytes >> 20} MiB")
 
     def _join(self) -> bytes:
         block = b"".join(self._parts)
@@ -293,7 +303,7 @@ class Connection(asyncio.Protocol):
         if self._mode == _REFUSED:
             found = _LOCATION.search(self._head) if self._status < 400 else None
             said = (found[1] if found is not None else b"") or body
-            return Outcome.HTTP, said[:_DETAIL_BYTES].decode("utf-8", "replace")
+            return Outcome.HTTP, said[:DETAIL_BYTES].decode("utf-8", "replace")
         try:
             if self._mode == _STREAM:
                 for data in self._splitter.finish() if not self._is_clean else ():

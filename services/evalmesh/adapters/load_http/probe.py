@@ -30,7 +30,7 @@ class HttpProbe:
         ended: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
         transport = open_transport(bounded, headers, lambda one: None if ended.done() else ended.set_result(one))
         reader = _Whole()
-        exchange = Exchange(body, reader)
+        exchange = _Question(body, reader)
         try:
             transport.send(exchange)
             await ended
@@ -45,16 +45,25 @@ class HttpProbe:
         return ProbeAnswer(exchange.status, _without_keys(whole, target, headers))
 
 
+class _Question(Exchange):
+    """One that asks for a token or two."""
+
+    __slots__ = ()
+    most_bytes = 32 << 20
+
+
 class _Whole:
-    """Keeps the body as it came."""
+    """Keeps a body as it came; of a stream, by which it is known as one, the first event."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
 
-    def events(self, found: Iterable[bytes], at_s: float) -> None:  # noqa: ARG002 - the port's shape
-        self.parts += [b"data: " + data + b"\n\n" for data in found]
+    def events(self, found: Iterable[bytes], at_s: float) -> None:
+        for data in found:
+            if not self.parts:
+                self.cut(data, at_s)
 
-    def cut(self, data: bytes, at_s: float) -> None:  # noqa: ARG002
+    def cut(self, data: bytes, at_s: float) -> None:  # noqa: ARG002 - the port's shape
         self.parts.append(b"data: " + data)
 
     def whole(self, body: bytes, at_s: float) -> None:  # noqa: ARG002

@@ -6,6 +6,7 @@ way to each. Nothing here raises into the load: a reading that fails becomes a s
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from evalmesh.load.server_samples import Sample
 
 AUTO = "auto"
 _INTERVAL_S = 1.0
+_HOST = re.compile(r"[\w.:%-]+")
 _MOST_SAMPLES = 20_000
 """Kept for who asks late; older ones are dropped."""
 
@@ -147,7 +149,7 @@ def _parsed(url: str) -> SplitResult | None:
         _ = parsed.port  # a number that is none is found when it is asked for
     except ValueError:
         return None
-    return parsed if parsed.scheme in {"http", "https"} and parsed.hostname else None
+    return parsed if parsed.scheme in {"http", "https"} and _HOST.fullmatch(parsed.hostname or "") else None
 
 
 def beside_endpoint(endpoint_url: str) -> list[str]:
