@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
-    "run_task": "evalmesh.cli.task",
-    "TaskConfig": "evalmesh.cli.config",
-    "run_perf": "evalmesh.cli.perf_task",
-    "PerfConfig": "evalmesh.cli.perf_config",
+    "run_task": "evalmesh.cli.eval.task",
+    "TaskConfig": "evalmesh.cli.eval.config",
+    "run_perf": "evalmesh.cli.perf.task",
+    "PerfConfig": "evalmesh.cli.perf.config",
     "Client": "evalmesh.sdk",
     "AsyncClient": "evalmesh.sdk",
 }

@@ -21,10 +21,10 @@ import uvloop
 from measure import cpu_s, rss_bytes
 
 from evalmesh.domain.load_test import ArrivalSpec, Lengths, LoadLevel, LoadTarget, PromptSpec
-from evalmesh.load.records import FIELDS, HEADER, Flag, Outcome
-from evalmesh.load_generator.pair import GeneratorPair
+from evalmesh.load.measure.records import FIELDS, HEADER, Flag, Outcome
 from evalmesh.load_generator.protocol import EngineSetup, FeederSetup, FeedLevel, RunLevel
-from evalmesh.load_generator.shares import share_of
+from evalmesh.load_generator.seat.pair import GeneratorPair
+from evalmesh.load_generator.seat.shares import share_of
 
 LEAD_S = 0.1
 RECORDS = np.dtype([(name, {"I": "<u4", "H": "<u2", "B": "u1", "d": "<f8", "f": "<f4"}[code]) for name, code in FIELDS])

@@ -23,12 +23,12 @@ from evalmesh.domain.score import Score
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Queue
 from evalmesh.report_aggregator import service as report_aggregator
+from evalmesh.report_aggregator.runs.shard_counts import count_scores
+from evalmesh.report_aggregator.runs.worker import ReportWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
-from evalmesh.report_aggregator.shard_counts import count_scores
-from evalmesh.report_aggregator.worker import ReportWorker
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire.codec import decode_json
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 REPORT = Queue(Step.REPORT)
 NAME = "general_mcq"

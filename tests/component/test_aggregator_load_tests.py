@@ -23,11 +23,11 @@ from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTestState
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
 from evalmesh.domain.work import Step, WorkItem
-from evalmesh.load.records import HEADER, MAGIC, RECORD
-from evalmesh.load.table import DTYPE
+from evalmesh.load.measure.records import HEADER, MAGIC, RECORD
+from evalmesh.load.measure.table import DTYPE
 from evalmesh.ports.bus import Queue
 from evalmesh.report_aggregator import service as report_aggregator
-from evalmesh.report_aggregator.perf_worker import PerfWorker
+from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.runtime.serve import ServiceHost
 

@@ -31,7 +31,7 @@ from tests.kit.engine import (
 )
 
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget
-from evalmesh.load.records import Flag, Outcome
+from evalmesh.load.measure.records import Flag, Outcome
 
 TOKENS = 6
 EVENTS = chat_events(TOKENS)

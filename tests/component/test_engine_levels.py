@@ -25,8 +25,8 @@ from tests.kit.engine import (
 from tests.kit.simulator import simulator
 
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget, Stage
-from evalmesh.load.histogram import Histogram
-from evalmesh.load.records import Flag, Outcome
+from evalmesh.load.measure.histogram import Histogram
+from evalmesh.load.measure.records import Flag, Outcome
 from evalmesh.load_generator.protocol import RunLevel, Start, Stop
 
 OPEN = ArrivalSpec("constant")

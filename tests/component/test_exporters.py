@@ -21,7 +21,7 @@ from evalmesh.adapters.exporters import SINKS, export
 from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
 from evalmesh.adapters.exporters.remote_write import snappy_stored
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, Unauthenticated, Unavailable
-from evalmesh.report_aggregator.perf_json import build_perf, encode_perf
+from evalmesh.report_aggregator.load_tests.perf_json import build_perf, encode_perf
 
 SECRET = "sk-this-must-not-be-seen"
 RUN = """

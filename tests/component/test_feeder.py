@@ -18,7 +18,7 @@ import pytest
 from tests.kit import tokenizers as kit
 
 from evalmesh.domain.load_test import ArrivalSpec, Lengths, LoadLevel, LoadTarget, PromptSpec, TurnSpec
-from evalmesh.load.records import Flag
+from evalmesh.load.measure.records import Flag
 from evalmesh.load_generator.protocol import (
     FRAME,
     Conversation,

@@ -31,7 +31,7 @@ from evalmesh.runtime.service import Service
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import benchmarks_pb2, benchmarks_pb2_grpc, models_pb2, models_pb2_grpc, runs_pb2, runs_pb2_grpc
 from evalmesh.wire.errors import from_rpc_error
-from evalmesh.wire.runs import spec_to_proto
+from evalmesh.wire.runs.specs import spec_to_proto
 
 PLAN, REPORT = Queue(Step.PLAN), Queue(Step.REPORT)
 LOADER, RUNNER = "evalmesh.v1.BenchmarkService", "evalmesh.v1.ModelService"

@@ -34,8 +34,8 @@ from evalmesh.domain.load_test import (
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.gateway.peers import LOAD, Peers, lazy_channel
 from evalmesh.gateway.service import GatewayPorts, build
-from evalmesh.load.histogram import Histogram
-from evalmesh.load.ticks import Sketches, Tick, encode_seat_tick
+from evalmesh.load.measure.histogram import Histogram
+from evalmesh.load.measure.ticks import Sketches, Tick, encode_seat_tick
 from evalmesh.load_generator import service as load_generator
 from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.ports.bus import Queue

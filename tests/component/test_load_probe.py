@@ -10,7 +10,7 @@ from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
-from evalmesh.load_generator.probing import said
+from evalmesh.load_generator.probes.probing import said
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["fast", "compatible"])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from evalmesh.cli.perf_local_server import serving
+from evalmesh.cli.perf.local_server import serving
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, Unavailable
 
 SIMULATOR = f"{shlex.quote(sys.executable)} -m evalmesh.simulator --port {{port}} --model {{model}}"
@@ -184,7 +184,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Page).serve_forever()
 
 
 async def test_a_server_that_ignores_the_request_to_end_is_made_to(tmp_path, monkeypatch):
-    monkeypatch.setattr("evalmesh.cli.perf_local_server._GRACE_S", 0.5)
+    monkeypatch.setattr("evalmesh.cli.perf.local_server._GRACE_S", 0.5)
     mark = tmp_path / "pids"
     code = f"""
 import os, runpy, signal, subprocess, sys
@@ -202,7 +202,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), SimpleHTTPRequestHandler).serve_fore
 USER = """
 import asyncio, signal, sys
 from pathlib import Path
-from evalmesh.cli.perf_local_server import serving
+from evalmesh.cli.perf.local_server import serving
 
 async def main():
     async with serving("local", "tiny", command=sys.argv[1], log_file=Path(sys.argv[2])) as url:

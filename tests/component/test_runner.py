@@ -23,7 +23,7 @@ from evalmesh.ports.bus import Queue
 from evalmesh.ports.endpoint import Capabilities, Load
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 SCORE = Queue(Step.SCORE)
 NAME = "general_mcq"

@@ -14,9 +14,9 @@ from aiohttp import web
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.adapters.server_metrics.exposition import ExpositionReader
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.load.server_names import kind_of
-from evalmesh.load.server_samples import Sample
-from evalmesh.load.server_series import build_server
+from evalmesh.load.server.names import kind_of
+from evalmesh.load.server.readings import Sample
+from evalmesh.load.server.series import build_server
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.

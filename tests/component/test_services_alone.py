@@ -30,7 +30,7 @@ from evalmesh.v1 import models_pb2_grpc as models_grpc
 from evalmesh.v1 import reports_pb2_grpc as reports_grpc
 from evalmesh.v1 import runs_pb2_grpc as runs_grpc
 from evalmesh.v1 import scoring_pb2_grpc as scoring_grpc
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 HEALTH = "grpc.health.v1.Health"
 OWN = {

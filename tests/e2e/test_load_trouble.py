@@ -29,7 +29,7 @@ from evalmesh.domain.load_test import (
     LoadTestState,
     PromptSpec,
 )
-from evalmesh.load_generator import pair
+from evalmesh.load_generator.seat import pair
 from evalmesh.local.platform import open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient

@@ -19,7 +19,7 @@ from typing import Any, Self
 import msgspec
 
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget
-from evalmesh.load.records import FIELDS, HEADER, MAGIC, RECORD, Outcome
+from evalmesh.load.measure.records import FIELDS, HEADER, MAGIC, RECORD, Outcome
 from evalmesh.load_generator.protocol import (
     FRAME,
     Conversation,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalmesh.domain.load_test import LoadLevel
-from evalmesh.load.histogram import Histogram
-from evalmesh.load.inputs import GeneratorHealth, LevelInputs, Second
-from evalmesh.load.records import Flag, Outcome
-from evalmesh.load.table import DTYPE, Records
+from evalmesh.load.measure.histogram import Histogram
+from evalmesh.load.measure.inputs import GeneratorHealth, LevelInputs, Second
+from evalmesh.load.measure.records import Flag, Outcome
+from evalmesh.load.measure.table import DTYPE, Records
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from evalmesh.dataset_loader.worker import PlanWorker
 from evalmesh.domain.run import Run, RunSpec, RunState
 from evalmesh.domain.work import RunPlan, Step, WorkItem
 from evalmesh.runtime.telemetry import continue_trace
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 ROOMS = ("dataset_loader", "model_runner", "scorer", "load_generator", "report_aggregator", "gateway")
 _START_S = 30.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalmesh.cli.config import TaskConfig
+from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.runtime.settings import RoomSettings
 
 ROOT = Path(__file__).parents[2]

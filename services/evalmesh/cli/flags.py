@@ -64,20 +64,24 @@ def build_parser(argv: Sequence[str]) -> Parser:
         "--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit"
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    _eval(_command(commands, "eval", "cmd_eval", "evaluate a model and print the report"))
-    perf = _command(commands, "perf", "cmd_perf", "load-test an endpoint")
+    _eval(_command(commands, "eval", "eval.command", "evaluate a model and print the report"))
+    perf = _command(commands, "perf", "perf.command", "load-test an endpoint")
     if "perf" in argv:
-        import_module("evalmesh.cli.perf_flags").add_arguments(perf, argv)
-    _score(_command(commands, "score", "cmd_score", "score completions made elsewhere"))
-    _runs(_command(commands, "runs", "cmd_runs", "list, watch, cancel or resume runs"))
-    _report(_command(commands, "report", "cmd_report", "print the report of a run"))
-    _benchmarks(_command(commands, "benchmarks", "cmd_benchmarks", "list benchmarks, show one, preview its prompts"))
-    _up(_command(commands, "up", "cmd_up", "keep the platform running on this machine"))
-    simulate = _command(commands, "simulate", "cmd_simulate", "serve a simulated model over the OpenAI protocol")
+        import_module("evalmesh.cli.perf.flags").add_arguments(perf, argv)
+    _score(_command(commands, "score", "eval.score_command", "score completions made elsewhere"))
+    _runs(_command(commands, "runs", "eval.runs_command", "list, watch, cancel or resume runs"))
+    _report(_command(commands, "report", "eval.report_command", "print the report of a run"))
+    _benchmarks(
+        _command(commands, "benchmarks", "eval.benchmarks_command", "list benchmarks, show one, preview its prompts")
+    )
+    _up(_command(commands, "up", "platform.up_command", "keep the platform running on this machine"))
+    simulate = _command(
+        commands, "simulate", "platform.simulate_command", "serve a simulated model over the OpenAI protocol"
+    )
     if "simulate" in argv:
         import_module("evalmesh.simulator.cli").add_arguments(simulate)
         simulate.add_argument("--debug", action="store_true", help="show tracebacks")
-    _store(_command(commands, "store", "cmd_store", "prepare an object store"))
+    _store(_command(commands, "store", "platform.store_command", "prepare an object store"))
     return parser
 
 

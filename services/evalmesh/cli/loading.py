@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalmesh.cli.config import TaskConfig, checked
+from evalmesh.cli.eval.config import TaskConfig, checked
 from evalmesh.cli.options import read_config_file
 from evalmesh.domain.errors import InvalidInput
 

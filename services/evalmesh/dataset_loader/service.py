@@ -15,7 +15,7 @@ from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.work import Worker, WorkPolicy
 from evalmesh.v1 import benchmarks_pb2_grpc
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 
 def build(

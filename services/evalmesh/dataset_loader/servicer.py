@@ -9,10 +9,10 @@ from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
-from evalmesh.wire.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
 from evalmesh.wire.names import parse_name
-from evalmesh.wire.pages import decode_offset, encode_token, page_size
-from evalmesh.wire.runs import benchmark_spec_from_proto, spec_from_proto
+from evalmesh.wire.paging import decode_offset, encode_token, page_size
+from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
+from evalmesh.wire.runs.specs import benchmark_spec_from_proto, spec_from_proto
 
 _MOST_PREVIEWED = 100
 

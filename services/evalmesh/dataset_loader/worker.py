@@ -9,7 +9,6 @@ from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.dataset_loader.dataset import RunDataset, SubsetFiles
 from evalmesh.dataset_loader.order import interleave
-from evalmesh.dataset_loader.recorded import RecordedCompletions
 from evalmesh.domain import layout
 from evalmesh.domain.digest import GenerationDigest, canonical_json, pool_id, sha256_hex
 from evalmesh.domain.errors import InvalidInput
@@ -22,10 +21,11 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
+from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.runs import change_run
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.codec import decode_json, encode_json
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
 _MALFORMED_KEPT = 1000

@@ -34,7 +34,7 @@ class Event:
     activity: dict[str, Activity] = field(default_factory=dict)
     """By benchmark; kind `activity` only."""
     load: bytes = b""
-    """`load.ticks.encode_seat_tick`; kind `load` only."""
+    """`load.measure.ticks.encode_seat_tick`; kind `load` only."""
 
 
 @dataclass(frozen=True, slots=True)

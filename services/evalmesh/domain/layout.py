@@ -10,8 +10,8 @@ runs/{run}/{benchmark}/scores/{shard}.jsonl         Score per line
 runs/{run}/results/{benchmark}.parquet              sample results
 runs/{run}/report.json, report.html
 load/files/{sha256}                                 data set or tokenizer of a load test, as uploaded
-loadtests/{load_test}/levels/{n}/records/{seat}.bin    request records (`load.records`) of one seat
-loadtests/{load_test}/levels/{n}/ticks/{seat}.bin      seconds (`load.ticks`) of one seat
+loadtests/{load_test}/levels/{n}/records/{seat}.bin    request records (`load.measure.records`) of one seat
+loadtests/{load_test}/levels/{n}/ticks/{seat}.bin      seconds (`load.measure.ticks`) of one seat
 loadtests/{load_test}/levels/{n}/slices/{seat}.json    how the level ended for one seat
 loadtests/{load_test}/levels/{n}/order.json            which generators perform the level
 loadtests/{load_test}/levels/{n}/level.json            the level's document

@@ -291,7 +291,7 @@ class LoadTest:
 
 @dataclass(frozen=True, slots=True)
 class LatencyQuantiles:
-    """Percentiles of one metric, within the relative error of `load.histogram`."""
+    """Percentiles of one metric, within the relative error of `load.measure.histogram`."""
 
     p50_ms: float
     p90_ms: float

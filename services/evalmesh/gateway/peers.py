@@ -22,9 +22,9 @@ from evalmesh.v1 import (
     models_pb2_grpc,
 )
 from evalmesh.wire.errors import from_rpc_error
-from evalmesh.wire.load_tests import load_spec_to_proto
-from evalmesh.wire.models import model_to_proto
-from evalmesh.wire.runs import spec_to_proto
+from evalmesh.wire.load_tests.specs import load_spec_to_proto
+from evalmesh.wire.runs.models import model_to_proto
+from evalmesh.wire.runs.specs import spec_to_proto
 
 OpenChannel = Callable[[], grpc.aio.Channel]
 

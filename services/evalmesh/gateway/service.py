@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import grpc.aio
 
 from evalmesh.gateway.forward import Forwarder
-from evalmesh.gateway.lifecycle import RunLifecycle
-from evalmesh.gateway.load_lifecycle import LoadTestLifecycle
-from evalmesh.gateway.load_servicer import LoadTestServicer
+from evalmesh.gateway.load_tests.lifecycle import LoadTestLifecycle
+from evalmesh.gateway.load_tests.servicer import LoadTestServicer
 from evalmesh.gateway.peers import OpenChannel, Peers
-from evalmesh.gateway.servicer import RunServicer
+from evalmesh.gateway.runs.lifecycle import RunLifecycle
+from evalmesh.gateway.runs.servicer import RunServicer
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
-from evalmesh.ports.load_test_store import LoadTestStore
+from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.service import Service

@@ -17,11 +17,11 @@ import struct
 import msgspec
 
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget, PromptSpec
-from evalmesh.load.ticks import Sketches as Sketches  # noqa: PLC0414  (words of this protocol, too)
-from evalmesh.load.ticks import Tick as Tick  # noqa: PLC0414
+from evalmesh.load.measure.ticks import Sketches as Sketches  # noqa: PLC0414  (words of this protocol, too)
+from evalmesh.load.measure.ticks import Tick as Tick  # noqa: PLC0414
 
 FRAME = struct.Struct("<BBHIIddIIII")
-"""kind, flags (`load.records.Flag`), turn count, size of the body in bytes, index, due_s (NaN in closed loop),
+"""kind, flags (`load.measure.records.Flag`), turn count, size of the body in bytes, index, due_s (NaN in closed loop),
 think_s, conversation, prepared_tokens, max_tokens, reserved (0)."""
 
 
@@ -78,7 +78,7 @@ class RunLevel(msgspec.Struct, tag="run_level"):
     drain_s: float
     """After the last send, how long answers are waited for; then they are `CANCELLED`. 0: as long as they take."""
     goodput_ms: dict[str, float]
-    """Bounds of `load.slo.per_request` for the live goodput count; empty: none."""
+    """Bounds of `load.objective.slo.per_request` for the live goodput count; empty: none."""
 
 
 class Start(msgspec.Struct, tag="start"):

@@ -8,21 +8,21 @@ from tempfile import gettempdir
 import grpc.aio
 
 from evalmesh.domain.work import Step
-from evalmesh.load_generator.conductor import ConductorTools, ConductWorker
-from evalmesh.load_generator.files import LocalFiles
-from evalmesh.load_generator.level_files import LevelFiles
-from evalmesh.load_generator.pairs import PairPool
-from evalmesh.load_generator.seat import SeatTools, SeatWorker
+from evalmesh.load_generator.conductor.leading import ConductorTools, ConductWorker
+from evalmesh.load_generator.conductor.level_files import LevelFiles
+from evalmesh.load_generator.seat.holding import SeatTools, SeatWorker
+from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.seat.pairs import PairPool
+from evalmesh.load_generator.seat.slices import SliceFiles
 from evalmesh.load_generator.servicer import LoadServicer
 from evalmesh.load_generator.settings import LoadGeneratorSettings
-from evalmesh.load_generator.slices import SliceFiles
 from evalmesh.ports.bus import Bus, Queue
 from evalmesh.ports.environment import Clock, Secrets
-from evalmesh.ports.load_probe import LoadProbe
-from evalmesh.ports.load_test_store import LoadTestStore
+from evalmesh.ports.load_tests.probe import LoadProbe
+from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics
+from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
-from evalmesh.ports.server_metrics import OpenServerMetrics
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.load_tests import load_test_is_over

@@ -10,17 +10,17 @@ from typing import Any
 from evalmesh.domain import layout
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
 from evalmesh.domain.load_test import LoadTestSpec
-from evalmesh.load_generator.files import LocalFiles
-from evalmesh.load_generator.probing import check_endpoint
+from evalmesh.load_generator.probes.probing import check_endpoint
 from evalmesh.load_generator.prompts import files
 from evalmesh.load_generator.prompts.datasets import registry as datasets
-from evalmesh.load_generator.slices import pieces_of
-from evalmesh.ports.load_probe import LoadProbe
+from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.seat.slices import pieces_of
+from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.v1 import load_generators_pb2 as pb
 from evalmesh.v1 import load_generators_pb2_grpc
-from evalmesh.wire.load_tests import load_spec_from_proto
-from evalmesh.wire.pages import decode_offset, encode_token, page_size
+from evalmesh.wire.load_tests.specs import load_spec_from_proto
+from evalmesh.wire.paging import decode_offset, encode_token, page_size
 
 _MOST_BYTES = 16 << 30
 _MOST_PREVIEWED = 20

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe
-from evalmesh.load_generator.pairs import PairPool
+from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.rooms import Opened, build_services, load
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.serve import ServiceHost

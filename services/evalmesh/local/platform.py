@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalmesh.adapters.nats.server import NatsServerProcess
 from evalmesh.domain.errors import EvalmeshError
-from evalmesh.load_generator.pairs import PairPool
+from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.settings import LocalSettings
 

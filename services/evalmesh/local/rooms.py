@@ -7,9 +7,9 @@ from importlib import import_module
 
 from evalmesh.adapters.connections import Connections
 from evalmesh.adapters.environment import EnvSecrets, SystemClock
-from evalmesh.load_generator.pairs import PairPool
+from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.settings import LocalSettings
-from evalmesh.ports.load_probe import LoadProbe
+from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.runtime.service import Service
 
 

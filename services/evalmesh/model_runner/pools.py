@@ -16,7 +16,7 @@ from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.work import Worker, WorkPolicy
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
 _MOST_SHARDS = 4096

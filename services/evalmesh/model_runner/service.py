@@ -14,7 +14,7 @@ from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.set_aside import ShardSetAside
 from evalmesh.v1 import models_pb2_grpc
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 
 def build(

@@ -12,7 +12,7 @@ from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import Endpoint, EndpointOpener
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.v1 import models_pb2_grpc
-from evalmesh.wire.models import (
+from evalmesh.wire.runs.models import (
     capabilities_to_proto,
     completion_to_proto,
     generation_from_proto,

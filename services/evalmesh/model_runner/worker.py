@@ -22,7 +22,7 @@ from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.runtime.work import RunCancelledError
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
 

@@ -5,18 +5,18 @@ import grpc.aio
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.ports.bus import Bus, Queue
 from evalmesh.ports.environment import Clock
-from evalmesh.ports.load_test_store import LoadTestStore
+from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
-from evalmesh.report_aggregator.perf_worker import PerfWorker
+from evalmesh.report_aggregator.load_tests.worker import PerfWorker
+from evalmesh.report_aggregator.runs.worker import ReportWorker
 from evalmesh.report_aggregator.servicer import ReportServicer, ResultTables
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
-from evalmesh.report_aggregator.worker import ReportWorker
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.work import Worker, WorkPolicy
 from evalmesh.v1 import reports_pb2_grpc
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 
 def build(

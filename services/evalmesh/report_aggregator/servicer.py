@@ -15,8 +15,8 @@ from evalmesh.ports.run_store import RunStore
 from evalmesh.v1 import reports_pb2 as pb
 from evalmesh.v1 import reports_pb2_grpc
 from evalmesh.wire.names import parse_name, parse_report_name
-from evalmesh.wire.pages import decode_offset, decode_token, encode_token, page_size
-from evalmesh.wire.reports import check_score_state, export_key, report_to_proto
+from evalmesh.wire.paging import decode_offset, decode_token, encode_token, page_size
+from evalmesh.wire.runs.reports import check_score_state, export_key, report_to_proto
 
 _TABLES_KEPT = 4
 
@@ -105,7 +105,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
 def _page(path: Path, start: int, size: int, wanted: tuple[str, str]) -> tuple[list[dict[str, Any]], int | None]:
     """Rows from `start` on that match, and where the next page starts; `None` at the end."""
-    from evalmesh.report_aggregator.results_table import read_results  # noqa: PLC0415  (brings pyarrow: slow)
+    from evalmesh.results.table import read_results  # noqa: PLC0415  (brings pyarrow: slow)
 
     state, subset = wanted
     rows: list[dict[str, Any]] = []

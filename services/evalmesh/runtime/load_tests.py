@@ -8,7 +8,7 @@ from evalmesh.domain.load_test import LoadTest, LoadTestState
 from evalmesh.domain.work import WorkItem
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
-from evalmesh.ports.load_test_store import LoadTestStore
+from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.runtime.records import change_record
 
 

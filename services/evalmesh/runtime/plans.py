@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from evalmesh.domain.work import RunPlan
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 _KEPT = 8
 

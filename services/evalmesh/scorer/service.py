@@ -16,7 +16,7 @@ from evalmesh.scorer.servicer import ScoringServicer
 from evalmesh.scorer.settings import ScorerSettings
 from evalmesh.scorer.worker import ScoreWorker
 from evalmesh.v1 import scoring_pb2_grpc
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 
 def build(*, settings: ScorerSettings, runs: RunStore, bus: Bus, objects: ObjectStore) -> Service:

@@ -11,8 +11,8 @@ from evalmesh.ports.object_store import ObjectStore
 from evalmesh.scorer.judgement import Judgement
 from evalmesh.v1 import scoring_pb2 as pb
 from evalmesh.v1 import scoring_pb2_grpc
-from evalmesh.wire.pages import decode_offset, encode_token, page_size
-from evalmesh.wire.scoring import items_from_proto, score_to_proto
+from evalmesh.wire.paging import decode_offset, encode_token, page_size
+from evalmesh.wire.runs.scoring import items_from_proto, score_to_proto
 
 _MOST_BYTES = 1 << 30
 

@@ -6,7 +6,7 @@ from evalmesh.ports.bus import Bus
 from evalmesh.runtime.plans import PlanCache
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.scorer.judgement import Judgement
-from evalmesh.wire.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import ShardFiles
 
 
 class ScoreWorker:

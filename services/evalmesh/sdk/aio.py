@@ -26,13 +26,13 @@ from evalmesh.v1 import (
     scoring_pb2,
     scoring_pb2_grpc,
 )
-from evalmesh.wire.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_from_proto, preview_from_proto
-from evalmesh.wire.checks import check_spec
-from evalmesh.wire.models import ModelDescription, description_from_proto, model_to_proto
 from evalmesh.wire.names import make_name, parse_name, report_name
-from evalmesh.wire.reports import check_score_state, report_from_proto, result_from_proto
-from evalmesh.wire.runs import benchmark_spec_to_proto, run_from_proto, spec_to_proto
-from evalmesh.wire.scoring import ScoringItem, item_to_proto, score_from_proto
+from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_from_proto, preview_from_proto
+from evalmesh.wire.runs.checks import check_spec
+from evalmesh.wire.runs.models import ModelDescription, description_from_proto, model_to_proto
+from evalmesh.wire.runs.reports import check_score_state, report_from_proto, result_from_proto
+from evalmesh.wire.runs.scoring import ScoringItem, item_to_proto, score_from_proto
+from evalmesh.wire.runs.specs import benchmark_spec_to_proto, run_from_proto, spec_to_proto
 
 DEFAULT_TIMEOUT_S = 60.0
 _RESULTS_PAGE = 200

@@ -10,7 +10,7 @@ from google.protobuf import duration_pb2
 
 from evalmesh.domain.errors import OutOfRange, Unavailable
 from evalmesh.sdk.channel import Channel, Patience
-from evalmesh.wire.reports import PIECE_BYTES
+from evalmesh.wire.runs.reports import PIECE_BYTES
 
 RECONNECT_S = 30.0
 T = TypeVar("T")

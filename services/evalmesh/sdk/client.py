@@ -16,10 +16,10 @@ from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
 from evalmesh.domain.score import Score
 from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
 from evalmesh.sdk.load_tests import LoadUpdate
-from evalmesh.wire.benchmarks import BenchmarkInfo, PreviewedSample
-from evalmesh.wire.load_views import PreviewedRequest
-from evalmesh.wire.models import ModelDescription
-from evalmesh.wire.scoring import ScoringItem
+from evalmesh.wire.load_tests.views import PreviewedRequest
+from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample
+from evalmesh.wire.runs.models import ModelDescription
+from evalmesh.wire.runs.scoring import ScoringItem
 
 T = TypeVar("T")
 _END: Any = object()

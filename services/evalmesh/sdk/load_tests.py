@@ -10,9 +10,9 @@ from typing import Any
 from evalmesh.domain.load_test import LoadSnapshot, LoadTest, LoadTestSpec
 from evalmesh.sdk.calls import RECONNECT_S, Calls
 from evalmesh.v1 import load_generators_pb2, load_generators_pb2_grpc, load_tests_pb2, load_tests_pb2_grpc
-from evalmesh.wire.load_checks import check_load_spec
-from evalmesh.wire.load_tests import LOAD_TESTS, load_spec_to_proto, load_test_from_proto
-from evalmesh.wire.load_views import PreviewedRequest, previewed_from_proto, snapshot_from_proto
+from evalmesh.wire.load_tests.checks import check_load_spec
+from evalmesh.wire.load_tests.specs import LOAD_TESTS, load_spec_to_proto, load_test_from_proto
+from evalmesh.wire.load_tests.views import PreviewedRequest, previewed_from_proto, snapshot_from_proto
 from evalmesh.wire.names import make_name, parse_name
 
 LoadUpdate = tuple[LoadTest, LoadSnapshot | None]

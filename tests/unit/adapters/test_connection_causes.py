@@ -10,7 +10,7 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.load_http.compatible import proxy_cause
-from evalmesh.load.records import printable
+from evalmesh.load.measure.records import printable
 
 KEY = ConnectionKey("proxy.example", 3128, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 NOT_KNOWN = "the name of the host is not known (Name or service not known)"

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from evalmesh.cli.__main__ import exit_code, main
-from evalmesh.cli.config import TaskConfig
-from evalmesh.cli.evaluate import Outcome
+from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.evaluate import Outcome
+from evalmesh.cli.eval.live import RunProgress, Speed, clock_text
+from evalmesh.cli.eval.outputs import find_folder, folder_of, lost_count, run_id_of, write_run_yaml
+from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.flags import parse
-from evalmesh.cli.live import RunProgress, Speed, clock_text
-from evalmesh.cli.outputs import find_folder, folder_of, lost_count, run_id_of, write_run_yaml
-from evalmesh.cli.show import make_console
 from evalmesh.domain import errors
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 

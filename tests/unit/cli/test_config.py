@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from evalmesh import TaskConfig
+from evalmesh.cli.eval.spec import to_run_spec
 from evalmesh.cli.loading import load_config
 from evalmesh.cli.options import parse_limit, parse_options
-from evalmesh.cli.spec import to_run_spec
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.request import GenerationConfig
-from evalmesh.wire.checks import check_spec
+from evalmesh.wire.runs.checks import check_spec
 
 BASE = {"model": "org/my-model", "api_url": "http://h:8000/v1", "datasets": ["gsm8k"]}
 SECRET = "sk-live-0123456789abcdef"

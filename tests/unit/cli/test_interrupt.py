@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import asyncio
-from evalmesh.cli.session import run_async
+from evalmesh.cli.platform.session import run_async
 
 async def work():
     print("ready", flush=True)

@@ -6,9 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf_config import load_perf_config
-from evalmesh.cli.perf_spec import resolve
-from evalmesh.report_aggregator.perf_command import command
+from evalmesh.cli.perf.config import load_perf_config
+from evalmesh.cli.perf.spec import resolve
+from evalmesh.pages.load_tests.again import command
 
 BASE = "--url http://h:8000/v1/chat/completions --model m --dataset random --max-prompt-length 64"
 OUTSIDE = {"command", "action", "module", "parser", "config", "count"}

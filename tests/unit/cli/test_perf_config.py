@@ -10,9 +10,9 @@ import yaml
 
 from evalmesh.cli.__main__ import main
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf_config import PerfConfig, load_perf_config
-from evalmesh.cli.perf_outputs import load_test_id_of, write_perf_yaml
-from evalmesh.cli.perf_spec import all_notes, resolve
+from evalmesh.cli.perf.config import PerfConfig, load_perf_config
+from evalmesh.cli.perf.outputs import load_test_id_of, write_perf_yaml
+from evalmesh.cli.perf.spec import all_notes, resolve
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.load_test import (
     ArrivalSpec,
@@ -69,7 +69,7 @@ def test_perf_help_is_light_and_documents_exit_codes():
 def test_help_of_everything_does_not_load_the_flags_of_perf():
     code = (
         "import sys; from evalmesh.cli.__main__ import main; main(['--help']); "
-        "print('evalmesh.cli.perf_flags' in sys.modules)"
+        "print('evalmesh.cli.perf.flags' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("False")

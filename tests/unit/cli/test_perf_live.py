@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from evalmesh.cli.perf_live import LoadProgress, finished_line, plain_line, progress_of, sparkline
-from evalmesh.cli.perf_words import level_label
+from evalmesh.cli.perf.live import LoadProgress, finished_line, plain_line, progress_of, sparkline
+from evalmesh.cli.perf.words import level_label
 from evalmesh.domain.load_test import (
     LatencyQuantiles,
     LevelStatus,

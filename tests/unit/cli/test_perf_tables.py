@@ -23,11 +23,11 @@ from tests.unit.report.perf_builders import (
 )
 
 from evalmesh.cli.__main__ import main
-from evalmesh.cli.perf_compare import compare_reports, render_comparison
-from evalmesh.cli.perf_outcome import PerfOutcome, objective_met
-from evalmesh.cli.perf_outputs import find_folder, folder_of, local_report, newest_folder, read_report
-from evalmesh.cli.perf_show import show_outcome, show_perf
-from evalmesh.cli.perf_words import milliseconds, per_second
+from evalmesh.cli.perf.compare import compare_reports, render_comparison
+from evalmesh.cli.perf.outcome import PerfOutcome, objective_met
+from evalmesh.cli.perf.outputs import find_folder, folder_of, local_report, newest_folder, read_report
+from evalmesh.cli.perf.show import show_outcome, show_perf
+from evalmesh.cli.perf.words import milliseconds, per_second
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTestState
 

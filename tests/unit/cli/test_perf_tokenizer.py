@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from evalmesh.cli.perf_config import PerfConfig
-from evalmesh.cli.perf_spec import local_files, resolve
-from evalmesh.cli.perf_tokenizer import find_tokenizer, pack_tokenizer
+from evalmesh.cli.perf.config import PerfConfig
+from evalmesh.cli.perf.spec import local_files, resolve
+from evalmesh.cli.perf.tokenizer import find_tokenizer, pack_tokenizer
 from evalmesh.domain.errors import InvalidInput
 
 

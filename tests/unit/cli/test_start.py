@@ -8,9 +8,9 @@ import pytest
 LOAD_TEST = """
 import sys
 from pathlib import Path
-import evalmesh.cli.perf_command
+import evalmesh.cli.perf.asking
 print(*(name for name in ("grpc", "evalmesh.adapters.connections", "evalmesh.sdk") if name in sys.modules), sep=",")
-from evalmesh.cli.perf_run import LOAD_TEST_SERVICES
+from evalmesh.cli.perf.run import LOAD_TEST_SERVICES
 from evalmesh.local import hosting
 from evalmesh.local.settings import LocalSettings
 hosting.load(LocalSettings(work_dir=Path("."), hosted=LOAD_TEST_SERVICES, generators=1))

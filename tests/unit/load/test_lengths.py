@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import Lengths
-from evalmesh.load.lengths import check, sampler
+from evalmesh.load.arrivals.lengths import check, sampler
 
 EVEN = [(i + 0.5) / 20_000 for i in range(20_000)]
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalmesh.domain.load_test import LatencyQuantiles
-from evalmesh.load.histogram import RELATIVE_ERROR, Histogram
-from evalmesh.load.live import WINDOW_S, LiveLevel
-from evalmesh.load.ticks import SeatTick, Sketches, Tick, decode_seat_tick, encode_seat_tick
+from evalmesh.load.measure.histogram import RELATIVE_ERROR, Histogram
+from evalmesh.load.measure.live import WINDOW_S, LiveLevel
+from evalmesh.load.measure.ticks import SeatTick, Sketches, Tick, decode_seat_tick, encode_seat_tick
 
 
 def tick(second, number=0, **more):

@@ -7,9 +7,9 @@ from tests.kit.load_levels import Server, closed, inputs
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel
-from evalmesh.load.compare import compare
-from evalmesh.load.figures import build_level
-from evalmesh.load.slo import parse_slo
+from evalmesh.load.measure.compare import compare
+from evalmesh.load.measure.figures import build_level
+from evalmesh.load.objective.slo import parse_slo
 
 SLO = parse_slo("ttft:p95:200ms")
 

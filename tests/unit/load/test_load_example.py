@@ -7,8 +7,8 @@ import pytest
 from tests.kit.load_levels import inputs, records
 
 from evalmesh.domain.load_test import LoadLevel
-from evalmesh.load.figures import build_level
-from evalmesh.load.slo import parse_slo
+from evalmesh.load.measure.figures import build_level
+from evalmesh.load.objective.slo import parse_slo
 
 PAGE = (Path(__file__).parents[3] / "docs/load-metrics.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (\d) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d)", re.MULTILINE)

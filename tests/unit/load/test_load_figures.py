@@ -10,13 +10,13 @@ from tests.kit.load_levels import Server, closed, inputs, open_loop, records, se
 
 from evalmesh.domain.errors import InternalError
 from evalmesh.domain.load_test import LoadLevel
-from evalmesh.load.figures import build_level
-from evalmesh.load.histogram import Histogram
-from evalmesh.load.inputs import GeneratorHealth, LevelInputs, Second, second_of
-from evalmesh.load.records import NAN, Flag, Outcome
-from evalmesh.load.slo import parse_slo
-from evalmesh.load.table import Records, concatenate, empty
-from evalmesh.load.ticks import Sketches, Tick
+from evalmesh.load.measure.figures import build_level
+from evalmesh.load.measure.histogram import Histogram
+from evalmesh.load.measure.inputs import GeneratorHealth, LevelInputs, Second, second_of
+from evalmesh.load.measure.records import NAN, Flag, Outcome
+from evalmesh.load.measure.table import Records, concatenate, empty
+from evalmesh.load.measure.ticks import Sketches, Tick
+from evalmesh.load.objective.slo import parse_slo
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/perf.schema.json").read_text(encoding="utf-8"))
 LEVEL = jsonschema.Draft202012Validator({"$ref": "#/$defs/level", "$defs": SCHEMA["$defs"]})

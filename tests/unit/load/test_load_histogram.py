@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from evalmesh.load.histogram import RELATIVE_ERROR, Histogram
+from evalmesh.load.measure.histogram import RELATIVE_ERROR, Histogram
 
 
 def of(values: np.ndarray) -> Histogram:

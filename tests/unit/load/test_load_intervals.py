@@ -7,8 +7,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from evalmesh.load.intervals import mean_interval, share_interval
-from evalmesh.load.samples import Sample, sample
+from evalmesh.load.measure.distributions import Sample, sample
+from evalmesh.load.measure.intervals import mean_interval, share_interval
 
 RUNS = 300
 Series = Callable[[np.random.Generator, int], np.ndarray]

@@ -9,10 +9,10 @@ from tests.kit.load_levels import Server, closed, inputs, open_loop
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, SearchSpec
-from evalmesh.load.figures import build_level
-from evalmesh.load.probes import Estimate, Observation, observe
-from evalmesh.load.search import Answer, Probe, Search, observations, probe_level
-from evalmesh.load.slo import parse_slo
+from evalmesh.load.measure.figures import build_level
+from evalmesh.load.objective.probes import Estimate, Observation, observe
+from evalmesh.load.objective.search import Answer, Probe, Search, observations, probe_level
+from evalmesh.load.objective.slo import parse_slo
 
 SLO = parse_slo("ttft:p95:200ms")
 SERVER = Server()

@@ -5,10 +5,10 @@ import pytest
 from tests.kit.load_levels import Server, closed, inputs, open_loop, records
 
 from evalmesh.domain.load_test import LoadLevel
-from evalmesh.load.client import send_lag_bound_ms
-from evalmesh.load.figures import build_level
-from evalmesh.load.inputs import GeneratorHealth, Second
-from evalmesh.load.table import Records
+from evalmesh.load.measure.client import send_lag_bound_ms
+from evalmesh.load.measure.figures import build_level
+from evalmesh.load.measure.inputs import GeneratorHealth, Second
+from evalmesh.load.measure.table import Records
 
 SERVER = Server(slots=1000)
 HEALTHY = GeneratorHealth(0, cap=20, cpu=0.2, loop_lag_p99_ms=0.2, loop_lag_max_ms=3.0, peak_in_flight=20)

@@ -4,10 +4,10 @@ from tests.kit.load_levels import inputs, records
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, SloTerm
-from evalmesh.load.figures import build_level
-from evalmesh.load.records import Outcome
-from evalmesh.load.slo import flaw_of, parse_slo, per_request, term_text
-from evalmesh.load.table import Records
+from evalmesh.load.measure.figures import build_level
+from evalmesh.load.measure.records import Outcome
+from evalmesh.load.measure.table import Records
+from evalmesh.load.objective.slo import flaw_of, parse_slo, per_request, term_text
 
 
 def level_of(ttft_ms: np.ndarray, rate: float = 100.0, tokens: int = 5) -> Records:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.load.records import FIELDS, HEADER, MAGIC, NAN, RECORD, Flag, Outcome
-from evalmesh.load.table import DTYPE, Rows, by_class, concatenate, is_warmup, read_records
+from evalmesh.load.measure.records import FIELDS, HEADER, MAGIC, NAN, RECORD, Flag, Outcome
+from evalmesh.load.measure.table import DTYPE, Rows, by_class, concatenate, is_warmup, read_records
 
 NAMES = [name for name, _ in FIELDS]
 

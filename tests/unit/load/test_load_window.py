@@ -3,10 +3,10 @@ import pytest
 from tests.kit.load_levels import Server, closed, inputs, open_loop, records
 
 from evalmesh.domain.load_test import LoadLevel, Stage
-from evalmesh.load.figures import build_level
-from evalmesh.load.inputs import GeneratorHealth
-from evalmesh.load.records import Flag
-from evalmesh.load.steady import drift, startup
+from evalmesh.load.measure.figures import build_level
+from evalmesh.load.measure.inputs import GeneratorHealth
+from evalmesh.load.measure.records import Flag
+from evalmesh.load.measure.steady import drift, startup
 
 FAST = Server(slots=10_000, ttft_s=0.05, token_s=0.01, low=64, high=64)
 LATENCY_S = 0.05 + 63 * 0.01

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, Stage
-from evalmesh.load.schedule import Share, due_times, duration_s, is_open, planned
+from evalmesh.load.arrivals.schedule import Share, due_times, duration_s, is_open, planned
 
 POISSON, CONSTANT = ArrivalSpec("poisson"), ArrivalSpec("constant")
 KS_LIMIT = 1.95

@@ -5,10 +5,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from evalmesh.load.server_columns import Column, grown, growth, quantile
-from evalmesh.load.server_names import QUANTITIES, WANTED, kind_of, raw_name
-from evalmesh.load.server_samples import Metric, Sample
-from evalmesh.load.server_series import build_server
+from evalmesh.load.server.columns import Column, grown, growth, quantile
+from evalmesh.load.server.names import QUANTITIES, WANTED, kind_of, raw_name
+from evalmesh.load.server.readings import Metric, Sample
+from evalmesh.load.server.series import build_server
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/perf.schema.json").read_text(encoding="utf-8"))
 VLLM = "http://127.0.0.1:8000/metrics"

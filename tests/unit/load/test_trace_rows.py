@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evalmesh.load.trace import TraceRow, parse
+from evalmesh.load.arrivals.trace import TraceRow, parse
 
 
 def test_azure() -> None:

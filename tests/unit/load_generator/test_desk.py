@@ -7,10 +7,10 @@ import pytest
 
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel
-from evalmesh.load_generator import talk
-from evalmesh.load_generator.desk import Desk
-from evalmesh.load_generator.level_run import LevelLead, LevelOrder, LevelRun, Lookout, Superseded
-from evalmesh.load_generator.programme import Planned
+from evalmesh.load_generator import seat_talk as talk
+from evalmesh.load_generator.conductor.desk import Desk
+from evalmesh.load_generator.conductor.level_run import LevelLead, LevelOrder, LevelRun, Lookout, Superseded
+from evalmesh.load_generator.conductor.programme import Planned
 
 LOST_AFTER_S = 0.3
 

@@ -17,7 +17,7 @@ from evalmesh.adapters.load_http.sse import SseSplitter
 from evalmesh.adapters.openai.stream import SseParser
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, Stage
-from evalmesh.load.histogram import Histogram
+from evalmesh.load.measure.histogram import Histogram
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.engine.feed import Feed, Frame
 from evalmesh.load_generator.engine.flight import carried_tokens, gaps_of

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.load.records import Outcome
+from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis import base, registry
 from evalmesh.load_generator.apis.base import Ask
 

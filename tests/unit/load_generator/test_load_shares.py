@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalmesh.domain.load_test import LoadLevel, Stage
-from evalmesh.load_generator.clocks import measure_offset
 from evalmesh.load_generator.engine.pacing import parallel_at
-from evalmesh.load_generator.shares import performers, share_of, warmup_count
+from evalmesh.load_generator.seat.clocks import measure_offset
+from evalmesh.load_generator.seat.shares import performers, share_of, warmup_count
 
 
 @given(parallel=st.integers(1, 5000), number=st.integers(0, 10**6), of=st.integers(1, 64))

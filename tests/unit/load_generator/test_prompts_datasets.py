@@ -22,7 +22,7 @@ from evalmesh.domain.load_test import (
     PromptSpec,
     TurnSpec,
 )
-from evalmesh.load.schedule import Share
+from evalmesh.load.arrivals.schedule import Share
 from evalmesh.load_generator.prompts import datasets, files, preview
 from evalmesh.load_generator.prompts.base import Prompt
 from evalmesh.load_generator.prompts.opening import open_prompts

@@ -11,7 +11,7 @@ from tests.kit import tokenizers as kit
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import Lengths, LoadTarget, PromptSpec
-from evalmesh.load.schedule import Share
+from evalmesh.load.arrivals.schedule import Share
 from evalmesh.load_generator.prompts.base import Prompt
 from evalmesh.load_generator.prompts.opening import open_prompts
 from evalmesh.load_generator.prompts.source import Source

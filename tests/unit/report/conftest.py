@@ -1,7 +1,7 @@
 import pytest
 from tests.unit.report.builders import CREATED, make_plan, make_run
 
-from evalmesh.report_aggregator.report_json import build_report
+from evalmesh.report_aggregator.runs.report_json import build_report
 
 
 @pytest.fixture

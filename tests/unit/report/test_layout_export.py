@@ -4,6 +4,7 @@ import json
 import pytest
 from tests.unit.report.builders import make_benchmark, make_metric, make_run
 
+from evalmesh.cli.eval.layout_export import export_evalscope_layout, prompt_turns, safe_name
 from evalmesh.domain.completion import Completion, CompletionError, Timing, Usage
 from evalmesh.domain.metric import SubsetReport
 from evalmesh.domain.request import Message
@@ -11,8 +12,7 @@ from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
-from evalmesh.report_aggregator.layout_export import export_evalscope_layout, prompt_turns, safe_name
-from evalmesh.report_aggregator.results_table import ResultsWriter, read_results
+from evalmesh.results.table import ResultsWriter, read_results
 
 
 def rows_of(benchmark="iquiz", subsets=("IQ", "EQ"), repeats=1, error=None, reasoning=None):

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from evalmesh.report_aggregator.perf_charts import HEIGHT, WIDTH, Rule, Series, Wish, chart, short
+from evalmesh.pages.load_tests.charts import HEIGHT, WIDTH, Rule, Series, Wish, chart, short
 
 WISH = Wish("c", "Chart", "load", "ms")
 

@@ -24,9 +24,9 @@ from tests.unit.report.perf_builders import (
 )
 
 from evalmesh.domain.load_test import LoadLevel, LoadTarget, LoadTestState, SearchSpec, SloTerm
-from evalmesh.load.figures import build_level
-from evalmesh.report_aggregator.perf_html import render_perf_html
-from evalmesh.report_aggregator.perf_json import build_perf, encode_perf
+from evalmesh.load.measure.figures import build_level
+from evalmesh.pages.load_tests.page import render_perf_html
+from evalmesh.report_aggregator.load_tests.perf_json import build_perf, encode_perf
 
 
 def rendered(*levels, test=None):

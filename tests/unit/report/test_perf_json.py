@@ -18,7 +18,7 @@ from tests.unit.report.perf_builders import (
 )
 
 from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTarget, LoadTestState, SearchSpec
-from evalmesh.report_aggregator.perf_json import best, build_perf, encode_perf
+from evalmesh.report_aggregator.load_tests.perf_json import best, build_perf, encode_perf
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
 

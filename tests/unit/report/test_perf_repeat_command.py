@@ -7,10 +7,10 @@ import pytest
 from tests.unit.report.perf_builders import CREATED, make_test
 
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf_config import load_perf_config
-from evalmesh.cli.perf_spec import resolve
-from evalmesh.report_aggregator.perf_command import command
-from evalmesh.report_aggregator.perf_json import build_perf
+from evalmesh.cli.perf.config import load_perf_config
+from evalmesh.cli.perf.spec import resolve
+from evalmesh.pages.load_tests.again import command
+from evalmesh.report_aggregator.load_tests.perf_json import build_perf
 
 BASE = "--url http://127.0.0.1:8000/v1/chat/completions --model org/m"
 NOT_A_SETTING = {"command", "action", "module", "parser", "config", "count"}

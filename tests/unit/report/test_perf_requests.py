@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evalmesh.load.records import NAN, Flag, Outcome
-from evalmesh.load.table import DTYPE
-from evalmesh.report_aggregator import perf_requests
-from evalmesh.report_aggregator.perf_requests import RequestsWriter, requests_schema
+from evalmesh.load.measure.records import NAN, Flag, Outcome
+from evalmesh.load.measure.table import DTYPE
+from evalmesh.report_aggregator.load_tests import requests as perf_requests
+from evalmesh.report_aggregator.load_tests.requests import RequestsWriter, requests_schema
 
 
 def make_records(*rows):

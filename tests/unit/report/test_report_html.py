@@ -6,7 +6,7 @@ from tests.unit.report.page import Page
 
 from evalmesh.domain.metric import ErroredSample, Metric, SubsetReport
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunState
-from evalmesh.report_aggregator.report_html import render_html
+from evalmesh.pages.runs.page import render_html
 
 
 def test_the_headline_has_value_error_interval_and_denominators(build):

@@ -11,8 +11,8 @@ from evalmesh.domain.request import Message
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
-from evalmesh.report_aggregator import results_table
-from evalmesh.report_aggregator.results_table import ResultsWriter, read_results
+from evalmesh.results import table as results_table
+from evalmesh.results.table import ResultsWriter, read_results
 
 
 def planned(index, repeats=1, **changes):

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 from tests.unit.report.builders import make_benchmark, make_many_subsets, make_metric, make_run
 
-from evalmesh.cli.table import render_table
+from evalmesh.cli.eval.table import render_table
 from evalmesh.domain.metric import SubsetReport
 
 

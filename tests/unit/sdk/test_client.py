@@ -21,8 +21,8 @@ from evalmesh.v1 import (
     scoring_pb2_grpc,
 )
 from evalmesh.wire.errors import ErrorInterceptor
-from evalmesh.wire.pages import decode_token, encode_token
-from evalmesh.wire.runs import run_to_proto, spec_from_proto
+from evalmesh.wire.paging import decode_token, encode_token
+from evalmesh.wire.runs.specs import run_to_proto, spec_from_proto
 
 SPEC = RunSpec(model=ModelSpec(name="m", url="http://h/v1"), benchmarks=(BenchmarkSpec(name="gsm8k"),))
 RUN = Run(id="r1", spec=SPEC, state=RunState.RUNNING, create_time=1.75e9)

@@ -14,9 +14,9 @@ from evalmesh.domain.load_test import LoadSnapshot, LoadTarget, LoadTest, LoadTe
 from evalmesh.sdk import AsyncClient, Client
 from evalmesh.v1 import load_generators_pb2, load_generators_pb2_grpc, load_tests_pb2, load_tests_pb2_grpc
 from evalmesh.wire.errors import ErrorInterceptor
-from evalmesh.wire.load_tests import load_spec_from_proto, load_test_to_proto
-from evalmesh.wire.load_views import PreviewedRequest, snapshot_to_proto
-from evalmesh.wire.pages import decode_offset, encode_token
+from evalmesh.wire.load_tests.specs import load_spec_from_proto, load_test_to_proto
+from evalmesh.wire.load_tests.views import PreviewedRequest, snapshot_to_proto
+from evalmesh.wire.paging import decode_offset, encode_token
 
 SPEC = LoadTestSpec(LoadTarget("http://h/v1/chat/completions", "m"))
 RUNNING = LoadTest("t1", SPEC, LoadTestState.RUNNING, 1.75e9)

@@ -26,9 +26,14 @@ from evalmesh.domain.load_test import (
     TurnSpec,
 )
 from evalmesh.v1 import load_tests_pb2 as pb
-from evalmesh.wire.load_checks import check_load_spec
-from evalmesh.wire.load_tests import load_spec_from_proto, load_spec_to_proto, load_test_from_proto, load_test_to_proto
-from evalmesh.wire.load_views import snapshot_from_proto, snapshot_to_proto
+from evalmesh.wire.load_tests.checks import check_load_spec
+from evalmesh.wire.load_tests.specs import (
+    load_spec_from_proto,
+    load_spec_to_proto,
+    load_test_from_proto,
+    load_test_to_proto,
+)
+from evalmesh.wire.load_tests.views import snapshot_from_proto, snapshot_to_proto
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
 LINE = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)

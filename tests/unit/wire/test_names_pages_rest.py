@@ -5,11 +5,11 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import Message, Request
 from evalmesh.domain.score import Score
 from evalmesh.v1 import models_pb2, scoring_pb2
-from evalmesh.wire.models import completion_from_proto, completion_to_proto, request_from_proto, request_to_proto
 from evalmesh.wire.names import parse_name, parse_report_name, report_name
-from evalmesh.wire.pages import decode_offset, decode_token, encode_token, page_size
-from evalmesh.wire.reports import export_key, pieces
-from evalmesh.wire.scoring import items_from_proto, score_from_proto, score_to_proto
+from evalmesh.wire.paging import decode_offset, decode_token, encode_token, page_size
+from evalmesh.wire.runs.models import completion_from_proto, completion_to_proto, request_from_proto, request_to_proto
+from evalmesh.wire.runs.reports import export_key, pieces
+from evalmesh.wire.runs.scoring import items_from_proto, score_from_proto, score_to_proto
 
 
 def test_names():

@@ -8,8 +8,8 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.v1 import runs_pb2
-from evalmesh.wire.checks import check_spec
-from evalmesh.wire.runs import run_from_proto, run_to_proto, spec_from_proto, spec_to_proto
+from evalmesh.wire.runs.checks import check_spec
+from evalmesh.wire.runs.specs import run_from_proto, run_to_proto, spec_from_proto, spec_to_proto
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
 LINE = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)

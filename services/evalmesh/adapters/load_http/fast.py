@@ -16,8 +16,8 @@ from evalmesh.adapters.load_http.address import address_of, request_head, tls_co
 from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.load_http.connection import Connection
 from evalmesh.domain.load_test import LoadTarget
-from evalmesh.load.records import Outcome
-from evalmesh.ports.load_http import Exchange
+from evalmesh.load.measure.records import Outcome
+from evalmesh.ports.load_tests.http import Exchange
 
 _SWEEPS_PER_TIMEOUT = 20
 _SHORTEST_SWEEP_S, _LONGEST_SWEEP_S = 0.02, 0.25
@@ -26,7 +26,7 @@ Addresses = list[tuple[socket.AddressFamily, tuple[object, ...]]]
 
 
 class FastTransport:
-    """See `ports.load_http.LoadTransport`. An idle connection is used again before older ones: the last one first."""
+    """See `ports.load_tests.http.LoadTransport`. Of idle connections the one used last is used first."""
 
     def __init__(self, target: LoadTarget, headers: Mapping[str, str], ended: Callable[[Exchange], None]) -> None:
         """Raises `InvalidInput` for an address, headers or authorities that cannot be used."""

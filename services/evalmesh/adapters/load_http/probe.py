@@ -9,16 +9,16 @@ from evalmesh.adapters.load_http.causes import PROXY
 from evalmesh.adapters.load_http.transports import open_transport
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
-from evalmesh.load.records import Outcome
+from evalmesh.load.measure.records import Outcome
 from evalmesh.ports.environment import Secrets, with_keys
-from evalmesh.ports.load_http import Exchange
-from evalmesh.ports.load_probe import ProbeAnswer
+from evalmesh.ports.load_tests.http import Exchange
+from evalmesh.ports.load_tests.probe import ProbeAnswer
 
 _TIMEOUTS = frozenset({Outcome.READ_TIMEOUT, Outcome.TOTAL_TIMEOUT})
 
 
 class HttpProbe:
-    """See `ports.load_probe.LoadProbe`."""
+    """See `ports.load_tests.probe.LoadProbe`."""
 
     def __init__(self, keys: Secrets) -> None:
         self._keys = keys

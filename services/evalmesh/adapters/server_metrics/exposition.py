@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from evalmesh.load.server_names import WANTED, raw_name
-from evalmesh.load.server_samples import Metric
+from evalmesh.load.server.names import WANTED, raw_name
+from evalmesh.load.server.readings import Metric
 
 _MOST_KNOWN = 20_000
 

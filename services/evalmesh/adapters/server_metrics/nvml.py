@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from evalmesh.adapters.server_metrics.refusal import Refusal
-from evalmesh.load.server_samples import Metric, Sample
+from evalmesh.load.server.readings import Metric, Sample
 
 NAME = "nvml"
 

@@ -19,7 +19,7 @@ from evalmesh.adapters.server_metrics.nvml import NAME as NVML
 from evalmesh.adapters.server_metrics.nvml import NvmlSource
 from evalmesh.adapters.server_metrics.refusal import Refusal
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.load.server_samples import Sample
+from evalmesh.load.server.readings import Sample
 
 AUTO = "auto"
 _INTERVAL_S = 1.0

@@ -11,8 +11,8 @@ from yarl import URL
 
 from evalmesh.adapters.server_metrics.exposition import ExpositionReader, Reading
 from evalmesh.adapters.server_metrics.refusal import Refusal
-from evalmesh.load.server_names import kind_of
-from evalmesh.load.server_samples import Metric, Sample
+from evalmesh.load.server.names import kind_of
+from evalmesh.load.server.readings import Metric, Sample
 
 _DEADLINE_S = 2.0
 _FEW = 3

@@ -10,7 +10,7 @@ A whole plug-in, for a server that streams `{"word": "..."}` and says `{"end": t
 
     import msgspec
 
-    from evalmesh.load.records import Outcome
+    from evalmesh.load.measure.records import Outcome
     from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
 
     class Line(msgspec.Struct):
@@ -60,7 +60,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from evalmesh.load.records import OK, Outcome
+from evalmesh.load.measure.records import OK, Outcome
 
 _encode = msgspec.json.Encoder().encode
 _DETAIL_CHARACTERS = 200

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from evalmesh.load.records import Outcome
+from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
 from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable
 

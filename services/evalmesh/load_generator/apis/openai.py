@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from evalmesh.load.records import Outcome
+from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis.base import Reader
 
 decode_any = msgspec.json.Decoder().decode

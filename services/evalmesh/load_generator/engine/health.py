@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from evalmesh.load.histogram import Histogram
+from evalmesh.load.measure.histogram import Histogram
 from evalmesh.load_generator.engine.timer import open_timer
 
 _EVERY_S = 0.02

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import BinaryIO
 
-from evalmesh.load.histogram import Histogram
-from evalmesh.load.records import HEADER, MAGIC, NAN, OK, RECORD, Flag, Outcome, error_class, printable
-from evalmesh.load.ticks import Sketches
+from evalmesh.load.measure.histogram import Histogram
+from evalmesh.load.measure.records import HEADER, MAGIC, NAN, OK, RECORD, Flag, Outcome, error_class, printable
+from evalmesh.load.measure.ticks import Sketches
 from evalmesh.load_generator.apis.base import Reader
 from evalmesh.load_generator.engine.feed import Frame
 from evalmesh.load_generator.engine.flight import NO_GAPS, Flight, Gaps, gaps_of

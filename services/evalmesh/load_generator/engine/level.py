@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from evalmesh.load.records import OK, Outcome
+from evalmesh.load.measure.records import OK, Outcome
 from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.engine.feed import Feed, Frame, ends_level
 from evalmesh.load_generator.engine.flight import Flight
@@ -18,7 +18,7 @@ from evalmesh.load_generator.engine.pacing import ClosedPacer, OpenPacer, Pacer,
 from evalmesh.load_generator.engine.talks import Talk
 from evalmesh.load_generator.engine.timer import open_timer
 from evalmesh.load_generator.protocol import Done, EngineSaid, FrameKind, Ready, RunLevel, Tick
-from evalmesh.ports.load_http import LoadTransport
+from evalmesh.ports.load_tests.http import LoadTransport
 
 _LEAST_FIRST_FRAMES, _MOST_FIRST_FRAMES = 16, 1024
 _FIRST_FRAMES_S = 0.1

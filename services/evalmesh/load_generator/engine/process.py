@@ -21,7 +21,7 @@ from evalmesh.load_generator.engine.flight import Flight
 from evalmesh.load_generator.engine.health import Health, max_rss_bytes
 from evalmesh.load_generator.engine.level import Level, Tools
 from evalmesh.load_generator.protocol import Done, EngineCommand, EngineSaid, EngineSetup, RunLevel, Start, Stop
-from evalmesh.ports.load_http import Exchange, LoadTransport
+from evalmesh.ports.load_tests.http import Exchange, LoadTransport
 from evalmesh.runtime.garbage import keep_what_is_loaded
 
 _LOG = logging.getLogger(__name__)

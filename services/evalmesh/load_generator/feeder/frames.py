@@ -1,17 +1,17 @@
 """The frames of a level, one after the other.
 
-Fields come from three places. The schedule (`load.schedule`, from seed and level number) gives `index`, `due_s` and the
-warm-up flag. The data set gives body, `prepared_tokens` and the turns of a conversation, from `first_prompt + index`
-alone. The asked lengths give `max_tokens`. `conversation` is the index, for there are no turns between frames, and
-`think_s` is 0: the pauses of a conversation are in its body.
+Fields come from three places. The schedule (`load.arrivals.schedule`, from seed and level number) gives `index`,
+`due_s` and the warm-up flag. The data set gives body, `prepared_tokens` and the turns of a conversation, from
+`first_prompt + index` alone. The asked lengths give `max_tokens`. `conversation` is the index, for there are no turns
+between frames, and `think_s` is 0: the pauses of a conversation are in its body.
 """
 
 from collections.abc import Iterator
 
 import msgspec
 
-from evalmesh.load.records import Flag
-from evalmesh.load.schedule import Share, due_times
+from evalmesh.load.arrivals.schedule import Share, due_times
+from evalmesh.load.measure.records import Flag
 from evalmesh.load_generator.prompts import draws
 from evalmesh.load_generator.prompts.base import Prompt
 from evalmesh.load_generator.prompts.opening import Opened

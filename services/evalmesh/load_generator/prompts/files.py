@@ -7,7 +7,7 @@ import msgspec
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
-from evalmesh.load.schedule import Share
+from evalmesh.load.arrivals.schedule import Share
 from evalmesh.load_generator.prompts.base import Prompt
 from evalmesh.load_generator.prompts.calibration import needs_calibration
 from evalmesh.load_generator.prompts.opening import Opened, open_prompts

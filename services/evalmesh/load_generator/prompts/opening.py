@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import PromptSpec
-from evalmesh.load import lengths
+from evalmesh.load.arrivals import lengths
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.prompts import datasets

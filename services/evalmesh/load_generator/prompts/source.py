@@ -7,8 +7,8 @@ import msgspec
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import Lengths
-from evalmesh.load import lengths
-from evalmesh.load.schedule import Share
+from evalmesh.load.arrivals import lengths
+from evalmesh.load.arrivals.schedule import Share
 from evalmesh.load_generator.prompts import draws
 from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Later, Prompt, Skipped
 from evalmesh.load_generator.prompts.prefixes import Prefixes

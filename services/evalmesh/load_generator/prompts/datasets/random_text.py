@@ -7,7 +7,7 @@ is asked for that with `prompts.body`, since one that knows no such key would re
 from collections.abc import Callable
 
 from evalmesh.domain.load_test import Lengths
-from evalmesh.load import lengths
+from evalmesh.load.arrivals import lengths
 from evalmesh.load_generator.prompts import draws
 from evalmesh.load_generator.prompts.base import Context, Dataset, Prompt
 from evalmesh.load_generator.prompts.prefixes import Prefixes

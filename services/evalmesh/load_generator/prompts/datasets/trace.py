@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.load.trace import BLOCK_TOKENS, TraceRow, parse
+from evalmesh.load.arrivals.trace import BLOCK_TOKENS, TraceRow, parse
 from evalmesh.load_generator.prompts import draws, rows
 from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Later, Prompt, Row, Skipped
 

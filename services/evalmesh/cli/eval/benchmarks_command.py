@@ -1,0 +1,118 @@
+"""`evalmesh benchmarks list|info|preview`: from the installed registry, or from a platform."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from evalmesh.adapters.datasets import LocalDatasets
+from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.samples import MalformedRow
+from evalmesh.benchmarks.spec import validate_spec
+from evalmesh.cli import exits
+from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.show import make_console
+from evalmesh.cli.eval.spec import benchmark_spec, path_for
+from evalmesh.cli.options import parse_options
+from evalmesh.cli.plain import plain
+from evalmesh.dataset_loader.dataset import RunDataset
+from evalmesh.domain.run import ModelSpec, RunSpec
+from evalmesh.sdk import Client
+from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_info
+
+
+def run(args: argparse.Namespace) -> int:
+    """One of the three actions."""
+    if args.action == "preview":
+        return _show_preview(_preview(args), args.format)
+    infos = _infos(args)
+    if args.format == "json":
+        print(json.dumps([dataclasses.asdict(info) for info in infos], indent=2, ensure_ascii=False))
+    elif args.action == "list":
+        make_console().print(_table(infos))
+    else:
+        for info in infos:
+            _show(info)
+    return exits.OK
+
+
+def _infos(args: argparse.Namespace) -> Sequence[BenchmarkInfo]:
+    names = args.names if args.action == "info" else None
+    if args.server:
+        with Client(args.server) as client:
+            return list(client.list_benchmarks()) if names is None else [client.get_benchmark(name) for name in names]
+    known = registry.all_benchmarks() if names is None else [registry.get(name) for name in names]
+    return [benchmark_info(one) for one in known]
+
+
+def _table(infos: Sequence[BenchmarkInfo]) -> Table:
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("Name", "Measures", "Shape", "Subsets", "Few-shot", "Metrics", "Data"):
+        table.add_column(heading, overflow="fold")
+    for info in infos:
+        data = "ships with evalmesh" if info.packaged else (info.modelscope_id or info.huggingface_id or "your own")
+        subsets = str(len(info.subsets)) if len(info.subsets) > 1 else ""
+        cells = [info.name, info.title, info.shape, subsets, str(info.few_shot_num), ", ".join(info.metrics), data]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _show(info: BenchmarkInfo) -> None:
+    print(f"{info.name} (version {info.version}): {info.title}\n{info.description}\n")
+    rows = {
+        "shape": info.shape,
+        "metrics": ", ".join(info.metrics),
+        "split": info.split,
+        "subsets": ", ".join(info.subsets),
+        "few-shot": str(info.few_shot_num),
+        "modelscope": info.modelscope_id,
+        "huggingface": info.huggingface_id,
+        "data": "ships with evalmesh" if info.packaged else "",
+        "licence": info.license,
+        "tags": ", ".join(info.tags),
+        "generation": json.dumps(plain(info.generation)) if plain(info.generation) else "",
+    }
+    for name, value in rows.items():
+        if value:
+            print(f"{name:12} {value}")
+    print(f"\nprompt template:\n{info.prompt_template}\n")
+
+
+def _preview(args: argparse.Namespace) -> list[PreviewedSample]:
+    given = parse_options(args.dataset_args, "dataset_args")
+    own = given if args.name in given or not given else {args.name: given}
+    config = TaskConfig(
+        datasets=[args.name], dataset_args=own, dataset_dir=args.dataset_dir, server=args.server, seed=args.seed
+    )
+    spec = benchmark_spec(args.name, config)
+    folder = path_for(config.dataset_dir, config)
+    if args.server:
+        with Client(args.server) as client:
+            return client.preview_benchmark(spec, sample_count=args.samples, dataset_dir=folder, seed=args.seed)
+    benchmark = registry.get(args.name)
+    validate_spec(benchmark, spec)
+    task = RunSpec(ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder)
+    dataset = RunDataset(LocalDatasets(), benchmark, spec, task)
+    rows = [row for subset in dataset.subsets for row in dataset.planned(subset, args.samples)]
+    return [
+        PreviewedSample(row.sample.id, row.sample.target, row.messages, row.prompt)
+        for row in rows
+        if not isinstance(row, MalformedRow)
+    ]
+
+
+def _show_preview(samples: Sequence[PreviewedSample], form: str) -> int:
+    if form == "json":
+        print(json.dumps([dataclasses.asdict(one) for one in samples], indent=2, ensure_ascii=False))
+        return exits.OK
+    for one in samples:
+        print(f"=== {one.sample_id}   expected: {' | '.join(one.target)}")
+        for message in one.messages:
+            print(f"--- {message.role}\n{message.content}")
+        if one.prompt:
+            print(f"--- prompt\n{one.prompt}")
+        print()
+    return exits.OK

@@ -1,0 +1,29 @@
+"""`evalmesh eval`."""
+
+import argparse
+
+import yaml
+
+from evalmesh.cli import exits
+from evalmesh.cli.eval.evaluate import evaluate, validate
+from evalmesh.cli.eval.show import is_live, make_console, show_outcome
+from evalmesh.cli.loading import load_config
+from evalmesh.cli.plain import plain
+from evalmesh.cli.platform.session import run_async
+
+_NOT_CONFIG = frozenset({"command", "module", "parser", "config"})
+
+
+def run(args: argparse.Namespace) -> int:
+    """Flags over file over defaults."""
+    said = {name: value for name, value in vars(args).items() if name not in _NOT_CONFIG}
+    config = load_config(args.config or {}, said)
+    if config.dry_run:
+        spec = run_async(validate(config))
+        print(yaml.safe_dump(plain(spec), sort_keys=False, allow_unicode=True), end="")
+        return exits.OK
+    if config.demo:
+        make_console(stderr=True).print("The model is simulated, reached over real HTTP; see --api-url for your own.")
+    outcome = run_async(evaluate(config, make_console(stderr=True), live=is_live()))
+    show_outcome(make_console(), outcome, work_dir=config.work_dir)
+    return outcome.exit_code(ignore_errors=config.ignore_errors)

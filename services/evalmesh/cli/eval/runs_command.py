@@ -1,0 +1,170 @@
+"""`evalmesh runs list|watch|cancel|resume`."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from evalmesh.cli import exits
+from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
+from evalmesh.cli.eval.live import RunProgress
+from evalmesh.cli.eval.outputs import find_folder, folder_of, run_id_of
+from evalmesh.cli.eval.show import is_live, make_console, show_outcome
+from evalmesh.cli.eval.spec import KEY_VARIABLE
+from evalmesh.cli.platform.log_mark import LogMark
+from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.domain.errors import FailedPrecondition, InvalidInput
+from evalmesh.domain.run import Run, RunState
+
+# A look at the runs must not start what is queued, and a cancel needs only the report of what is there.
+_AT_WORK: dict[str, frozenset[str]] = {
+    "list": frozenset(),
+    "watch": frozenset(),
+    "cancel": frozenset({"report_aggregator"}),
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    """One of the four actions."""
+    place = Place(
+        work_dir=Path(args.work_dir).expanduser(),
+        server=args.server,
+        processes=getattr(args, "processes", False),
+        runners=getattr(args, "runners", 1),
+        debug=args.debug,
+        at_work=_AT_WORK.get(args.action),
+    ).joined()
+    if args.action == "list":
+        return _list(args, place)
+    if args.action == "watch":
+        return _end_code(run_async(_watch(run_id_of(args.run), place)))
+    if args.action == "cancel":
+        cancelled = run_async(_cancel(run_id_of(args.run), place))
+        print(f"{cancelled.id} {cancelled.state.value.lower()}")
+        return exits.OK
+    outcome = run_async(_resume(args, place))
+    show_outcome(make_console(), outcome, work_dir=args.work_dir)
+    return outcome.exit_code(ignore_errors=args.ignore_errors)
+
+
+def _list(args: argparse.Namespace, place: Place) -> int:
+    runs = run_async(_newest(args.limit, place))
+    if args.format == "json":
+        print(json.dumps([_as_json(one) for one in runs], indent=2))
+    elif runs:
+        make_console().print(_table(runs, going_on=place.server is not None))
+    else:
+        print("no runs yet; try: evalmesh eval --demo")
+    return exits.OK
+
+
+async def _newest(count: int, place: Place) -> list[Run]:
+    found: list[Run] = []
+    async with connect(place) as client:
+        async for one in client.list_runs(page_size=min(max(count, 1), 100)):
+            found.append(one)
+            if len(found) >= count:
+                break
+    return found
+
+
+def _table(runs: Sequence[Run], *, going_on: bool) -> Table:
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("Run", "State", "Model", "Benchmarks", "Done", "Errored", "Created"):
+        table.add_column(heading, overflow="fold")
+    for one in runs:
+        done, total = sum(b.done for b in one.benchmarks), sum(b.total for b in one.benchmarks)
+        errored = sum(b.errored for b in one.benchmarks)
+        cells = [
+            one.id,
+            one.state.value.lower() if going_on or one.state.terminal else "interrupted",
+            one.spec.model.label,
+            " ".join(b.name for b in one.spec.benchmarks),
+            f"{done}/{total}",
+            str(errored or ""),
+            datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _as_json(one: Run) -> dict[str, object]:
+    return {
+        "id": one.id,
+        "state": one.state.value,
+        "model": one.spec.model.label,
+        "display_name": one.spec.display_name,
+        "benchmarks": [
+            {"name": b.name, "total": b.total, "done": b.done, "errored": b.errored, "unscored": b.unscored}
+            for b in one.benchmarks
+        ],
+        "create_time": datetime.fromtimestamp(one.create_time, UTC).isoformat(),
+        "error": one.error,
+    }
+
+
+async def _watch(run_id: str, place: Place) -> Run:
+    async with connect(place) as client:
+        current = await client.get_run(run_id)
+        if not place.server and not current.state.terminal:
+            raise FailedPrecondition(
+                f"Run {run_id} was interrupted and is not going on; take it up with: evalmesh runs resume {run_id}"
+            )
+        with RunProgress(make_console(stderr=True), live=is_live()) as progress:
+            async for update in client.watch_run(current):
+                current = update
+                progress.update(current)
+    print(f"{current.id} {current.state.value.lower()}{f': {current.error}' if current.error else ''}")
+    return current
+
+
+def _end_code(ended: Run) -> int:
+    if ended.state is RunState.CANCELLED:
+        return exits.CANCELLED
+    if ended.state is RunState.FAILED:
+        return exits.FAILED
+    lost = sum(b.errored + b.unscored for b in ended.benchmarks)
+    return exits.PARTIAL if lost else exits.OK
+
+
+async def _cancel(run_id: str, place: Place) -> Run:
+    async with connect(place) as client:
+        await client.cancel_run(run_id)
+        return await client.wait_run(run_id)
+
+
+def _check_key(known: Run, place: Place) -> None:
+    name = known.spec.model.key_ref.removeprefix("env:")
+    if not place.server and name != known.spec.model.key_ref and not os.environ.get(name):
+        raise InvalidInput(
+            f"{known.id} needs the key of its endpoint, which is not kept anywhere: export {name}, or give --api-key.",
+            {"field": "api_key"},
+        )
+
+
+async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
+    run_id = run_id_of(args.run)
+    if args.api_key and not args.server:
+        # The run refers to the key by this name; it stays in this process.
+        other = args.api_key.removeprefix("env:")
+        os.environ[KEY_VARIABLE] = args.api_key if other == args.api_key else os.environ.get(other, "")
+    mark = LogMark(place.settings().state_dir / "logs")
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connect(place))
+        known = await client.get_run(run_id)
+        _check_key(known, place)
+        await stack.enter_async_context(simulated_again(known))
+        folder = find_folder(run_id, place.work_dir) or folder_of(known, place.work_dir)
+        if known.state is RunState.SUCCEEDED and not args.rescore and not (folder / "report.json").is_file():
+            # It ended while nobody watched: all that is missing are its outputs.
+            resumed = known
+        else:
+            # A platform in this very work directory was started just now, so nobody else is at this run.
+            resumed = await client.resume_run(run_id, takeover=not place.server, rescore=args.rescore)
+        return await finish(client, resumed, folder, Watcher(make_console(stderr=True), is_live(), mark, place))

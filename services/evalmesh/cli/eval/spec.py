@@ -1,0 +1,247 @@
+"""From the user's config to the run's spec. A literal key stops here: the spec only ever holds its reference."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
+from evalmesh.cli.options import parse_limit, parse_options
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+
+KEY_VARIABLE = "EVALMESH_API_KEY"
+DEMO_MODEL = "simulated"
+DEMO_DATASETS = ("starter_math", "starter_mcq")
+
+_SAMPLING = {
+    "max_tokens": int,
+    "temperature": float,
+    "top_p": float,
+    "top_k": int,
+    "frequency_penalty": float,
+    "presence_penalty": float,
+    "repetition_penalty": float,
+    "seed": int,
+    "reasoning_effort": str,
+}
+_GENERATION_KEYS = (
+    *_SAMPLING,
+    "stop",
+    "stop_seqs",
+    "extra_body",
+    "n",
+    "timeout",
+    "retries",
+    "stream",
+    "extra_headers",
+    "batch_size",
+)
+_DATASET_KEYS = {
+    # EvalScope's name -> field of BenchmarkSpec and its type
+    "local_path": ("local_path", str),
+    "dataset_id": ("dataset_id", str),
+    "dataset_revision": ("revision", str),
+    "eval_split": ("split", str),
+    "train_split": ("few_shot_split", str),
+    "few_shot_num": ("few_shot_num", int),
+    "few_shot_random": ("few_shot_random", bool),
+    "shuffle": ("shuffle", bool),
+    "shuffle_choices": ("shuffle_choices", bool),
+    "prompt_template": ("prompt_template", str),
+    "system_prompt": ("system_prompt", str),
+    "extra_params": ("extra", dict),
+}
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
+
+
+def to_run_spec(config: TaskConfig) -> RunSpec:
+    """The spec this config asks for. `use_cache` must be a run's id by now, and imported completions a digest.
+
+    Raises `InvalidInput` and `Unimplemented`. A literal `api_key` is put into this process's environment, as
+    `EVALMESH_API_KEY`, and the spec names that.
+    """
+    generation = _generation(config)
+    repeats = config.repeats if config.repeats != 1 else generation.pop("repeats", 1)
+    model = _model(config, generation.pop("model"))
+    names = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
+    labels = {**config.labels, **({"simulated": "true"} if config.demo else {})}
+    return RunSpec(
+        model=model,
+        benchmarks=tuple(benchmark_spec(name, config) for name in names),
+        generation=GenerationConfig(**generation["sampling"]),
+        limit=config.limit,
+        repeats=repeats,
+        seed=config.seed,
+        on_error=config.on_error,
+        reuse_runs=(config.use_cache,) if config.use_cache else (),
+        dataset_dir=path_for(config.dataset_dir, config),
+        dataset_hub=config.dataset_hub,
+        display_name=config.name,
+        labels=labels,
+    )
+
+
+def path_for(path: str | None, config: TaskConfig) -> str:
+    """Absolute for a local platform, whose data set loader may run elsewhere; as it is for a server's own disk."""
+    if not path:
+        return ""
+    return path if config.server else str(Path(path).expanduser().absolute())
+
+
+def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
+    url, kind = _url(config)
+    if not url and not config.completions:
+        raise InvalidInput(
+            "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
+            "--demo for a simulated model.",
+            {"field": "api_url"},
+        )
+    if not config.model and not config.completions and not config.demo:
+        raise InvalidInput(
+            "model: missing; give the name the endpoint knows the model by with --model.", {"field": "model"}
+        )
+    default = ModelSpec(name="")
+    timeout_s = transport.get("timeout") or config.timeout or default.try_timeout_s
+    concurrency = transport.get("batch_size") or config.eval_batch_size or default.concurrency
+    stream = config.stream if config.stream is not None else transport.get("stream", False)
+    return ModelSpec(
+        name=config.model or (DEMO_MODEL if config.demo else "recorded"),
+        engine="recorded" if config.completions else "openai",
+        display_name=config.model_id or "",
+        url="" if config.completions else url,
+        key_ref="" if config.completions or config.demo else key_reference(config),
+        kind=config.request_kind or kind,  # type: ignore[arg-type]  # both are checked
+        stream=bool(stream),
+        concurrency=concurrency,
+        max_tries=transport.get("retries", default.max_tries - 1) + 1,
+        try_timeout_s=float(timeout_s),
+        total_timeout_s=max(default.total_timeout_s, 2.0 * float(timeout_s)),
+        headers=transport.get("extra_headers", {}),
+        args=config.model_args,
+    )
+
+
+def _url(config: TaskConfig) -> tuple[str, str]:
+    """EvalScope users also give the full address of the call; the base and the kind are in it."""
+    url = (config.api_url or "").rstrip("/")
+    for ending, kind in (("/chat/completions", "chat"), ("/completions", "completion")):
+        if url.endswith(ending):
+            return url.removesuffix(ending), kind
+    return url, "chat"
+
+
+def key_reference(config: TaskConfig) -> str:
+    """What the spec says about the key: `env:NAME`, `secret:name/key`, or nothing."""
+    key = config.api_key.get_secret_value().strip() if config.api_key is not None else ""
+    return reference_to(key, config.server)
+
+
+def reference_to(key: str, server: str | None) -> str:
+    """The reference to a key given in any form; a literal one is put into this process's environment."""
+    if key == "EMPTY":
+        return ""
+    if not key:
+        return f"env:{KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) and not server else ""
+    if key.startswith("env:"):
+        name = key.removeprefix("env:")
+        if not server and name not in os.environ:
+            raise InvalidInput(
+                f"api_key: the environment variable {name!r} is not set; export it, or name another.",
+                {"field": "api_key"},
+            )
+        return key
+    if key.startswith("secret:"):
+        return key
+    if server:
+        raise InvalidInput(
+            "api_key: a key itself is never sent to a server (its text is withheld); make it known to the server's "
+            "services as an environment variable or a secret, and give --api-key env:NAME or secret:name/key.",
+            {"field": "api_key"},
+        )
+    os.environ[KEY_VARIABLE] = key
+    return f"env:{KEY_VARIABLE}"
+
+
+def _generation(config: TaskConfig) -> dict[str, Any]:
+    field = "generation_config"
+    given = sift(config.generation_config, _GENERATION_KEYS, GENERATION_ADVICE, field)
+    given = {key: value for key, value in given.items() if value is not None}
+    sampling: dict[str, Any] = {
+        key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _SAMPLING.items() if key in given
+    }
+    stop = given.get("stop_seqs", given.get("stop", ()))
+    stops = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(stops, (list, tuple)) or not all(isinstance(item, str) for item in stops):
+        raise _wrong(f"{field}.stop_seqs", stop, "give text or a list of texts.")
+    sampling["stop"] = tuple(stops)
+    sampling["extra_body"] = _typed(given.get("extra_body", {}), dict, f"{field}.extra_body")
+    kinds = {"timeout": float, "retries": int, "stream": bool, "batch_size": int}
+    model = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in kinds.items() if key in given}
+    if model.get("retries", 0) < 0:
+        raise _wrong(f"{field}.retries", model["retries"], "give 0 or more.")
+    headers = _typed(given.get("extra_headers", {}), dict, f"{field}.extra_headers")
+    model["extra_headers"] = {str(name): str(value) for name, value in headers.items()}
+    result: dict[str, Any] = {"sampling": sampling, "model": model}
+    if "n" in given:
+        result["repeats"] = _typed(given["n"], int, f"{field}.n")
+    return result
+
+
+def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
+    """One benchmark of the run with its `dataset_args`."""
+    field = f"dataset_args.{name}"
+    keys = (*_DATASET_KEYS, "subset_list", "filters", "limit")
+    given = sift(config.dataset_args.get(name, {}), keys, DATASET_ADVICE, field)
+    given = {key: value for key, value in given.items() if value is not None}
+    values: dict[str, Any] = {
+        target: _typed(given[key], kind, f"{field}.{key}")
+        for key, (target, kind) in _DATASET_KEYS.items()
+        if key in given
+    }
+    if "local_path" not in values and not config.server and Path(values.get("dataset_id", "")).is_absolute():
+        values["local_path"] = values.pop("dataset_id")  # EvalScope takes a folder under this name too
+    if "local_path" in values:
+        values["local_path"] = path_for(values["local_path"], config)
+    if "subset_list" in given:
+        values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
+    if "limit" in given:
+        values["limit"] = _limit(given["limit"], f"{field}.limit")
+    filters = _typed(given.get("filters", {}), dict, f"{field}.filters")
+    filters = sift(filters, ("remove_until",), FILTER_ADVICE, f"{field}.filters")
+    if filters.get("remove_until"):
+        values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
+    return BenchmarkSpec(name=name, **values)
+
+
+def _subsets(value: Any, field: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if not isinstance(value, list) or not value:
+        raise _wrong(field, value, "give a list of subsets, or leave it out for all.")
+    return tuple(str(part) for part in value)
+
+
+def _limit(value: Any, field: str) -> int | float:
+    limit = parse_limit(value)
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+        raise _wrong(field, value, "give a count of samples like 5, or a fraction like 0.1.")
+    return limit
+
+
+def _typed(value: Any, kind: type, field: str) -> Any:
+    """The value if it is of this kind; whole floats pass as integers and integers as floats."""
+    if kind is dict and isinstance(value, str):
+        return parse_options(value, field)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise _wrong(field, value, f"give {_TYPE_NAMES[kind]}.")
+    return float(value) if kind is float else value
+
+
+def _wrong(field: str, value: Any, way_out: str) -> InvalidInput:
+    return InvalidInput(f"{field}: {repr(value)[:80]} is not allowed; {way_out}", {"field": field})

@@ -1,0 +1,172 @@
+"""The actions of `evalmesh perf` on load tests that exist, and looks at what one would send."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from evalmesh.cli import exits
+from evalmesh.cli.console import is_live, make_console
+from evalmesh.cli.perf.live import LoadProgress, errors_text
+from evalmesh.cli.perf.outputs import load_test_id_of, write_missing_outputs
+from evalmesh.cli.perf.words import level_label, state_words
+from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.domain.errors import FailedPrecondition
+from evalmesh.domain.load_test import LoadTest, LoadTestState
+
+NOBODY: frozenset[str] = frozenset()
+"""A look at the load tests must not start what is queued."""
+_REPORTERS = frozenset({"report_aggregator", "load_generator"})
+"""Who must be at work for a cancelled load test to come to its end."""
+
+
+def place_of_args(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
+    """The platform the flags name, or one here in which only `at_work` take work."""
+    work_dir = Path(args.work_dir).expanduser()
+    seats = 1 if "load_generator" in at_work else 0
+    return Place(work_dir=work_dir, server=args.server, debug=args.debug, at_work=at_work, generators=seats).joined()
+
+
+def show_list(args: argparse.Namespace) -> int:
+    """`perf list`."""
+    place = place_of_args(args, NOBODY)
+    tests = run_async(_newest(args.limit, place))
+    if args.format == "json":
+        print(json.dumps([_as_json(one) for one in tests], indent=2))
+    elif tests:
+        make_console().print(_table(tests, going_on=place.server is not None))
+    else:
+        print("no load tests yet; try: evalmesh perf --help")
+    return exits.OK
+
+
+async def _newest(count: int, place: Place) -> list[LoadTest]:
+    found: list[LoadTest] = []
+    async with connect(place) as client:
+        async for one in client.list_load_tests(page_size=min(max(count, 1), 100)):
+            found.append(one)
+            if len(found) >= count:
+                break
+    return found
+
+
+def _load_text(one: LoadTest) -> str:
+    if one.spec.search is not None:
+        return f"find max {one.spec.search.variable}"
+    labels = list(dict.fromkeys(level_label(level, one.spec.arrival.kind) for level in one.spec.levels))
+    return ", ".join(labels[:4]) + (f", {len(labels) - 4} more" if len(labels) > 4 else "")
+
+
+def _table(tests: Sequence[LoadTest], *, going_on: bool) -> Table:
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("Load test", "State", "Model", "Load", "Levels", "Errors", "Created"):
+        table.add_column(heading, overflow="fold")
+    for one in tests:
+        done = sum(level.state == "done" for level in one.levels)
+        planned = len(one.levels) if one.spec.search else len(one.spec.levels) * one.spec.repeats
+        errors: dict[str, int] = {}
+        for level in one.levels:
+            for name, count in level.errors.items():
+                errors[name] = errors.get(name, 0) + count
+        cells = [
+            one.id,
+            one.state.value.lower() if going_on or one.state.terminal else "interrupted",
+            one.spec.display_name or one.spec.target.model,
+            _load_text(one),
+            f"{done}/{planned}",
+            errors_text(errors),
+            datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _as_json(one: LoadTest) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "state": one.state.value,
+        "model": one.spec.target.model,
+        "url": one.spec.target.url,
+        "display_name": one.spec.display_name,
+        "create_time": datetime.fromtimestamp(one.create_time, UTC).isoformat(),
+        "error": one.error,
+        "levels": [
+            {
+                "index": level.index,
+                "label": level_label(level.level, one.spec.arrival.kind),
+                "state": level.state,
+                "sent": level.sent,
+                "ok": level.ok,
+                "errors": dict(level.errors),
+                "client_limited": level.client_limited,
+                "meets_slo": level.meets_slo,
+            }
+            for level in one.levels
+        ],
+    }
+
+
+def watch(args: argparse.Namespace) -> int:
+    """`perf watch`."""
+    ended = run_async(_watch(load_test_id_of(args.load_test), place_of_args(args, NOBODY)))
+    print(f"{ended.id} {state_words(ended)}{f': {ended.error}' if ended.error else ''}")
+    codes = {LoadTestState.CANCELLED: exits.CANCELLED, LoadTestState.FAILED: exits.FAILED}
+    if not any(level.ok for level in ended.levels):
+        return codes.get(ended.state, exits.FAILED)
+    failed = any(level.errors for level in ended.levels)
+    return codes.get(ended.state, exits.PARTIAL if failed else exits.OK)
+
+
+async def _watch(test_id: str, place: Place) -> LoadTest:
+    async with connect(place) as client:
+        current = await client.get_load_test(test_id)
+        if not place.server and not current.state.terminal:
+            raise FailedPrecondition(
+                f"Load test {test_id} was interrupted and is not going on; end it with: evalmesh perf cancel {test_id}"
+            )
+        with LoadProgress(make_console(stderr=True), live=is_live()) as progress:
+            async for update, snapshot in client.watch_load_test(current):
+                current = update
+                progress.update(current, snapshot)
+    return current
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """`perf cancel`."""
+    test_id = load_test_id_of(args.load_test)
+    ended, folder = run_async(_cancel(test_id, place_of_args(args, _REPORTERS), Path(args.work_dir).expanduser()))
+    print(f"{ended.id} {ended.state.value.lower()}{f', {folder}' if folder else ''}")
+    return exits.OK
+
+
+async def _cancel(test_id: str, place: Place, work_dir: Path) -> tuple[LoadTest, Path | None]:
+    async with connect(place) as client:
+        await client.cancel_load_test(test_id)
+        ended = await client.wait_load_test(test_id)
+        # Where it is going on, whoever started it waits for its report and writes it.
+        return ended, None if place.server else await write_missing_outputs(client, ended, work_dir)
+
+
+def datasets(args: argparse.Namespace) -> int:
+    """`perf datasets`."""
+    names = run_async(_datasets(place_of_args(args, NOBODY)))
+    print(json.dumps(names, indent=2) if args.format == "json" else "\n".join(names))
+    return exits.OK
+
+
+async def _datasets(place: Place) -> list[str]:
+    async with connect(place) as client:
+        return [name async for name in client.list_load_datasets()]
+
+
+ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "list": show_list,
+    "watch": watch,
+    "cancel": cancel,
+    "datasets": datasets,
+}

@@ -1,0 +1,28 @@
+"""`evalmesh perf`: a load test, and the actions on load tests."""
+
+import argparse
+from importlib import import_module
+
+from evalmesh.cli.perf.config import load_perf_config
+
+_NOT_CONFIG = frozenset({"command", "action", "module", "parser", "config", "count"})
+_MODULES = {
+    "run": "asking",
+    "preview": "asking",
+    # Reports in files are looked at without loading the platform.
+    "show": "reports",
+    "compare": "reports",
+    "list": "actions",
+    "watch": "actions",
+    "cancel": "actions",
+    "datasets": "actions",
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    """What was asked for. A config is checked before anything heavy is loaded."""
+    if _MODULES[args.action] == "asking":
+        said = {name: value for name, value in vars(args).items() if name not in _NOT_CONFIG}
+        args.config = load_perf_config(args.config, said)
+    module = import_module(f"evalmesh.cli.perf.{_MODULES[args.action]}")
+    return int(module.ACTIONS[args.action](args))

@@ -1,0 +1,78 @@
+"""Two load tests side by side: a table per level, one row per metric."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from evalmesh.cli.perf.table import plain_table
+from evalmesh.cli.perf.words import milliseconds, per_second
+from evalmesh.load.measure.compare import compare as compare_reports
+
+__all__ = ["compare_reports", "render_comparison"]
+
+_SHOWN = (
+    *("request_rate", "output_token_rate", "input_token_rate", "error_rate", "goodput.rate"),
+    *("ttft_ms.p50", "ttft_ms.p99", "ttft_due_ms.p50", "ttft_due_ms.p99", "itl_ms.p50", "itl_ms.p99"),
+    *("tpot_ms.p50", "e2e_ms.p50", "e2e_ms.p99", "e2e_due_ms.p50", "e2e_due_ms.p99"),
+)
+"""The others are in `--format json`."""
+_STYLES = {"better": "green", "worse": "bold red", "inconclusive": "dim"}
+
+
+def render_comparison(console: Console, result: Mapping[str, Any]) -> None:
+    """Prints what changed from A to B."""
+    for side in ("a", "b"):
+        one = result[side]
+        name = f" ({one['display_name']})" if one["display_name"] else ""
+        text = f"{side.upper()}  {one['id']}{name}  {one['model']} at {one['url']}, {one['create_time']}"
+        console.print(Text(text), soft_wrap=True)
+    for warning in result["warnings"]:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+    for level in result["levels"]:
+        console.print(_table(level))
+    for side in ("a", "b"):
+        if labels := result[f"only_in_{side}"]:
+            console.print(Text(f"only in {side.upper()}: {', '.join(labels)}", style="dim"), soft_wrap=True)
+
+
+def _table(level: Mapping[str, Any]) -> Table:
+    table = plain_table()
+    table.title = Text(level["label"], style="bold")
+    table.title_justify = "left"
+    table.add_column("Metric", overflow="fold")
+    for heading in ("A", "B", "Change", "95% interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("B is", no_wrap=True)
+    for one in level["metrics"]:
+        if one["metric"] in _SHOWN:
+            verdict = Text(one["verdict"], style=_STYLES[one["verdict"]])
+            cells = (one["metric"], _value(one["a"], one["unit"]), _value(one["b"], one["unit"]))
+            table.add_row(*map(Text, cells), Text(_change(one)), Text(_interval(one)), verdict)
+    return table
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    if unit == "ms":
+        return f"{milliseconds(value)} ms"
+    return per_second(value) if unit == "1/s" else f"{value:.2%}"
+
+
+def _change(one: Mapping[str, Any]) -> str:
+    if one["ratio"] is not None:
+        return f"{one['ratio'] - 1:+.1%}"
+    return "-" if one["difference"] is None else f"{one['difference']:+.3g}"
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    if one["ratio_ci95"] is not None:
+        low, high = one["ratio_ci95"]
+        return f"{low - 1:+.1%} to {high - 1:+.1%}"
+    if one["difference_ci95"] is not None:
+        low, high = one["difference_ci95"]
+        return f"{low:+.3g} to {high:+.3g}"
+    return "-"

@@ -1,0 +1,40 @@
+"""`evalmesh up`: the platform stays up, and other shells and the SDK connect to it."""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from evalmesh.cli import exits
+from evalmesh.cli.platform.session import Place, log_file, run_async
+from evalmesh.local.platform import open_platform
+from evalmesh.runtime.garbage import keep_what_is_loaded
+from evalmesh.runtime.telemetry import configure_logging
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until Ctrl-C; that is its ordinary end."""
+    place = Place(
+        work_dir=Path(args.work_dir).expanduser(),
+        processes=args.processes,
+        runners=args.runners,
+        generators=args.generators,
+        debug=args.debug,
+        address=args.address,
+        objects_url=args.objects_url or "",
+    )
+    try:
+        run_async(_serve(place))
+    except KeyboardInterrupt:
+        print("stopped; runs that were going on can be resumed")
+    return exits.OK
+
+
+async def _serve(place: Place) -> None:
+    settings = place.settings()
+    configure_logging("evalmesh", settings.log_level, log_file(settings))
+    async with open_platform(settings) as platform:
+        keep_what_is_loaded()
+        print(f"evalmesh is up at {platform.address}; Ctrl-C ends it. Logs: {log_file(settings).parent}")
+        print(f"  other shells:  export EVALMESH_SERVER={platform.address}")
+        print(f'  Python:        evalmesh.Client("{platform.address}")', flush=True)
+        await asyncio.Event().wait()

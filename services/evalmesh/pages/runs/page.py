@@ -1,0 +1,158 @@
+"""The report as one page: no network, no framework, readable without scripts."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Template
+
+from evalmesh.pages import common as pages
+from evalmesh.pages.runs import charts
+
+_BANNERS = {
+    "FAILED": ("bad", "This run failed.", "The numbers cover what was finished before and are not a full evaluation."),
+    "CANCELLED": ("warn", "This run was cancelled.", "The numbers cover only the samples finished before."),
+    "CANCELLING": ("warn", "This run is being cancelled.", "The numbers cover only the samples finished before."),
+}
+_UNFINISHED = ("warn", "This run is not finished.", "The numbers cover only the samples finished so far.")
+_ON_ERROR = {
+    "exclude": "Requests without a score are left out of the means and counted beside them.",
+    "zero": "Requests without a score count as 0 in the means.",
+    "fail": "A run with a request without a score fails.",
+}
+_INLINE_WIDTH = 150
+
+
+def render_html(report: Mapping[str, Any]) -> str:
+    """The page for a report of schema version 1 (see docs/report-schema.md)."""
+    return _template().render(
+        report=report,
+        run=report["run"],
+        model=report["model"],
+        banners=_banners(report),
+        totals=_totals(report),
+        headline=[_headline(benchmark) for benchmark in report["benchmarks"]],
+        sections=[_section(position, benchmark) for position, benchmark in enumerate(report["benchmarks"])],
+        on_error_text=_ON_ERROR.get(report["config"]["on_error"], ""),
+        config=pages.config_rows(report["config"]),
+        command=_command(report),
+        inline_width=_INLINE_WIDTH,
+        assets=pages.assets(),
+    )
+
+
+def warm_up() -> None:
+    """Compiles the template, which takes as long as rendering a hundred pages."""
+    _template()
+
+
+@cache
+def _template() -> Template:
+    size = {"width": charts.WIDTH, "gap": charts.LABEL_GAP, "right": charts.PLOT_RIGHT, "row": charts.ROW_HEIGHT}
+    return pages.environment({"number": charts.number}, {"chart_size": size}).get_template("report.html.j2")
+
+
+def _banners(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What the reader must know before any number: (level, headline, explanation)."""
+    run, banners = report["run"], []
+    if run["state"] != "SUCCEEDED":
+        level, headline, text = _BANNERS.get(run["state"], _UNFINISHED)
+        banners.append((level, headline, f"{text} {run['error']}".strip()))
+    missing = report.get("benchmarks_not_reported") or []
+    if missing:
+        banners.append(("warn", "Benchmarks without any result:", ", ".join(missing)))
+    totals = _totals(report)
+    if totals["n_not_run"]:
+        banners.append(("warn", f"{totals['n_not_run']:,} planned requests were not run.", "No number includes them."))
+    if totals["n_errored"] + totals["n_unscored"]:
+        lost = totals["n_errored"] + totals["n_unscored"]
+        policy = _ON_ERROR.get(report["config"]["on_error"], "")
+        banners.append(("warn", f"{lost:,} requests have no score.", policy))
+    if report["model"]["simulated"]:
+        text = "The answers come from evalmesh's model simulator. The scores say nothing about a real model."
+        banners.append(("info", "This model is simulated.", text))
+    return banners
+
+
+def _primary(benchmark: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    named = charts.named_metric(benchmark, benchmark["primary_metric"])
+    return named or next(iter(benchmark["metrics"]), None)
+
+
+def _totals(report: Mapping[str, Any]) -> dict[str, Any]:
+    totals: dict[str, Any] = dict.fromkeys(
+        ("n_scored", "n_errored", "n_unscored", "n_not_run", "n_reused", "input_tokens", "output_tokens"), 0
+    )
+    for benchmark in report["benchmarks"]:
+        primary = _primary(benchmark)
+        for name in ("n_scored", "n_errored", "n_unscored"):
+            totals[name] += primary[name] if primary else 0
+        for name in ("n_not_run", "n_reused"):
+            totals[name] += benchmark[name]
+        for name in ("input_tokens", "output_tokens"):
+            totals[name] += int(benchmark["usage"].get(name) or 0)
+    return totals
+
+
+def _headline(benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    primary = _primary(benchmark)
+    ordered = [] if primary is None else [primary, *(m for m in benchmark["metrics"] if m is not primary)]
+    rows = []
+    for metric in ordered:
+        scale = charts.scale_of([metric]).between(5, _INLINE_WIDTH - 5)
+        rows.append({"metric": metric, "mark": charts.mark(metric, scale), "scale": scale})
+    return {"benchmark": benchmark, "rows": rows}
+
+
+def _section(position: int, benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    primary = _primary(benchmark)
+    drawn = []
+    if primary is not None:
+        drawn.append(charts.interval_chart(f"c{position}-metrics", "Metrics with 95% intervals", benchmark["metrics"]))
+        for kind, heading in (("categories", "by category"), ("subsets", "by subset")):
+            parts = benchmark[kind]
+            if len(parts) > 1:
+                plain = parts if kind == "subsets" else [dict(part, category=None) for part in parts]
+                title = f"{primary['name']} {heading}"
+                drawn.append(charts.bar_chart(f"c{position}-{kind}", title, plain, primary))
+    scored = [(kind, part) for kind in ("categories", "subsets") for part in benchmark[kind]]
+    return {
+        "anchor": f"benchmark-{position}",
+        "benchmark": benchmark,
+        "primary": primary,
+        "charts": drawn,
+        "parts": scored if len(scored) > 1 else [],
+        "usage": _usage_rows(benchmark["usage"]),
+    }
+
+
+def _usage_rows(usage: Mapping[str, float]) -> list[tuple[str, str]]:
+    rows = []
+    for name, value in usage.items():
+        if name.endswith("_s"):
+            rows.append((name.removesuffix("_s").replace("_", " "), f"{value:,.3f} s"))
+        else:
+            rows.append((name.replace("_", " "), f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"))
+    return rows
+
+
+def _command(report: Mapping[str, Any]) -> str:
+    """A command line that asks for the same run again, one option per line."""
+    model, config = report["model"], report["config"]
+    parts: list[Sequence[str]] = [("--model", model["name"])]
+    if model["url"]:
+        parts.append(("--api-url", model["url"]))
+    parts.append(("--datasets", *(benchmark["name"] for benchmark in report["benchmarks"])))
+    overrides = {b["name"]: b["overrides"] for b in report["benchmarks"] if b.get("overrides")}
+    if overrides:
+        parts.append(("--dataset-args", json.dumps(overrides, ensure_ascii=False)))
+    if config["limit"] is not None:
+        parts.append(("--limit", str(config["limit"])))
+    if config["repeats"] != 1:
+        parts.append(("--repeats", str(config["repeats"])))
+    if config["generation"]:
+        parts.append(("--generation-config", json.dumps(config["generation"], ensure_ascii=False)))
+    parts.append(("--seed", str(config["seed"])))
+    return " \\\n  ".join(["evalmesh eval", *(shlex.join(part) for part in parts)])

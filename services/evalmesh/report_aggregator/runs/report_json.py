@@ -1,0 +1,163 @@
+"""The report as a JSON document. Fields are explained in docs/report-schema.md; change both together."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
+from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunState
+from evalmesh.domain.work import BenchmarkPlan, RunPlan
+from evalmesh.results.json_values import duration_s, iso, own_version, plain, public_key_ref, public_url
+
+SCHEMA_VERSION = 1
+"""Grows when a reader of the old schema could misread the new one; added fields do not count."""
+
+
+def build_report(
+    run: Run,
+    plan: RunPlan,
+    benchmarks: Sequence[BenchmarkReport],
+    created_time: float,
+    *,
+    titles: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Puts a run and its metrics into the documented schema.
+
+    Args:
+        run: The run in the state the report should show.
+        plan: What was planned; benchmarks of it without a report are listed as `benchmarks_not_reported`.
+        benchmarks: Metrics, in the order to show.
+        created_time: When the report is made, in Unix seconds.
+        titles: Benchmark name to human-readable title.
+
+    Returns:
+        Plain JSON values only; no key, and no NaN or infinity (what is not a finite number is null or left out).
+    """
+    plans = {benchmark.name: benchmark for benchmark in plan.benchmarks}
+    reported = {benchmark.name for benchmark in benchmarks}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "evalmesh_version": own_version(),
+        "create_time": iso(created_time),
+        "run": _run(run, complete=reported >= set(plans) and all(b.n_not_run == 0 for b in benchmarks)),
+        "model": _model(run),
+        "config": _config(run),
+        "benchmarks": [_benchmark(b, plans.get(b.name), (titles or {}).get(b.name, "")) for b in benchmarks],
+        "benchmarks_not_reported": [name for name in plans if name not in reported],
+    }
+
+
+def _run(run: Run, *, complete: bool) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "display_name": run.spec.display_name,
+        "state": run.state.value,
+        "complete": complete and run.state is RunState.SUCCEEDED,
+        "attempt": run.attempt,
+        "create_time": iso(run.create_time),
+        "start_time": iso(run.start_time),
+        "end_time": iso(run.end_time),
+        "duration_s": duration_s(run.start_time, run.end_time),
+        "error": run.error,
+        "error_reason": run.error_reason,
+    }
+
+
+def _model(run: Run) -> dict[str, Any]:
+    model: ModelSpec = run.spec.model
+    return {
+        "name": model.name,
+        "label": model.label,
+        "engine": model.engine,
+        "kind": model.kind,
+        "url": public_url(model.url),
+        "key_ref": public_key_ref(model.key_ref),
+        "simulated": run.spec.labels.get("simulated") == "true",
+    }
+
+
+def _config(run: Run) -> dict[str, Any]:
+    spec = run.spec
+    return {
+        "on_error": spec.on_error,
+        "seed": spec.seed,
+        "repeats": spec.repeats,
+        "limit": plain(spec.limit),
+        "generation": _generation(spec.generation),
+        "concurrency": spec.model.concurrency,
+        "stream": spec.model.stream,
+        "shard_size": spec.shard_size,
+        "dataset_hub": spec.dataset_hub,
+        "reuse_runs": list(spec.reuse_runs),
+        "completions_digest": spec.completions_digest,
+        "labels": dict(spec.labels),
+    }
+
+
+def _generation(config: GenerationConfig) -> dict[str, Any]:
+    values = ((field.name, getattr(config, field.name)) for field in dataclasses.fields(config))
+    return {name: plain(value) for name, value in values if value not in (None, (), {})}
+
+
+def _overrides(spec: BenchmarkSpec) -> dict[str, Any]:
+    """The settings that differ from the benchmark's own."""
+    changed = {}
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if field.name != "name" and value is not None and value is not False and value != {}:
+            changed[field.name] = plain(value)
+    return changed
+
+
+def _benchmark(report: BenchmarkReport, plan: BenchmarkPlan | None, title: str) -> dict[str, Any]:
+    document: dict[str, Any] = {"name": report.name, "version": report.version}
+    if title:
+        document["title"] = title
+    return document | {
+        "dataset_digest": report.dataset_digest,
+        "scoring_digest": plan.scoring_digest if plan else "",
+        "primary_metric": report.primary_metric,
+        "n_samples": report.n_samples,
+        "repeats": report.repeats,
+        "generation": _generation(plan.generation) if plan else {},
+        "overrides": _overrides(plan.spec) if plan else {},
+        "metrics": [_metric(metric) for metric in report.metrics],
+        "subsets": [_subset(subset) for subset in report.subsets],
+        "categories": [_subset(category) for category in report.categories],
+        "errored_samples": [_errored(sample) for sample in report.errored_samples],
+        "n_not_run": report.n_not_run,
+        "n_reused": report.n_reused,
+        "error_classes": dict(sorted(report.error_classes.items())),
+        "usage": {name: value for name, value in report.usage.items() if math.isfinite(value)},
+    }
+
+
+def _subset(subset: SubsetReport) -> dict[str, Any]:
+    return {
+        "name": subset.name,
+        "category": subset.category,
+        "metrics": [_metric(metric) for metric in subset.metrics],
+    }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "value": plain(metric.value),
+        "stderr": plain(metric.stderr),
+        "ci95": _interval(metric.ci95),
+        "n_scored": metric.n_scored,
+        "n_errored": metric.n_errored,
+        "n_unscored": metric.n_unscored,
+        "bounds": _interval(metric.bounds),
+    }
+
+
+def _interval(interval: tuple[float, float] | None) -> list[float] | None:
+    return list(interval) if interval is not None and all(map(math.isfinite, interval)) else None
+
+
+def _errored(sample: ErroredSample) -> dict[str, Any]:
+    return {"sample_id": sample.sample_id, "repeat": sample.repeat, "state": sample.state, "reason": sample.reason}

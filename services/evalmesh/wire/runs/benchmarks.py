@@ -1,0 +1,131 @@
+"""Benchmarks and previews of the public API."""
+
+from dataclasses import dataclass
+
+from evalmesh.benchmarks.base import Benchmark
+from evalmesh.domain.request import GenerationConfig, Message
+from evalmesh.domain.shard_data import PlannedSample
+from evalmesh.v1 import benchmarks_pb2 as pb
+from evalmesh.wire.names import make_name, parse_name
+from evalmesh.wire.runs.models import generation_from_proto, generation_to_proto, message_from_proto, message_to_proto
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkInfo:
+    """What a client can know about a benchmark: its data, without its behaviour."""
+
+    name: str
+    version: int
+    title: str
+    description: str
+    shape: str
+    subsets: tuple[str, ...]
+    split: str
+    few_shot_num: int
+    metrics: tuple[str, ...]
+    """The first is the primary one."""
+    huggingface_id: str
+    modelscope_id: str
+    license: str
+    tags: tuple[str, ...]
+    packaged: bool
+    """Whether the data comes with evalmesh."""
+    prompt_template: str
+    generation: GenerationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedSample:
+    """One sample as a run would ask it."""
+
+    sample_id: str
+    target: tuple[str, ...]
+    messages: tuple[Message, ...]
+    prompt: str
+    """Completion kinds only."""
+
+
+def benchmark_info(benchmark: Benchmark) -> BenchmarkInfo:
+    """What there is to tell about a benchmark of the registry."""
+    return BenchmarkInfo(
+        name=benchmark.name,
+        version=benchmark.version,
+        title=benchmark.title,
+        description=benchmark.description,
+        shape=benchmark.shape.name,
+        subsets=benchmark.subsets,
+        split=benchmark.split,
+        few_shot_num=benchmark.few_shot_num,
+        metrics=tuple(metric.name for metric in benchmark.metrics),
+        huggingface_id=benchmark.dataset.huggingface,
+        modelscope_id=benchmark.dataset.modelscope,
+        license=benchmark.dataset.license,
+        tags=benchmark.tags,
+        packaged=bool(benchmark.dataset.packaged),
+        prompt_template=benchmark.template or benchmark.shape.template,
+        generation=benchmark.generation,
+    )
+
+
+def benchmark_to_proto(info: BenchmarkInfo) -> pb.Benchmark:
+    """Under its resource name."""
+    return pb.Benchmark(
+        name=make_name("benchmarks", info.name),
+        version=info.version,
+        title=info.title,
+        description=info.description,
+        shape=info.shape,
+        subsets=info.subsets,
+        split=info.split,
+        few_shot_num=info.few_shot_num,
+        metrics=info.metrics,
+        huggingface_id=info.huggingface_id,
+        modelscope_id=info.modelscope_id,
+        license=info.license,
+        tags=info.tags,
+        packaged=info.packaged,
+        prompt_template=info.prompt_template,
+        generation=generation_to_proto(info.generation),
+    )
+
+
+def benchmark_from_proto(proto: pb.Benchmark) -> BenchmarkInfo:
+    """Under its plain name."""
+    return BenchmarkInfo(
+        name=parse_name("benchmarks", proto.name),
+        version=proto.version,
+        title=proto.title,
+        description=proto.description,
+        shape=proto.shape,
+        subsets=tuple(proto.subsets),
+        split=proto.split,
+        few_shot_num=proto.few_shot_num,
+        metrics=tuple(proto.metrics),
+        huggingface_id=proto.huggingface_id,
+        modelscope_id=proto.modelscope_id,
+        license=proto.license,
+        tags=tuple(proto.tags),
+        packaged=proto.packaged,
+        prompt_template=proto.prompt_template,
+        generation=generation_from_proto(proto.generation),
+    )
+
+
+def preview_to_proto(planned: PlannedSample) -> pb.PreviewedSample:
+    """The sample and the very prompt a run would send."""
+    return pb.PreviewedSample(
+        sample_id=planned.sample.id,
+        target=planned.sample.target,
+        messages=[message_to_proto(m) for m in planned.messages],
+        prompt=planned.prompt,
+    )
+
+
+def preview_from_proto(proto: pb.PreviewedSample) -> PreviewedSample:
+    """The sample and its prompt."""
+    return PreviewedSample(
+        sample_id=proto.sample_id,
+        target=tuple(proto.target),
+        messages=tuple(message_from_proto(m) for m in proto.messages),
+        prompt=proto.prompt,
+    )

@@ -1,0 +1,217 @@
+"""What a run spec must fulfil, whoever made it. A spec is refused whole, with the first thing that is wrong.
+
+The checks of load tests (`wire.load_tests.checks`) use the same parts.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.layout import is_safe_name
+from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+
+_INT32 = 2**31 - 1
+_INT64 = 2**63 - 1
+KEY_REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|secret:[a-z0-9][a-z0-9.-]*/[A-Za-z0-9._-]+")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_KEY_HEADERS = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
+_KEY_ARGS = {"api_key", "apikey", "api-key", "authorization", "token", "access_token", "password"}
+_MAX_TEXT = 512
+
+
+def bad(field: str, value: object, way_out: str) -> InvalidInput:
+    """The error every check raises."""
+    shown = repr(value)
+    shown = shown if len(shown) <= 120 else f"{shown[:117]}..."
+    return InvalidInput(f"{field}: {shown} is not allowed; {way_out}", {"field": field})
+
+
+def check_spec(spec: RunSpec) -> None:
+    """Raises `InvalidInput`; `details["field"]` is the path in the spec of the public API."""
+    check_model(spec.model)
+    _check_benchmarks(spec.benchmarks)
+    check_generation(spec.generation)
+    _check_limit(spec.limit, "limit")
+    check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
+    check_int("shard_size", spec.shard_size, 1, "use at least 1 sample per shard, e.g. 64.")
+    if not -_INT64 <= spec.seed <= _INT64:
+        raise bad("seed", spec.seed, "use a number that fits into 64 bits.")
+    for i, run in enumerate(spec.reuse_runs):
+        if not is_safe_name(run):
+            raise bad(f"reuse_runs[{i}]", run, "name a run by its id, as `evalmesh runs list` shows it.")
+    if spec.completions_digest and not DIGEST.fullmatch(spec.completions_digest):
+        raise bad("completions_digest", spec.completions_digest, "use the digest ImportCompletions returned.")
+    if bool(spec.completions_digest) != (spec.model.engine == "recorded"):
+        raise bad(
+            "completions_digest",
+            spec.completions_digest,
+            "imported completions and the engine `recorded` go together: set both or neither.",
+        )
+    check_text("dataset_dir", spec.dataset_dir, 4096)
+    check_text("display_name", spec.display_name)
+    check_labels(spec.labels)
+
+
+def check_model(model: ModelSpec) -> None:
+    """The `model` part of `check_spec`."""
+    if not model.name.strip():
+        raise bad("model.model", model.name, "name the model as its endpoint knows it (--model).")
+    check_text("model.model", model.name)
+    check_text("model.display_name", model.display_name)
+    check_key_ref("model.key_ref", model.key_ref, "model runner")
+    if model.engine == "openai":
+        check_url(
+            "model.url", model.url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url)."
+        )
+    check_int("model.concurrency", model.concurrency, 1, "allow at least 1 request in flight.")
+    check_int("model.max_tries", model.max_tries, 1, "allow at least 1 try.")
+    for field, timeout_s in (("try_timeout", model.try_timeout_s), ("total_timeout", model.total_timeout_s)):
+        if not (math.isfinite(timeout_s) and 0 < timeout_s <= 1e9):
+            raise bad(f"model.{field}", timeout_s, "use a number of seconds above 0.")
+    check_headers("model.headers", model.headers)
+    check_no_keys("model.args", model.args)
+
+
+def check_key_ref(field: str, ref: str, holder: str) -> None:
+    """A reference to a key, never the key; `holder` is the service whose environment has it."""
+    if ref and not KEY_REF.fullmatch(ref):
+        # The value may be a key, so it is not repeated.
+        raise InvalidInput(
+            f"{field}: this is no reference to a key (its text is withheld, in case it is one); put the key into "
+            f"an environment variable of the {holder} and write `env:NAME`, or `secret:name/key` in a cluster.",
+            {"field": field},
+        )
+
+
+def check_url(field: str, url: str, way_out: str) -> None:
+    """An address that HTTP can reach, without credentials."""
+    try:
+        parts = urlsplit(url)
+        has_credentials = parts.username is not None or parts.password is not None
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        has_credentials, usable = False, False
+    if has_credentials:
+        raise InvalidInput(
+            f"{field}: the URL holds a user or password (withheld), which a spec must not; use key_ref `env:NAME`.",
+            {"field": field},
+        )
+    if not usable or _CONTROL.search(url) or " " in url:
+        raise bad(field, url, way_out)
+
+
+def check_headers(field: str, headers: Mapping[str, str], *, key_ref_only: frozenset[str] = frozenset()) -> None:
+    """Single lines without credentials; a header in `key_ref_only` may not even name a key."""
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in key_ref_only or (lower in _KEY_HEADERS and not KEY_REF.fullmatch(value)):
+            here = "" if lower in key_ref_only else "`env:NAME` here, or "
+            raise InvalidInput(
+                f"{field}: {name!r} carries a credential, which a spec must not hold; put the key into an "
+                f"environment variable and name it: {here}as key_ref `env:NAME` (--api-key env:NAME).",
+                {"field": field},
+            )
+        if not name or _CONTROL.search(name + value) or ":" in name:
+            raise bad(field, name, "header names and values are single lines, names without `:`.")
+
+
+def check_no_keys(field: str, names: Iterable[str]) -> None:
+    """Free mappings must not carry what looks like a key."""
+    for name in names:
+        if name.lower() in _KEY_ARGS:
+            raise InvalidInput(
+                f"{field}: {name!r} looks like a key, which a spec must not hold; use key_ref `env:NAME` "
+                f"(--api-key env:NAME).",
+                {"field": field},
+            )
+
+
+def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
+    seen: set[str] = set()
+    for i, spec in enumerate(specs):
+        field = f"benchmarks[{i}]"
+        if not is_safe_name(spec.name) or "." in spec.name:
+            raise bad(f"{field}.benchmark", spec.name, "see `evalmesh benchmarks list` for the names there are.")
+        if spec.name in seen:
+            raise bad(f"{field}.benchmark", spec.name, "name each benchmark once; choose its subsets instead.")
+        seen.add(spec.name)
+        _check_benchmark(spec, field)
+    if not seen:
+        raise bad("benchmarks", [], "name at least one benchmark (--datasets); `evalmesh benchmarks list` shows all.")
+
+
+def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
+    _check_limit(spec.limit, f"{field}.limit")
+    if spec.few_shot_num is not None:
+        check_int(f"{field}.few_shot_num", spec.few_shot_num, 0, "use 0 or more examples.")
+    subsets = spec.subsets or ()
+    for subset in subsets:
+        if not subset or _CONTROL.search(subset) or len(subset) > 200:
+            raise bad(f"{field}.subsets", subset, "a subset is named by a short single line.")
+    if len(set(subsets)) != len(subsets):
+        raise bad(f"{field}.subsets", list(subsets), "name each subset once.")
+    for name in ("local_path", "dataset_id", "revision", "split", "few_shot_split"):
+        value = getattr(spec, name)
+        if value is not None:
+            check_text(f"{field}.{name}", value, 4096)
+
+
+def check_generation(config: GenerationConfig) -> None:
+    """The `generation` part of `check_spec`."""
+    if config.max_tokens is not None:
+        check_int("generation.max_tokens", config.max_tokens, 1, "allow at least 1 token.")
+    if config.top_k is not None:
+        check_int("generation.top_k", config.top_k, -1, "use a count, or -1 to switch it off.")
+    if config.seed is not None and not -_INT64 <= config.seed <= _INT64:
+        raise bad("generation.seed", config.seed, "use a number that fits into 64 bits.")
+    ranges = (
+        ("temperature", 0.0, math.inf, "use 0 or more; 0 takes the likeliest token."),
+        ("top_p", 0.0, 1.0, "use a part of the probability between 0 and 1."),
+        ("frequency_penalty", -math.inf, math.inf, "use a finite number, usually between -2 and 2."),
+        ("presence_penalty", -math.inf, math.inf, "use a finite number, usually between -2 and 2."),
+        ("repetition_penalty", 0.0, math.inf, "use a finite number of 0 or more; 1 changes nothing."),
+    )
+    for name, low, high, way_out in ranges:
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise bad(f"generation.{name}", value, way_out)
+    check_no_keys("generation.extra_body", config.extra_body)
+
+
+def _check_limit(limit: Any, field: str) -> None:
+    if limit is None:
+        return
+    if isinstance(limit, bool) or not math.isfinite(limit) or limit <= 0 or limit > _INT64:
+        raise bad(field, limit, "use a count of samples (1 or more), or a fraction between 0 and 1.")
+    if isinstance(limit, float) and limit >= 1:
+        raise bad(
+            field, limit, "a fraction is below 1; write a count without a decimal point, or leave it out for all."
+        )
+
+
+def check_int(field: str, value: int, low: int, way_out: str) -> None:
+    """A whole number of at least `low` that fits into 32 bits."""
+    if isinstance(value, bool) or not low <= value <= _INT32:
+        raise bad(field, value, way_out)
+
+
+def check_text(field: str, value: str, max_chars: int = _MAX_TEXT) -> None:
+    """A single line."""
+    if _CONTROL.search(value) or len(value) > max_chars:
+        raise bad(field, value, f"use a single line of at most {max_chars} characters.")
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Free labels of a run or load test."""
+    if len(labels) > 64:
+        raise bad("labels", len(labels), "use at most 64 labels.")
+    for key, value in labels.items():
+        if not key:
+            raise bad("labels", key, "give each label a name.")
+        check_text(f"labels[{key[:100]!r}]", key, 256)
+        check_text(f"labels[{key[:100]!r}]", value, 256)

@@ -1,0 +1,196 @@
+"""Runs and their specs of the public API."""
+
+from typing import Any, Literal, cast, get_args
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, OnError, Run, RunSpec, RunState
+from evalmesh.v1 import runs_pb2 as pb
+from evalmesh.wire.names import make_name, parse_name
+from evalmesh.wire.runs.checks import check_spec
+from evalmesh.wire.runs.models import (
+    generation_from_proto,
+    generation_to_proto,
+    model_from_proto,
+    model_to_proto,
+    one_of,
+)
+from evalmesh.wire.values import struct_from_proto, struct_to_proto, timestamp_from_proto, timestamp_to_proto
+
+Hub = Literal["local", "huggingface", "modelscope"]
+
+_OPTIONALS = (
+    "local_path",
+    "dataset_id",
+    "revision",
+    "split",
+    "few_shot_split",
+    "few_shot_num",
+    "few_shot_random",
+    "prompt_template",
+    "system_prompt",
+    "remove_until",
+)
+
+
+def _limit_to_proto(limit: float) -> pb.Limit:
+    return pb.Limit(count=limit) if isinstance(limit, int) else pb.Limit(fraction=limit)
+
+
+def _limit_from_proto(limit: pb.Limit, field: str) -> int | float:
+    kind = limit.WhichOneof("kind")
+    if kind is None:
+        raise InvalidInput(
+            f"{field}: neither `count` nor `fraction` is set; set one, or leave the limit out.", {"field": field}
+        )
+    return limit.count if kind == "count" else limit.fraction
+
+
+def benchmark_spec_to_proto(spec: BenchmarkSpec, field: str = "benchmark") -> pb.BenchmarkSpec:
+    """Absent stays absent; an empty list of subsets means all, as `None` does."""
+    proto = pb.BenchmarkSpec(
+        benchmark=spec.name,
+        subsets=spec.subsets or (),
+        shuffle=spec.shuffle,
+        shuffle_choices=spec.shuffle_choices,
+        extra=struct_to_proto(spec.extra, f"{field}.extra"),
+    )
+    for name in _OPTIONALS:
+        value = getattr(spec, name)
+        if value is not None:
+            setattr(proto, name, value)
+    if spec.limit is not None:
+        proto.limit.CopyFrom(_limit_to_proto(spec.limit))
+    return proto
+
+
+def benchmark_spec_from_proto(proto: pb.BenchmarkSpec, field: str = "benchmark") -> BenchmarkSpec:
+    """Absent stays absent."""
+    optionals: dict[str, Any] = {
+        name: getattr(proto, name)
+        for name in _OPTIONALS
+        if proto.HasField(name)  # type: ignore[arg-type]
+    }
+    return BenchmarkSpec(
+        name=proto.benchmark,
+        subsets=tuple(proto.subsets) or None,
+        shuffle=proto.shuffle,
+        shuffle_choices=proto.shuffle_choices,
+        limit=_limit_from_proto(proto.limit, f"{field}.limit") if proto.HasField("limit") else None,
+        extra=struct_from_proto(proto.extra),
+        **optionals,
+    )
+
+
+def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
+    """Every field; raises `InvalidInput` for what JSON cannot carry. See `check_spec` for the rest."""
+    proto = pb.RunSpec(
+        model=model_to_proto(spec.model),
+        benchmarks=[benchmark_spec_to_proto(b, f"benchmarks[{i}]") for i, b in enumerate(spec.benchmarks)],
+        generation=generation_to_proto(spec.generation),
+        repeats=spec.repeats,
+        seed=spec.seed,
+        on_error=pb.RunSpec.OnError.Value(spec.on_error.upper()),
+        reuse_runs=[make_name("runs", run) for run in spec.reuse_runs],
+        completions_digest=spec.completions_digest,
+        dataset_dir=spec.dataset_dir,
+        dataset_hub=spec.dataset_hub,
+        shard_size=spec.shard_size,
+        display_name=spec.display_name,
+        labels=spec.labels,
+    )
+    if spec.limit is not None:
+        proto.limit.CopyFrom(_limit_to_proto(spec.limit))
+    return proto
+
+
+def spec_from_proto(proto: pb.RunSpec) -> RunSpec:
+    """The checked spec: raises `InvalidInput` naming the first field that is wrong, its value and the way out."""
+    spec = _decode_spec(proto)
+    check_spec(spec)
+    return spec
+
+
+def _decode_spec(proto: pb.RunSpec) -> RunSpec:
+    default = RunSpec(model=model_from_proto(proto.model), benchmarks=())
+    on_error = pb.RunSpec.OnError.Name(proto.on_error or pb.RunSpec.EXCLUDE).lower()
+    return RunSpec(
+        model=default.model,
+        benchmarks=tuple(benchmark_spec_from_proto(b, f"benchmarks[{i}]") for i, b in enumerate(proto.benchmarks)),
+        generation=generation_from_proto(proto.generation),
+        limit=_limit_from_proto(proto.limit, "limit") if proto.HasField("limit") else None,
+        repeats=proto.repeats or default.repeats,
+        seed=proto.seed,
+        on_error=cast("OnError", on_error),
+        reuse_runs=tuple(parse_name("runs", name) for name in proto.reuse_runs),
+        completions_digest=proto.completions_digest,
+        dataset_dir=proto.dataset_dir,
+        dataset_hub=cast("Hub", one_of(proto.dataset_hub or default.dataset_hub, get_args(Hub), "dataset_hub")),
+        shard_size=proto.shard_size or default.shard_size,
+        display_name=proto.display_name,
+        labels=dict(proto.labels),
+    )
+
+
+def progress_to_proto(progress: BenchmarkProgress) -> pb.BenchmarkProgress:
+    """Counts of one benchmark."""
+    return pb.BenchmarkProgress(
+        benchmark=progress.name,
+        total_count=progress.total,
+        done_count=progress.done,
+        in_flight_count=progress.in_flight,
+        generated_count=progress.generated,
+        errored_count=progress.errored,
+        unscored_count=progress.unscored,
+        value=progress.value,
+    )
+
+
+def progress_from_proto(proto: pb.BenchmarkProgress) -> BenchmarkProgress:
+    """Counts of one benchmark."""
+    return BenchmarkProgress(
+        name=proto.benchmark,
+        total=proto.total_count,
+        done=proto.done_count,
+        in_flight=proto.in_flight_count,
+        generated=proto.generated_count,
+        errored=proto.errored_count,
+        unscored=proto.unscored_count,
+        value=proto.value if proto.HasField("value") else None,
+    )
+
+
+def run_to_proto(run: Run) -> pb.Run:
+    """The record, less `request_id`, which only the gateway knows. Without an id (validation only) there is no name."""
+    proto = pb.Run(
+        name=make_name("runs", run.id) if run.id else "",
+        spec=spec_to_proto(run.spec),
+        state=pb.Run.State.Value(run.state.value),
+        create_time=timestamp_to_proto(run.create_time),
+        attempt=run.attempt,
+        error=run.error,
+        error_reason=run.error_reason,
+        benchmarks=[progress_to_proto(b) for b in run.benchmarks],
+    )
+    if run.start_time is not None:
+        proto.start_time.CopyFrom(timestamp_to_proto(run.start_time))
+    if run.end_time is not None:
+        proto.end_time.CopyFrom(timestamp_to_proto(run.end_time))
+    return proto
+
+
+def run_from_proto(proto: pb.Run) -> Run:
+    """The record as the client sees it; raises `InvalidInput` for a state this build does not know."""
+    states = dict(pb.Run.State.items())
+    name = next((label for label, number in states.items() if number == proto.state), "")
+    return Run(
+        id=parse_name("runs", proto.name) if proto.name else "",
+        spec=_decode_spec(proto.spec),
+        state=RunState(one_of(name, tuple(RunState), "state")),
+        create_time=timestamp_from_proto(proto.create_time),
+        start_time=timestamp_from_proto(proto.start_time) if proto.HasField("start_time") else None,
+        end_time=timestamp_from_proto(proto.end_time) if proto.HasField("end_time") else None,
+        attempt=proto.attempt,
+        error=proto.error,
+        error_reason=proto.error_reason,
+        benchmarks=tuple(progress_from_proto(b) for b in proto.benchmarks),
+    )
