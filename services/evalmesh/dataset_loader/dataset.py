@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource, query_for
 from evalmesh.ports.object_store import ObjectStore
 
 _PIECE_BYTES = 1 << 20
+_LOOK_EVERY = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,35 @@ class RunDataset:
                 digest.update(f"{subset.name}\0{known[path]}\n".encode())
         return digest.hexdigest()
 
-    def _read(self, files: Sequence[Path]) -> Iterator[NumberedRow]:
-        return self._source.rows(files, self.benchmark.dataset.columns)
+    def _read(self, files: Sequence[Path], stop: Callable[[], None] | None = None) -> Iterator[NumberedRow]:
+        rows = self._source.rows(files, self.benchmark.dataset.columns)
+        return rows if stop is None else _watching(rows, stop)
 
-    def planned(self, subset: SubsetFiles, sample_count: int | None = None) -> Iterator[PlannedSample | MalformedRow]:
-        """Samples of a subset, rendered, in order; digests are left empty."""
+    def planned(
+        self, subset: SubsetFiles, sample_count: int | None = None, stop: Callable[[], None] | None = None
+    ) -> Iterator[PlannedSample | MalformedRow]:
+        """Samples of a subset, rendered, in order; digests are left empty.
+
+        Args:
+            subset: Which.
+            sample_count: At most so many, whatever the spec says.
+            stop: Called every few rows that are read; it raises when they are not wanted any more.
+        """
         seed = self._run.seed
         shots = choose_shots(self.benchmark, self.spec, lambda: self._read(subset.shots), subset.name, seed)
         settings = self.benchmark.prompt_settings(self.spec, shots)
         limit = self._run.limit if sample_count is None else sample_count
         spec = self.spec if sample_count is None else replace(self.spec, limit=None)
-        rows = iter_samples(self.benchmark, spec, lambda: self._read(subset.rows), subset.name, limit, seed)
+        rows = iter_samples(self.benchmark, spec, lambda: self._read(subset.rows, stop), subset.name, limit, seed)
         for row in rows:
             yield render(self.benchmark, settings, row) if isinstance(row, Sample) else row
+
+
+def _watching(rows: Iterator[NumberedRow], stop: Callable[[], None]) -> Iterator[NumberedRow]:
+    for count, row in enumerate(rows):
+        if count % _LOOK_EVERY == 0:
+            stop()
+        yield row
 
 
 async def _pin_file(store: ObjectStore, path: Path) -> str:
