@@ -20,6 +20,7 @@ from evalmesh.domain.work import Queue
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
 from evalmesh.wire.runs.shard_files import RunFiles
@@ -301,6 +302,21 @@ async def test_cancel_aborts_what_is_in_flight_and_keeps_what_is_finished(opened
         await until_queued(opened, Queue.GENERATE, 0, plan.pool)
         assert await opened.bus.backlog(SCORE) == 0
         assert len(await checkpointed(opened, "r1")) == 10
+
+
+async def test_run_that_has_failed_stops_spending_like_a_cancelled_one(opened, tmp_path):
+    """One of its shards could not be reported: the others are not asked any more, and what is finished stays."""
+    endpoint = TestEndpoint(limit=8, hold=lambda request: int(request.sample_id.split("/")[1]) >= 10)
+    plan = await plan_run(opened, "r1", spec_of(tmp_path, 200, shard_size=20))
+    async with running(opened, endpoint, checkpoint_s=60):
+        await until(lambda: endpoint.answered.total() == 10)
+        await RunRecords(opened.runs, opened.bus, SystemClock()).fail("r1", "No report.", "REPORT_FAILED")
+        await until(lambda: endpoint.in_flight == 0, within_s=5)
+        asked = endpoint.asked.total()
+        await until_queued(opened, Queue.GENERATE, 0, plan.pool)
+        assert endpoint.asked.total() == asked
+        assert len(await checkpointed(opened, "r1")) == 10
+    assert (await opened.runs.get_run("r1")).value.state is RunState.FAILED
 
 
 async def cancel(opened, run):

@@ -87,16 +87,22 @@ class BenchmarkPlanner:
         blocks = self._blocks(plan)
         reading = asyncio.create_task(asyncio.to_thread(next, blocks, None))
         try:
-            while (block := await reading) is not None:
-                # The next rows are read while these are written.
-                reading = asyncio.create_task(asyncio.to_thread(next, blocks, None))
-                writing.append(asyncio.create_task(self._write(plan, *block)))
-                if len(writing) == _WRITES_AHEAD:
-                    yield await writing.popleft()
+            while True:
+                # What is written is handed on at once, however long the next rows take.
+                waiting = {reading, *list(writing)[:1]} if len(writing) < _WRITES_AHEAD else {writing[0]}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if self.given.is_cancelled():
                     raise RunCancelledError
-            while writing:
-                yield await writing.popleft()
+                if writing and writing[0].done():
+                    yield await writing.popleft()
+                elif reading.done() and (block := await reading) is not None:
+                    # The next rows are read while these are written.
+                    reading = asyncio.create_task(asyncio.to_thread(next, blocks, None))
+                    writing.append(asyncio.create_task(self._write(plan, *block)))
+                elif reading.done() and not writing:
+                    return
+                elif reading.done():
+                    yield await writing.popleft()
         finally:
             left = [reading, *writing]
             for task in left:

@@ -1,6 +1,7 @@
 """Planning a run: data sets pinned, samples rendered, shards written and put on the queue as they are cut."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from evalmesh.dataset_loader.dataset import RunDataset
 from evalmesh.dataset_loader.earlier import look_at
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, pools_of
 from evalmesh.domain import layout
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.errors import EvalmeshError, InvalidInput
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.progress import BenchmarkRecord
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
@@ -111,7 +112,7 @@ class _Planning:
         self._attempt = attempt
         self._ready: list[WorkItem] = []
         self._counted: dict[str, BenchmarkPlanner] = {}
-        self._flushed_at = asyncio.get_running_loop().time()
+        self._flushing = asyncio.Lock()
         self._total = 0
 
     def _is_cancelled(self) -> bool:
@@ -130,9 +131,12 @@ class _Planning:
         for dataset in datasets:
             given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, self._is_cancelled)
             streams.append(self._cut(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given)))
+        flushing = asyncio.create_task(self._flush_now_and_then())
         try:
             await self._interleave(streams)
         finally:
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
             for stream in streams:
                 await stream.aclose()  # type: ignore[attr-defined]  # they are generators
         await self._flush()
@@ -162,14 +166,25 @@ class _Planning:
                     going.remove(stream)
                     continue
                 self._ready += cut.publishing.ready(cut.shard, cut.done)
-                now = asyncio.get_running_loop().time()
-                if len(self._ready) >= _FLUSH_ITEMS or now - self._flushed_at > _FLUSH_S:
+                if len(self._ready) >= _FLUSH_ITEMS:
                     await self._flush()
                 if self._is_cancelled():
                     raise RunCancelledError
 
+    async def _flush_now_and_then(self) -> None:
+        """What is ready goes out although the rows that follow take long. What fails here is tried again by others."""
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            with contextlib.suppress(EvalmeshError):
+                await self._flush()
+
     async def _flush(self) -> None:
+        async with self._flushing:
+            await self._flush_alone()
+
+    async def _flush_alone(self) -> None:
         """Counts first, items second: whoever counts a shard's results finds it counted as planned."""
+        ready = tuple(self._ready)
         for name, planner in self._counted.items():
 
             def count(record: BenchmarkRecord, planner: BenchmarkPlanner = planner) -> bool:
@@ -180,11 +195,10 @@ class _Planning:
                 return True
 
             await change_progress(self._records.store, self._run.id, name, count)
-        if self._ready:
-            await self._records.bus.publish(self._ready)
+        if ready:
+            await self._records.bus.publish(ready)
+            del self._ready[: len(ready)]
             await self._worker._change(self._run.id, RunState.RUNNING)  # noqa: SLF001  (likewise)
-        self._ready = []
-        self._flushed_at = asyncio.get_running_loop().time()
 
     async def _cut(self, planner: BenchmarkPlanner) -> AsyncIterator[_Cut]:
         """The shards of one benchmark that are not in the results."""

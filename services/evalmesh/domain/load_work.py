@@ -48,8 +48,8 @@ class LoadItem:
 
     @property
     def labels(self) -> Mapping[str, object]:
-        """For logs."""
-        return {"load_test": self.load_test, "seat": self.seat}
+        """For logs; `run` is what every log line about a run or load test is found by."""
+        return {"run": self.load_test, "seat": self.seat}
 
     def handed_over(self) -> "LoadItem":
         """The same wish as a new message."""
