@@ -133,6 +133,8 @@ class Folder:
 
     files: BenchmarkFiles
     plan: BenchmarkPlan
+    turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Who folds holds it: what is folded side by side takes as long and needs more memory."""
 
     @property
     def benchmark(self) -> Benchmark:
@@ -158,7 +160,11 @@ class Folder:
             return None
 
     async def keep(self, block: int, shards: Sequence[Shard]) -> Tallies:
-        """Folds a block and keeps it: rows first, since the tallies say that both are there."""
+        """Folds a block, if nobody has, and keeps it: rows first, since the tallies say that both are there."""
+        async with self.turn:
+            return await self.kept(block) or await self._keep(block, shards)
+
+    async def _keep(self, block: int, shards: Sequence[Shard]) -> Tallies:
         store, run, name = self.files.store, self.plan.run, self.plan.name
         with TemporaryDirectory(prefix="evalmesh-") as folder:
             path = Path(folder) / "rows.parquet"

@@ -38,6 +38,7 @@ class ReduceWorker:
         self._records = records
         self._plans = PlanCache(files)
         self._progress = ProgressKeeper(records.store, records.bus, records.clock)
+        self._turn = asyncio.Semaphore(1)
         self._warm_up: asyncio.Task[None] | None = None
 
     async def handle(self, item: WorkItem) -> None:
@@ -115,9 +116,7 @@ class ReduceWorker:
         from evalmesh.report_aggregator.runs.fold import Folder  # noqa: PLC0415  (brings pyarrow)
 
         files = self._files.of(item.run, item.benchmark)
-        folder = Folder(files, await self._plans.get(item.run, item.benchmark))
-        if await folder.kept(item.block) is not None:
-            return
+        folder = Folder(files, await self._plans.get(item.run, item.benchmark), self._turn)
         first = item.block * BLOCK_SHARDS
         try:
             # What else there is to know of a shard is in its rows.
@@ -133,7 +132,7 @@ class ReduceWorker:
         if run.state.terminal or run.attempt != item.attempt:
             return
         plan = await self._plans.get(item.run, item.benchmark)
-        joiner = Joiner(Folder(self._files.of(item.run, item.benchmark), plan), run.spec.on_error)
+        joiner = Joiner(Folder(self._files.of(item.run, item.benchmark), plan, self._turn), run.spec.on_error)
         if await joiner.kept() is None:
             await joiner.join(complete=True)
         place = next(place for place, spec in enumerate(run.spec.benchmarks) if spec.name == item.benchmark)
@@ -186,7 +185,7 @@ class ReduceWorker:
                 plan = await self._plans.get(run.id, spec.name)
             except NotFound:
                 continue
-            joiner = Joiner(Folder(self._files.of(run.id, spec.name), plan), run.spec.on_error)
+            joiner = Joiner(Folder(self._files.of(run.id, spec.name), plan, self._turn), run.spec.on_error)
             plans.append(plan)
             reports.append(await joiner.kept() or await joiner.join(complete=False))
         return plans, reports
