@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit test-all lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
+.PHONY: help install eval up test test-unit test-all chaos lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -49,6 +49,9 @@ proto: install ## Generate code from proto/
 
 proto-snapshot: install ## Record what proto/ promises, after a deliberate change
 	$(BIN)/python -m tests.contract.proto_snapshot
+
+chaos: install ## Kill everything at random, N=100 times; SEED=1
+	$(BIN)/python -m tests.chaos --runs $(or $(N),100) --seed $(or $(SEED),1)
 
 bench: install ## Measure against a minimal client and the ideal, on this machine
 	$(BIN)/python tests/bench/bench_platform.py
