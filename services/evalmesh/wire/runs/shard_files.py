@@ -10,6 +10,7 @@ from evalmesh.domain.shard_data import PlannedSample, ShardHeader
 from evalmesh.domain.work import RunPlan
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.wire.codec import decode_json, decode_rows, encode_json, encode_rows
+from evalmesh.wire.runs.scores import decode_scores
 
 
 class ShardFiles:
@@ -87,7 +88,7 @@ class ShardFiles:
     async def read_scores(self, run: str, benchmark: str, shard: int) -> list[Score]:
         """In request order."""
         key = layout.scores_key(run, benchmark, shard)
-        return decode_rows(Score, await self.store.get(key), key)
+        return decode_scores(await self.store.get(key), key)
 
     async def write_scores(self, run: str, benchmark: str, shard: int, rows: Sequence[Score]) -> None:
         """Scores are a pure function of the completions, so that writing twice changes nothing."""
