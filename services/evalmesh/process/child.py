@@ -107,7 +107,8 @@ class Child:
 
     def _watch(self) -> None:
         if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has reaped it
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         else:  # some systems have none; there the group's number may be another's by now, which is unlikely
             self._process.wait()
         with self._reaping:

@@ -202,7 +202,9 @@ class _Worker:
 
 
 async def _start(options: Sequence[str]) -> _Worker:
-    environment = essentials() | {
+    # Libraries that take a thread per core take memory for each; a worker has one call at a time.
+    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | essentials()
+    environment |= {
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         "PYTHONDONTWRITEBYTECODE": "1",
     }

@@ -109,6 +109,16 @@ def test_a_guarded_program_ends_with_an_owner_that_is_killed(tmp_path):
     wait_gone(*pids)
 
 
+def test_an_end_is_seen_where_children_are_reaped_by_the_kernel():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        child = Child(python("print('over')"))
+        assert child.ended.result(20) == 0
+        child.end(0)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_what_a_program_says_is_in_its_log(tmp_path):
     log = tmp_path / "log"
     child = Child(python("print('one'); import sys; sys.exit('two')", log=log, guard_s=1))
