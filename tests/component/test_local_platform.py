@@ -2,15 +2,22 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from tests.kit.platform import run_to_end
 from tests.kit.simulator import simulator
 
+from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
 from evalmesh.local.platform import live_address, open_platform
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.sdk import AsyncClient
+
+
+def own_services() -> list[str]:
+    children = " ".join(task.read_text() for task in Path("/proc/self/task").glob("*/children")).split()
+    return [one for one in children if b"evalmesh." in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +40,14 @@ async def test_runs_are_accepted_at_whatever_address_the_platform_listens(tmp_pa
             spec = RunSpec(ModelSpec("simulated", url=model.url), (BenchmarkSpec("starter_mcq", limit=5),))
             assert (await run_to_end(client, spec)).state is RunState.SUCCEEDED
     assert live_address(settings) is None
+
+
+async def test_a_service_that_does_not_start_is_told_and_the_others_do_not_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALMESH_SCORER_PROCESSES", "0")
+    with pytest.raises(Unavailable, match=r"(?s)scorer ended with exit code 2 .*EVALMESH_SCORER_PROCESSES"):
+        async with open_platform(LocalSettings(tmp_path, processes=True)):
+            pass
+    assert own_services() == []
 
 
 def test_an_address_that_was_left_behind_is_not_trusted_whoever_has_its_process_id_now(tmp_path):

@@ -86,7 +86,15 @@ class ServiceProcesses:
             for number in range(max(1, self._settings.runners)):
                 name = "model_runner" if number == 0 else f"model_runner-{number}"
                 first.append(self._child(name, "model_runner"))
-        await asyncio.gather(*(child.kept.start() for child in first))
+        starts = [asyncio.create_task(child.kept.start()) for child in first]
+        try:
+            await asyncio.gather(*starts)
+        except BaseException:
+            # The others would come up after `stop` and stay.
+            for one in starts:
+                one.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+            raise
         where = {f"EVALMESH_GATEWAY_{c.name.upper()}_ADDRESS": f"127.0.0.1:{c.port}" for c in first if c.name == c.room}
         gateway = self._child("gateway", "gateway", **where, EVALMESH_GATEWAY_ADDRESS=self._settings.address)
         await gateway.kept.start()
