@@ -78,35 +78,25 @@ async def lay_out(opened: Connections, samples: int) -> None:
     await change_progress(opened.runs, RUN, NAME, planned)
     for number in range(count):
         shard = shard_of(number, samples)
-        rows, answers, scores = [], [], []
-        for index in range(shard.start, shard.start + shard.samples):
-            id_ = f"default/{index}"
-            sample = Sample(
-                id_,
-                index,
-                "default",
-                f"Which value belongs to entry {index}? " * 4,
-                ("ABCD"[index % 4],),
-                tuple(f"value {index} {n}" for n in range(4)),
-            )
-            rows.append(PlannedSample(sample, "chat", (f"{index:064x}",), (Message("user", sample.input * 3),)))
-            answers.append(
-                Completion(
-                    id_,
-                    0,
-                    f"{index:064x}",
-                    "Let me think. " * 20 + "ANSWER: A",
-                    finish_reason="stop",
-                    usage=Usage(200, 60),
-                    timing=Timing(1.7e9 + index, 0.2 + index % 97 / 100),
-                )
-            )
-            scores.append(
-                Score(id_, 0, "scored", {"accuracy": float(index % 4 == 0)}, "A", "answer-marker", "'A' equals 'A'.")
-            )
-        await files.write_requests(ShardHeader(RUN, NAME, number, "default", plan.generation), rows)
+        requests, answers, scores = zip(*map(row_of, range(shard.start, shard.start + shard.samples)), strict=True)
+        await files.write_requests(ShardHeader(RUN, NAME, number, "default", plan.generation), requests)
         await files.of("generate").write(number, answers)
         await files.of("score").write(number, scores)
+
+
+def row_of(index: int) -> tuple[PlannedSample, Completion, Score]:
+    """What is kept of one sample."""
+    id_, digest = f"default/{index}", f"{index:064x}"
+    question = f"Which value belongs to entry {index}? " * 4
+    options = tuple(f"value {index} {place}" for place in range(4))
+    sample = Sample(id_, index, "default", question, ("ABCD"[index % 4],), options)
+    timing = Timing(1.7e9 + index, 0.2 + index % 97 / 100)
+    said = "Let me think. " * 20 + "ANSWER: A"
+    return (
+        PlannedSample(sample, "chat", (digest,), (Message("user", question * 3),)),
+        Completion(id_, 0, digest, said, finish_reason="stop", usage=Usage(200, 60), timing=timing),
+        Score(id_, 0, "scored", {"accuracy": float(index % 4 == 0)}, "A", "answer-marker", "'A' equals 'A'."),
+    )
 
 
 async def report(opened: Connections, shards: range, samples: int) -> float:

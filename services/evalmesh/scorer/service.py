@@ -27,7 +27,8 @@ from evalmesh.wire.runs.shard_files import RunFiles
 def build(*, settings: ScorerSettings, runs: RunStore, bus: Bus, objects: ObjectStore, clock: Clock) -> Service:
     """The scorer."""
     control = ControlView(runs)
-    pool = KillablePool(settings.processes, preload=("sympy", "evalmesh.benchmarks.registry"))
+    preload = ("sympy", "evalmesh.scorer.judgement")
+    pool = KillablePool(settings.processes, preload, settings.memory_mib << 20)
     judgement = Judgement(pool, settings.sample_deadline_s)
     files = RunFiles(objects)
     plans = PlanCache(files)

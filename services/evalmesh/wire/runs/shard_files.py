@@ -119,7 +119,8 @@ class BenchmarkFiles:
 
     async def read_scores(self, stage: str, shard: int) -> list[Score]:
         """In request order. Raises `NotFound`."""
-        return await self.of(stage).read(Score, shard)
+        key = self.of(stage).key(shard)
+        return decode_scores(await self.store.get(key), key)
 
     async def forget_folded(self) -> None:
         """Removes what was folded: it is folded again."""
