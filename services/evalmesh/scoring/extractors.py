@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from evalmesh.scoring.markup import half_width, strip_decoration, strip_emphasis
-from evalmesh.scoring.markup import strip_thinking as strip_thinking
-from evalmesh.scoring.numbers import NUMBER, last_number, read_number
+from evalmesh.scoring.markup import half_width, is_mathematical, strip_decoration, strip_emphasis, strip_thinking
+from evalmesh.scoring.numbers import NUMBER, last_number, read_number, split_unit
+
+__all__ = ["Extraction", "extract_final_answer", "last_boxed", "marker_tails", "strip_thinking"]
 
 
 class Extraction(NamedTuple):
@@ -51,16 +52,19 @@ _SENTENCE_END = re.compile(
     r"|\u3002|\uff0c(?!\d{3}(?!\d))|\\\]|\\\)(?=[.,])"
 )
 _REASON = re.compile(
-    r"[ ](?:because|since|as|which|where|given)[ ]|[,;][ ](?![-\u2212\u2013(\d$\\]|and\b|or\b|[a-z][ ]?=)|[ ]\((?=[A-Za-z])"
+    r"[ ](?:because|since|as|which|where|given)[ ]|[,;][ ](?![-\u2212\u2013(\d$\\]|and\b|or\b|[a-z][ ]?=)"
+    r"|[ ]\((?=[A-Za-z])"
 )
+_EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
 _SEVERAL = re.compile(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])|,")
 _OTHER_LANGUAGES = re.compile(
-    r"(?:(?:答案|答え|정답|답|[Оо]твет|[Rr](?:espuesta|esposta|isposta|éponse)|[Aa]ntwort)[*_ ]{0,4}"
-    r"(?:应该|應該|应|應)?(?:[是为為选選はがも은는이:=\uff1a】\]]|\u2014|(?:es|est|ist|lautet|é|è)(?![^\W\d_])){1,2}|答[:\uff1a])[*_ ]{0,4}"
-)
-_MATHEMATICAL = re.compile(
-    r"(?:\\[A-Za-z]++|[A-Za-z]{1,2}(?![A-Za-z])|(?:a(?:rc)?(?:sin|cos|tan)|sin|cos|tan|cot|sec|csc|sqrt|log|ln|exp|abs"
-    r"|pi|infty|infinity|gcd|lcm|max|min|mod)(?![A-Za-z])|[^A-Za-z])++"
+    r"""
+    (?: (?:答案|答え|정답|답|твет|[Rr](?:espuesta|esposta|isposta|éponse)|[Aa]ntwort) [*_\ ]{0,4} (?:应该|應該|应|應)?
+        (?:[是为為选選はがも은는이:=\uff1a】\]]|\u2014|(?:es|est|ist|lautet|é|è)(?![^\W\d_])){1,2}
+      | 答[:\uff1a]
+    ) [*_\ ]{0,4}
+    """,
+    re.VERBOSE,
 )
 _NO_ANSWERS = frozenset({"correct", "incorrect", "right", "wrong", "clear", "as follows", "below", "above", "unknown"})
 _OPERATORS = "+-*/^\u00d7·÷<>≤≥(\\:"
@@ -90,8 +94,9 @@ def extract_final_answer(text: str, *, cut: bool = False) -> Extraction | None:
     visible = half_width(strip_thinking(text))
     if not cut:
         return first_of(visible, FINAL_ANSWER_CASCADE) if visible else None
+    visible = visible.removesuffix("{,}")
     end = max(visible.rfind(ending) + len(ending) if ending in visible else 0 for ending in _ENDINGS)
-    return first_of(visible[:end].removesuffix("{,}"), FINAL_ANSWER_CASCADE[:-1])
+    return first_of(visible[:end], FINAL_ANSWER_CASCADE[:-1])
 
 
 def hash_marker(text: str) -> str | None:
@@ -106,7 +111,7 @@ def hash_marker(text: str) -> str | None:
     for count, match in enumerate(_HASH.finditer(text)):
         if count == MAX_MARKERS:
             return None
-        answer = strip_decoration(unbox(match[1]))
+        answer = strip_decoration(unbox(match[1])).rstrip("! ")
         number = read_number(answer)
         words = len(answer.split()) - 1 if number is not None and number.unit else 0
         is_last = not text[match.end() : match.end() + MAX_TAIL_CHARS].strip()
@@ -131,7 +136,10 @@ def _is_hash_unit(answer: str, words: int, *, is_last: bool, percent: bool) -> b
 def boxed(text: str) -> str | None:
     """The content of the last box; where that says "the answer is x", x."""
     content = last_boxed(text)
-    return (answer_marker(content) or content) if content and "nswer" in content.lower() else content
+    if not content or "nswer" not in content.lower():
+        return content
+    stated = answer_marker(content)
+    return stated if stated and any(c.isdigit() or c == "\\" for c in stated) else content
 
 
 def last_boxed(text: str) -> str | None:
@@ -217,11 +225,6 @@ def first_sentence(tail: str) -> str:
     return (line[: cut.start()] if cut and cut.start() > 0 else line).strip()
 
 
-def is_mathematical(text: str) -> bool:
-    """Whether a text is a formula rather than prose: no word of three letters but known functions."""
-    return _MATHEMATICAL.fullmatch(text) is not None
-
-
 def guess(text: str) -> str | None:
     """The last number of the text, unless the text ends inside a formula: then it was not finished."""
     unclosed = any(text.rfind(opening) > text.rfind(closing) for opening, closing in _OPEN)
@@ -239,15 +242,16 @@ def _answer_of_tail(tail: str) -> str | None:
     if not sentence or sentence[:4].lower() == "not ":
         return None
     sentence = _without_reason(sentence)
-    if sentence.count("=") == 1 or _SEVERAL.search(sentence) is None:
-        sentence = sentence.rpartition("=")[2].strip() or sentence
+    sides = [side.strip(" $") for side in _EQUALS.split(sentence)]
+    if len(sides) == 2 or _SEVERAL.search(sentence) is None:
+        sentence = sides[0] if sides[-1].isalpha() else sides[-1] or sentence
     plain = strip_decoration(sentence)
     if "}" in plain and plain.count("}") > plain.count("{"):
         plain = plain.rstrip("\"' }")  # the end of {"answer": "18"}
+    if is_mathematical(_SEVERAL.sub(",", split_unit(plain)[0])):
+        return plain
     if read_number(plain) is None:
         plain = _leading_number(plain) or plain
-    if is_mathematical(_SEVERAL.sub(",", plain)):
-        return plain
     if any(c.isdigit() for c in plain):
         return plain if NUMBER.match(plain) else last_number(plain)
     return plain if len(plain) <= 60 and plain.lower() not in _NO_ANSWERS else None

@@ -11,32 +11,32 @@ from typing import Any
 _MAX_CHARS = 300
 _MAX_DEPTH = 6
 """Of brackets: the parser's time doubles with each level."""
-_MAX_NODES = 400
 _MAX_POWER_BITS = 20_000
 _MAX_EXPONENT = 2_000
 _DIGITS = 15
 """Of a numeric comparison, which only decides where neither side is a number."""
-_UNREADABLE = re.compile(r"\d\s+\d|:|\\(?:prod|sum|i*int|lim|text)(?![a-z])|binom.*\d{4}")
+_UNREADABLE = re.compile(r"\d\s+\d|:|\\(?:prod|sum|i*int|lim|text)(?![a-z])|binom.*\d{4}|(?:[_^]\s*\w\s*){3}")
 """Two numbers side by side are a question and no product; a colon is a ratio or a time; the rest may never end."""
 _GROUPS = re.compile(r"(?<=\d)[,' \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 _SIGNS = {
-    "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "√": r"\sqrt ", "∞": r"\infty ", "−": "-", "–": "-",
-    "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "θ": r"\theta ", "α": r"\alpha ",
-    "²": "^{2}", "³": "^{3}", "°": "", "%": "", "\\%": "", "\\degree": "", "**": "^", "<=": r"\le ", ">=": r"\ge ",
+    "\u00d7": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "√": r"\sqrt ", "∞": r"\infty ", "\u2212": "-",
+    "\u2013": "-", "≤": r"\le ", "≥": r"\ge ", "\u222a": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "θ": r"\theta ",
+    "\u03b1": r"\alpha ", "²": "^{2}", "³": "^{3}", "°": "", "%": "", "\\%": "", "\\degree": "",
+    "**": "^", "<=": r"\le ", ">=": r"\ge ",
     "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|", "\\leq": r"\le ", "\\geq": r"\ge ",
     "\\leqslant": r"\le ", "\\geqslant": r"\ge ", "\\dfrac": r"\frac", "\\tfrac": r"\frac", "\\cfrac": r"\frac",
 }  # fmt: skip
-_SIGN = re.compile("|".join(re.escape(sign) + ("(?![a-z])" if sign.startswith("\\") else "") for sign in sorted(_SIGNS, key=len, reverse=True)))
+_SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(_SIGNS, key=len, reverse=True)))
 _NAMES = re.compile(
     r"(?<![\\A-Za-z])(sqrt|a?(?:rc)?(?:sin|cos|tan)|cot|sec|csc|log|ln|exp|abs|pi|infty|infinity|oo)(?![A-Za-z])"
 )
 _LATEX_NAMES = {"infinity": "infty", "oo": "infty", "asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _BRACKETED = re.compile(r"\\sqrt\s*\(|\^\s*\(|\\abs\s*\(")
 _LONG_EXPONENT = re.compile(r"\^\s*(-?\d+|-[A-Za-z])")
+_INDEX = re.compile(r"_\s*(\d+)")
 _LONG_ROOT = re.compile(r"\\sqrt\s*(\d+)")
 _BARE_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
 _FACTOR = re.compile(r"(?<=[\d)])(?=\()")
-_IMAGINARY = re.compile(r"(?<![\\A-Za-z])i(?![A-Za-z])")
 
 
 class Unreadable(ValueError):
@@ -45,9 +45,8 @@ class Unreadable(ValueError):
 
 def same_formula(answer: str, target: str) -> bool:
     """Whether both have the same value; what cannot be read or computed has none."""
-    real = not (_IMAGINARY.search(answer) or _IMAGINARY.search(target))
     try:
-        return _same(_parse(answer, real=real), _parse(target, real=real))
+        return _same(_parse(answer), _parse(target))
     except Exception:  # noqa: BLE001 - parser and algebra raise anything on hostile text, from Exception to MemoryError
         return False
 
@@ -70,7 +69,7 @@ def _differ_somewhere(difference: Any) -> bool:
     return bool(there.is_number and there.is_finite and abs(there) > sympy.Float("1e-12"))
 
 
-def _parse(text: str, *, real: bool) -> Any:
+def _parse(text: str) -> Any:
     import sympy  # noqa: PLC0415 - as above
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy  # noqa: PLC0415 - as above
     from latex2sympy2_extended.math_normalization import NormalizationConfig  # noqa: PLC0415 - as above
@@ -78,17 +77,13 @@ def _parse(text: str, *, real: bool) -> Any:
     tidy = NormalizationConfig(malformed_operators=True, boxed="none")
     expression = latex2sympy(
         to_latex(text),
-        is_real=real,
+        is_real=True,
         normalization_config=tidy,
         conversion_config=ConversionConfig(lowercase_symbols=False),
     )
-    nodes = 0
-    for node in sympy.preorder_traversal(expression):
-        nodes += 1
-        if nodes > _MAX_NODES:
-            raise Unreadable("The formula is too large.")
     _bits(expression)
-    return expression.xreplace({number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)})
+    exact = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
+    return expression.xreplace(exact | {symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"})
 
 
 def _bits(node: Any) -> float:
@@ -121,6 +116,7 @@ def to_latex(text: str) -> str:
         raise Unreadable("The formula is too long.")
     text = _SIGN.sub(lambda found: _SIGNS[found.group()], _GROUPS.sub("", text))
     text = _NAMES.sub(lambda found: "\\" + _LATEX_NAMES.get(found[1], found[1]) + " ", text)
+    text = _INDEX.sub(r"_{\1}", text)
     text = _FACTOR.sub(r"\\cdot ", _braced(text))
     text = _BARE_FRACTION.sub(r"\\frac{\1}{\2}", _LONG_ROOT.sub(r"\\sqrt{\1}", _LONG_EXPONENT.sub(r"^{\1}", text)))
     if _UNREADABLE.search(text) or _depth(text) > _MAX_DEPTH:
@@ -146,8 +142,14 @@ def _braced(text: str) -> str:
 
 
 def _depth(text: str) -> int:
+    """How deep brackets are nested, braces that are no argument of a command among them."""
+    opened: list[bool] = []
     depth = deepest = 0
-    for char in text:
-        depth += (char in "([") - (char in ")]")
+    for before, char in zip(" " + text, text, strict=False):
+        if char in "([{":
+            opened.append(char != "{" or not (before.isalpha() or before in "}^_]"))
+            depth += opened[-1]
+        elif char in ")]}" and opened:
+            depth -= opened.pop()
         deepest = max(deepest, depth)
     return deepest

@@ -7,7 +7,10 @@ import re
 
 CURRENCY_SIGNS = "£¥¢฿\u20a0-\u20cf"
 """For a character class; the dollar is apart, since LaTeX has another use for it."""
-_EDGES = " \t\r\n*_`\"'~,;:!?\u201c\u201d\u2018\u2019\u300c\u300d\u300e\u300f\u3010\u3011\u3002\uff0c\u3001\uff1b\uff1a\u00ab\u00bb\u00bf\uff1f\uff01\u00a0\u202f\u2009"
+_EDGES = (
+    " \t\r\n\u00a0\u202f\u2009*_`\"'~,;:?\u201c\u201d\u2018\u2019\u00ab\u00bb\u00bf\u300c\u300d\u300e\u300f\u3010\u3011"
+    "\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f"
+)
 _WRAPPER = re.compile(
     r"\\(?:text|textbf|textit|textrm|texttt|textnormal|emph|underline|mathrm|mathbf|mathit|mathsf|mbox|hbox"
     r"|operatorname)\s?\*?\{([^{}]{0,80})\}"
@@ -22,7 +25,7 @@ _PAIR = re.compile(r"(?<![A-Za-z0-9*_])([*_]{1,3}|`{1,3}|~~)(?=[^\s*_`])([^*_`\n
 _LOOSE = re.compile(r"(?<![A-Za-z0-9)*])(?:\*{2,3}|`+|__)|(?:\*{2,3}|`+|__)(?![A-Za-z0-9(*])")
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]{0,14}>")
 _FULL_WIDTH = re.compile("[\uff03-\uff0b\uff0d-\uff19\uff1c-\uff1e\uff20-\uff5e]")
-_TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code) not in "！，：；？"}
+_TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code) not in "\uff01\uff0c\uff1a\uff1b\uff1f"}
 _THOUGHT = re.compile(
     r"""
     [<\[\u25c1]
@@ -31,6 +34,15 @@ _THOUGHT = re.compile(
       | \|? (?P<word>begin|start|end) _ (?:of_)? (?:thought|thinking|reasoning|working_out) \|?>
     )
     """,
+    re.VERBOSE,
+)
+_MATHEMATICAL = re.compile(
+    r"""(?:
+        \\(?:begin|end)\{[a-z]++\} (?:\{[lcr|\ ]++\})? | \\[A-Za-z]++
+      | [A-Za-z]{1,2} (?![A-Za-z])
+      | (?: a?(?:rc)?(?:sin|cos|tan)|cot|sec|csc|sqrt|log|ln|exp|abs|pi|infty|infinity|gcd|lcm|max|min|mod) (?![A-Za-z])
+      | (?![^\W\d_\u0370-\u03ff]|[\u0370-\u03ff]\d) [^A-Za-z]
+    )++""",
     re.VERBOSE,
 )
 _TAG_START = re.compile(r"[<\[\u25c1][/|A-Za-z\u25c1]")
@@ -77,16 +89,27 @@ def strip_emphasis(text: str) -> str:
     return text
 
 
+def strip_wrappers(text: str) -> str:
+    r"""The content of `\text{}` and its like without them; as deep as their content may be long."""
+    if "\\" in text:
+        while (unwrapped := _WRAPPER.sub(r" \1 ", text)) != text:
+            text = unwrapped
+    return text
+
+
 def strip_decoration(text: str) -> str:
-    r"""Removes what surrounds a number or formula without changing it: blanks, emphasis, math mode, `\text{}`, marks."""
+    r"""Removes what surrounds a number or formula without changing it: blanks, emphasis, math mode, `\text{}`."""
     text = strip_emphasis(half_width(text)).strip(_EDGES)
     if "\\" in text:
         if "matrix" not in text and "array" not in text:
             text = _DOUBLED.sub(r"\\", text)
         text = _BLANKS.sub(" ", text.replace("{,}", ","))
-        while (unwrapped := _WRAPPER.sub(r" \1 ", text)) != text:
-            text = unwrapped
-        text = _DEGREE.sub("°", _NOISE.sub("", text)).strip(_EDGES)
+        text = _DEGREE.sub("°", _NOISE.sub("", strip_wrappers(text))).strip(_EDGES)
     if text.endswith("$"):
         text = text.strip("$").strip(_EDGES)
     return text.rstrip(". \t*")
+
+
+def is_mathematical(text: str) -> bool:
+    """Whether a text is a formula rather than prose: Latin and Greek only, no word of three letters but functions."""
+    return _MATHEMATICAL.fullmatch(text) is not None

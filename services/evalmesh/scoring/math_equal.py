@@ -8,40 +8,38 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from evalmesh.scoring.extractors import is_mathematical
 from evalmesh.scoring.formula import same_formula
-from evalmesh.scoring.markup import strip_decoration
-from evalmesh.scoring.numbers import MAX_NUMBER_CHARS, MINUS_SIGNS, Number, equal_numbers, read_number, same_unit
+from evalmesh.scoring.markup import is_mathematical, strip_decoration
+from evalmesh.scoring.numbers import MAX_NUMBER_CHARS, MINUS_SIGNS, Number, equal_numbers, read_number, split_unit
 
 _MAX_CHARS = 300
 _MAX_MEMBERS = 40
 _Algebra = Callable[[str, str], bool]
 
 _MATRIX = re.compile(
-    r"\[?\\begin\{(?:[pbB]|small)?(?:matrix|array)\}(?:\{[lcr| ]{0,40}\})?(.*)\\end\{(?:[pbB]|small)?(?:matrix|array)\}\]?",
+    r"\[?\\begin\{(?:[pbB]|small)?(?:matrix|array)\}(?:\{[lcr| ]{0,40}\})?(.*)"
+    r"\\end\{(?:[pbB]|small)?(?:matrix|array)\}\]?",
     re.DOTALL,
 )
 _MAX_MATRIX_CHARS = 1000
-_SUBSCRIPT = re.compile(r"_\{(\w+)\}")
+_SUBSCRIPT = re.compile(r"_\{\s*(\w+)\s*\}")
 _SPACES = re.compile(r"\s+")
 _SIGN = re.compile(f"[{MINUS_SIGNS[1:]}]")
-_STYLE = (
-    ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\{", "{"), ("\\}", "}"), ("\\lbrace", "{"), ("\\rbrace", "}"),
-    ("\\$", ""), ("$", ""), ("\\cup", "∪"), ("\\in ", "∈"), ("\\in(", "∈("), ("\\in[", "∈["), ("\\pm", "±"),
-    ("\\approx", "≈"), ("\\infty", "∞"), ("\\infinity", "∞"), ("\\pi", "π"), ("\\le ", "≤"), ("\\leq", "≤"),
-    ("\\ge ", "≥"), ("\\geq", "≥"), ("\\neq", "≠"), ("\\ne ", "≠"),
-)  # fmt: skip
-_UNIT_TAIL = re.compile(
-    r"(?<=[\s}\d)π])\s*(?P<unit>(?:square |sq |cubic )?(?:[cmdk]?m|k?g|mg|[mc]?l|°|in|ft|[A-Za-z]{3,20})(?:\^\{?[23]\}?|[²³])?)$"
-)
-_NO_UNITS = frozenset({"and", "infty", "infinity", "sqrt", "matrix", "array", "cases"})
+_COMMANDS = {
+    "dfrac": "\\frac", "tfrac": "\\frac", "lbrace": "{", "rbrace": "}", "cup": "\u222a", "in": "∈", "pm": "±",
+    "approx": "≈", "infty": "∞", "pi": "π", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "lt": "<", "gt": ">",
+    "neq": "≠", "ne": "≠", "{": "{", "}": "}", "$": "",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\(?:([a-z]+)(?![A-Za-z])|([{}$]))")
+_INTERVALS = frozenset({"()", "[]", "(]", "[)"})
+_RELATIONS = frozenset("<>≤≥")
 _MEMBERSHIP = re.compile(r"^[A-Za-z]\s?∈\s?(?=[\[({])")
 _NAME = re.compile(r"^\s*([A-Za-z]\w{0,2}|[A-Za-z]\([A-Za-z]\))\s*=(?![=<>])(?!.*=)")
 _EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
 _EQUATION = re.compile(rf"{_EQUALS.pattern}|≈")
 _BASE = re.compile(r"[0-9A-Fa-f]+_\d+")
 _WORDS = re.compile(r"(?<!\\)[A-Za-z]{3}|[^\W\d_]{2}(?<![\x00-\x7f])")
-_SEPARATOR = re.compile(r"\s*(?:[,;\u3001]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|或|和)\s*|[∪]")
+_SEPARATOR = re.compile(r"\s*(?:[,;\u3001]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|或|和)\s*|[\u222a]")
 _STATED = re.compile(r"^(?!.*\bnot\b)[^\d=:]{1,80}?(?:\b(?:is|are|equals)|[:\uff1a=])\s*")
 
 
@@ -50,7 +48,10 @@ def fast_equal(answer: str, target: str) -> bool | None:
 
     Numbers are compared exactly (see `numbers.equal_numbers`); a unit may be left out but not changed.
     """
-    return _compare(answer, target, None)
+    try:
+        return _compare(answer, target, None)
+    except RecursionError:
+        return False
 
 
 def symbolic_equal(answer: str, target: str) -> bool:
@@ -71,14 +72,21 @@ def _compare(answer: str, target: str, algebra: _Algebra | None) -> bool | None:
         return _equal_quantities(given, wanted)
     if "\\begin{" in answer and "\\begin{" in target:
         return _same_matrix(answer, target, algebra)
-    left, right = _canonical(answer), _canonical(target)
-    if left.key == right.key or (wanted is not None and _stated_number(left.text, wanted)):
-        return True
+    left, right = _canonical(answer, given), _canonical(target, wanted)
     if left.unit and right.unit and left.unit != right.unit:
         return False
+    return _same_text(left, right, algebra)
+
+
+def _same_text(left: "_Text", right: "_Text", algebra: _Algebra | None) -> bool | None:
+    if left.key == right.key or (right.number is not None and _stated_number(left.text, right.number)):
+        return True
     if len(left.text) > _MAX_CHARS or len(right.text) > _MAX_CHARS:
         return False
-    return _same_structure(left.text, right.text, algebra)
+    same = _same_structure(left.text, right.text, algebra)
+    if same is not False or (left.number is None) is (right.number is None):
+        return same
+    return _same_structure(left.value, right.value, algebra)  # 10,000 is a number here, no list
 
 
 def _equal_quantities(given: Number, wanted: Number) -> bool | None:
@@ -93,26 +101,29 @@ def _equal_quantities(given: Number, wanted: Number) -> bool | None:
 @dataclass(frozen=True, slots=True)
 class _Text:
     text: str
-    key: str
-    """Without blanks, and for prose without capitals."""
+    number: Number | None
     unit: str
 
+    @property
+    def key(self) -> str:
+        """Without blanks, and for prose without capitals."""
+        key = self.text.replace(" ", "")
+        return key.casefold() if _WORDS.search(self.text) or (key.isalpha() and len(key) > 1) else key
 
-def _canonical(raw: str) -> _Text:
+    @property
+    def value(self) -> str:
+        return self.text if self.number is None else str(self.number.value)
+
+
+def _canonical(raw: str, number: Number | None) -> _Text:
     text = strip_decoration(raw)
-    for old, new in _STYLE:
-        if old in text:
-            text = text.replace(old, new)
+    text = _COMMAND.sub(lambda found: _COMMANDS.get(found[1] or found[2], found[0]), text).replace("$", "")
     text = _SIGN.sub("-", _SUBSCRIPT.sub(r"_\1", text)).removeprefix("≈").strip()
     text = _MEMBERSHIP.sub("", _SPACES.sub(" ", text).replace(" ^", "^"))
-    unit = ""
-    found = _UNIT_TAIL.search(text[-40:])
-    if found and found["unit"] not in _NO_UNITS and len(text) - len(found.group()) > 0:
-        prefix = text[: len(text[:-40]) + found.start()].rstrip()
-        if prefix and is_mathematical(prefix) and any(c.isdigit() for c in prefix):
-            text, unit = prefix, same_unit(found["unit"])
-    key = text.replace(" ", "")
-    return _Text(text, key.casefold() if _WORDS.search(text) or (text.isalpha() and len(text) > 1) else key, unit)
+    formula, unit = split_unit(text)
+    if len(unit) == 1 and unit.isalpha() and unit + "}" not in raw:
+        return _Text(text, number, "")  # 36 pi m may be a product
+    return _Text(formula, number, unit)
 
 
 def _stated_number(text: str, wanted: Number) -> bool:
@@ -128,9 +139,11 @@ def _same_structure(left: str, right: str, algebra: _Algebra | None) -> bool | N
     one, two = _members(left), _members(right)
     if any(len(side.parts) == 1 and _EQUATION.search(side.parts[0]) for side in (one, two)):
         return _same_equation(left, right, algebra)
-    if len(one.parts) > 1 or len(two.parts) > 1 or "{}" in {one.kind, two.kind}:
+    if {one.kind, two.kind} & _INTERVALS and _RELATIONS.intersection(left + right):
+        return _same_expression(left, right, algebra)
+    if len(one.parts) > 1 or len(two.parts) > 1:
         return _same_members(one, two, algebra)
-    return _same_expression(left, right, algebra)
+    return _same_expression(one.parts[0], two.parts[0], algebra)
 
 
 def _same_expression(left: str, right: str, algebra: _Algebra | None) -> bool | None:
@@ -161,7 +174,7 @@ def _values(equation: str) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class _Members:
     kind: str
-    """The brackets around, "∪" for a union, "" for a mere list."""
+    """The brackets around, "\u222a" for a union, "" for a mere list."""
     parts: tuple[str, ...]
 
 
@@ -182,18 +195,18 @@ def _members(text: str) -> _Members:
     union = False
     for found in _SEPARATOR.finditer(inner):
         if depths[found.start()] == 0:
-            union = union or found.group() == "∪"
+            union = union or found.group() == "\u222a"
             parts.append(inner[start : found.start()])
             start = found.end()
     parts = [part.strip() for part in (*parts, inner[start:]) if part.strip()]
-    if len(parts) < 2 and kind != "{}":
-        return _Members("", (text,))
-    names = [found[1] if (found := _NAME.match(part)) else "" for part in parts]
-    if not kind and all(names) and len(set(names)) == len(parts) > 1:
+    if len(parts) < 2:
+        return _members(inner.strip()) if kind == "{}" else _Members("", (text,))
+    names = [_NAME.findall(part)[:1] for part in parts]
+    if not kind and all(names) and len({name for (name,) in names}) == len(parts):
         kind = "="
     if any("±" in part for part in parts):
         parts = [value for part in parts for value in _members(part).parts]
-    return _Members("∪" if union else kind, tuple(parts))
+    return _Members("\u222a" if union else kind, tuple(parts))
 
 
 def _closing(text: str) -> int:
@@ -212,9 +225,9 @@ def _same_members(left: _Members, right: _Members, algebra: _Algebra | None) -> 
     kinds = {left.kind, right.kind}
     if "=" in kinds and len(kinds) > 1:  # x = 3, y = 4 has an order, as (3, 4) has
         kinds, left, right = {"()"} if kinds <= {"=", "", "()"} else kinds, _unnamed(left), _unnamed(right)
-    if len(kinds) == 1 and kinds <= {"()", "[]", "(]", "[)"}:
+    if len(kinds) == 1 and kinds <= _INTERVALS:
         return _all(_compare(a, b, algebra) for a, b in zip(left.parts, right.parts, strict=True))
-    if kinds <= {"", "{}", "="} or kinds == {"∪"}:
+    if kinds <= {"", "{}", "="} or kinds == {"\u222a"}:
         return _same_in_any_order(left.parts, right.parts, algebra)
     return False
 
@@ -251,7 +264,8 @@ def _same_matrix(left: str, right: str, algebra: _Algebra | None) -> bool | None
     a, b = _matrix_rows(left), _matrix_rows(right)
     if a is None or b is None or [len(row) for row in a] != [len(row) for row in b]:
         return False
-    return _all(_compare(x, y, algebra) for row, other in zip(a, b, strict=True) for x, y in zip(row, other, strict=True))
+    cells = ((x, y) for row, other in zip(a, b, strict=True) for x, y in zip(row, other, strict=True))
+    return _all(_compare(x, y, algebra) for x, y in cells)
 
 
 def _matrix_rows(text: str) -> list[list[str]] | None:

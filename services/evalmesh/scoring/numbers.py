@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from evalmesh.scoring.markup import CURRENCY_SIGNS, strip_decoration
+from evalmesh.scoring.markup import CURRENCY_SIGNS, is_mathematical, strip_decoration, strip_emphasis, strip_wrappers
 
 MAX_NUMBER_CHARS = 120
 """Longer texts are not read as one number; it also keeps integers far below what is slow to convert."""
@@ -17,17 +17,17 @@ MAX_NUMBER_CHARS = 120
 MINUS_SIGNS = "-\u2212\u2010\u2011\u2013\ufe63"
 """Hyphen, minus, en dash and their like; the em dash is none, since it parts sentences."""
 _SEPARATOR = r"(?:\{,\}|,\\!|\\[,!;: ]|[,'~ \u2019\uff0c\u00a0\u2007\u2009\u202f])"
-_INDIAN = r"\d{1,2}(?:,\d{2})++,\d{3}(?![\d,])"
+_INDIAN = r"\d{1,2}(?:,\d{2}(?=,))++,\d{3}(?!\d)"
 _GROUPED = rf"\d{{1,3}}(?P<comma>{_SEPARATOR})\d{{3}}(?:(?P=comma)\d{{3}})*+(?!\d)"
 _UNSIGNED = rf"(?:{_GROUPED}|{_INDIAN}|\d++)(?:\.\d++)?|\.\d++"
 _EXPONENT = r"[eE][-+]?\d{1,3}(?!\d)|[ ]?(?:\\times|\\cdot|[\u00d7·*x])[ ]?10\^(?:\{[-+]?\d{1,3}\}|[-+]?\d{1,3})"
 _FRAC = r"\\[dt]?frac[ ]?(?:\{[ ]?-?\d{1,40}[ ]?\}|\d)[ ]?(?:\{[ ]?\d{1,40}[ ]?\}|\d(?!\d))"
 _CODES = "Rs|INR|USD|EUR|GBP|JPY|CNY|RMB|CHF|AUD|CAD|KRW|RUB"
-_CURRENCY = rf"(?:[A-Z]{{0,3}}\\?\$|[{CURRENCY_SIGNS}]|(?:{_CODES})(?![A-Za-z])\.?)[ ]?"
+_CURRENCY = rf"(?:[A-Z]{{0,3}}\\?\$|[{CURRENCY_SIGNS}]|(?:{_CODES})(?![A-Za-z])\.?)[ ]{{0,2}}"
 NUMBER = re.compile(
     rf"""
     (?<![A-Za-z_\d)\]}}^\\]) (?<!\^[-{{]) (?<!\^\{{-) (?<!_\{{)   # no digits of names, exponents and indices
-    (?P<sign>[-+{MINUS_SIGNS[1:]}]|[Nn]egative[ ]|(?<!\d[ ])[Mm]inus[ ])?
+    (?P<sign>[-+{MINUS_SIGNS[1:]}]|[Nn]egative[ ]|[负負]|マイナス|마이너스[ ]?|[Мм]инус[ ]|(?<!\d[ ])[Mm]inus[ ])?
     (?:{_CURRENCY} (?P<sign2>[{MINUS_SIGNS}]?))?
     (?:
         (?P<base>{_UNSIGNED})
@@ -46,10 +46,13 @@ NUMBER = re.compile(
 
 _FRAC_PARTS = re.compile(r"\{[ ]?(-?\d+)[ ]?\}|(\d)")
 _UNIT_CHARS = r"[^\d+*=<>^_\\{}|~&#@\u00b1\u00d7\u00f7!?:;,\n]"
-_UNIT = re.compile(rf"{_UNIT_CHARS}{{0,60}}(?:(?:(?<=[A-Za-z.])[ ]?\^\{{?-?[1-3]\}}?|(?<=m)[23]){_UNIT_CHARS}{{0,40}})?")
+_UNIT = re.compile(
+    rf"{_UNIT_CHARS}{{0,60}}(?:(?:(?<=[A-Za-z.])[ ]?\^\{{?-?[1-3]\}}?|(?<=m)[23]){_UNIT_CHARS}{{0,40}})?"
+)
 _UNIT_POWER = re.compile(r"\^?\{?(-?[1-3])\}?$")
 _PLAIN = re.compile(r"-?\d{1,40}")
 _SPACED_SIGN = re.compile(rf"^([{MINUS_SIGNS}])\s+(?=[\d.$\\])")
+_BRACKETED = re.compile(r"^[(\[{]\s*([^()\[\]{}]{1,60})[)\]}](?=\s|$)")
 _NOT_DIGITS = re.compile(r"[^\d.]")
 _ABOUT = re.compile(
     r"(?:\\approx|\\sim(?:eq)?|[≈≅~]|约|大约|大概|約|(?i:about|approximately|approx\.?|roughly|around|exactly)\b)\s*"
@@ -57,13 +60,21 @@ _ABOUT = re.compile(
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "тыс": 10**3, "млн": 10**6,
            "млрд": 10**9}  # fmt: skip
 _SCALE_SIGNS = {"万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
-_NO_UNITS = frozenset(
-    "and or to plus minus times over divided mod sqrt sin cos tan cot sec csc log exp pi abs choose".split()
+_UNIT_TAIL = re.compile(
+    r"(?<=[\s}\d)π])\s*((?:(?:square|sq|cubic) )?(?:[cmdk]?m|k?g|mg|[mc]?l|°|in|ft|[A-Za-z]{3,20})"
+    r"(?:[ ]?\^[ ]?\{?[23]\}?|[²³])?)$"
 )
-_SHORT_UNITS = frozenset(
-    "g m s h l L ° K C F V W J N A cm mm km dm nm kg mg ml mL dl cl kL hl ft in yd mi lb oz hr hrs min sec ms am pm pt"
-    " qt gal Hz kW MW GW kV kJ Pa Nm Ah Wh px MB GB TB kB s. m. h. g. Rs US C° F° °C °F cc ha mo yr wk rd th st nd".split()
-)
+_NO_UNITS = frozenset({
+    "infty", "infinity", "matrix", "array", "cases", "and", "or", "to", "plus", "minus", "times", "over",
+    "divided", "mod", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "pi", "abs", "choose",
+})  # fmt: skip
+_SHORT_UNITS = frozenset({
+    "A", "Ah", "C", "C°", "F", "F°", "GB", "GW", "Hz", "J", "K", "L", "MB", "MW", "N", "Nm", "Pa", "Rs", "TB",
+    "US", "V", "W", "Wh", "am", "cc", "cl", "cm", "dl", "dm", "ft", "g", "g.", "gal", "h", "h.", "ha", "hl",
+    "hr", "hrs", "in", "kB", "kJ", "kL", "kV", "kW", "kg", "km", "kr", "l", "lb", "m", "m.", "mL", "mg", "mi",
+    "min", "ml", "mm", "mo", "ms", "nd", "nm", "oz", "pm", "pt", "px", "qt", "rd", "s", "s.", "sec", "st", "th",
+    "wk", "yd", "yr", "°", "°C", "°F",
+})  # fmt: skip
 _SAME_UNITS = {
     "degree": "°", "dollar": "$", "usd": "$", "meter": "m", "metre": "m", "centimeter": "cm", "centimetre": "cm",
     "kilometer": "km", "kilometre": "km", "millimeter": "mm", "kilogram": "kg", "gram": "g", "hour": "h", "hr": "h",
@@ -119,9 +130,7 @@ def read_number(text: str) -> Number | None:
 def _match_behind_noise(text: str) -> re.Match[str] | None:
     """The number behind "about", in brackets of its own or with a blank after its sign."""
     text = _ABOUT.sub("", text, count=1) if _ABOUT.match(text) else text
-    while len(text) > 2 and text[0] + text[-1] in {"()", "[]", "{}"}:
-        text = text[1:-1].strip()
-    return NUMBER.match(_SPACED_SIGN.sub(r"\1", text))
+    return NUMBER.match(_SPACED_SIGN.sub(r"\1", _BRACKETED.sub(r"\1", text)))
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -146,18 +155,15 @@ def equal_numbers(left: Number, right: Number) -> bool:
 
 
 def last_number(text: str) -> str | None:
-    """The last number token of a text, as written."""
-    for size in _WINDOWS:
-        window = text[-size:]
+    """The last number token of a text, as written but for the emphasis around its parts."""
+    for size in (*_WINDOWS, len(text)):
+        window = strip_emphasis(strip_wrappers(text[-size:]))
         found = None
         for match in NUMBER.finditer(window):
             found = match
         if found is not None and (found.start() > _WINDOW_MARGIN or size >= len(text)):
             return found.group().strip()
-    found = None
-    for match in NUMBER.finditer(text):
-        found = match
-    return None if found is None else found.group().strip()
+    return None
 
 
 def token_value(match: re.Match[str]) -> Fraction | None:
@@ -180,6 +186,17 @@ def same_unit(words: str) -> str:
     if power is not None:
         return f"{same_unit(words[: power.start()])}^{power[1]}"
     return _SAME_UNITS.get(words) or _SAME_UNITS.get(words.removesuffix("s")) or words
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    r"""A formula without the unit it ends in, and that: `6\sqrt{2} cm` is `6\sqrt{2}` and `cm`."""
+    found = _UNIT_TAIL.search(text, max(0, len(text) - 40))
+    if found is None or found[1].lower() in _NO_UNITS:
+        return text, ""
+    formula = text[: found.start()].rstrip()
+    if not is_mathematical(formula) or not any(c.isdigit() or c == "\\" for c in formula):
+        return text, ""
+    return formula, same_unit(found[1])
 
 
 def _decimal(match: re.Match[str]) -> Fraction:
@@ -220,6 +237,8 @@ def _is_unit(rest: str) -> bool:
     first = words[0].strip("()[]/'\"")
     if first.lower() in _NO_UNITS:
         return False
+    if first in {"a", "an"} and len(words) > 1:
+        return True  # 18 a day
     letters = first.partition("^")[0].partition("/")[0].rstrip(".23") or first
     is_name = len(letters) < 3 and letters.isalpha() and (letters.isascii() or "\u0370" <= letters[0] < "\u0400")
     return not is_name or letters in _SHORT_UNITS or first in _SHORT_UNITS
