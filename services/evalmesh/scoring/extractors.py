@@ -46,6 +46,7 @@ _AFTER_ANSWER = re.compile(
     """,
     re.VERBOSE,
 )
+_TAG_END = re.compile(r"</(?i:answer)>")
 _HEADING = re.compile(r"(?:final|the)[ ]$|[#*][ ]{0,3}$|^$", re.IGNORECASE)
 _SENTENCE_END = re.compile(
     r"(?:[!?]|(?<!\bRs)(?<!\brs)(?<!pprox)(?<!\bca)\.)(?=[\s*\"')]|$)"
@@ -210,7 +211,7 @@ def marker_tails(text: str) -> Iterator[str]:
             before = text[max(0, line_start + 1) : at - 1]
             if _HEADING.search(before) is None:
                 continue
-        yield text[match.end() : match.end() + MAX_TAIL_CHARS]
+        yield _TAG_END.split(text[match.end() : match.end() + MAX_TAIL_CHARS], maxsplit=1)[0]
 
 
 def first_sentence(tail: str) -> str:

@@ -6,6 +6,7 @@ in a process that may be killed.
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 _MAX_CHARS = 300
@@ -35,6 +36,7 @@ _BRACKETED = re.compile(r"\\sqrt\s*\(|\^\s*\(|\\abs\s*\(")
 _LONG_EXPONENT = re.compile(r"\^\s*(-?\d+|-[A-Za-z])")
 _INDEX = re.compile(r"_\s*(\d+)")
 _LONG_ROOT = re.compile(r"\\sqrt\s*(\d+)")
+_PLAIN = re.compile(r"-?[0-9]{1,40}(?:/[0-9]{1,40}|\.[0-9]{1,40})?")
 _BARE_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
 _FACTOR = re.compile(r"(?<=[\d)])(?=\()")
 
@@ -69,11 +71,14 @@ def _differ_somewhere(difference: Any) -> bool:
     return bool(there.is_number and there.is_finite and abs(there) > sympy.Float("1e-12"))
 
 
+@lru_cache(maxsize=256)
 def _parse(text: str) -> Any:
     import sympy  # noqa: PLC0415 - as above
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy  # noqa: PLC0415 - as above
     from latex2sympy2_extended.math_normalization import NormalizationConfig  # noqa: PLC0415 - as above
 
+    if _PLAIN.fullmatch(text):
+        return sympy.Rational(text)
     tidy = NormalizationConfig(malformed_operators=True, boxed="none")
     expression = latex2sympy(
         to_latex(text),

@@ -83,10 +83,10 @@ def _same_text(left: "_Text", right: "_Text", algebra: _Algebra | None) -> bool 
         return True
     if len(left.text) > _MAX_CHARS or len(right.text) > _MAX_CHARS:
         return False
-    same = _same_structure(left.text, right.text, algebra)
-    if same is not False or (left.number is None) is (right.number is None):
+    same = _same_structure(left.value, right.value, algebra)
+    if same is not False or (left.value, right.value) == (left.text, right.text) or "," not in left.text + right.text:
         return same
-    return _same_structure(left.value, right.value, algebra)  # 10,000 is a number here, no list
+    return _same_structure(left.text, right.text, algebra)  # 100,200 may be a list
 
 
 def _equal_quantities(given: Number, wanted: Number) -> bool | None:

@@ -51,7 +51,7 @@ _UNIT = re.compile(
 )
 _UNIT_POWER = re.compile(r"\^?\{?(-?[1-3])\}?$")
 _PLAIN = re.compile(r"-?\d{1,40}")
-_SPACED_SIGN = re.compile(rf"^([{MINUS_SIGNS}])\s+(?=[\d.$\\])")
+_SPACED_SIGN = re.compile(rf"^([{MINUS_SIGNS}])\s+")
 _BRACKETED = re.compile(r"^[(\[{]\s*([^()\[\]{}]{1,60})[)\]}](?=\s|$)")
 _NOT_DIGITS = re.compile(r"[^\d.]")
 _ABOUT = re.compile(

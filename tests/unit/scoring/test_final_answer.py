@@ -94,6 +94,196 @@ def test_wrong_answers_stay_wrong(text, target):
     assert judge(text, target).values == {"accuracy": 0.0}
 
 
+DRESSES = [
+    ("**", "**"), ("*", "*"), ("***", "***"), ("__", "__"), ("_", "_"), ("`", "`"), ("\\text{", "}"),
+    ("\\mathbf{", "}"),
+    ("\\textbf{", "}"), ('"', '"'), ("'", "'"), ("(", ")"), ("[", "]"), ("<b>", "</b>"), ("<strong>", "</strong>"),
+    ("\u201c", "\u201d"), ("$", "$"), ("\\(", "\\)"), ("\u300c", "\u300d"), ("\u3010", "\u3011"),
+]  # fmt: skip
+SENTENCES = [
+    "Answer: {} apples", "The answer is {} apples per day.", "So she has {} apples", "Therefore, {}.",
+    "Answer:\n\n{}", "The final answer is: {}\n\nLet me know if you need 3 more.", "#### {}", "\\boxed{{{}}}",
+    "<answer>{}</answer>, 3 left",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+@pytest.mark.parametrize(("opening", "closing"), DRESSES)
+def test_marks_around_the_number_change_nothing(sentence, opening, closing):
+    for number, value in (("18", "18"), ("-18", "-18"), ("1,234.50", "1234.5")):
+        assert judge(sentence.format(opening + number + closing), value).values["accuracy"] == 1.0
+        assert judge(sentence.format(opening + number + closing), "4").values["accuracy"] == 0.0
+
+
+@pytest.mark.parametrize(("opening", "closing"), DRESSES)
+def test_marks_around_the_unit_or_both_change_nothing(opening, closing):
+    for text in (
+        f"Answer: 18 {opening}apples{closing}",
+        f"The answer is {opening}18 apples{closing}, since 3 + 15 = 18.",
+    ):
+        assert judge(text, "18").values["accuracy"] == 1.0, text
+
+
+@pytest.mark.parametrize("letter", ["元", "個", "개", "кг", "Ж", "ευρώ", "あ", "ก"])
+def test_letters_of_any_script_may_touch_the_number(letter):
+    for text in ("{0}18{0}", "Answer: 18 {0}{0}", "Answer: {0}18", "答案是18{0}\u3002"):
+        assert judge(text.format(letter), "18").values["accuracy"] == 1.0, text
+    assert judge(f"{letter} -5{letter}{letter}", "-5").values["accuracy"] == 1.0
+
+
+STATEMENTS = [
+    "答案是18元\u3002", "答案\uff1a约18元", "最终答案是 **18**\u3002", "\u3010答案\u301118", "答案应该是18个",
+    "答\uff1a小明有18个苹果\u3002",
+    "答えは18です\u3002", "答え\uff1a18円", "정답은 18입니다.", "답: 18개",
+    "Ответ: 18 рублей.", "Ответ \u2014 18.",
+    "La respuesta es 18.", "Respuesta: 18", "La réponse est 18.", "Die Antwort lautet 18.", "A resposta é 18.",
+    "La risposta è 18.", "\\text{ANSWER: } \\$18", '{"answer": "18"}', '{"answer": 18, "unit": "cm"}',
+    "Answer -> 18", "Answer: Rs. 18", "Answer: US$18",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_statements_in_other_languages_and_formats_are_markers(statement):
+    score = judge(f"{statement}\n\n3 4", "18")
+    assert (score.values["accuracy"], score.extractor) == (1.0, "answer-marker")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{\\text{The answer is } 18}",
+        "\\boxed{\\text{Answer: } 18\\text{ cm}}",
+        "\\boxed{8 + 10 = 18}",
+        "\\boxed{\\text{Total} = 18}",
+        "\\boxed{\\text{The total is } 18}",
+    ],
+)
+def test_a_box_may_hold_a_sentence_or_an_equation(text):
+    assert judge(text, "18").values["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("sign", ["-", "\u2212", "\u2013", "\u2011", "\uff0d", "negative ", "minus "])
+@pytest.mark.parametrize("number", ["5", "7"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "The answer is {}.",
+        "Answer:\n{}",
+        "Answer:\n\n**{}**\n",
+        "### Answer\n{}",
+        "#### {}",
+        "\\boxed{{{}}}",
+        "It is {}",
+    ],
+)
+def test_no_sign_is_lost(sign, number, frame):
+    text = frame.format(sign + number)
+    assert judge(text, f"-{number}").values["accuracy"] == 1.0
+    assert judge(text, number).values["accuracy"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("Answer:\n- 5", "5"), ("Answer:\n* 5", "5"), ("Answer: - 5", "-5"), ("\\boxed{- 5}", "-5"), ("#### - 5", "-5")],
+)
+def test_a_dash_and_a_blank_are_a_bullet_at_the_start_of_a_line_and_a_minus_elsewhere(text, target):
+    assert judge(text, target).values["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "extractor"),
+    [
+        ("#### 50% discount\nHalf of $24 is $12.\n\n**Answer: 12**", "12", "answer-marker"),
+        ("#### 3 Remaining steps\n5 + 7 = 12\n\n\\boxed{12}", "12", "boxed"),
+        ("#### 3 Remaining steps\n5 + 7 = 12", "12", "last-number"),
+        ("#### 3 Steps\n5 + 7 = 12", "12", "last-number"),
+        ("#### 5\nThen seven more:\n\\boxed{12}", "12", "boxed"),
+        ("#### 5 apples\nThen seven more.\nThe answer is 12", "12", "answer-marker"),
+        ("#### Final Answer\n12", "12", "answer-marker"),
+        ("#### 12 US dollars\n", "12", "hash-marker"),
+        ("#### 12\n\nQuestion: 3 + 4?\nThe answer is 7\n#### 7", "12", "hash-marker"),
+        ("#### infinite", "\\text{infinite}", "hash-marker"),
+    ],
+)
+def test_a_heading_is_no_answer_and_a_box_behind_it_is_surer(text, target, extractor):
+    score = judge(text, target)
+    assert (score.values["accuracy"], score.extractor) == (1.0, extractor)
+
+
+@pytest.mark.parametrize("word", ["infinite", "none", "no solution"])
+def test_a_last_hash_line_without_a_number_leaves_no_number_to_take(word):
+    for target in ("7", "12"):
+        assert judge(f"5 + 7 = 12\n#### {word}\n", target).values["accuracy"] == 0.0
+
+
+THOUGHTS = [
+    ("[THINK]", "[/THINK]"), ("<think>", "</think>"), ("<THINK>", "</THINK>"), ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"), ("<reasoning>", "</reasoning>"), ("<reflection>", "</reflection>"),
+    ("<scratchpad>", "</scratchpad>"), ("<analysis>", "</analysis>"), ("<seed:think>", "</seed:think>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("opening", "closing"), THOUGHTS)
+def test_what_was_thought_is_no_answer(opening, closing):
+    for cut in (
+        "it may be 7, let me",
+        "the answer is 7.\n#### 7\n",
+        "\\boxed{7}",
+        "a" + closing + opening + "\\boxed{7}",
+    ):
+        assert judge(opening + cut, "7").answer is None
+    assert judge(f"{opening}it is \\boxed{{7}}{closing}It is 18.", "18").values["accuracy"] == 1.0
+    assert judge(f"it may be 7{closing}It is 18.", "18").values["accuracy"] == 1.0
+
+
+def test_a_thought_within_a_thought_does_not_end_it():
+    assert judge("<thinking>a<reflection>b</reflection> so 7", "7").answer is None
+    assert judge("<thinking>a<reflection>b</reflection> so 7</thinking>18", "18").values["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(("text", "target", "extractor"), RIGHT)
+def test_a_completion_known_to_be_cut_gets_credit_by_marker_or_box_only(text, target, extractor):
+    for tenth in range(11):
+        score = judge(text[: len(text) * tenth // 10], target, finish_reason="length")
+        assert score.values["accuracy"] == 0.0 or score.extractor in {"hash-marker", "boxed", "answer-marker"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 12", "The answer is 12.", "The answer is 12,", "The answer is $12", "The answer is 12'", "A: 12",
+        "The answer is 10{,}", "#### 12", "\\boxed{12", "答案是12", "She has 12 apples. ", "Answer: **12",
+    ],
+)  # fmt: skip
+def test_a_number_that_the_limit_may_have_cut_gets_no_credit(text):
+    for target in ("12", "10"):
+        assert judge(text, target, finish_reason="length").values["accuracy"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 12. Let me",
+        "Answer: 12\nLet",
+        "Answer: **12**",
+        "#### 12\n",
+        "\\boxed{12} as",
+        "答案是12\u3002",
+        "$ANSWER: 12$",
+    ],
+)
+def test_a_closed_answer_counts_in_a_cut_completion(text):
+    assert judge(text, "12", finish_reason="length").values["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("text", ["\\begin{align*}\n5 + 7 &= 12 \\\\\n&= 12", "so \\[ 5 + 7 = 12"])
+def test_a_text_that_ends_inside_a_formula_was_not_finished(text):
+    assert judge(text, "12").answer is None
+
+
 def test_a_score_names_its_completion_and_explains_itself():
     score = judge("ANSWER: 17", "18")
     assert (score.sample_id, score.repeat, score.state, score.answer) == ("d/0", 2, "scored", "17")
@@ -114,9 +304,12 @@ def test_any_accepted_target_counts():
     assert score.values["accuracy"] == 1.0
 
 
-def test_sympy_is_not_loaded_where_nothing_is_symbolic():
-    code = "import sys, evalmesh.scoring.final_answer, evalmesh.scoring.tally; print('sympy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
+def test_no_algebra_is_loaded_where_nothing_is_symbolic():
+    code = (
+        "import sys, evalmesh.scoring.final_answer, evalmesh.scoring.tally;"
+        "print(sorted({'sympy', 'math_verify', 'latex2sympy2_extended', 'antlr4'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
 
 
 def test_text_without_tags_is_left_alone():
