@@ -6,7 +6,7 @@ Reasons:
   unit       The reply says "the answer is 5 bags"; the original pipeline kept the unit and called a right number wrong.
   percent    The original pipeline also accepts an answer 100 times too large or too small (2500 for 25, 0.02 for 2),
              as if a percent sign were missing. No sign is written, so here such an answer is wrong.
-  glued      The reply ends "The final answer is 72. I hope it is correct." and the original pipeline took the last words
+  glued      The reply ends "The final answer is 72. I hope it is correct." and the original pipeline took those words
              along.
   luck       The text breaks off in a formula or a list of steps, and its last number is the right one by accident.
   part       The original pipeline accepted one of two values ("1" for "1,-2").

@@ -54,7 +54,7 @@ _SENTENCE_END = re.compile(
 )
 _REASON = re.compile(
     r"[ ](?:because|since|as|which|where|given)[ ]|[,;][ ](?![-\u2212\u2013(\d$\\]|and\b|or\b|[a-z][ ]?=)"
-    r"|[ ]\((?=[A-Za-z])"
+    r"|[ ]\((?=[A-Za-z]|\$\d)"
 )
 _EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
 _SEVERAL = re.compile(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])|,")
@@ -273,7 +273,7 @@ def _leading_number(text: str) -> str | None:
     if match is None:
         return None
     rest = text[match.end() :]
-    stripped = rest.lstrip(" $")
+    stripped = rest.removeprefix(":").lstrip(" $") if rest.startswith(": ") else rest.lstrip(" $")
     if not stripped or (stripped[0] not in _OPERATORS and not (rest[0].isalpha() and len(rest.split()[0]) == 1)):
         several = re.search(r"\b(?:and|or)[ ][$]?\d|,[ ]?[$]?\d", rest)
         return None if several else match.group().strip()

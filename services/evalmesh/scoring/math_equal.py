@@ -22,7 +22,7 @@ _MATRIX = re.compile(
     re.DOTALL,
 )
 _MAX_MATRIX_CHARS = 1000
-_SUBSCRIPT = re.compile(r"_\{\s*(\w+)\s*\}")
+_SUBSCRIPT = re.compile(r"_\{(\w+)\}")
 _SPACES = re.compile(r"\s+")
 _SIGN = re.compile(f"[{MINUS_SIGNS[1:]}]")
 _COMMANDS = {
@@ -34,10 +34,10 @@ _COMMAND = re.compile(r"\\(?:([a-z]+)(?![A-Za-z])|([{}$]))")
 _INTERVALS = frozenset({"()", "[]", "(]", "[)"})
 _RELATIONS = frozenset("<>≤≥")
 _MEMBERSHIP = re.compile(r"^[A-Za-z]\s?∈\s?(?=[\[({])")
-_NAME = re.compile(r"^\s*([A-Za-z]\w{0,2}|[A-Za-z]\([A-Za-z]\))\s*=(?![=<>])(?!.*=)")
+_NAME = re.compile(r"^\s*([A-Za-z]\w{0,2}(?:_?\{\w+\})?|[A-Za-z]\([A-Za-z]\))\s*=(?![=<>])(?!.*=)")
 _EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
 _EQUATION = re.compile(rf"{_EQUALS.pattern}|≈")
-_BASE = re.compile(r"[0-9A-Fa-f]+_\d+")
+_BASE = re.compile(r"[0-9A-Fa-f]+\s?_\s?(?:\d+|\{\s*\d+\s*\})")
 _WORDS = re.compile(r"(?<!\\)[A-Za-z]{3}|[^\W\d_]{2}(?<![\x00-\x7f])")
 _SEPARATOR = re.compile(r"\s*(?:[,;\u3001]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|或|和)\s*|[\u222a]")
 _STATED = re.compile(r"^(?!.*\bnot\b)[^\d=:]{1,80}?(?:\b(?:is|are|equals)|[:\uff1a=])\s*")
@@ -107,7 +107,7 @@ class _Text:
     @property
     def key(self) -> str:
         """Without blanks, and for prose without capitals."""
-        key = self.text.replace(" ", "")
+        key = _SUBSCRIPT.sub(r"_\1", self.text.replace(" ", ""))
         return key.casefold() if _WORDS.search(self.text) or (key.isalpha() and len(key) > 1) else key
 
     @property
@@ -118,7 +118,7 @@ class _Text:
 def _canonical(raw: str, number: Number | None) -> _Text:
     text = strip_decoration(raw)
     text = _COMMAND.sub(lambda found: _COMMANDS.get(found[1] or found[2], found[0]), text).replace("$", "")
-    text = _SIGN.sub("-", _SUBSCRIPT.sub(r"_\1", text)).removeprefix("≈").strip()
+    text = _SIGN.sub("-", text).removeprefix("≈").strip()
     text = _MEMBERSHIP.sub("", _SPACES.sub(" ", text).replace(" ^", "^"))
     formula, unit = split_unit(text)
     if len(unit) == 1 and unit.isalpha() and unit + "}" not in raw:

@@ -237,8 +237,8 @@ def _is_unit(rest: str) -> bool:
     first = words[0].strip("()[]/'\"")
     if first.lower() in _NO_UNITS:
         return False
-    if first in {"a", "an"} and len(words) > 1:
-        return True  # 18 a day
+    if first in {"a", "an", "of"} and len(words) > 1:
+        return True  # 18 a day, 3/4 of a cup
     letters = first.partition("^")[0].partition("/")[0].rstrip(".23") or first
     is_name = len(letters) < 3 and letters.isalpha() and (letters.isascii() or "\u0370" <= letters[0] < "\u0400")
     return not is_name or letters in _SHORT_UNITS or first in _SHORT_UNITS
