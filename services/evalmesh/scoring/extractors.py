@@ -245,7 +245,8 @@ def _answer_of_tail(tail: str) -> str | None:
     sentence = _without_reason(sentence)
     sides = [side.strip(" $") for side in _EQUALS.split(sentence)]
     if len(sides) == 2 or _SEVERAL.search(sentence) is None:
-        sentence = sides[0] if sides[-1].isalpha() else sides[-1] or sentence
+        is_named = sides[-1].isalpha() and not sides[0].isalpha()  # 18 = x
+        sentence = sides[0] if is_named else sides[-1] or sentence
     plain = strip_decoration(sentence)
     if "}" in plain and plain.count("}") > plain.count("{"):
         plain = plain.rstrip("\"' }")  # the end of {"answer": "18"}

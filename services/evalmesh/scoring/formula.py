@@ -20,13 +20,12 @@ _UNREADABLE = re.compile(r"\d\s+\d|:|\\(?:prod|sum|i*int|lim|text)(?![a-z])|bino
 """Two numbers side by side are a question and no product; a colon is a ratio or a time; the rest may never end."""
 _GROUPS = re.compile(r"(?<=\d)[,' \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 _SIGNS = {
-    "\u00d7": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "√": r"\sqrt ", "∞": r"\infty ", "\u2212": "-",
-    "\u2013": "-", "≤": r"\le ", "≥": r"\ge ", "\u222a": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "θ": r"\theta ",
-    "\u03b1": r"\alpha ", "²": "^{2}", "³": "^{3}", "°": "", "%": "", "\\%": "", "\\degree": "",
-    "**": "^", "<=": r"\le ", ">=": r"\ge ",
-    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|", "\\leq": r"\le ", "\\geq": r"\ge ",
-    "\\leqslant": r"\le ", "\\geqslant": r"\ge ", "\\dfrac": r"\frac", "\\tfrac": r"\frac", "\\cfrac": r"\frac",
+    "\u00d7": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "√": r"\sqrt ", "∞": r"\infty ", "θ": r"\theta ",
+    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "\u222a": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "\u03b1": r"\alpha ",
+    "²": "^{2}", "³": "^{3}", "°": "", "\\%": "", "%": "", "**": "^", "<=": r"\le ", ">=": r"\ge ",
+    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|",
 }  # fmt: skip
+"""What `math_equal` leaves of signs and commands, as the parser knows them."""
 _SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(_SIGNS, key=len, reverse=True)))
 _NAMES = re.compile(
     r"(?<![\\A-Za-z])(sqrt|a?(?:rc)?(?:sin|cos|tan)|cot|sec|csc|log|ln|exp|abs|pi|infty|infinity|oo)(?![A-Za-z])"

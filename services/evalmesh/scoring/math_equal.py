@@ -26,9 +26,10 @@ _SUBSCRIPT = re.compile(r"_\{(\w+)\}")
 _SPACES = re.compile(r"\s+")
 _SIGN = re.compile(f"[{MINUS_SIGNS[1:]}]")
 _COMMANDS = {
-    "dfrac": "\\frac", "tfrac": "\\frac", "lbrace": "{", "rbrace": "}", "cup": "\u222a", "in": "∈", "pm": "±",
-    "approx": "≈", "infty": "∞", "pi": "π", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "lt": "<", "gt": ">",
-    "neq": "≠", "ne": "≠", "{": "{", "}": "}", "$": "",
+    "dfrac": "\\frac", "tfrac": "\\frac", "cfrac": "\\frac", "lbrace": "{", "rbrace": "}", "cup": "\u222a",
+    "in": "∈", "pm": "±", "approx": "≈", "infty": "∞", "pi": "π", "le": "≤", "leq": "≤", "leqslant": "≤",
+    "ge": "≥", "geq": "≥", "geqslant": "≥", "lt": "<", "gt": ">", "neq": "≠", "ne": "≠", "{": "{", "}": "}",
+    "$": "",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\(?:([a-z]+)(?![A-Za-z])|([{}$]))")
 _INTERVALS = frozenset({"()", "[]", "(]", "[)"})
@@ -166,7 +167,7 @@ def _same_equation(left: str, right: str, algebra: _Algebra | None) -> bool | No
 def _values(equation: str) -> list[str]:
     """The last side of an equation, or the first where the last is a mere name; each side of an approximation."""
     sides = _EQUALS.split(equation)
-    value = sides[0] if len(sides) > 1 and sides[-1].strip().isalpha() else sides[-1]
+    value = sides[0] if sides[-1].strip().isalpha() and not sides[0].strip().isalpha() else sides[-1]
     about = [side for side in value.split("≈") if side.strip()]
     return about if sides[0].count("≈") == 0 or len(sides) == 1 else about[-1:]
 
