@@ -53,6 +53,7 @@ _UNIT_POWER = re.compile(r"\^?\{?(-?[1-3])\}?$")
 _PLAIN = re.compile(r"-?\d{1,40}")
 _SPACED_SIGN = re.compile(rf"^([{MINUS_SIGNS}])\s+")
 _BRACKETED = re.compile(r"^[(\[{]\s*([^()\[\]{}]{1,60})[)\]}](?=\s|$)")
+_DIGIT = re.compile(r"\d")
 _NOT_DIGITS = re.compile(r"[^\d.]")
 _ABOUT = re.compile(
     r"(?:\\approx|\\sim(?:eq)?|[≈≅~]|约|大约|大概|約|(?i:about|approximately|approx\.?|roughly|around|exactly)\b)\s*"
@@ -156,6 +157,8 @@ def equal_numbers(left: Number, right: Number) -> bool:
 
 def last_number(text: str) -> str | None:
     """The last number token of a text, as written but for the emphasis around its parts."""
+    if _DIGIT.search(text) is None:
+        return None
     for size in (*_WINDOWS, len(text)):
         window = strip_emphasis(strip_wrappers(text[-size:]))
         found = None
