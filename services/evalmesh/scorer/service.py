@@ -27,7 +27,7 @@ from evalmesh.wire.runs.shard_files import RunFiles
 def build(*, settings: ScorerSettings, runs: RunStore, bus: Bus, objects: ObjectStore, clock: Clock) -> Service:
     """The scorer."""
     control = ControlView(runs)
-    preload = ("sympy", "evalmesh.scorer.judgement")
+    preload = ("math_verify.grader", "latex2sympy2_extended.latex2sympy2", "evalmesh.scorer.judgement")
     pool = KillablePool(settings.processes, preload, settings.memory_mib << 20)
     judgement = Judgement(pool, settings.sample_deadline_s)
     files = RunFiles(objects)

@@ -16,6 +16,7 @@ from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample, ShardHeader
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.wire.codec import decode_json, decode_rows, encode_json, encode_rows
+from evalmesh.wire.runs.scores import decode_scores
 
 T = TypeVar("T")
 
