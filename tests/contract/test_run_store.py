@@ -11,6 +11,7 @@ from evalmesh.adapters.nats.run_store import open_run_store
 from evalmesh.domain.errors import AlreadyExists, Conflict, InternalError, InvalidInput, NotFound, Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Pool, PoolNote, PoolWish
+from evalmesh.wire import codec
 
 MODEL = ModelSpec(name="org/model", url="http://127.0.0.1:1/v1", args={"a": [1, {"b": 2.5}]})
 
@@ -40,8 +41,28 @@ async def distinct(values):
 
 
 @pytest.fixture
-async def store(nats_connection):
-    return await open_run_store(nats_connection)
+async def store(nats_connection, objects):
+    return await open_run_store(nats_connection, objects)
+
+
+async def test_what_was_asked_for_does_not_grow_the_record(store, nats_connection, objects):
+    """Ten thousand subsets: the record is written at each change of state, the spec once."""
+    subsets = tuple(f"subset-number-{number}" for number in range(10_000))
+    spec = RunSpec(model=MODEL, benchmarks=(BenchmarkSpec("gsm8k", subsets=subsets),))
+    await store.create_run(Run("large", spec, RunState.QUEUED, 1.0))
+    message = await nats_connection.client.jetstream().get_last_msg("KV_runs", "$KV.runs.large")
+    assert len(message.data) < 1024
+    elsewhere = await open_run_store(nats_connection, objects)
+    known = await elsewhere.get_run("large")
+    assert known.value.spec == spec
+    await elsewhere.update_run(dataclasses.replace(known.value, state=RunState.RUNNING), known.revision)
+    found = (await store.get_run("large")).value
+    assert (found.spec, found.state) == (spec, RunState.RUNNING)
+
+
+async def test_a_record_that_holds_its_spec_is_still_read(store, nats_connection):
+    await nats_connection.client.jetstream().publish("$KV.runs.old", codec.encode_run(run("old")))
+    assert (await store.get_run("old")).value == run("old")
 
 
 async def test_a_run_comes_back_as_it_was(store):
@@ -229,9 +250,9 @@ async def test_counting_through_kills_of_the_server_counts_each_once(store, nats
     assert (await store.get_run("run-1")).value.attempt == 1500
 
 
-async def test_a_server_that_stays_away_is_unavailable(nats_server):
+async def test_a_server_that_stays_away_is_unavailable(nats_server, objects):
     connection = await connect(nats_server.url, "test")
-    store = await open_run_store(connection)
+    store = await open_run_store(connection, objects)
     nats_server.stop()
     reading = asyncio.create_task(store.get_run("run-1"))
     await asyncio.sleep(0.05)

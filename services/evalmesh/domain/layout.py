@@ -3,6 +3,7 @@
 datasets/{sha256}                                   one pinned source file
 media/{sha256}                                      an image, a sound, a film
 completions/{sha256}                                imported completions
+runs/{run}/spec.json                                RunSpec, which a run's record would grow with
 runs/{run}/{benchmark}/plan.json                    BenchmarkPlan, before the first shard
 runs/{run}/{benchmark}/index.json                   BenchmarkIndex, after the last one
 runs/{run}/{benchmark}/requests/{shard}.jsonl       ShardHeader, then PlannedSample per line
@@ -51,6 +52,11 @@ def imported_completions_key(sha256: str) -> str:
 def run_prefix(run: str) -> str:
     """Everything of a run."""
     return f"runs/{run}/"
+
+
+def spec_key(run: str) -> str:
+    """What was asked for."""
+    return f"runs/{run}/spec.json"
 
 
 def benchmark_prefix(run: str, benchmark: str) -> str:

@@ -2,18 +2,26 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from evalmesh.adapters.nats.bucket import Bucket
 from evalmesh.adapters.nats.connection import NatsConnection
 from evalmesh.adapters.nats.records import Records
-from evalmesh.domain.errors import Conflict, InternalError
-from evalmesh.domain.run import Run
+from evalmesh.domain import layout
+from evalmesh.domain.errors import Conflict, InternalError, NotFound
+from evalmesh.domain.run import ModelSpec, Run, RunSpec
 from evalmesh.domain.work import PoolNote, PoolWish
+from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import ControlWish, Versioned
 from evalmesh.wire import codec, subjects
 
 _log = logging.getLogger(__name__)
+
+_ELSEWHERE = RunSpec(ModelSpec(""), ())
+"""Stands in a record for the spec, which is an object."""
+_SPECS_KEPT = 256
 
 _WISHES: Mapping[bytes, ControlWish] = {b"run": "run", b"cancel": "cancel"}
 
@@ -21,7 +29,10 @@ _WISHES: Mapping[bytes, ControlWish] = {b"run": "run", b"cancel": "cancel"}
 class NatsRunStore:
     """See `ports.run_store.RunStore`; made by `open_run_store`."""
 
-    def __init__(self, connection: NatsConnection, replicas: int) -> None:
+    def __init__(self, connection: NatsConnection, objects: ObjectStore, replicas: int) -> None:
+        self._objects = objects
+        self._specs: OrderedDict[str, RunSpec] = OrderedDict()
+        """Those asked for last; a spec never changes."""
         self._runs = Bucket(connection, subjects.RUNS_BUCKET, replicas)
         self._records = Records(self._runs, "run", codec.encode_run, codec.decode_run)
         self._progress = Bucket(connection, subjects.PROGRESS_BUCKET, replicas)
@@ -35,13 +46,32 @@ class NatsRunStore:
         await asyncio.gather(*(bucket.ensure() for bucket in buckets))
 
     async def create_run(self, run: Run) -> None:
-        await self._records.create(run)
+        # The spec may be large and never changes; the record is small and changes often.
+        await self._objects.create(layout.spec_key(run.id), codec.encode_json(run.spec))
+        await self._records.create(replace(run, spec=_ELSEWHERE))
 
     async def get_run(self, run: str) -> Versioned[Run]:
-        return await self._records.get(run)
+        known = await self._records.get(run)
+        if known.value.spec != _ELSEWHERE:
+            return known  # as runs were kept before
+        return Versioned(replace(known.value, spec=await self._spec(run)), known.revision)
+
+    async def _spec(self, run: str) -> RunSpec:
+        spec = self._specs.get(run)
+        if spec is None:
+            key = layout.spec_key(run)
+            try:
+                spec = codec.decode_json(RunSpec, await self._objects.get(key), key)
+            except NotFound as error:
+                raise InternalError(f"What run {run} was asked to do is lost: the object {key} is gone.") from error
+            self._specs[run] = spec
+            if len(self._specs) > _SPECS_KEPT:
+                self._specs.popitem(last=False)
+        self._specs.move_to_end(run)
+        return spec
 
     async def update_run(self, run: Run, revision: int) -> int:
-        return await self._records.update(run, revision)
+        return await self._records.update(replace(run, spec=_ELSEWHERE), revision)
 
     async def list_runs(self) -> Sequence[str]:
         return await self._records.list_ids()
@@ -125,9 +155,9 @@ class NatsRunStore:
         return [codec.decode_json(PoolNote, one.value, f"pool_notes/{key}") for key, one in found if one is not None]
 
 
-async def open_run_store(connection: NatsConnection, replicas: int = 1) -> NatsRunStore:
+async def open_run_store(connection: NatsConnection, objects: ObjectStore, replicas: int = 1) -> NatsRunStore:
     """The run store on this connection; its buckets exist afterwards. Raises `Unavailable`, `FailedPrecondition`."""
-    store = NatsRunStore(connection, replicas)
+    store = NatsRunStore(connection, objects, replicas)
     await store.ensure_buckets()
     connection.restorers.append(store.ensure_buckets)
     return store
