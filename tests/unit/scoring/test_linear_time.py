@@ -10,14 +10,17 @@ from evalmesh.scoring.choice import score_choice
 from evalmesh.scoring.final_answer import score_final_answer
 
 _UNITS = (
-    "\\boxed{", "\\boxed", "{", "}", "#### ", "####", "answer ", "answer", "ANSWER: ", "the answer is ", "1,", "1,111",
-    "1", "-", "$", " ", "\n", "\t", "(", "(A", "A ", "A) \n", "B.\n", "<think>", "</think>", "\\frac{", "1/", "1 1/",
-    "10^", "=", "*", "_", "\\text{", "answer (", "answer\n", "A: ", "A:\n", "final answer", "correct option is ", "a-",
-    "I choose (B) ", "x\u2212", ".", "1e", "1.5 \\times 10^{", "答案", "A.", "Answer: A or ", "\\",
+    "\\boxed{", "\\boxed", "{", "}", "#### ", "####", "answer ", "answer", "ANSWER: ", "the answer is ", "1,",
+    "1,111", "1", "-", "$", " ", "\n", "\t", "(", "(A", "A ", "A) \n", "B.\n", "<think>", "</think>", "\\frac{",
+    "1/", "1 1/", "10^", "=", "*", "_", "\\text{", "answer (", "answer\n", "A: ", "A:\n", "final answer",
+    "correct option is ", "a-", "I choose (B) ", "x\u2212", ".", "1e", "1.5 \\times 10^{", "答案", "A.", '{"answer": "',
+    "<answer>", "答案是A或", "故选A。", "正解は", "정답은 ", "none of the ", "I cannot ", "so (A) ", "It is A, ",
+    "A is correct. ", "I'd pick A over ", "not ", "is the answer ", "the answer is not A but ", "\uff21", "A、",
+    "option ", "the correct option that is ", "A B ", ". A", "Answer: A or ", "\\",
 )  # fmt: skip
 
 
-_WORST = ("-", "(", "\\boxed{", "1,")
+_WORST = ("-", "(", "\\boxed{", "1,", "<answer>", "故选A。", "I choose (B) ", ". A")
 
 
 @pytest.mark.parametrize(
