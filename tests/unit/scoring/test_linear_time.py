@@ -21,10 +21,14 @@ _UNITS = (
     "#### 5 apples\n", "#### x\n", "^{2}", "^-", "cm^2 ", "\\begin{", "\\[", "x = 1, ", "1 and ", "\u222a",
     "\u00b1", "<answer>1", "Respuesta: ", "\\,", "~", "\\\\", "1.", "1/1 ", "\u22481", "(1", "[", "\\boxed{1 = ",
     "\\boxed{\\text{answer: ",
+    "correct option is ", "a-", "I choose (B) ", "x\u2212", ".", "1e", "1.5 \\times 10^{", "答案", "A.", '{"answer": "',
+    "<answer>", "答案是A或", "故选A。", "正解は", "정답은 ", "none of the ", "I cannot ", "so (A) ", "It is A, ",
+    "A is correct. ", "I'd pick A over ", "not ", "is the answer ", "the answer is not A but ", "\uff21", "A、",
+    "option ", "the correct option that is ", "A B ", ". A", "Answer: A or ", "\\",
 )  # fmt: skip
 
 
-_WORST = ("-", "(", "\\boxed{", "1,")
+_WORST = ("-", "(", "\\boxed{", "1,", "<answer>", "故选A。", "I choose (B) ", ". A")
 
 
 @pytest.mark.parametrize(
