@@ -13,6 +13,7 @@ from evalmesh.cli.eval.live import RunProgress, Speed, clock_text
 from evalmesh.cli.eval.outputs import find_folder, folder_of, lost_count, run_id_of, write_run_yaml
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.flags import parse
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.domain import errors
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 
@@ -84,6 +85,18 @@ def test_only_what_was_said_is_in_the_namespace(monkeypatch):
     assert (said["datasets"], said["stream"]) == (["a", "b"], False)
     monkeypatch.setenv("EVALMESH_SERVER", "h:1")
     assert parse(["eval"]).server == "h:1"
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "no_flag"),
+    [(["eval"], TaskConfig, {"labels", "completions"}), (["perf"], PerfConfig, {"labels", "notes"})],
+)
+def test_each_option_of_a_config_is_a_flag(words, config, no_flag, monkeypatch):
+    monkeypatch.delenv("EVALMESH_SERVER", raising=False)
+    args = parse(words)
+    flags = {one.dest for one in args.parser._actions if one.option_strings}
+    assert set(config.model_fields) - flags == no_flag
+    assert config(**{name: value for name, value in vars(args).items() if name in config.model_fields}) == config()
 
 
 @pytest.mark.parametrize(

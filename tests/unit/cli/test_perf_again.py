@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf.config import load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.spec import resolve
 from evalmesh.pages.load_tests.again import command
 
@@ -16,7 +16,7 @@ OUTSIDE = {"command", "action", "module", "parser", "config", "count"}
 
 def spec(words):
     args = parse(["perf", *words])
-    return resolve(load_perf_config(args.config, {k: v for k, v in vars(args).items() if k not in OUTSIDE}))
+    return resolve(PerfConfig.load(args.config, {k: v for k, v in vars(args).items() if k not in OUTSIDE}))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import yaml
 
 from evalmesh.cli.__main__ import main
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf.config import PerfConfig, load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.outputs import load_test_id_of, write_perf_yaml
 from evalmesh.cli.perf.spec import all_notes, resolve
 from evalmesh.domain.errors import InvalidInput, Unimplemented
@@ -41,7 +41,7 @@ def _no_keys(monkeypatch):
 
 def config(*words):
     args = parse(["perf", *words])
-    return load_perf_config(args.config, {k: v for k, v in vars(args).items() if k not in OUTSIDE})
+    return PerfConfig.load(args.config, {k: v for k, v in vars(args).items() if k not in OUTSIDE})
 
 
 def spec(*words):

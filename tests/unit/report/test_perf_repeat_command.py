@@ -7,7 +7,7 @@ import pytest
 from tests.unit.report.perf_builders import CREATED, make_test
 
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf.config import load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.spec import resolve
 from evalmesh.pages.load_tests.again import command
 from evalmesh.report_aggregator.load_tests.perf_json import build_perf
@@ -27,7 +27,7 @@ def _no_keys(monkeypatch):
 def asked(words):
     """The spec that the command line makes of these words."""
     args = vars(parse(["perf", *words]))
-    return resolve(load_perf_config(None, {k: v for k, v in args.items() if k not in NOT_A_SETTING}))
+    return resolve(PerfConfig.load(None, {k: v for k, v in args.items() if k not in NOT_A_SETTING}))
 
 
 def printed(spec):

@@ -7,8 +7,9 @@ from typing import Any
 
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
-from evalmesh.cli.options import parse_limit, parse_options
+from evalmesh.cli.options import parse_options
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 
@@ -208,7 +209,7 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
     if "subset_list" in given:
         values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
     if "limit" in given:
-        values["limit"] = _limit(given["limit"], f"{field}.limit")
+        values["limit"] = parse_limit(given["limit"], f"{field}.limit")
     filters = _typed(given.get("filters", {}), dict, f"{field}.filters")
     filters = sift(filters, ("remove_until",), FILTER_ADVICE, f"{field}.filters")
     if filters.get("remove_until"):
@@ -222,13 +223,6 @@ def _subsets(value: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise _wrong(field, value, "give a list of subsets, or leave it out for all.")
     return tuple(str(part) for part in value)
-
-
-def _limit(value: Any, field: str) -> int | float:
-    limit = parse_limit(value)
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)):
-        raise _wrong(field, value, "give a count of samples like 5, or a fraction like 0.1.")
-    return limit
 
 
 def _typed(value: Any, kind: type, field: str) -> Any:

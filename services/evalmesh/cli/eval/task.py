@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from evalmesh.cli.eval.config import ConfigSource, load_config
 from evalmesh.cli.eval.evaluate import Outcome, evaluate
 from evalmesh.cli.eval.show import is_live, make_console
-from evalmesh.cli.loading import ConfigSource, load_config
 from evalmesh.cli.platform.session import run_blocking
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.run import RunState

@@ -22,6 +22,7 @@ _REFUSED: Mapping[str, str] = {
     "scenario": "agents are not part of this build; replay their traffic with --dataset trace, whose rows may carry "
     "timestamps and session ids.",
 }
+FOREIGN = (*INSTEAD, *_REFUSED)
 API_ADVICE: Mapping[str, str] = {
     "dashscope": "use its OpenAI-compatible address (it ends in /compatible-mode/v1) with api openai",
     "custom": "install a plug-in (entry point group `evalmesh.load_apis`) and give its name",
@@ -35,7 +36,7 @@ def without_foreign(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
 
     Raises `Unimplemented` for keys whose wish cannot be met.
     """
-    kept = {key: value for key, value in given.items() if key not in INSTEAD and key not in _REFUSED}
+    kept = {key: value for key, value in given.items() if key not in FOREIGN}
     return kept, list(_said(given))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.console import is_live, make_console
-from evalmesh.cli.perf.config import PerfConfig, load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.run import run_load_test
 from evalmesh.cli.platform.session import run_blocking
@@ -36,7 +36,7 @@ def _checked(config: PerfSource) -> PerfConfig:
     if isinstance(config, Mapping):
         return PerfConfig(**config)
     if isinstance(config, (str, Path)):
-        return load_perf_config(str(config), {})
+        return PerfConfig.load(str(config), {})
     raise InvalidInput(
         f"config: a {type(config).__name__} is no config; pass a PerfConfig, a mapping, or the path of a YAML or JSON "
         "file.",

@@ -6,11 +6,11 @@ The checks of load tests (`wire.load_tests.checks`) use the same parts.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
+from evalmesh.domain.limit import check_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 
@@ -36,7 +36,7 @@ def check_spec(spec: RunSpec) -> None:
     check_model(spec.model)
     _check_benchmarks(spec.benchmarks)
     check_generation(spec.generation)
-    _check_limit(spec.limit, "limit")
+    check_limit(spec.limit, "limit")
     check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
     check_int("shard_size", spec.shard_size, 1, "use at least 1 sample per shard, e.g. 64.")
     if not -_INT64 <= spec.seed <= _INT64:
@@ -146,7 +146,7 @@ def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
 
 
 def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
-    _check_limit(spec.limit, f"{field}.limit")
+    check_limit(spec.limit, f"{field}.limit")
     if spec.few_shot_num is not None:
         check_int(f"{field}.few_shot_num", spec.few_shot_num, 0, "use 0 or more examples.")
     subsets = spec.subsets or ()
@@ -181,17 +181,6 @@ def check_generation(config: GenerationConfig) -> None:
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise bad(f"generation.{name}", value, way_out)
     check_no_keys("generation.extra_body", config.extra_body)
-
-
-def _check_limit(limit: Any, field: str) -> None:
-    if limit is None:
-        return
-    if isinstance(limit, bool) or not math.isfinite(limit) or limit <= 0 or limit > _INT64:
-        raise bad(field, limit, "use a count of samples (1 or more), or a fraction between 0 and 1.")
-    if isinstance(limit, float) and limit >= 1:
-        raise bad(
-            field, limit, "a fraction is below 1; write a count without a decimal point, or leave it out for all."
-        )
 
 
 def check_int(field: str, value: int, low: int, way_out: str) -> None:
