@@ -113,6 +113,8 @@ class RunSpec:
     """Samples per shard."""
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    client_config: str = ""
+    """JSON object with the keys of `evalmesh eval -c`: the client's own words, for people to ask for the same again."""
 
 
 @dataclass(frozen=True, slots=True)

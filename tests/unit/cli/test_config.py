@@ -231,3 +231,34 @@ def test_local_paths_become_absolute_here_and_stay_for_a_server():
 @pytest.mark.parametrize("given", ["gsm8k arc", "gsm8k,arc", ["gsm8k,arc"], ["gsm8k", "arc"], ["gsm8k,", "arc"]])
 def test_datasets_in_every_form_people_type(given):
     assert TaskConfig(datasets=given).datasets == ["gsm8k", "arc"]
+
+
+def test_the_clients_words_travel_with_the_spec_and_ask_for_the_same(monkeypatch, tmp_path):
+    monkeypatch.setenv("MY_KEY", "x")
+    (tmp_path / "x.jsonl").write_text("{}\n")
+    made = spec(
+        api_key="env:MY_KEY",
+        limit="0.5",
+        dataset_args={"gsm8k": {"local_path": str(tmp_path / "x.jsonl"), "few_shot_num": 0}},
+        generation_config={"temperature": 0.5, "extra_headers": {"X-Team": "env:MY_KEY"}},
+        labels={"team": "a"},
+    )
+    assert spec(**json.loads(made.client_config)) == made
+    assert list(json.loads(made.client_config)) != []
+
+
+def test_no_key_travels_with_the_clients_words():
+    made = spec(
+        api_key=SECRET,
+        api_url=f"http://h/v1?key={SECRET}",
+        generation_config={"extra_headers": {"X-Team": SECRET}},
+        dataset_args={"gsm8k": {"extra_params": {"api_key_of_mine": SECRET}}},
+        work_dir="somewhere",
+    )
+    assert SECRET not in made.client_config
+    assert json.loads(made.client_config)["api_key"] == "env:EVALMESH_API_KEY"
+    assert "somewhere" not in made.client_config
+
+
+def test_words_that_are_too_long_to_travel_are_left_out():
+    assert spec(dataset_args={"gsm8k": {"system_prompt": "x" * 70_000}}).client_config == ""

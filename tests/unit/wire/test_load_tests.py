@@ -144,6 +144,7 @@ def specs(draw):
         check_endpoint=draw(st.booleans()),
         display_name=draw(LINE),
         labels=draw(st.dictionaries(LINE.filter(bool), LINE, max_size=2)),
+        client_config=draw(st.sampled_from(["", '{"model": "m"}'])),
     )
     if kind == "trace" or draw(st.booleans()):
         return spec

@@ -1,6 +1,7 @@
 """`evalmesh eval`."""
 
 import argparse
+from dataclasses import replace
 
 import yaml
 
@@ -20,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     config = TaskConfig.load(args.config, said)
     if config.dry_run:
         spec = run_async(validate(config))
-        print(yaml.safe_dump(plain(spec), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(plain(replace(spec, client_config="")), sort_keys=False, allow_unicode=True), end="")
         return exits.OK
     if config.demo:
         make_console(stderr=True).print("The model is simulated, reached over real HTTP; see --api-url for your own.")

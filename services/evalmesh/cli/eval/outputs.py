@@ -12,7 +12,7 @@ import yaml
 
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.layout_export import export_evalscope_layout
-from evalmesh.cli.eval.spec import KEY_VARIABLE, key_reference
+from evalmesh.cli.eval.spec import KEY_VARIABLE, repeating
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.run import Run
 from evalmesh.results.table import read_results
@@ -64,18 +64,7 @@ def run_id_of(text: str) -> str:
 def write_run_yaml(config: TaskConfig, run: Run, folder: Path) -> None:
     """A config that repeats the run. Never a key in it: at most the name of the variable that holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"api_key", "dry_run", "debug"})
-    if config.demo:
-        values.pop("api_url", None)  # the next simulated model may have another port
-    elif reference := run.spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):
-        values["api_key"] = reference
-    for name in ("dataset_dir", "completions"):
-        if values.get(name) and not config.server:
-            values[name] = str(Path(values[name]).expanduser().absolute())
-    for name, args in values.get("dataset_args", {}).items():
-        local = next((b.local_path for b in run.spec.benchmarks if b.name == name), None)
-        if "local_path" in args and local:
-            args["local_path"] = local
+    values = repeating(config, run.spec)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     key = f"# export {KEY_VARIABLE}=... first\n" if values.get("api_key") == f"env:{KEY_VARIABLE}" else ""
     head = f"# Repeats the run below: evalmesh eval -c run.yaml\n# run: {run.id}\n{key}"

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
-from evalmesh.cli.options import parse_options
+from evalmesh.cli.options import client_config, parse_options
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
@@ -69,7 +70,7 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
     model = _model(config, generation.pop("model"))
     names = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
     labels = {**config.labels, **({"simulated": "true"} if config.demo else {})}
-    return RunSpec(
+    spec = RunSpec(
         model=model,
         benchmarks=tuple(benchmark_spec(name, config) for name in names),
         generation=GenerationConfig(**generation["sampling"]),
@@ -83,6 +84,24 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
         display_name=config.name,
         labels=labels,
     )
+    return replace(spec, client_config=client_config(repeating(config, spec)))
+
+
+def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
+    """The keys of a config that asks for the same run again. Never a key in it: at most the name of what holds it."""
+    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"api_key", "dry_run", "debug"})
+    if config.demo:
+        values.pop("api_url", None)  # the next simulated model may have another port
+    elif reference := spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):
+        values["api_key"] = reference
+    for name in ("dataset_dir", "completions"):
+        if values.get(name):
+            values[name] = path_for(values[name], config)
+    for name, args in values.get("dataset_args", {}).items():
+        local = next((one.local_path for one in spec.benchmarks if one.name == name), None)
+        if "local_path" in args and local:
+            args["local_path"] = local
+    return values
 
 
 def path_for(path: str | None, config: TaskConfig) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from evalmesh.cli.eval.spec import KEY_VARIABLE
 from evalmesh.cli.perf.config import PerfConfig
-from evalmesh.cli.perf.target import LOCAL_APIS
+from evalmesh.cli.perf.spec import repeating
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 REPORT_FILES = ("perf.json", "perf_report.html", "requests.parquet")
 _ID_LINE = re.compile(r"^# load test: ([a-z0-9][a-z0-9_.-]*)$", re.MULTILINE)
-_NOT_KEPT = frozenset({"api_key", "wandb_api_key", "swanlab_api_key", "dry_run", "debug", "notes"})
-_KEY_WORDS = re.compile(r"key|token|secret|password|headers", re.IGNORECASE)
-"""Options of exporters that may be keys; they must be given again."""
-_PATHS = ("dataset_path", "ca_file")
 
 
 def folder_of(test: LoadTest, work_dir: Path, *, no_timestamp: bool = False) -> Path:
@@ -102,30 +98,8 @@ def read_report(path: Path) -> dict[str, Any]:
 def write_perf_yaml(config: PerfConfig, test: LoadTest, folder: Path) -> None:
     """A config that repeats the load test. Never a key in it: at most the name of the variable that holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    values = config.model_dump(mode="json", exclude_defaults=True, exclude=set(_NOT_KEPT))
-    values["headers"] = dict(test.spec.target.headers)
-    if config.export_args:
-        values["export_args"] = {
-            name: value for name, value in config.export_args.items() if not _KEY_WORDS.search(name)
-        }
-    if config.api in LOCAL_APIS:
-        values.pop("url", None)  # the next server may have another port
-    else:
-        values["url"] = config.url or test.spec.target.url
-    if test.spec.target.key_ref:
-        values["api_key"] = test.spec.target.key_ref
-    for name in _PATHS:
-        if values.get(name):
-            values[name] = str(Path(values[name]).expanduser().absolute())
-    for name in ("prompt", "query_template"):
-        if str(values.get(name, "")).startswith("@"):
-            values[name] = f"@{Path(values[name][1:]).expanduser().absolute()}"
-    tokenizer = Path(values.get("tokenizer_path", "")).expanduser()
-    if values.get("tokenizer_path") and tokenizer.exists():
-        values["tokenizer_path"] = str(tokenizer.absolute())
-    text = yaml.safe_dump(
-        {key: value for key, value in values.items() if value != {}}, sort_keys=False, allow_unicode=True
-    )
+    values = repeating(config, test.spec)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     key = f"# export {KEY_VARIABLE}=... first\n" if values.get("api_key") == f"env:{KEY_VARIABLE}" else ""
     head = f"# Repeats the load test below: evalmesh perf -c perf.yaml\n# load test: {test.id}\n{key}"
     (folder / "perf.yaml").write_text(f"{head}{text}", encoding="utf-8")

@@ -29,6 +29,7 @@ from evalmesh.load.objective.slo import flaw_of
 from evalmesh.wire.runs.checks import (
     DIGEST,
     bad,
+    check_client_config,
     check_headers,
     check_int,
     check_key_ref,
@@ -71,6 +72,7 @@ def check_load_spec(spec: LoadTestSpec) -> None:
             check_url(f"server_metrics[{i}]", url, way_out)
     check_text("display_name", spec.display_name)
     check_labels(spec.labels)
+    check_client_config(spec.client_config)
 
 
 def _check_target(target: LoadTarget) -> None:
