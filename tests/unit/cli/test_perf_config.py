@@ -188,6 +188,24 @@ def test_stages_and_ramps_are_one_level():
         (["--input-lengths", "normal"], "normal:512:64"),
         (["--query-template", "{"], "query_template: this is no JSON"),
         (["--dataset-args", "speed"], "dataset_args"),
+        (["--arrival", "poisson"], "rate: 0 is not allowed"),
+        (["--arrival", "closed", "--rate", "5"], "rate: 5.0 is not allowed; arrival `closed` knows no rate"),
+        (["--find-max", "rate"], "slo: [] is not allowed; a search needs slo"),
+        (
+            ["--find-max", "rate", "--slo", "ttft:p99:1s", "--sla-lower-bound", "9", "--sla-upper-bound", "3"],
+            "sla_upper_bound: 3.0 is not allowed; it must be at least sla_lower_bound, 9",
+        ),
+        (
+            ["--dataset", "random_multi_turn", "--max-prompt-length", "9", "--min-turns", "5", "--max-turns", "3"],
+            "min_turns: 5 is not allowed; it must not be above max_turns, 3.",
+        ),
+        (
+            ["--dataset", "random", "--min-prompt-length", "9", "--max-prompt-length", "3"],
+            "max_prompt_length: '9 to 3' is not allowed; give whole numbers of tokens, the least first",
+        ),
+        (["--warmup-num", "1.5"], "warmup_num: 1.5 is not allowed"),
+        (["--min-tokens", "9", "--max-tokens", "3"], "min_tokens: 9 is not allowed; no answer can be longer"),
+        (["--sleep-interval", "1e9"], "sleep_interval: 1000000000.0 is not allowed"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_way_out(words, says):
