@@ -3,15 +3,12 @@
 import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.results.json_values import plain, public_url
-from evalmesh.wire.runs.checks import KEY_REF, MOST_CLIENT_CONFIG_BYTES
 
 _NEXT_OPTION = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
@@ -83,34 +80,6 @@ def read_config_file(name: str) -> dict[str, Any]:
             {"field": "config"},
         )
     return value
-
-
-_PLACE = ("work_dir", "no_timestamp")
-_ADDRESSES = ("api_url", "url")
-
-
-def client_config(values: Mapping[str, Any]) -> str:
-    """A config as it travels with a spec, for everybody who may see that: JSON, empty where it would be too long.
-
-    Addresses are without what may carry a key, and headers that are no references are masked, as in reports.
-    """
-    shown = {name: value for name, value in values.items() if name not in _PLACE}
-    for name in _ADDRESSES:
-        if name in shown:
-            shown[name] = public_url(shown[name])
-    masked = plain(_headers_masked(shown)) | {name: shown[name] for name in ("api_key",) if name in shown}
-    text = json.dumps(masked, ensure_ascii=False)
-    return text if len(text.encode("utf-8", "replace")) <= MOST_CLIENT_CONFIG_BYTES else ""
-
-
-def _headers_masked(values: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {}
-    for name, value in values.items():
-        if name in {"headers", "extra_headers"} and isinstance(value, Mapping):
-            shown[name] = {one: text if KEY_REF.fullmatch(str(text)) else "***" for one, text in value.items()}
-        else:
-            shown[name] = _headers_masked(value) if isinstance(value, Mapping) else value
-    return shown
 
 
 def _short(text: str) -> str:

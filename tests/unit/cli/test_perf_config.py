@@ -10,9 +10,9 @@ import yaml
 
 from evalmesh.cli.__main__ import main
 from evalmesh.cli.flags import parse
+from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.config import PerfConfig
-from evalmesh.cli.perf.outputs import load_test_id_of, write_perf_yaml
-from evalmesh.cli.perf.spec import all_notes, resolve
+from evalmesh.cli.perf.spec import all_notes, repeating, resolve
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.load_test import (
     ArrivalSpec,
@@ -513,10 +513,10 @@ def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
     )
     submitted = resolve(made)
     test = LoadTest("20260101-abc", submitted, LoadTestState.QUEUED, 1.75e9)
-    write_perf_yaml(made, test, tmp_path / "out")
+    LOAD_TESTS.write_config(repeating(made, submitted), test, tmp_path / "out")
     text = (tmp_path / "out" / "perf.yaml").read_text()
     assert SECRET not in text
     assert "wandb" not in text
     assert yaml.safe_load(text)["export_args"] == {"project": "p"}
     assert resolve(PerfConfig(**yaml.safe_load(text))) == submitted
-    assert load_test_id_of(str(tmp_path / "out")) == load_test_id_of("loadTests/20260101-abc") == test.id
+    assert LOAD_TESTS.id_of(str(tmp_path / "out")) == LOAD_TESTS.id_of("loadTests/20260101-abc") == test.id

@@ -318,7 +318,7 @@ TRACE = PromptSpec(dataset="trace", file_digest="a" * 64)
         (
             prompts(input_tokens=Lengths("uniform", 9, 8)),
             "prompts.input_tokens.low",
-            "above prompts.input_tokens.high, 8",
+            "input_tokens.high, 8",
         ),
         (prompts(input_tokens=Lengths("uniform", 0, 8)), "prompts.input_tokens.low", "at least 1"),
         (prompts(input_tokens=Lengths("fixed", 8, 9)), "prompts.input_tokens.high", "uniform"),

@@ -16,8 +16,9 @@ from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import folder_of, lost_count, run_id_of, write_outputs, write_run_yaml
-from evalmesh.cli.eval.spec import DEMO_DATASETS, to_run_spec
+from evalmesh.cli.eval.outputs import lost_count, write_outputs
+from evalmesh.cli.eval.spec import DEMO_DATASETS, repeating, to_run_spec
+from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
 from evalmesh.cli.platform.waits import told_waits
@@ -125,7 +126,7 @@ async def _serving(settings: SimulatorSettings, port: int, *, or_any_port: bool)
 def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     """The config with its run named by id, and the checked spec. Raises before anything is started."""
     if config.use_cache:
-        config = config.model_copy(update={"use_cache": run_id_of(config.use_cache)})
+        config = config.model_copy(update={"use_cache": RUNS.id_of(config.use_cache)})
     spec = to_run_spec(config)
     if config.completions:
         file = _file(config.completions)
@@ -160,8 +161,8 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)
         run = await client.create_run(spec)
-        folder = folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
-        write_run_yaml(ready, run, folder)
+        folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
+        RUNS.write_config(repeating(ready, run.spec), run, folder)
         return await finish(client, run, folder, Watcher(console, live, mark, place))
 
 

@@ -14,9 +14,8 @@ from rich.text import Text
 from evalmesh.cli import exits
 from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import find_folder, folder_of, run_id_of
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
-from evalmesh.cli.eval.spec import KEY_VARIABLE
+from evalmesh.cli.outputs import KEY_VARIABLE, RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
@@ -43,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         return _list(args, place)
     if args.action == "watch":
-        return _end_code(run_async(_watch(run_id_of(args.run), place)))
+        return _end_code(run_async(_watch(RUNS.id_of(args.run), place)))
     if args.action == "cancel":
-        cancelled = run_async(_cancel(run_id_of(args.run), place))
+        cancelled = run_async(_cancel(RUNS.id_of(args.run), place))
         print(f"{cancelled.id} {cancelled.state.value.lower()}")
         return exits.OK
     outcome = run_async(_resume(args, place))
@@ -149,7 +148,7 @@ def _check_key(known: Run, place: Place) -> None:
 
 
 async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
-    run_id = run_id_of(args.run)
+    run_id = RUNS.id_of(args.run)
     if args.api_key and not args.server:
         # The run refers to the key by this name; it stays in this process.
         other = args.api_key.removeprefix("env:")
@@ -160,7 +159,7 @@ async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
         known = await client.get_run(run_id)
         _check_key(known, place)
         await stack.enter_async_context(simulated_again(known))
-        folder = find_folder(run_id, place.work_dir) or folder_of(known, place.work_dir)
+        folder = RUNS.find_folder(run_id, place.work_dir) or RUNS.folder_of(known, place.work_dir)
         if known.state is RunState.SUCCEEDED and not args.rescore and not (folder / "report.json").is_file():
             # It ended while nobody watched: all that is missing are its outputs.
             resumed = known

@@ -8,13 +8,13 @@ from typing import Any
 
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
-from evalmesh.cli.options import client_config, parse_options
+from evalmesh.cli.options import parse_options
+from evalmesh.cli.outputs import KEY_VARIABLE, client_config
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 
-KEY_VARIABLE = "EVALMESH_API_KEY"
 DEMO_MODEL = "simulated"
 DEMO_DATASETS = ("starter_math", "starter_mcq")
 

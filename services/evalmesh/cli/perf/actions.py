@@ -12,8 +12,9 @@ from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.console import is_live, make_console
+from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.live import LoadProgress, errors_text
-from evalmesh.cli.perf.outputs import load_test_id_of, write_missing_outputs
+from evalmesh.cli.perf.outputs import write_missing_outputs
 from evalmesh.cli.perf.words import level_label, state_words
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.domain.errors import FailedPrecondition
@@ -113,7 +114,7 @@ def _as_json(one: LoadTest) -> dict[str, Any]:
 
 def watch(args: argparse.Namespace) -> int:
     """`perf watch`."""
-    ended = run_async(_watch(load_test_id_of(args.load_test), place_of_args(args, NOBODY)))
+    ended = run_async(_watch(LOAD_TESTS.id_of(args.load_test), place_of_args(args, NOBODY)))
     print(f"{ended.id} {state_words(ended)}{f': {ended.error}' if ended.error else ''}")
     codes = {LoadTestState.CANCELLED: exits.CANCELLED, LoadTestState.FAILED: exits.FAILED}
     if not any(level.ok for level in ended.levels):
@@ -138,7 +139,7 @@ async def _watch(test_id: str, place: Place) -> LoadTest:
 
 def cancel(args: argparse.Namespace) -> int:
     """`perf cancel`."""
-    test_id = load_test_id_of(args.load_test)
+    test_id = LOAD_TESTS.id_of(args.load_test)
     ended, folder = run_async(_cancel(test_id, place_of_args(args, _REPORTERS), Path(args.work_dir).expanduser()))
     print(f"{ended.id} {ended.state.value.lower()}{f', {folder}' if folder else ''}")
     return exits.OK

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalmesh.cli.options import client_config
+from evalmesh.cli.outputs import client_config
 from evalmesh.cli.perf.config import PerfConfig, is_model_folder
 from evalmesh.cli.perf.keys import in_own_words
 from evalmesh.cli.perf.levels import arrival_of, levels_of, load_notes, objective_of, pause_of, search_of

@@ -239,7 +239,7 @@ def _check_load(level: LoadLevel, arrival: ArrivalSpec, field: str) -> None:
         raise bad(f"{field}.parallel", 0, "a closed loop keeps requests in flight: say how many (--parallel).")
     if arrival.kind != "closed" and not (level.rate or level.stages):
         raise bad(
-            f"{field}.rate", 0, f"arrival `{arrival.kind}` needs rate, the requests due per second (--rate), or stages."
+            f"{field}.rate", 0, f"arrival `{arrival.kind}` needs rate, what is due per second (--rate), or stages."
         )
 
 
