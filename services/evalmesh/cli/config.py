@@ -1,6 +1,7 @@
 """What both configs have in common: values in every form people write them, and errors as sentences."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin
 
@@ -55,6 +56,22 @@ class Config(BaseModel):
     def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
         """What was said on the command line over what the file says."""
         return cls.merged(read_config_file(file) if file else {}, said)
+
+    @classmethod
+    def of(cls, source: "Self | Mapping[str, Any] | str | Path") -> Self:
+        """A checked config from every form Python callers have: one of these, its keys, or a file with them."""
+        if isinstance(source, cls):
+            # Where it may have been changed since it was made.
+            return source if cls.model_config.get("frozen") else cls(**dict(source))
+        if isinstance(source, Mapping):
+            return cls(**source)
+        if isinstance(source, (str, Path)):
+            return cls.load(str(source), {})
+        raise InvalidInput(
+            f"config: a {type(source).__name__} is no config; pass a {cls.__name__}, a mapping, or the path of a YAML "
+            f"or JSON file.",
+            {"field": "config"},
+        )
 
     @classmethod
     def merged(cls, base: Mapping[str, Any], top: Mapping[str, Any]) -> Self:

@@ -76,8 +76,8 @@ class Outputs:
         found = re.search(rf"^# {self.noun}: ([a-z0-9][a-z0-9_.-]*)$", text, re.MULTILINE)
         if found is None:
             raise NotFound(
-                f"{str(folder)!r} is no outputs folder of a {self.noun}: it has no {self.config_file} that names one. "
-                f"Give the id, as `{self.lister}` shows it."
+                f"{str(folder)!r} is no outputs folder of a {self.noun}: it holds no {self.report_file}, and no "
+                f"{self.config_file} that names one. Give the id, as `{self.lister}` shows it."
             )
         return found[1]
 

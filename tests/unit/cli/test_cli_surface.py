@@ -9,11 +9,12 @@ import yaml
 from evalmesh.cli.__main__ import exit_code, main
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.evaluate import Outcome
-from evalmesh.cli.eval.live import RunProgress, Speed, clock_text
+from evalmesh.cli.eval.live import RunProgress, Speed
 from evalmesh.cli.eval.outputs import lost_count
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import repeating
 from evalmesh.cli.flags import parse
+from evalmesh.cli.live import clock_text
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.domain import errors

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from evalmesh import TaskConfig
-from evalmesh.cli.eval.config import load_config
 from evalmesh.cli.eval.spec import to_run_spec
 from evalmesh.cli.options import parse_options
 from evalmesh.domain.errors import InvalidInput, Unimplemented
@@ -185,7 +184,7 @@ def test_every_form_of_config_gives_the_same(tmp_path):
     as_yaml.write_text("model: org/my-model\napi_url: http://h:8000/v1\ndatasets: [gsm8k]\nlimit: 5\n")
     as_json.write_text(json.dumps({**BASE, "limit": 5}))
     forms = [as_yaml, str(as_json), {**BASE, "limit": 5}, TaskConfig(**BASE, limit=5)]
-    assert len({repr(to_run_spec(load_config(form))) for form in forms}) == 1
+    assert len({repr(to_run_spec(TaskConfig.of(form))) for form in forms}) == 1
 
 
 def test_flags_win_over_the_file_key_by_key(tmp_path):
@@ -200,7 +199,7 @@ def test_a_changed_config_is_checked_again():
     config = TaskConfig(**BASE)
     config.repeats = -3
     with pytest.raises(InvalidInput, match="repeats"):
-        load_config(config)
+        TaskConfig.of(config)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +210,9 @@ def test_files_that_are_wrong(tmp_path, text, words):
     file = tmp_path / "c.yaml"
     file.write_text(text)
     with pytest.raises(InvalidInput, match=words):
-        load_config(file)
+        TaskConfig.of(file)
     with pytest.raises(InvalidInput, match=r"nothere\.yaml"):
-        load_config(tmp_path / "nothere.yaml")
+        TaskConfig.of(tmp_path / "nothere.yaml")
 
 
 def test_options_as_people_type_them():

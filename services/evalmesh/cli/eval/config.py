@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, field_validator, model_validator
@@ -92,21 +91,3 @@ def args_of_one(name: str, text: str) -> dict[str, Any]:
     """`dataset_args` of a command for one benchmark, whose name may be left out of them."""
     given = parse_options(text, "dataset_args")
     return given if name in given or not given else {name: given}
-
-
-ConfigSource = TaskConfig | Mapping[str, Any] | str | Path
-
-
-def load_config(source: ConfigSource) -> TaskConfig:
-    """A checked config from every form `run_task` takes."""
-    if isinstance(source, TaskConfig):
-        return TaskConfig(**dict(source))  # it may have been changed
-    if isinstance(source, Mapping):
-        return TaskConfig(**source)
-    if isinstance(source, (str, Path)):
-        return TaskConfig.load(str(source), {})
-    raise InvalidInput(
-        f"config: a {type(source).__name__} is no config; pass a TaskConfig, a mapping, or the path of a YAML or "
-        f"JSON file.",
-        {"field": "config"},
-    )

@@ -1,20 +1,15 @@
 """`evalmesh runs list|watch|cancel|resume`."""
 
 import argparse
-import json
 import os
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
-
-from rich.table import Table
-from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
+from evalmesh.cli.listing import Listing
 from evalmesh.cli.outputs import KEY_VARIABLE, RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect, run_async
@@ -40,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         at_work=_AT_WORK.get(args.action),
     ).joined()
     if args.action == "list":
-        return _list(args, place)
+        return _LISTING.show(args, place)
     if args.action == "watch":
         return _end_code(run_async(_watch(RUNS.id_of(args.run), place)))
     if args.action == "cancel":
@@ -52,60 +47,24 @@ def run(args: argparse.Namespace) -> int:
     return outcome.exit_code(ignore_errors=args.ignore_errors)
 
 
-def _list(args: argparse.Namespace, place: Place) -> int:
-    runs = run_async(_newest(args.limit, place))
-    if args.format == "json":
-        print(json.dumps([_as_json(one) for one in runs], indent=2))
-    elif runs:
-        make_console().print(_table(runs, going_on=place.server is not None))
-    else:
-        print("no runs yet; try: evalmesh eval --demo")
-    return exits.OK
-
-
-async def _newest(count: int, place: Place) -> list[Run]:
-    found: list[Run] = []
-    async with connect(place) as client:
-        async for one in client.list_runs(page_size=min(max(count, 1), 100)):
-            found.append(one)
-            if len(found) >= count:
-                break
-    return found
-
-
-def _table(runs: Sequence[Run], *, going_on: bool) -> Table:
-    table = Table(header_style="bold", pad_edge=False)
-    for heading in ("Run", "State", "Model", "Benchmarks", "Done", "Errored", "Created"):
-        table.add_column(heading, overflow="fold")
-    for one in runs:
-        done, total = sum(b.done for b in one.benchmarks), sum(b.total for b in one.benchmarks)
-        errored = sum(b.errored for b in one.benchmarks)
-        cells = [
-            one.id,
-            one.state.value.lower() if going_on or one.state.terminal else "interrupted",
-            one.spec.model.label,
-            " ".join(b.name for b in one.spec.benchmarks),
-            f"{done}/{total}",
-            str(errored or ""),
-            datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-        ]
-        table.add_row(*map(Text, cells))
-    return table
-
-
-def _as_json(one: Run) -> dict[str, object]:
-    return {
-        "id": one.id,
-        "state": one.state.value,
+_LISTING: Listing[Run] = Listing(
+    heading="Run",
+    fetch=lambda client, size: client.list_runs(page_size=size),
+    columns={
+        "Model": lambda one: one.spec.model.label,
+        "Benchmarks": lambda one: " ".join(b.name for b in one.spec.benchmarks),
+        "Done": lambda one: f"{sum(b.done for b in one.benchmarks)}/{sum(b.total for b in one.benchmarks)}",
+        "Errored": lambda one: str(sum(b.errored for b in one.benchmarks) or ""),
+    },
+    document=lambda one: {
         "model": one.spec.model.label,
-        "display_name": one.spec.display_name,
         "benchmarks": [
             {"name": b.name, "total": b.total, "done": b.done, "errored": b.errored, "unscored": b.unscored}
             for b in one.benchmarks
         ],
-        "create_time": datetime.fromtimestamp(one.create_time, UTC).isoformat(),
-        "error": one.error,
-    }
+    },
+    nothing="no runs yet; try: evalmesh eval --demo",
+)
 
 
 async def _watch(run_id: str, place: Place) -> Run:
