@@ -7,7 +7,6 @@ from dataclasses import replace
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.benchmarks.spec import validate_spec
-from evalmesh.dataset_loader.dataset import RunDataset, SubsetFiles
 from evalmesh.dataset_loader.order import interleave
 from evalmesh.domain import layout
 from evalmesh.domain.digest import GenerationDigest, canonical_json, pool_id, sha256_hex
@@ -21,6 +20,7 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
+from evalmesh.results.dataset import RunDataset, SubsetFiles
 from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.runs import change_run
 from evalmesh.runtime.telemetry import current_trace

@@ -17,8 +17,8 @@ from evalmesh.cli.eval.config import TaskConfig, args_of_one
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import benchmark_spec, path_for
 from evalmesh.cli.plain import plain
-from evalmesh.dataset_loader.dataset import RunDataset
 from evalmesh.domain.run import ModelSpec, RunSpec
+from evalmesh.results.dataset import RunDataset
 from evalmesh.sdk import Client
 from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_info
 

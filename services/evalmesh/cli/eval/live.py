@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.cli.live import LiveView, clock_text
+from evalmesh.cli.platform.waits import waiting_notice
 from evalmesh.domain.run import BenchmarkProgress, Run
 
 _WINDOW_S = 10.0
@@ -45,6 +46,11 @@ def answered(one: BenchmarkProgress) -> int:
     return max(one.generated, one.done)
 
 
+def _heading(run: Run) -> str:
+    notice = waiting_notice(run)
+    return f"{run.id} {run.state.value.lower()}{f': {notice}' if notice else ''}"
+
+
 class RunProgress(LiveView):
     """Shows updates of one run."""
 
@@ -61,7 +67,7 @@ class RunProgress(LiveView):
 
     def _lines(self, run: Run) -> str:
         lines = (f"  {self.line(one)}" for one in run.benchmarks if one.total)
-        return "\n".join([f"{run.id} {run.state.value.lower()}", *lines])
+        return "\n".join([_heading(run), *lines])
 
     def line(self, one: BenchmarkProgress) -> str:
         """One benchmark in words."""
@@ -85,7 +91,7 @@ class RunProgress(LiveView):
 
     def _table(self, run: Run) -> Table:
         table = Table.grid(padding=(0, 2))
-        table.title = Text(f"{run.id}  {run.state.value.lower()}", style="dim")
+        table.title = Text(_heading(run), style="dim")
         table.title_justify = "left"
         for one in run.benchmarks:
             rate, eta = self._pace(one)
