@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from evalmesh.cli.eval.keys import TASK_ADVICE
+from evalmesh.cli.eval.options import TaskOptions
 from evalmesh.cli.exits import HELP
 from evalmesh.cli.parser import (
     Parser,
@@ -53,9 +55,6 @@ def build_parser(argv: Sequence[str]) -> Parser:
 
 
 def _eval(parser: Parser, _: Sequence[str]) -> None:
-    from evalmesh.cli.eval.keys import TASK_ADVICE  # noqa: PLC0415  # as all below: not for the help of all commands
-    from evalmesh.cli.eval.options import TaskOptions  # noqa: PLC0415
-
     config_flag(parser)
     add_options(parser, TaskOptions, said_only=True)
     add_options(parser, PlaceOptions, said_only=True)
@@ -63,8 +62,6 @@ def _eval(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _score(parser: Parser, _: Sequence[str]) -> None:
-    from evalmesh.cli.eval.options import TaskOptions  # noqa: PLC0415
-
     parser.description = (
         "Scores completions made elsewhere, with the scorer and the report of a run.\n\n"
         "FILE is JSON Lines; each row has\n"
@@ -87,8 +84,6 @@ def _score(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _runs(parser: Parser, _: Sequence[str]) -> None:
-    from evalmesh.cli.eval.options import TaskOptions  # noqa: PLC0415
-
     actions = add_actions(parser)
     add_looks(actions, "run", "RUN")
     resume = add_command(actions, "resume", "go on where a run stopped; nothing that exists is computed again")
@@ -112,8 +107,6 @@ def _report(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _benchmarks(parser: Parser, _: Sequence[str]) -> None:
-    from evalmesh.cli.eval.options import TaskOptions  # noqa: PLC0415
-
     actions = add_actions(parser)
     for name, text in (("list", "list benchmarks"), ("info", "show benchmarks"), ("preview", "show samples as asked")):
         one = add_command(actions, name, text)
@@ -128,8 +121,6 @@ def _benchmarks(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _up(parser: Parser, _: Sequence[str]) -> None:
-    from evalmesh.cli.eval.options import TaskOptions  # noqa: PLC0415
-
     add = parser.add_argument
     add("--address", default="127.0.0.1:9090", metavar="HOST:PORT", help="where it listens (default: %(default)s)")
     add("--objects-url", metavar="URL", help="s3://BUCKET/PREFIX instead of a folder; keys come from EVALMESH_S3_*")

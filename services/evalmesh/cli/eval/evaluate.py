@@ -58,17 +58,6 @@ class Outcome:
         return exits.PARTIAL if lost and not ignore_errors else exits.OK
 
 
-def place_of(config: TaskConfig) -> Place:
-    """Where the config wants the platform."""
-    return Place(
-        work_dir=Path(config.work_dir).expanduser(),
-        server=config.server,
-        processes=config.processes,
-        runners=config.runners,
-        debug=config.debug,
-    )
-
-
 @asynccontextmanager
 async def simulated(config: TaskConfig) -> AsyncIterator[TaskConfig]:
     """With `demo`, the config with the address of a simulated model that lives as long as the block."""
@@ -146,7 +135,7 @@ async def validate(config: TaskConfig) -> RunSpec:
     """The spec, checked by the platform too; nothing is run. Raises what is wrong with it."""
     async with simulated(config) as task:
         ready, spec = resolve(task)
-        async with connect(place_of(ready)) as client:
+        async with connect(Place.of(ready)) as client:
             spec = await _with_completions(client, ready, spec)
             await client.create_run(spec, validate_only=True)
     return spec
@@ -156,7 +145,7 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
         ready, spec = resolve(await stack.enter_async_context(simulated(config)))
-        place = place_of(ready)
+        place = Place.of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)

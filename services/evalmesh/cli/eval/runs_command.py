@@ -3,7 +3,6 @@
 import argparse
 import os
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from evalmesh.cli import exits
 from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
@@ -26,14 +25,7 @@ _AT_WORK: dict[str, frozenset[str]] = {
 
 def run(args: argparse.Namespace) -> int:
     """One of the four actions."""
-    place = Place(
-        work_dir=Path(args.work_dir).expanduser(),
-        server=args.server,
-        processes=getattr(args, "processes", False),
-        runners=getattr(args, "runners", 1),
-        debug=args.debug,
-        at_work=_AT_WORK.get(args.action),
-    ).joined()
+    place = Place.of(args, at_work=_AT_WORK.get(args.action)).joined()
     if args.action == "list":
         return _LISTING.show(args, place)
     if args.action == "watch":

@@ -26,9 +26,8 @@ _REPORTERS = frozenset({"report_aggregator", "load_generator"})
 
 def place_of_args(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
     """The platform the flags name, or one here in which only `at_work` take work."""
-    work_dir = Path(args.work_dir).expanduser()
     seats = 1 if "load_generator" in at_work else 0
-    return Place(work_dir=work_dir, server=args.server, debug=args.debug, at_work=at_work, generators=seats).joined()
+    return Place.of(args, at_work=at_work, generators=seats).joined()
 
 
 def _load_text(one: LoadTest) -> str:

@@ -38,14 +38,7 @@ LOAD_TEST_SERVICES = frozenset({"gateway", "load_generator", "report_aggregator"
 
 def place_of(config: PerfConfig) -> Place:
     """Where the config wants the platform."""
-    return Place(
-        work_dir=Path(config.work_dir).expanduser(),
-        server=config.server,
-        processes=config.processes,
-        debug=config.debug,
-        generators=config.generators,
-        hosted=LOAD_TEST_SERVICES,
-    )
+    return Place.of(config, hosted=LOAD_TEST_SERVICES)
 
 
 @asynccontextmanager
