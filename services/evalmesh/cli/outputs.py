@@ -16,7 +16,7 @@ from evalmesh.wire.runs.checks import KEY_REF, MOST_CLIENT_CONFIG_BYTES
 
 KEY_VARIABLE = "EVALMESH_API_KEY"
 _PLACE = ("work_dir", "no_timestamp")
-_ADDRESSES = ("api_url", "url")
+_ADDRESS = re.compile(r"https?://\S+")
 
 
 class Submission(Protocol):
@@ -137,22 +137,18 @@ LOAD_TESTS = Outputs(
 def client_config(values: Mapping[str, Any]) -> str:
     """A config as it travels with a spec, for everybody who may see that: JSON, empty where it would be too long.
 
-    Addresses are without what may carry a key, and headers that are no references are masked, as in reports.
+    As in reports, addresses are without what may carry a key, and headers that are no references are masked.
     """
-    shown = {name: value for name, value in values.items() if name not in _PLACE}
-    for name in _ADDRESSES:
-        if name in shown:
-            shown[name] = public_url(shown[name])
-    masked = plain(_headers_masked(shown)) | {name: shown[name] for name in ("api_key",) if name in shown}
-    text = json.dumps(masked, ensure_ascii=False)
-    return text if len(text.encode("utf-8", "replace")) <= MOST_CLIENT_CONFIG_BYTES else ""
+    shown = plain(_public({name: value for name, value in values.items() if name not in _PLACE}))
+    text = json.dumps(shown | {name: values[name] for name in ("api_key",) if name in values})
+    return text if len(text) <= MOST_CLIENT_CONFIG_BYTES else ""
 
 
-def _headers_masked(values: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {}
-    for name, value in values.items():
-        if name in {"headers", "extra_headers"} and isinstance(value, Mapping):
-            shown[name] = {one: text if KEY_REF.fullmatch(str(text)) else "***" for one, text in value.items()}
-        else:
-            shown[name] = _headers_masked(value) if isinstance(value, Mapping) else value
-    return shown
+def _public(value: Any, name: str = "") -> Any:
+    if isinstance(value, Mapping):
+        if name in {"headers", "extra_headers"}:
+            return {one: text if KEY_REF.fullmatch(str(text)) else "***" for one, text in value.items()}
+        return {one: _public(held, one) for one, held in value.items()}
+    if isinstance(value, list):
+        return [_public(held) for held in value]
+    return public_url(value) if isinstance(value, str) and _ADDRESS.fullmatch(value) else value

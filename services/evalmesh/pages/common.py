@@ -93,6 +93,7 @@ def again(command: str, client_config: str, api_name: str, resource_id: str) -> 
     """The client's own words as a command, or, of what came without any, how its spec is submitted once more."""
     if client_config:
         words = json.dumps(json.loads(client_config), ensure_ascii=False, indent=2)
+        words = words.encode("utf-8", "backslashreplace").decode()  # half a character is an escape in JSON, too
         return Again(f"evalmesh {command} -c - <<'END'\n{words}\nEND", is_command=True)
     submit = f"client.create_{api_name}(client.get_{api_name}({resource_id!r}).spec)"
     return Again(f'from evalmesh import Client\n\nwith Client("HOST:PORT") as client:\n    {submit}', is_command=False)

@@ -519,4 +519,15 @@ def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
     assert "wandb" not in text
     assert yaml.safe_load(text)["export_args"] == {"project": "p"}
     assert resolve(PerfConfig(**yaml.safe_load(text))) == submitted
+    assert SECRET not in submitted.client_config
     assert LOAD_TESTS.id_of(str(tmp_path / "out")) == LOAD_TESTS.id_of("loadTests/20260101-abc") == test.id
+
+
+def test_no_key_travels_with_the_clients_words():
+    words = ["--url", f"http://h:8000/v1/chat/completions?key={SECRET}", "--model", "m", "--api-key", SECRET]
+    words += ["--headers", f"X-Team={SECRET}", "--server-metrics", f"http://h:9/metrics?key={SECRET}"]
+    words += ["--export", "prometheus", "--export-args", f"url=http://me:{SECRET}@h/push,token={SECRET}"]
+    travels = resolve(config(*words)).client_config
+    assert SECRET not in travels
+    assert json.loads(travels)["server_metrics"] == ["http://h:9/metrics"]
+    assert json.loads(travels)["api_key"] == "env:EVALMESH_API_KEY"
