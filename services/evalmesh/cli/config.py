@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Self, get_args, get_origin
+from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -42,12 +42,17 @@ class Config(BaseModel):
     @classmethod
     def _as_declared(cls, value: Any, info: Any) -> Any:
         """`k=v,k=v`, JSON and a list of `k=v` are mappings; one value is a list of one."""
-        kind, optional = _kind(cls.model_fields[info.field_name].annotation)
+        name: str = info.field_name
+        kind, optional = _kind(cls.model_fields[name].annotation)
         if get_origin(kind) is dict:
-            mapping = _mapping(value, info.field_name)
+            mapping = _mapping(value, name)
             if get_args(kind)[1] is str and isinstance(mapping, Mapping):
                 return {key: str(one) if isinstance(one, (int, float)) else one for key, one in mapping.items()}
             return mapping
+        if isinstance(value, bool) and kind in {int, float}:
+            raise InvalidInput(
+                f"{info.field_name}: {value} is not allowed; write a number.", {"field": info.field_name}
+            )
         if get_origin(kind) is not list or (value is None and optional):
             return value
         return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
@@ -85,7 +90,7 @@ class Config(BaseModel):
 
 def _kind(annotation: Any) -> tuple[Any, bool]:
     """(type, whether it may be `None`)."""
-    if not isinstance(annotation, UnionType):
+    if get_origin(annotation) not in {UnionType, Union}:
         return annotation, False
     kinds = [one for one in get_args(annotation) if one is not type(None)]
     return (kinds[0] if len(kinds) == 1 else None), len(kinds) < len(get_args(annotation))

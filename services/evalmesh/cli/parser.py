@@ -118,8 +118,12 @@ def add_options(
             **_settings(get_args(hint)[0], flag, usual),
             dest=name,
             default=default,
-            help=f"{text} (default: {usual})" if usual and usual is not True else text,
+            help=f"{text} (default: {_shown(usual)})" if usual and usual is not True else text,
         )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _settings(hint: Any, flag: Flag, usual: Any) -> dict[str, Any]:

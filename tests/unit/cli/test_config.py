@@ -106,6 +106,8 @@ def test_full_addresses_are_understood(url, base, kind):
         ({"limit": "many"}, ["limit", "'many'", "0.1"]),
         ({"repeats": "two"}, ["repeats", "'two'", "whole number"]),
         ({"repeats": 0}, ["repeats", "0"]),
+        ({"repeats": True}, ["repeats", "True", "number"]),
+        ({"timeout": False}, ["timeout", "False", "number"]),
         ({"timeout": -1}, ["timeout", "-1"]),
         ({"dataset_hub": "hugginface"}, ["dataset_hub", "'hugginface'", "huggingface"]),
         ({"dataset_args": {"gsm": {}}}, ["dataset_args.gsm", "'gsm8k'"]),
