@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
-from evalmesh.dataset_loader.dataset import RunDataset
 from evalmesh.dataset_loader.earlier import look_at
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, pools_of
 from evalmesh.domain import layout
@@ -19,6 +18,7 @@ from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
 from evalmesh.domain.stage import StageKind
 from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
 from evalmesh.ports.dataset_source import DatasetSource
+from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.progress import change_progress, read_progress

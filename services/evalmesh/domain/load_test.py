@@ -229,6 +229,8 @@ class LoadTestSpec:
     """Send one request before anything else and refuse the load test when it fails."""
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    client_config: str = ""
+    """JSON object with the keys of `evalmesh perf -c`: the client's own words, for people to ask for the same again."""
 
 
 @dataclass(frozen=True, slots=True)

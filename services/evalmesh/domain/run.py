@@ -123,6 +123,9 @@ class RunSpec:
         """The model that has a role; `KeyError` when the spec names none."""
         return self.model if role == "model" else self.roles[role]
 
+    client_config: str = ""
+    """JSON object with the keys of `evalmesh eval -c`: the client's own words, for people to ask for the same again."""
+
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkProgress:

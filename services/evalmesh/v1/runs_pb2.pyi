@@ -201,6 +201,7 @@ class RunSpec(_message.Message):
     SHARD_SIZE_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
     """Generations per sample; 0 means 1."""
     seed: _builtins.int
@@ -217,6 +218,8 @@ class RunSpec(_message.Message):
     """Samples per shard; 0 leaves it to the server."""
     display_name: _builtins.str
     """Shown in lists and reports."""
+    client_config: _builtins.str
+    """The client's own words for it, a JSON object with the keys of `evalmesh eval -c`; no key in it, at most 64 KiB."""
     @_builtins.property
     def model(self) -> _models_pb2.ModelSpec:
         """The model under test."""
@@ -258,10 +261,11 @@ class RunSpec(_message.Message):
         shard_size: _builtins.int = ...,
         display_name: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        client_config: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "limit", b"limit", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmarks", b"benchmarks", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,9 +23,9 @@ from tests.unit.report.perf_builders import (
 )
 
 from evalmesh.cli.__main__ import main
+from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.compare import compare_reports, render_comparison
 from evalmesh.cli.perf.outcome import PerfOutcome, objective_met
-from evalmesh.cli.perf.outputs import find_folder, folder_of, local_report, newest_folder, read_report
 from evalmesh.cli.perf.show import show_outcome, show_perf
 from evalmesh.cli.perf.words import milliseconds, per_second
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -365,28 +365,28 @@ def test_a_failed_load_test_says_why(tmp_path):
 
 
 def test_reports_are_found_by_folder_file_and_age(tmp_path):
-    folder = folder_of(make_test(), tmp_path)
+    folder = LOAD_TESTS.folder_of(make_test(), tmp_path)
     assert folder.name.endswith("_lt-20260225-abc")
-    assert folder_of(make_test(), tmp_path, no_timestamp=True) == tmp_path
+    assert LOAD_TESTS.folder_of(make_test(), tmp_path, no_timestamp=True) == tmp_path
     with pytest.raises(NotFound, match="no load test"):
-        newest_folder(tmp_path)
+        LOAD_TESTS.newest_folder(tmp_path)
     folder.mkdir()
     (folder / "perf.json").write_text(json.dumps(perf(make_level())))
     (folder / "perf.yaml").write_text("# load test: lt-20260225-abc\n")
-    assert local_report(str(folder)) == local_report(str(folder / "perf.json")) == folder / "perf.json"
-    assert local_report("lt-20260225-abc") is None
-    assert newest_folder(tmp_path) == find_folder("lt-20260225-abc", tmp_path) == folder
-    assert read_report(folder / "perf.json")["levels"][0]["label"] == "parallel 8"
+    assert LOAD_TESTS.report_at(folder) == LOAD_TESTS.report_at(folder / "perf.json") == folder / "perf.json"
+    assert LOAD_TESTS.report_at(tmp_path / "lt-20260225-abc") is None
+    assert LOAD_TESTS.newest_folder(tmp_path) == LOAD_TESTS.find_folder("lt-20260225-abc", tmp_path) == folder
+    assert LOAD_TESTS.read_report(folder / "perf.json")["levels"][0]["label"] == "parallel 8"
 
 
 def test_other_files_are_no_reports(tmp_path):
     path = tmp_path / "report.json"
     path.write_text('{"schema_version": 1, "benchmarks": []}')
     with pytest.raises(InvalidInput, match=r"no perf\.json"):
-        read_report(path)
+        LOAD_TESTS.read_report(path)
     path.write_text('{"schema_version": 2, "levels": []}')
     with pytest.raises(InvalidInput, match="update evalmesh"):
-        read_report(path)
+        LOAD_TESTS.read_report(path)
 
 
 # Comparison.

@@ -260,7 +260,7 @@ def test_repeats_have_a_table_of_means():
 def test_a_load_test_without_levels_renders():
     page = page_of(test=make_test(LoadTestState.FAILED, error="No generator took a seat."))
     assert "No level has figures." in page.shown
-    assert "evalmesh perf" in page.shown
+    assert "Run it again" in page.shown
 
 
 def test_a_level_in_which_nothing_succeeded_renders():

@@ -144,6 +144,7 @@ def specs(draw):
         check_endpoint=draw(st.booleans()),
         display_name=draw(LINE),
         labels=draw(st.dictionaries(LINE.filter(bool), LINE, max_size=2)),
+        client_config=draw(st.sampled_from(["", '{"model": "m"}'])),
     )
     if kind == "trace" or draw(st.booleans()):
         return spec
@@ -314,7 +315,11 @@ TRACE = PromptSpec(dataset="trace", file_digest="a" * 64)
         (prompts(template="{prompt}"), "prompts.template", "JSON object"),
         (prompts(template='{"prompt": "x"}'), "prompts.template", "{prompt}"),
         (prompts(template='["{prompt}"]'), "prompts.template", "JSON object"),
-        (prompts(input_tokens=Lengths("uniform", 9, 8)), "prompts.input_tokens.low", "above high, 8"),
+        (
+            prompts(input_tokens=Lengths("uniform", 9, 8)),
+            "prompts.input_tokens.low",
+            "input_tokens.high, 8",
+        ),
         (prompts(input_tokens=Lengths("uniform", 0, 8)), "prompts.input_tokens.low", "at least 1"),
         (prompts(input_tokens=Lengths("fixed", 8, 9)), "prompts.input_tokens.high", "uniform"),
         (prompts(output_tokens=Lengths("normal", 8, 9, 0.0, 1.0)), "prompts.output_tokens.mean", "8 to 9"),

@@ -91,21 +91,18 @@ class FastTransport:
         # Connections that were dropped tell so in the next turn of the loop.
         await asyncio.sleep(0)
 
-    # For connections
+    # `connection.Pool`
 
     def rest(self, connection: Connection) -> None:
-        """Takes a connection back that can be used again."""
         self._busy.discard(connection)
         self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
-        """Forgets a connection."""
         self._busy.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
     def end(self, exchange: Exchange, outcome: Outcome, detail: str, end_s: float) -> None:
-        """Tells that an exchange has ended."""
         exchange.carrier = None
         exchange.outcome = outcome
         exchange.detail = detail
@@ -113,7 +110,6 @@ class FastTransport:
         self._ended(exchange)
 
     def retry(self, exchange: Exchange) -> None:
-        """Sends once more, on a new connection."""
         exchange.tries += 1
         self._open(exchange)
 

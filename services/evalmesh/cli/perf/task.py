@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.console import is_live, make_console
-from evalmesh.cli.perf.config import PerfConfig, load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.run import run_load_test
 from evalmesh.cli.platform.session import run_blocking
-from evalmesh.domain.errors import FailedPrecondition, InvalidInput
+from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.load_test import LoadTestState
 from evalmesh.wire.errors import error_class
 
@@ -26,22 +26,8 @@ def run_perf(config: PerfSource) -> dict[str, Any]:
         EvalmeshError: What is wrong with the config, or why the load test failed. Requests that failed are no error:
             the document counts and names them.
     """
-    work = run_load_test(_checked(config), make_console(stderr=True), live=is_live())
+    work = run_load_test(PerfConfig.of(config), make_console(stderr=True), live=is_live())
     return _perf(run_blocking(work))
-
-
-def _checked(config: PerfSource) -> PerfConfig:
-    if isinstance(config, PerfConfig):
-        return config
-    if isinstance(config, Mapping):
-        return PerfConfig(**config)
-    if isinstance(config, (str, Path)):
-        return load_perf_config(str(config), {})
-    raise InvalidInput(
-        f"config: a {type(config).__name__} is no config; pass a PerfConfig, a mapping, or the path of a YAML or JSON "
-        "file.",
-        {"field": "config"},
-    )
 
 
 def _perf(outcome: PerfOutcome) -> dict[str, Any]:

@@ -168,6 +168,7 @@ def load_spec_to_proto(spec: LoadTestSpec) -> pb.LoadTestSpec:
         skip_endpoint_check=not spec.check_endpoint,
         display_name=spec.display_name,
         labels=spec.labels,
+        client_config=spec.client_config,
     )
 
 
@@ -196,6 +197,7 @@ def _decode_spec(proto: pb.LoadTestSpec) -> LoadTestSpec:
         check_endpoint=not proto.skip_endpoint_check,
         display_name=proto.display_name,
         labels=dict(proto.labels),
+        client_config=proto.client_config,
     )
 
 

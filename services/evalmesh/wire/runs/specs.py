@@ -97,6 +97,7 @@ def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
         shard_size=spec.shard_size,
         display_name=spec.display_name,
         labels=spec.labels,
+        client_config=spec.client_config,
     )
     if spec.limit is not None:
         proto.limit.CopyFrom(_limit_to_proto(spec.limit))
@@ -128,6 +129,7 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         shard_size=proto.shard_size or default.shard_size,
         display_name=proto.display_name,
         labels=dict(proto.labels),
+        client_config=proto.client_config,
     )
 
 
