@@ -405,7 +405,7 @@ def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
     assert "worse" not in same
     assert row(slower, "ttft_ms.p50").startswith("ttft_ms.p50 50.0 ms 100 ms +100.0% +")
     assert row(slower, "ttft_ms.p50").endswith("worse")
-    assert "worse" in row(slower, "request_rate")
+    assert "worse" in row(slower, "output_token_rate")
 
 
 def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):

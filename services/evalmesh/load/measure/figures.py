@@ -123,6 +123,7 @@ def _figures(measured: Measured) -> dict[str, Any]:
             "requests": len(measured.due),
             "ok": len(ok),
             "errors": by_class(measured.due),
+            "effective_requests": _or_none(_effective(measured)),
             "rule": window.rule,
             "steady": window.steady,
             "drift": _or_none(window.drift),
@@ -140,6 +141,12 @@ def _figures(measured: Measured) -> dict[str, Any]:
         "slo": slo_document(judge(measured)),
     }
     return told
+
+
+def _effective(measured: Measured) -> float | None:
+    """What the requests are worth as independent ones, by the latency whose neighbours are most alike."""
+    of = (measured.distributions.get(name) for name in ("ttft", "tpot", "e2e", "ttft_due", "e2e_due"))
+    return min((one.n / one.inflation() for one in of if one is not None and one.n), default=None)
 
 
 def _or_none(value: float | None) -> float | None:
