@@ -18,13 +18,13 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     PromptSpec,
     SearchSpec,
     SloTerm,
     Stage,
     TurnSpec,
 )
+from evalmesh.domain.state import State
 
 SPEC = LoadTestSpec(
     target=LoadTarget("http://127.0.0.1:1/v1/chat/completions", "m", headers={"X-A": "b"}),
@@ -43,7 +43,7 @@ SPEC = LoadTestSpec(
 
 
 def load_test(id_="test-1", **more):
-    return LoadTest(id_, SPEC, LoadTestState.QUEUED, 1.0, **more)
+    return LoadTest(id_, SPEC, State.QUEUED, 1.0, **more)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_an_unknown_load_test_is_not_found(store):
 async def test_an_update_needs_the_newest_revision(store):
     await store.create(load_test())
     first = await store.get("test-1")
-    running = replace(first.value, state=LoadTestState.RUNNING)
+    running = replace(first.value, state=State.RUNNING)
     revision = await store.update(running, first.revision)
     with pytest.raises(Conflict):
         await store.update(replace(running, attempt=7), first.revision)

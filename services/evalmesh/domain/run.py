@@ -2,34 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal
 
 from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.state import State
 
 OnError = Literal["exclude", "zero", "fail"]
 Engine = Literal["openai", "recorded"]
 
 
-class RunState(StrEnum):
-    """QUEUED -> PLANNING -> RUNNING -> SUCCEEDED | FAILED; any but the last two -> CANCELLING -> CANCELLED.
-
-    FAILED and CANCELLED runs can be resumed, which puts them back to QUEUED. A run whose samples partly errored has
-    SUCCEEDED under the policies `exclude` and `zero`; its counts tell.
-    """
-
-    QUEUED = "QUEUED"
-    PLANNING = "PLANNING"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLING = "CANCELLING"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the run will not change again by itself."""
-        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+RunState = State
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from tempfile import gettempdir
 
 import grpc.aio
 
+from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.work import Step
 from evalmesh.load_generator.conductor.leading import ConductorTools, ConductWorker
 from evalmesh.load_generator.conductor.level_files import LevelFiles
@@ -20,13 +21,13 @@ from evalmesh.ports.bus import Bus, Queue
 from evalmesh.ports.environment import Clock, Secrets
 from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics
-from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
+from evalmesh.ports.records import RecordStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
-from evalmesh.runtime.load_tests import load_test_is_over
 from evalmesh.runtime.service import Service
+from evalmesh.runtime.submission import RecordBook, is_over
 from evalmesh.runtime.work import Worker, WorkPolicy
 from evalmesh.v1 import load_generators_pb2_grpc
 
@@ -36,7 +37,7 @@ class LoadGeneratorPorts:
     """What the load generator is handed."""
 
     runs: RunStore
-    load_tests: LoadTestStore
+    load_tests: RecordStore[LoadTest]
     bus: Bus
     signals: Signals
     objects: ObjectStore
@@ -52,7 +53,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
     """The load generator: conducts load tests and holds seats of them."""
     scratch = Path(settings.scratch_dir or gettempdir()) / "evalmesh-load"
     scratch.mkdir(parents=True, exist_ok=True)
-    control = ControlView(ports.runs, load_test_is_over(ports.load_tests))
+    control = ControlView(ports.runs, is_over(ports.load_tests))
     pairs = ports.pairs
     files = LocalFiles(ports.objects, scratch / "files")
     conducting = ConductWorker(_conductor_tools(settings, ports, control))
@@ -94,7 +95,7 @@ def _conductor_tools(
     settings: LoadGeneratorSettings, ports: LoadGeneratorPorts, control: ControlView
 ) -> ConductorTools:
     return ConductorTools(
-        tests=ports.load_tests,
+        tests=RecordBook(ports.load_tests, ports.bus, ports.clock),
         bus=ports.bus,
         signals=ports.signals,
         clock=ports.clock,
@@ -111,7 +112,7 @@ def _seat_tools(
     ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalFiles, scratch: Path
 ) -> SeatTools:
     return SeatTools(
-        tests=ports.load_tests,
+        tests=RecordBook(ports.load_tests, ports.bus, ports.clock),
         bus=ports.bus,
         signals=ports.signals,
         secrets=ports.secrets,

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.events import Event
-from evalmesh.domain.run import Run, RunState
+from evalmesh.domain.run import Run
+from evalmesh.domain.state import State
 from evalmesh.domain.work import WorkItem
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
@@ -18,7 +19,7 @@ async def change_run(store: RunStore, bus: Bus, clock: Clock, run_id: str, chang
         lambda: store.get_run(run_id),
         store.update_run,
         change,
-        lambda: bus.emit(Event(run=run_id, kind="state", source="run-record", time=clock.now())),
+        lambda: bus.emit(Event(run=run_id, kind="state", source="record", time=clock.now())),
     )
 
 
@@ -30,6 +31,6 @@ def run_is_over(store: RunStore) -> Callable[[WorkItem], Awaitable[bool]]:
             run = (await store.get_run(item.run)).value
         except NotFound:
             return True
-        return run.attempt >= item.attempt and (run.state.terminal or run.state is RunState.CANCELLING)
+        return run.attempt >= item.attempt and (run.state.terminal or run.state is State.CANCELLING)
 
     return is_over

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, NotFound, Unavailable
-from evalmesh.domain.load_test import LevelStatus, LoadTest, LoadTestState
+from evalmesh.domain.load_test import LevelStatus, LoadTest
+from evalmesh.domain.state import State
 from evalmesh.domain.work import Step, WorkItem
 from evalmesh.load.objective.slo import per_request
 from evalmesh.load_generator import seat_talk as talk
@@ -26,10 +27,9 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics, ServerMetrics
-from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
-from evalmesh.runtime.load_tests import change_load_test
+from evalmesh.runtime.submission import RecordBook
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.subjects import conductor_subject
 
@@ -48,7 +48,7 @@ _TAKEOVER_S = 15.0
 class ConductorTools:
     """What every load test conducted by a process shares."""
 
-    tests: LoadTestStore
+    tests: RecordBook[LoadTest]
     bus: Bus
     signals: Signals
     clock: Clock
@@ -80,7 +80,7 @@ class ConductWorker:
         """The record, once no other conductor is at it; `None` when there is nothing to conduct any more."""
         while True:
             try:
-                test = (await self._tools.tests.get(load_test)).value
+                test = await self._tools.tests.get(load_test)
             except NotFound:
                 return None
             if test.state.terminal:
@@ -102,7 +102,7 @@ class ConductWorker:
         def failed(test: LoadTest) -> LoadTest:
             return test if test.state.terminal else replace(test, error=error, error_reason="INTERNAL")
 
-        test = await change_load_test(self._tools.tests, self._tools.bus, self._tools.clock, item.run, failed)
+        test = await self._tools.tests.change(item.run, failed)
         await _ask_for_report(self._tools.bus, test)
 
 
@@ -286,7 +286,7 @@ class _Conducting:
     # The record.
 
     async def _change(self, change: Change) -> LoadTest:
-        return await change_load_test(self._tools.tests, self._tools.bus, self._tools.clock, self._test.id, change)
+        return await self._tools.tests.change(self._test.id, change)
 
     async def _note(self, status: LevelStatus) -> None:
         mine = self._test.attempt
@@ -304,7 +304,7 @@ class _Conducting:
 
     async def _still_mine(self) -> None:
         try:
-            known = (await self._tools.tests.get(self._test.id)).value
+            known = await self._tools.tests.get(self._test.id)
         except Unavailable:
             return
         if known.attempt != self._test.attempt:
@@ -324,7 +324,7 @@ class _Conducting:
 
     @property
     def _cancelled(self) -> bool:
-        return self._tools.control.is_cancelled(self._test.id) or self._test.state is LoadTestState.CANCELLING
+        return self._tools.control.is_cancelled(self._test.id) or self._test.state is State.CANCELLING
 
     @asynccontextmanager
     async def _heeding_cancel(self) -> AsyncIterator[None]:
@@ -350,7 +350,7 @@ def _begun(now: float) -> Change:
     def begun(test: LoadTest) -> LoadTest:
         if test.state.terminal:
             return test
-        state = LoadTestState.RUNNING if test.state is LoadTestState.QUEUED else test.state
+        state = State.RUNNING if test.state is State.QUEUED else test.state
         return replace(test, state=state, start_time=test.start_time or now, attempt=test.attempt + 1)
 
     return begun

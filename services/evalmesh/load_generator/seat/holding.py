@@ -28,10 +28,10 @@ from evalmesh.load_generator.seat.shares import share_of
 from evalmesh.load_generator.seat.slices import Slice, SliceFiles
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock, Secrets, with_keys
-from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
+from evalmesh.runtime.submission import RecordBook
 from evalmesh.wire.subjects import conductor_subject
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _NO_CONDUCTOR = Patience(total_s=60.0, first_s=0.1, cap_s=2.0)
 class SeatTools:
     """What every seat of a process shares."""
 
-    tests: LoadTestStore
+    tests: RecordBook[LoadTest]
     bus: Bus
     signals: Signals
     secrets: Secrets
@@ -66,7 +66,7 @@ class SeatWorker:
     async def handle(self, item: WorkItem) -> None:
         """Returns when the load test is over, or when the seat is somebody else's."""
         try:
-            test = (await self._tools.tests.get(item.run)).value
+            test = await self._tools.tests.get(item.run)
         except NotFound:
             return
         if test.state.terminal:
