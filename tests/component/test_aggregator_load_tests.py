@@ -31,6 +31,7 @@ from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.runtime.serve import ServiceHost
+from evalmesh.runtime.submission import RecordBook
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "perf.schema.json").read_text())
 HEAD = HEADER.pack(MAGIC, RECORD.size)
@@ -62,7 +63,7 @@ async def running(opened):
 
 
 def make_worker(opened):
-    return PerfWorker(tests=opened.load_tests, objects=opened.objects, bus=opened.bus, clock=SystemClock())
+    return PerfWorker(RecordBook(opened.load_tests, opened.bus, SystemClock()), opened.objects)
 
 
 def records_of(indices, generator=0):

@@ -2,8 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import gettempdir
 
 import grpc.aio
 
@@ -11,6 +9,7 @@ from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.work import Step
 from evalmesh.load_generator.conductor.leading import ConductorTools, ConductWorker
 from evalmesh.load_generator.conductor.level_files import LevelFiles
+from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.holding import SeatTools, SeatWorker
 from evalmesh.load_generator.seat.local_copies import LocalFiles
 from evalmesh.load_generator.seat.pairs import PairPool
@@ -51,11 +50,10 @@ class LoadGeneratorPorts:
 
 def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service:
     """The load generator: conducts load tests and holds seats of them."""
-    scratch = Path(settings.scratch_dir or gettempdir()) / "evalmesh-load"
-    scratch.mkdir(parents=True, exist_ok=True)
+    scratch = Scratch(settings.scratch_dir)
     control = ControlView(ports.runs, is_over(ports.load_tests))
     pairs = ports.pairs
-    files = LocalFiles(ports.objects, scratch / "files")
+    files = LocalFiles(ports.objects, scratch)
     conducting = ConductWorker(_conductor_tools(settings, ports, control))
     seats = SeatWorker(_seat_tools(ports, control, pairs, files, scratch))
     workers = [
@@ -78,6 +76,10 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         pairs.warm(min(settings.seats, settings.warm_pairs))
         await asyncio.Event().wait()
 
+    async def close() -> None:
+        await pairs.close()
+        await scratch.close()
+
     def mount(server: grpc.aio.Server) -> None:
         servicer = LoadServicer(ports.objects, files, ports.probe, scratch)
         load_generators_pb2_grpc.add_LoadServiceServicer_to_server(servicer, server)
@@ -87,7 +89,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         grpc_services=("evalmesh.v1.LoadService",),
         mount=mount,
         loops=(control.follow, keep_warm, *(worker.run for worker in workers)),
-        close=pairs.close,
+        close=close,
     )
 
 
@@ -109,7 +111,7 @@ def _conductor_tools(
 
 
 def _seat_tools(
-    ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalFiles, scratch: Path
+    ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalFiles, scratch: Scratch
 ) -> SeatTools:
     return SeatTools(
         tests=RecordBook(ports.load_tests, ports.bus, ports.clock),

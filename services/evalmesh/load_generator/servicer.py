@@ -13,6 +13,7 @@ from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load_generator.probes.probing import check_endpoint
 from evalmesh.load_generator.prompts import files
 from evalmesh.load_generator.prompts.datasets import registry as datasets
+from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.local_copies import LocalFiles
 from evalmesh.load_generator.seat.slices import pieces_of
 from evalmesh.ports.load_tests.probe import LoadProbe
@@ -29,7 +30,7 @@ _MOST_PREVIEWED = 20
 class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
     """Errors are raised as domain errors; the error interceptor turns them into statuses."""
 
-    def __init__(self, objects: ObjectStore, local: LocalFiles, probe: LoadProbe, scratch: Path) -> None:
+    def __init__(self, objects: ObjectStore, local: LocalFiles, probe: LoadProbe, scratch: Scratch) -> None:
         self._objects = objects
         self._local = local
         self._probe = probe
@@ -40,7 +41,7 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
     ) -> pb.ImportLoadFileResponse:
         found = hashlib.sha256()
         size_bytes = 0
-        with TemporaryDirectory(prefix="evalmesh-import-", dir=self._scratch) as folder:
+        with TemporaryDirectory(prefix="evalmesh-import-", dir=self._scratch.folder) as folder:
             path = Path(folder) / "file"
             with path.open("wb") as file:
                 async for piece in request_iterator:

@@ -20,6 +20,7 @@ from evalmesh.domain.work import WorkItem
 from evalmesh.load.measure.ticks import encode_seat_tick
 from evalmesh.load_generator import seat_talk as talk
 from evalmesh.load_generator.protocol import EngineSetup, FeederSetup, FeedLevel, RunLevel, Tick
+from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.clocks import ClockOffset, boot_id, measure_offset
 from evalmesh.load_generator.seat.local_copies import LocalFiles
 from evalmesh.load_generator.seat.pair import GeneratorPair, PairBrokenError, Performance
@@ -54,7 +55,7 @@ class SeatTools:
     pairs: PairPool
     files: LocalFiles
     slices: SliceFiles
-    scratch: Path
+    scratch: Scratch
 
 
 class SeatWorker:
@@ -185,7 +186,7 @@ class _Holder:
     async def _perform(self, order: talk.Perform) -> bool:
         """One level; whether this generator is of further use."""
         await self._measure_clock()
-        with TemporaryDirectory(prefix="evalmesh-level-", dir=self._tools.scratch) as folder:
+        with TemporaryDirectory(prefix="evalmesh-level-", dir=self._tools.scratch.folder) as folder:
             records = Path(folder) / "records.bin"
             ticks: list[Tick] = []
             began = self._tools.clock.now()
