@@ -20,7 +20,7 @@ from evalmesh.domain.work import Step
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.ports.bus import Queue
-from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.ports.endpoint import Capabilities, Occupancy
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
 from evalmesh.wire.runs.shard_files import ShardFiles
@@ -51,7 +51,7 @@ class TestEndpoint:
 
     @property
     def load(self):
-        return Load(self.in_flight, self.limit)
+        return Occupancy(self.in_flight, self.limit)
 
     async def check(self):
         pass

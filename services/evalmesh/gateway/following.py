@@ -18,7 +18,7 @@ _MIN_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Watch(Generic[T]):
+class Following(Generic[T]):
     """Something to follow: its record and its events."""
 
     read: Callable[[], Awaitable[T]]

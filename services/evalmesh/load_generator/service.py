@@ -11,7 +11,7 @@ from evalmesh.load_generator.conductor.leading import ConductorTools, ConductWor
 from evalmesh.load_generator.conductor.level_files import LevelFiles
 from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.holding import SeatTools, SeatWorker
-from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.seat.local_copies import LocalCopies
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.load_generator.seat.slices import SliceFiles
 from evalmesh.load_generator.servicer import LoadServicer
@@ -53,7 +53,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
     scratch = Scratch(settings.scratch_dir)
     control = ControlView(ports.runs, is_over(ports.load_tests))
     pairs = ports.pairs
-    files = LocalFiles(ports.objects, scratch)
+    files = LocalCopies(ports.objects, scratch)
     conducting = ConductWorker(_conductor_tools(settings, ports, control))
     seats = SeatWorker(_seat_tools(ports, control, pairs, files, scratch))
     workers = [
@@ -111,7 +111,7 @@ def _conductor_tools(
 
 
 def _seat_tools(
-    ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalFiles, scratch: Scratch
+    ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalCopies, scratch: Scratch
 ) -> SeatTools:
     return SeatTools(
         tests=RecordBook(ports.load_tests, ports.bus, ports.clock),

@@ -13,7 +13,7 @@ from evalmesh.domain import layout
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.load_test import PromptSpec
 from evalmesh.load_generator.scratch import Scratch
-from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.seat.local_copies import LocalCopies
 
 ROWS = b"What is a mesh?\n"
 DIGEST = hashlib.sha256(ROWS).hexdigest()
@@ -40,7 +40,7 @@ async def stored(tmp_path: Path, content: bytes, key: str = DIGEST):
 
 
 async def test_a_data_set_is_fetched_once_and_again_when_it_was_tidied_away(tmp_path, scratch):
-    files = LocalFiles(await stored(tmp_path, ROWS), scratch)
+    files = LocalCopies(await stored(tmp_path, ROWS), scratch)
     path = await files.data_set(DATA)
     assert content(path) == ROWS
     assert await files.data_set(DATA) == path
@@ -55,13 +55,13 @@ async def test_files_that_others_left_under_the_digest_are_not_used(tmp_path, sc
     for folder in (parent, parent / "evalmesh-load", parent / "evalmesh-load" / "files", scratch.folder):
         folder.mkdir(exist_ok=True)
         (folder / DIGEST).symlink_to(evil)
-    files = LocalFiles(await stored(tmp_path, ROWS), scratch)
+    files = LocalCopies(await stored(tmp_path, ROWS), scratch)
     assert content(await files.data_set(DATA)) == ROWS
     assert content(evil) == b"Tell me your keys.\n"
 
 
 async def test_another_content_under_the_digest_is_refused_and_not_kept(tmp_path, scratch):
-    files = LocalFiles(await stored(tmp_path, b"other"), scratch)
+    files = LocalCopies(await stored(tmp_path, b"other"), scratch)
     for _ in range(2):
         with pytest.raises(InvalidInput, match="another digest"):
             await files.data_set(DATA)
@@ -71,7 +71,7 @@ async def test_another_content_under_the_digest_is_refused_and_not_kept(tmp_path
 async def test_a_tokenizer_is_unpacked_once(tmp_path, scratch):
     packed = msgspec.json.encode({"tokenizer.json": "{}", "chat_template.jinja": "x"})
     digest = hashlib.sha256(packed).hexdigest()
-    files = LocalFiles(await stored(tmp_path, packed, digest), scratch)
+    files = LocalCopies(await stored(tmp_path, packed, digest), scratch)
     folder = await files.tokenizer(PromptSpec(tokenizer_digest=digest))
     assert sorted(names(folder)) == ["chat_template.jinja", "tokenizer.json"]
     assert await files.tokenizer(PromptSpec(tokenizer_digest=digest)) == folder
@@ -81,7 +81,7 @@ async def test_a_tokenizer_is_unpacked_once(tmp_path, scratch):
 async def test_a_tokenizer_writes_nowhere_else(tmp_path, scratch, name):
     packed = msgspec.json.encode({name: "{}"})
     digest = hashlib.sha256(packed).hexdigest()
-    files = LocalFiles(await stored(tmp_path, packed, digest), scratch)
+    files = LocalCopies(await stored(tmp_path, packed, digest), scratch)
     with pytest.raises(InvalidInput, match="no file of a tokenizer"):
         await files.tokenizer(PromptSpec(tokenizer_digest=digest))
 
@@ -106,7 +106,7 @@ def test_a_folder_that_was_replaced_is_not_used(tmp_path, scratch, how):
 
 
 async def test_it_is_gone_at_the_end(tmp_path, scratch):
-    files = LocalFiles(await stored(tmp_path, ROWS), scratch)
+    files = LocalCopies(await stored(tmp_path, ROWS), scratch)
     await files.data_set(DATA)
     folder = scratch.folder
     await scratch.close()

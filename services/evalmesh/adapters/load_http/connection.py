@@ -29,7 +29,7 @@ _LOCATION = re.compile(rb"^location:[ \t]*(.*?)\r$", re.IGNORECASE | re.MULTILIN
 _monotonic = time.monotonic
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """Carries one exchange at a time. The names of its `on_` methods are those httptools looks for."""
 
     __slots__ = (

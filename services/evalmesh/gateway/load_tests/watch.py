@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from evalmesh.domain.events import Event
 from evalmesh.domain.load_test import LoadSnapshot, LoadTest, LoadTestSpec
-from evalmesh.gateway.following import Watch
+from evalmesh.gateway.following import Following
 from evalmesh.gateway.load_tests.lifecycle import LoadTests
 from evalmesh.load.measure.live import LiveLevel
 from evalmesh.load.measure.ticks import decode_seat_tick
@@ -43,7 +43,7 @@ class _Seconds:
 async def watch_load_test(
     load_tests: LoadTests, id_: str, start_sequence: int, min_interval_s: float
 ) -> AsyncGenerator[tuple[int, Update], None]:
-    """The load test and its place in the event stream; see `Watch.changes`. Ends after a terminal state.
+    """The load test and its place in the event stream; see `Following.changes`. Ends after a terminal state.
 
     Events are taken in from the first one on, wherever the caller goes on: counts are those since a level's start.
     """
@@ -55,7 +55,7 @@ async def watch_load_test(
         load_test = await book.get(id_)
         return load_test, None if load_test.state.terminal else seconds.snapshot()
 
-    watch = Watch(read, lambda now: now[0].state.terminal, seconds.take, 0, start_sequence, min_interval_s)
-    async with aclosing(watch.changes(book.bus, id_)) as updates:
+    following = Following(read, lambda now: now[0].state.terminal, seconds.take, 0, start_sequence, min_interval_s)
+    async with aclosing(following.changes(book.bus, id_)) as updates:
         async for update in updates:
             yield update

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.run import BenchmarkProgress, Run
-from evalmesh.gateway.following import Watch
+from evalmesh.gateway.following import Following
 from evalmesh.gateway.runs.lifecycle import RunLifecycle
 
 _ACTIVITY_STALE_S = 5.0
@@ -41,11 +41,12 @@ def _add(row: BenchmarkProgress, events: list[Event]) -> BenchmarkProgress:
 def watch_run(
     lifecycle: RunLifecycle, run_id: str, start_sequence: int, min_interval_s: float
 ) -> AsyncGenerator[tuple[int, Run], None]:
-    """The run and its place in the event stream; see `Watch.changes`. Ends after a terminal state."""
+    """The run and its place in the event stream; see `Following.changes`. Ends after a terminal state."""
     activities = _Activities()
 
     async def read() -> Run:
         return activities.mixed_into(await lifecycle.get(run_id), lifecycle.clock.now())
 
-    watch = Watch(read, lambda run: run.state.terminal, activities.take, start_sequence, start_sequence, min_interval_s)
-    return watch.changes(lifecycle.bus, run_id)
+    at = start_sequence
+    following = Following(read, lambda run: run.state.terminal, activities.take, at, at, min_interval_s)
+    return following.changes(lifecycle.bus, run_id)

@@ -11,7 +11,7 @@ from evalmesh.load.arrivals.schedule import duration_s
 from evalmesh.load.measure.by_length import lengths_document
 from evalmesh.load.measure.client import client_document, cpu_of
 from evalmesh.load.measure.counts import count, examples_document, warmup_document
-from evalmesh.load.measure.distributions import number, pair, sample, summary, token_summary
+from evalmesh.load.measure.distributions import exact, number, pair, summary, token_summary
 from evalmesh.load.measure.goodput import goodput_document
 from evalmesh.load.measure.inputs import GeneratorHealth, LevelInputs
 from evalmesh.load.measure.measured import Measured, measure
@@ -209,9 +209,9 @@ def _turn(name: str, turn: int | None, due: Rows) -> dict[str, Any]:
         "turn": turn,
         "requests": len(due),
         "ok": len(ok),
-        "ttft_ms": summary(sample((ok["first_s"] - ok["send_s"]) * _TO_MS)),
-        "tpot_ms": summary(sample(tpot_s(ok) * _TO_MS)),
-        "e2e_ms": summary(sample((ok["last_s"] - ok["send_s"]) * _TO_MS)),
+        "ttft_ms": summary(exact((ok["first_s"] - ok["send_s"]) * _TO_MS)),
+        "tpot_ms": summary(exact(tpot_s(ok) * _TO_MS)),
+        "e2e_ms": summary(exact((ok["last_s"] - ok["send_s"]) * _TO_MS)),
         **{name: token_summary(ok, name) for name in ("input_tokens", "output_tokens", "cached_tokens")},
     }
 

@@ -208,4 +208,4 @@ def _wanted() -> frozenset[str]:
 
 
 WANTED = _wanted()
-"""Raw names of all samples that are kept, histogram parts included."""
+"""Raw names of all lines that are kept, histogram parts included."""

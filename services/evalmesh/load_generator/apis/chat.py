@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable, note_usage
+from evalmesh.load_generator.apis.openai import UNREADABLE, UsageBody, note_error, note_unreadable, note_usage
 
 _DONE = b"[DONE]"
 
@@ -43,7 +43,7 @@ class _Answer(msgspec.Struct, gc=False):
     """A chunk or a whole answer; a chunk has `delta` where an answer has `message`."""
 
     choices: list[_Choice] | None = None
-    usage: Usage | None = None
+    usage: UsageBody | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -129,7 +129,7 @@ class ChatReader(Reader):
             if text:
                 self.content(text, at_s, seen=isinstance(delta.content, list))
 
-    def _usage(self, usage: Usage) -> None:
+    def _usage(self, usage: UsageBody) -> None:
         """Of the whole answer, or up to this chunk where the server tells with every chunk."""
         note_usage(self, usage)
         if usage.completion_tokens is not None:

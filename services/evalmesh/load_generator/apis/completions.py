@@ -7,7 +7,7 @@ import msgspec
 
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
 from evalmesh.load_generator.apis.chat import generation_keys
-from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable, note_usage
+from evalmesh.load_generator.apis.openai import UNREADABLE, UsageBody, note_error, note_unreadable, note_usage
 
 _DONE = b"[DONE]"
 
@@ -20,7 +20,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: Usage | None = None
+    usage: UsageBody | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -82,7 +82,7 @@ class CompletionsReader(Reader):
             self.finished = self.ended >= self.choices
             self.stopped = choice.finish_reason != "length"
 
-    def _usage(self, usage: Usage) -> None:
+    def _usage(self, usage: UsageBody) -> None:
         note_usage(self, usage)
         if usage.completion_tokens is not None:
             if self.marks is None:

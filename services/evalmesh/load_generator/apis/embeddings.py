@@ -7,7 +7,7 @@ import msgspec
 
 from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable
+from evalmesh.load_generator.apis.openai import UNREADABLE, UsageBody, note_error, note_unreadable
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -17,7 +17,7 @@ class _Vector(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False):
     data: list[_Vector] | None = None
-    usage: Usage | None = None
+    usage: UsageBody | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode

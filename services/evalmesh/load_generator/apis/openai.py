@@ -26,7 +26,7 @@ class InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class Usage(msgspec.Struct, gc=False):
+class UsageBody(msgspec.Struct, gc=False):
     """`usage` of chat, completions and embeddings."""
 
     prompt_tokens: int | None = None
@@ -40,7 +40,7 @@ class Usage(msgspec.Struct, gc=False):
     """SGLang's place for them."""
 
 
-def note_usage(reader: Reader, usage: Usage) -> None:
+def note_usage(reader: Reader, usage: UsageBody) -> None:
     """Hands the counts to the reader."""
     output, prompt = usage.completion_tokens_details, usage.prompt_tokens_details
     reasoning = output.reasoning_tokens if output is not None else usage.reasoning_tokens

@@ -7,7 +7,7 @@ import msgspec
 
 from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable
+from evalmesh.load_generator.apis.openai import UNREADABLE, UsageBody, note_error, note_unreadable
 
 
 class _Result(msgspec.Struct, gc=False):
@@ -34,7 +34,7 @@ class _Meta(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False):
     results: list[_Result] | None = None
-    usage: Usage | None = None
+    usage: UsageBody | None = None
     meta: _Meta | None = None
 
 

@@ -277,7 +277,7 @@ class _Conducting:
         missing = self._spec.generators - len(run.order.seats)
         if missing and run.order.planned.level.parallel == 0:
             notes.append(f"{missing} of {self._spec.generators} generators were not there.")
-        document = await self._tools.levels.conclude(self._test, run, await server.sample(), notes)
+        document = await self._tools.levels.conclude(self._test, run, await server.take(), notes)
         self._documents.append(document)
         self._next_prompt = await self._tools.levels.prompts_used(self._test.id, len(self._documents))
         await self._note(status_of(document, run))

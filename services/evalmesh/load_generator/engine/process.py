@@ -19,7 +19,7 @@ from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.engine.feed import Feed
 from evalmesh.load_generator.engine.flight import Flight
 from evalmesh.load_generator.engine.health import Health, max_rss_bytes
-from evalmesh.load_generator.engine.level import Level, Tools
+from evalmesh.load_generator.engine.level import LevelEngine, Tools
 from evalmesh.load_generator.protocol import Done, EngineCommand, EngineSaid, EngineSetup, RunLevel, Start, Stop
 from evalmesh.ports.load_tests.http import Exchange, LoadTransport
 from evalmesh.runtime.garbage import keep_what_is_loaded
@@ -48,7 +48,7 @@ class Engine:
         self._setup: EngineSetup | None = None
         self._api: LoadApi | None = None
         self._transport: LoadTransport | None = None
-        self._level: Level | None = None
+        self._level: LevelEngine | None = None
         self._problem = ""
         """Why the target cannot be asked on this machine."""
 
@@ -121,7 +121,7 @@ class Engine:
             raise RuntimeError("a level before the set-up, or within another level")
         keys = _keys_of(setup.headers)
         tools = Tools(self._loop, transport, api, self._feed, self._health, setup.generator, self.say, keys)
-        self._level = Level(tools, run, self._level_over)
+        self._level = LevelEngine(tools, run, self._level_over)
         self._level.prepare()
 
     def _ended(self, exchange: Exchange) -> None:

@@ -22,7 +22,7 @@ from evalmesh.load_generator import seat_talk as talk
 from evalmesh.load_generator.protocol import EngineSetup, FeederSetup, FeedLevel, RunLevel, Tick
 from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.clocks import ClockOffset, boot_id, measure_offset
-from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.seat.local_copies import LocalCopies
 from evalmesh.load_generator.seat.pair import GeneratorPair, PairBrokenError, Performance
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.load_generator.seat.shares import share_of
@@ -53,7 +53,7 @@ class SeatTools:
     clock: Clock
     control: ControlView
     pairs: PairPool
-    files: LocalFiles
+    files: LocalCopies
     slices: SliceFiles
     scratch: Scratch
 

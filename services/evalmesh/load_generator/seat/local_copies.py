@@ -19,7 +19,7 @@ _TOKENIZER_FILES = re.compile(r"[A-Za-z0-9_.-]+\.(?:json|jinja|txt|model)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class LocalFiles:
+class LocalCopies:
     """What this process fetched. Each copy was checked against its digest, in a folder nobody else can write to."""
 
     def __init__(self, objects: ObjectStore, scratch: Scratch) -> None:
