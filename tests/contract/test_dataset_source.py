@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from evalmesh.adapters.datasets import LocalDatasets
+from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.ports.dataset_source import DatasetQuery
 
 ROWS = [{"question": "café?", "answer": 1}, {"question": 'say "hi", twice', "answer": 2}]
 

@@ -24,8 +24,9 @@ from importlib.resources import files as package_files
 from pathlib import Path
 
 from evalmesh.adapters.row_files import EXTENSIONS, extension_of, read_rows
+from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.ports.dataset_source import DatasetQuery, Row
+from evalmesh.ports.dataset_source import Row
 
 _WITH_SUBSET = ("{S}/{P}-[0-9]*", "{S}/{P}", "{S}/{P}/[0-9]*", "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
 _WITHOUT_SUBSET = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from evalmesh.adapters.load_http.sse import SseSplitter
+from evalmesh.load.exchange import DETAIL_BYTES, Exchange
 from evalmesh.load.measure.records import OK, Outcome
-from evalmesh.ports.load_tests.http import DETAIL_BYTES, Exchange
 
 if TYPE_CHECKING:
     from evalmesh.adapters.load_http.fast import FastTransport

@@ -16,8 +16,8 @@ from evalmesh.adapters.load_http.address import address_of, request_head, tls_co
 from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.load_http.connection import HttpConnection
 from evalmesh.domain.load_test import LoadTarget
+from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import Outcome
-from evalmesh.ports.load_tests.http import Exchange
 
 _SWEEPS_PER_TIMEOUT = 20
 _SHORTEST_SWEEP_S, _LONGEST_SWEEP_S = 0.02, 0.25

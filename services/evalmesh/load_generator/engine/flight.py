@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from operator import sub
 from typing import NamedTuple
 
+from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import NAN
 from evalmesh.load_generator.apis.base import Reader
 from evalmesh.load_generator.engine.feed import Frame
-from evalmesh.ports.load_tests.http import Exchange
 
 
 class Flight(Exchange):

@@ -14,6 +14,7 @@ import msgspec
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget
+from evalmesh.load.exchange import Exchange
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.engine.feed import Feed
@@ -21,7 +22,7 @@ from evalmesh.load_generator.engine.flight import Flight
 from evalmesh.load_generator.engine.health import Health, max_rss_bytes
 from evalmesh.load_generator.engine.level import LevelEngine, Tools
 from evalmesh.load_generator.protocol import Done, EngineCommand, EngineSaid, EngineSetup, RunLevel, Start, Stop
-from evalmesh.ports.load_tests.http import Exchange, LoadTransport
+from evalmesh.ports.load_tests.http import LoadTransport
 from evalmesh.runtime.garbage import keep_what_is_loaded
 
 _LOG = logging.getLogger(__name__)
