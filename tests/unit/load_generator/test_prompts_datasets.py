@@ -244,7 +244,7 @@ class TestBadRows:
         assert len(list(islice(opened.prompts(0, Share()), 248))) == 248
         assert not opened.repeated
         opened.look(10_000)
-        assert any("2 bad rows were left out; the first is line 4: no valid JSON" in note for note in opened.notes)
+        assert any("2 bad rows were left out; the first is line 4: not valid JSON" in note for note in opened.notes)
 
     def test_many_are_a_wrong_file(self, tmp_path: Path) -> None:
         path = written(tmp_path, "a.jsonl", *({"answer": n} for n in range(50)))

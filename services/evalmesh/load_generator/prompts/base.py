@@ -15,6 +15,7 @@ import msgspec
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget, PromptSpec
 from evalmesh.load_generator.prompts.writer import Writer
+from evalmesh.wire.row_files import Bad
 
 NAN = float("nan")
 Message = Mapping[str, object]
@@ -61,15 +62,6 @@ class Later:
     """From the number of the prompt."""
     offset_s: float = 0.0
     """Traces: when it was sent, in seconds since the first row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A row that cannot be used, by a fault of the file."""
-
-    where: str
-    """`line 17`."""
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from evalmesh.domain.load_test import Lengths
 from evalmesh.load.arrivals import lengths
 from evalmesh.load.arrivals.schedule import Share
 from evalmesh.load_generator.prompts import draws
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Later, LoadPrompt, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, Later, LoadPrompt, Skipped
 from evalmesh.load_generator.prompts.prefixes import Prefixes
 from evalmesh.load_generator.prompts.writer import estimate
+from evalmesh.wire.row_files import Bad
 
 _BAD_PER = 100
 """One bad row is left out, and one more for each hundred; beyond that the file is not what it seems."""

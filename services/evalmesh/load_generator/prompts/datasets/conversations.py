@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from evalmesh.load_generator.prompts import rows
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, LoadPrompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, LoadPrompt, Row, Skipped
+from evalmesh.wire.row_files import Bad
 
 _HUMAN = frozenset({"human", "user"})
 _SYSTEM = frozenset({"system", "developer"})

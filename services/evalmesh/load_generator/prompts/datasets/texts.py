@@ -6,7 +6,9 @@ from typing import Any
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.prompts import rows
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, LoadPrompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, LoadPrompt, Row, Skipped
+from evalmesh.wire.json_items import decoded
+from evalmesh.wire.row_files import Bad
 
 _PROMPT_COLUMNS = ("prompt", "question", "query", "instruction", "input", "text", "content")
 _LIMIT_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -70,7 +72,7 @@ def _line_by_line(context: Context) -> Iterator[Row]:
         value: Any = line
         if isinstance(line, str) and line[0] in "[{":
             try:
-                value = rows.decoded(line)
+                value = decoded(line)
             except ValueError:
                 value = line
         if isinstance(value, Bad):

@@ -11,7 +11,8 @@ from typing import Any
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.arrivals.trace import BLOCK_TOKENS, TraceRow, parse
 from evalmesh.load_generator.prompts import draws, rows
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Later, LoadPrompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, Later, LoadPrompt, Row, Skipped
+from evalmesh.wire.row_files import Bad
 
 _BLOCKS_KEPT = 1024
 """Texts of hash ids that are kept, 3 KB each; others are made anew when they come again."""
