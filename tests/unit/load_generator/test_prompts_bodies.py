@@ -12,7 +12,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget, PromptSpec
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.chat import ChatReader
+from evalmesh.load_generator.apis.chat import ChoicesReader
 from evalmesh.load_generator.prompts.base import LoadPrompt
 from evalmesh.load_generator.prompts.bodies import Bodies
 
@@ -31,7 +31,7 @@ class ShoutingApi(LoadApi):
         return json_body(ask, {"loud": ask.text.upper(), "length": len(ask.text), "max": ask.max_tokens})
 
     def reader(self) -> Reader:
-        return ChatReader()
+        return ChoicesReader()
 
 
 def bodies(api: str = "chat", **spec: Any) -> Bodies:
