@@ -8,11 +8,10 @@ from typing import Any, Generic, TypeVar
 
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.state import State, Submission
-from evalmesh.domain.work import Step, WorkItem
+from evalmesh.domain.work import WorkItem
 from evalmesh.gateway.acceptance import Acceptance
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.submission import RecordBook
-from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.paging import newest_first
 
 SpecT = TypeVar("SpecT")
@@ -29,10 +28,10 @@ class Submissions(Generic[SpecT, T]):
     """Holds the control wishes of runs and load tests."""
     draft: Callable[[SpecT], Awaitable[T]]
     """The record of a spec, without an id, after everything it asks for was checked: raises what is wrong."""
-    first: Step
-    """What a new one is queued for."""
-    last: Step
-    """What ends one that is cancelled."""
+    first: Callable[[T], WorkItem]
+    """Asks for the first step of a new one."""
+    last: Callable[[T, str], WorkItem]
+    """Asks whoever it may concern to end one that is cancelled; takes the name of the cancel."""
 
     async def create(self, spec: SpecT, request_id: str = "", *, validate_only: bool = False) -> T:
         """Accepts it, or refuses it before anything is spent. The same `request_id` gives the same record."""
@@ -56,14 +55,8 @@ class Submissions(Generic[SpecT, T]):
             get=self.get,
             create=store.create,
             is_fresh=lambda one: one.state is State.QUEUED and one.attempt == 0,
-            queue=lambda one: self._publish(one, self.first),
+            queue=lambda one: self.book.bus.publish([self.first(one)]),
         )
-
-    async def _publish(self, one: T, step: Step, error: str = "") -> None:
-        item = WorkItem(
-            run=one.id, step=step, final=bool(error), error=error, attempt=one.attempt, trace=current_trace()
-        )
-        await self.book.bus.publish([item])
 
     async def get(self, id_: str) -> T:
         """The record. Raises `NotFound`."""
@@ -89,5 +82,5 @@ class Submissions(Generic[SpecT, T]):
         known = await self.book.change(id_, cancelling)
         await self.control.set_control(id_, "cancel")
         await self.book.bus.purge(id_)
-        await self._publish(known, self.last, f"cancel-{secrets.token_hex(4)}")
+        await self.book.bus.publish([self.last(known, f"cancel-{secrets.token_hex(4)}")])
         return await self.get(id_)

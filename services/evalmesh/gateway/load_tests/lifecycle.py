@@ -1,14 +1,16 @@
 """Load tests as submissions: what is checked before one is accepted, and who works on it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.state import State
-from evalmesh.domain.work import Step
+from evalmesh.domain.work import Step, WorkItem
 from evalmesh.gateway.submission import Submissions
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.submission import RecordBook
+from evalmesh.runtime.telemetry import current_trace
 
 LoadTests = Submissions[LoadTestSpec, LoadTest]
 
@@ -31,4 +33,10 @@ def load_tests(book: RecordBook[LoadTest], control: RunStore, check: LoadSpecChe
         notes = tuple(await check(spec))
         return LoadTest("", spec, State.QUEUED, book.clock.now(), notes=notes)
 
-    return Submissions(book, control, draft, first=Step.CONDUCT, last=Step.CONDUCT)
+    def first(test: LoadTest) -> WorkItem:
+        return WorkItem(run=test.id, step=Step.CONDUCT, attempt=test.attempt, trace=current_trace())
+
+    def last(test: LoadTest, cancel: str) -> WorkItem:
+        return replace(first(test), final=True, error=cancel)
+
+    return Submissions(book, control, draft, first, last)
