@@ -21,7 +21,6 @@ _HISTORY = 40
 _BARS = "▁▂▃▄▅▆▇█"
 _BAD_CPU = 0.85
 _BAD_LAG_MS = 20.0
-_GOOD_SHARE = 0.99
 _METRICS: Mapping[str, str] = {
     "ttft": "TTFT",
     "ttft_due": "TTFT from schedule",

@@ -15,8 +15,6 @@ from evalmesh.load.measure.window import Window, find_window
 MOST_STEPS = 600
 """Longer levels have timelines of coarser steps."""
 _TO_MS = 1000.0
-FROM_DUE = ("ttft", "tpot", "e2e")
-"""Metrics that open loop also tells from the scheduled time."""
 
 
 @dataclass(frozen=True, slots=True)

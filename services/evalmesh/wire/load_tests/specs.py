@@ -35,7 +35,7 @@ from evalmesh.wire.values import (
     timestamp_to_proto,
 )
 
-LOAD_TESTS = "loadTests"
+LOAD_TESTS = LoadTest.COLLECTION
 """Collection of the resource names."""
 
 _TIMEOUTS = ("connect_timeout", "read_timeout", "total_timeout")
