@@ -406,6 +406,9 @@ def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
     assert row(slower, "ttft_ms.p50").startswith("ttft_ms.p50 50.0 ms 100 ms +100.0% +")
     assert row(slower, "ttft_ms.p50").endswith("worse")
     assert "worse" in row(slower, "output_token_rate")
+    assert row(same, "error_rate").split()[3:5] == ["+0.00", "pp"]
+    assert not row(same, "request_rate").endswith(("worse", "better", "inconclusive"))
+    assert "figures are judged together" in text
 
 
 def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):

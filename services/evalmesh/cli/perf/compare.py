@@ -67,9 +67,11 @@ def _value(value: float | None, unit: str) -> str:
 
 
 def _change(one: Mapping[str, Any]) -> str:
-    if one["ratio"] is not None:
+    if one["unit"] and one["ratio"] is not None:
         return f"{one['ratio'] - 1:+.1%}"
-    return "-" if one["difference"] is None else f"{one['difference']:+.3g}"
+    if one["difference"] is None:
+        return "-"
+    return f"{one['difference']:+.3g}" if one["unit"] else _points(one["difference"])
 
 
 def _interval(one: Mapping[str, Any]) -> str:
@@ -78,5 +80,10 @@ def _interval(one: Mapping[str, Any]) -> str:
         return f"{low - 1:+.1%} to {high - 1:+.1%}"
     if one["difference_ci95"] is not None:
         low, high = one["difference_ci95"]
-        return f"{low:+.3g} to {high:+.3g}"
+        return f"{_points(low)} to {_points(high)}"
     return "-"
+
+
+def _points(difference: float) -> str:
+    """Of shares, whose ratio says little where they are small."""
+    return f"{100 * difference:+.2f} pp"

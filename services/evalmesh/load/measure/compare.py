@@ -222,9 +222,7 @@ def _metric(change: _Change, p_value: float | None) -> dict[str, Any]:
     difference, known = change.b - change.a, change.a > 0
     interval: tuple[float, float] | None = change.interval
     ratios = None
-    if interval and change.path in _SHARES:
-        ratios = (1 + interval[0] / change.a, 1 + interval[1] / change.a) if known else None
-    elif interval:
+    if interval and change.path not in _SHARES:
         ratios = (math.exp(interval[0]), math.exp(interval[1]) if interval[1] < _MOST_LOG else math.inf)
         interval = (change.a * (ratios[0] - 1), change.a * (ratios[1] - 1))
     return {
