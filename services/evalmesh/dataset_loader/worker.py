@@ -62,7 +62,7 @@ class PlanWorker:
 
     async def handle(self, item: WorkItem) -> None:
         """Plans a run, or takes up the plan there is, and queues every shard that is not in the results."""
-        run = (await self._records.store.get_run(item.run)).value
+        run = (await self._records.store.get(item.run)).value
         if run.state.terminal or run.state is RunState.CANCELLING:
             return
         await self._change(run.id, RunState.PLANNING)
@@ -122,9 +122,7 @@ class _Planning:
         spec = self._run.spec
         datasets = await asyncio.to_thread(lambda: [self._worker.open_dataset(one, spec) for one in spec.benchmarks])
         recorded = await self._recorded(spec)
-        earlier = [
-            await look_at(self._files, (await self._records.store.get_run(name)).value) for name in spec.reuse_runs
-        ]
+        earlier = [await look_at(self._files, (await self._records.store.get(name)).value) for name in spec.reuse_runs]
         if recorded is None:
             await self._wish_pools(datasets)
         streams = []

@@ -20,12 +20,12 @@ from evalmesh.domain.load_test import (
     Lengths,
     LoadLevel,
     LoadTest,
-    LoadTestState,
     SearchSpec,
     SloTerm,
     Stage,
     TurnSpec,
 )
+from evalmesh.domain.state import State
 
 BASE = ("--url", "http://h:8000/v1/chat/completions", "--model", "m")
 SECRET = "sk-live-0123456789abcdef"
@@ -512,7 +512,7 @@ def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
         *BASE, *words, "--dataset", "openqa", "--dataset-path", str(tmp_path / "data.jsonl"), "--slo", "ttft:p99:1s"
     )
     submitted = resolve(made)
-    test = LoadTest("20260101-abc", submitted, LoadTestState.QUEUED, 1.75e9)
+    test = LoadTest("20260101-abc", submitted, State.QUEUED, 1.75e9)
     LOAD_TESTS.write_config(repeating(made, submitted), test, tmp_path / "out")
     text = (tmp_path / "out" / "perf.yaml").read_text()
     assert SECRET not in text

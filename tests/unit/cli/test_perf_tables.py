@@ -29,7 +29,7 @@ from evalmesh.cli.perf.outcome import PerfOutcome, objective_met
 from evalmesh.cli.perf.show import show_outcome, show_perf
 from evalmesh.cli.perf.words import milliseconds, per_second
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.domain.load_test import LoadTestState
+from evalmesh.domain.state import State
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
 
@@ -293,7 +293,7 @@ def test_rates_in_words():
 # Exit codes.
 
 
-def code(document, state=LoadTestState.SUCCEEDED, *, ignore=False, strict=False, **changes):
+def code(document, state=State.SUCCEEDED, *, ignore=False, strict=False, **changes):
     test = replace(make_test(state), error_reason=changes.pop("reason", ""))
     return PerfOutcome(test, Path(), document, **changes).exit_code(ignore_errors=ignore, strict=strict)
 
@@ -303,11 +303,11 @@ def nobody(**errors):
 
 
 def test_exit_codes_without_a_finished_load_test():
-    assert code(None, LoadTestState.FAILED, reason="INTERNAL") == 1
-    assert code(None, LoadTestState.FAILED, reason="UNAVAILABLE") == 5
-    assert code(None, LoadTestState.FAILED, reason="UNAUTHENTICATED") == 5
-    assert code(None, LoadTestState.CANCELLED) == 4
-    assert code(perf(make_level()), LoadTestState.CANCELLED, interrupted=True) == 130
+    assert code(None, State.FAILED, reason="INTERNAL") == 1
+    assert code(None, State.FAILED, reason="UNAVAILABLE") == 5
+    assert code(None, State.FAILED, reason="UNAUTHENTICATED") == 5
+    assert code(None, State.CANCELLED) == 4
+    assert code(perf(make_level()), State.CANCELLED, interrupted=True) == 130
 
 
 def test_exit_codes_of_requests_that_failed():
@@ -358,7 +358,7 @@ def test_the_end_names_every_file_that_is_there(tmp_path):
 
 
 def test_a_failed_load_test_says_why(tmp_path):
-    test = replace(make_test(LoadTestState.FAILED), error="The endpoint is gone.")
+    test = replace(make_test(State.FAILED), error="The endpoint is gone.")
     console = paper(200)
     show_outcome(console, PerfOutcome(test, tmp_path, None))
     assert "failed: The endpoint is gone." in console.export_text()
@@ -405,7 +405,10 @@ def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
     assert "worse" not in same
     assert row(slower, "ttft_ms.p50").startswith("ttft_ms.p50 50.0 ms 100 ms +100.0% +")
     assert row(slower, "ttft_ms.p50").endswith("worse")
-    assert "worse" in row(slower, "request_rate")
+    assert "worse" in row(slower, "output_token_rate")
+    assert row(same, "error_rate").split()[3:5] == ["+0.00", "pp"]
+    assert not row(same, "request_rate").endswith(("worse", "better", "inconclusive"))
+    assert "figures are judged together" in text
 
 
 def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):

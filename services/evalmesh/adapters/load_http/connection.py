@@ -10,8 +10,8 @@ from typing import Protocol, cast
 import httptools
 
 from evalmesh.adapters.load_http.sse import SseSplitter
+from evalmesh.load.exchange import DETAIL_BYTES, Exchange
 from evalmesh.load.measure.records import OK, Outcome
-from evalmesh.ports.load_tests.http import DETAIL_BYTES, Exchange
 
 _UNDECIDED, _STREAM, _WHOLE, _REFUSED = range(4)
 """What the body of the answer is."""
@@ -33,10 +33,10 @@ class Pool(Protocol):
     def head(self) -> bytes:
         """What every request begins with, up to the value of its content length."""
 
-    def rest(self, connection: "Connection") -> None:
+    def rest(self, connection: "HttpConnection") -> None:
         """Takes a connection back that can be used again."""
 
-    def lost(self, connection: "Connection") -> None:
+    def lost(self, connection: "HttpConnection") -> None:
         """Forgets a connection."""
 
     def end(self, exchange: Exchange, outcome: Outcome, detail: str, end_s: float) -> None:
@@ -46,7 +46,7 @@ class Pool(Protocol):
         """Sends once more, on a new connection."""
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """Carries one exchange at a time. The names of its `on_` methods are those httptools looks for."""
 
     __slots__ = (

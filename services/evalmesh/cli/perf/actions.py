@@ -16,7 +16,8 @@ from evalmesh.cli.perf.outputs import write_missing_outputs
 from evalmesh.cli.perf.words import level_label, state_words
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.domain.errors import FailedPrecondition
-from evalmesh.domain.load_test import LoadTest, LoadTestState
+from evalmesh.domain.load_test import LoadTest
+from evalmesh.domain.state import State
 
 NOBODY: frozenset[str] = frozenset()
 """A look at the load tests must not start what is queued."""
@@ -84,7 +85,7 @@ def watch(args: argparse.Namespace) -> int:
     """`perf watch`."""
     ended = run_async(_watch(LOAD_TESTS.id_of(args.load_test), place_of_args(args, NOBODY)))
     print(f"{ended.id} {state_words(ended)}{f': {ended.error}' if ended.error else ''}")
-    codes = {LoadTestState.CANCELLED: exits.CANCELLED, LoadTestState.FAILED: exits.FAILED}
+    codes = {State.CANCELLED: exits.CANCELLED, State.FAILED: exits.FAILED}
     if not any(level.ok for level in ended.levels):
         return codes.get(ended.state, exits.FAILED)
     failed = any(level.errors for level in ended.levels)

@@ -23,7 +23,8 @@ from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, check_writable, connect
 from evalmesh.cli.platform.waits import told_waits
 from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, FailedPrecondition, InvalidInput, NotFound
-from evalmesh.domain.load_test import LoadTest, LoadTestSpec, LoadTestState
+from evalmesh.domain.load_test import LoadTest, LoadTestSpec
+from evalmesh.domain.state import State
 
 if TYPE_CHECKING:
     from evalmesh.sdk import AsyncClient  # loaded while the processes of a platform start
@@ -190,7 +191,7 @@ async def follow(client: "AsyncClient", test: LoadTest, folder: Path, watch: Wat
     try:
         perf = writing.result()
     except NotFound:
-        if test.state is LoadTestState.SUCCEEDED:
+        if test.state is State.SUCCEEDED:
             raise
     except OSError as error:
         perf = await client.perf_report(test)

@@ -10,7 +10,7 @@ from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.run import run_load_test
 from evalmesh.cli.platform.session import run_blocking
 from evalmesh.domain.errors import FailedPrecondition
-from evalmesh.domain.load_test import LoadTestState
+from evalmesh.domain.state import State
 from evalmesh.wire.errors import error_class
 
 PerfSource = PerfConfig | Mapping[str, Any] | str | Path
@@ -32,7 +32,7 @@ def run_perf(config: PerfSource) -> dict[str, Any]:
 
 def _perf(outcome: PerfOutcome) -> dict[str, Any]:
     test = outcome.load_test
-    if test.state is LoadTestState.FAILED:
+    if test.state is State.FAILED:
         raise error_class(test.error_reason)(test.error, {"load_test": test.id, "folder": str(outcome.folder)})
     if outcome.perf is None:
         raise FailedPrecondition(
