@@ -53,9 +53,9 @@ async def test_what_was_asked_for_does_not_grow_the_record(store, nats_connectio
     message = await nats_connection.client.jetstream().get_last_msg("KV_runs", "$KV.runs.large")
     assert len(message.data) < 1024
     elsewhere = await open_run_store(nats_connection, objects)
-    known = await elsewhere.get_run("large")
+    known = await elsewhere.get("large")
     assert known.value.spec == spec
-    await elsewhere.update_run(dataclasses.replace(known.value, state=RunState.RUNNING), known.revision)
+    await elsewhere.update(dataclasses.replace(known.value, state=RunState.RUNNING), known.revision)
     found = (await store.get("large")).value
     assert (found.spec, found.state) == (spec, RunState.RUNNING)
 

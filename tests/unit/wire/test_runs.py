@@ -86,6 +86,7 @@ SPEC = st.builds(
     shard_size=st.integers(1, 1000),
     display_name=LINE,
     labels=st.dictionaries(LINE.filter(bool), LINE, max_size=2),
+    roles=st.dictionaries(st.sampled_from(["judge", "embedder"]), MODEL, max_size=2),
     client_config=st.sampled_from(["", '{"model": "m"}']),
 )
 PROGRESS = st.builds(

@@ -14,6 +14,7 @@ from evalmesh.domain.layout import is_safe_name
 from evalmesh.domain.limit import check_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.stage import MODEL
 
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
@@ -60,6 +61,17 @@ def check_spec(spec: RunSpec) -> None:
     check_text("display_name", spec.display_name)
     check_labels(spec.labels)
     check_client_config(spec.client_config)
+    for role, model in spec.roles.items():
+        _check_role(role, model)
+
+
+def _check_role(role: str, model: ModelSpec) -> None:
+    if not is_safe_name(role) or "." in role or role == MODEL:
+        raise bad("roles", role, "name a role as the benchmark's stages do; the model under test is `model` itself.")
+    try:
+        check_model(model)
+    except InvalidInput as error:
+        raise InvalidInput(f"roles.{role}: {error.message}", {"field": f"roles.{role}"}) from error
 
 
 def check_model(model: ModelSpec) -> None:
