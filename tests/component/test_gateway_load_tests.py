@@ -40,6 +40,7 @@ from evalmesh.load_generator import service as load_generator
 from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.ports.bus import Queue
 from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.load_tests import change_load_test, load_test_is_over
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.sdk import AsyncClient
@@ -70,7 +71,7 @@ async def opened(tmp_path):
 
 @asynccontextmanager
 async def hosted(*services):
-    host = ServiceHost(services, "127.0.0.1:0")
+    host = ServiceHost(services, Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield f"127.0.0.1:{host.port}"

@@ -21,6 +21,7 @@ from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.ports.bus import Queue
 from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
 from evalmesh.wire.runs.shard_files import ShardFiles
@@ -101,7 +102,7 @@ async def running(opened, *endpoints, **settings):
         open_endpoint=lambda pool: waiting.pop(0),
         clock=SystemClock(),
     )
-    host = ServiceHost([service], "127.0.0.1:0")
+    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield service

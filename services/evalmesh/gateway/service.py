@@ -40,6 +40,6 @@ def build(ports: GatewayPorts, peers: Peers, routes: Mapping[str, OpenChannel]) 
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs), server)
         load_tests_pb2_grpc.add_LoadTestServiceServicer_to_server(LoadTestServicer(load_tests, ports.objects), server)
         if routes:
-            server.add_generic_rpc_handlers((Forwarder(routes),))
+            server.add_generic_rpc_handlers((Forwarder(routes, peers.token),))
 
     return Service(name="gateway", grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService"), mount=mount)

@@ -1,9 +1,10 @@
 """Wires the load generator."""
 
 import asyncio
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import mkdtemp
 
 import grpc.aio
 
@@ -26,6 +27,7 @@ from evalmesh.ports.run_store import RunStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.load_tests import load_test_is_over
+from evalmesh.runtime.private_files import private_folder
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.work import Worker, WorkPolicy
 from evalmesh.v1 import load_generators_pb2_grpc
@@ -50,8 +52,8 @@ class LoadGeneratorPorts:
 
 def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service:
     """The load generator: conducts load tests and holds seats of them."""
-    scratch = Path(settings.scratch_dir or gettempdir()) / "evalmesh-load"
-    scratch.mkdir(parents=True, exist_ok=True)
+    own_scratch = Path(mkdtemp(prefix="evalmesh-load-")) if not settings.scratch_dir else None
+    scratch = own_scratch or private_folder(Path(settings.scratch_dir) / "evalmesh-load")
     control = ControlView(ports.runs, load_test_is_over(ports.load_tests))
     pairs = ports.pairs
     files = LocalFiles(ports.objects, scratch / "files")
@@ -77,6 +79,11 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         pairs.warm(min(settings.seats, settings.warm_pairs))
         await asyncio.Event().wait()
 
+    async def close() -> None:
+        await pairs.close()
+        if own_scratch is not None:
+            await asyncio.to_thread(shutil.rmtree, own_scratch, ignore_errors=True)
+
     def mount(server: grpc.aio.Server) -> None:
         servicer = LoadServicer(ports.objects, files, ports.probe, scratch)
         load_generators_pb2_grpc.add_LoadServiceServicer_to_server(servicer, server)
@@ -86,7 +93,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         grpc_services=("evalmesh.v1.LoadService",),
         mount=mount,
         loops=(control.follow, keep_warm, *(worker.run for worker in workers)),
-        close=pairs.close,
+        close=close,
     )
 
 

@@ -23,4 +23,4 @@ class LoadGeneratorSettings(RoomSettings):
     lost_after_s: float = Field(default=6.0, gt=0)
     """A generator that is not heard for this long is lost."""
     scratch_dir: str = ""
-    """Where records and downloaded files lie while they are needed; empty: the system's folder for temporary files."""
+    """Where records and downloaded files lie while they are needed; empty: a new folder of its own."""

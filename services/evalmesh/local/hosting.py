@@ -9,21 +9,24 @@ from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.rooms import Opened, build_services, load
 from evalmesh.local.settings import LocalSettings
+from evalmesh.runtime.entrance import Entrance, Tokens
 from evalmesh.runtime.serve import ServiceHost
 
 __all__ = ["hosted", "load"]
 
 
 @asynccontextmanager
-async def hosted(settings: LocalSettings, bus_url: str, pairs: PairPool) -> AsyncIterator[str]:
-    """The address where they are. Raises `InvalidInput` for one that is taken."""
+async def hosted(settings: LocalSettings, bus_url: str, token: str, pairs: PairPool) -> AsyncIterator[str]:
+    """The address where they are, for who shows the token. Raises `InvalidInput` for one that is taken."""
     hosts: list[ServiceHost] = []
     async with open_connections(bus_url, settings.store_url, "local", settings.ack_wait_s) as opened:
-        there = Opened(opened, HttpProbe(EnvSecrets()), lambda: f"127.0.0.1:{hosts[0].port}", pairs)
-        host = ServiceHost(build_services(settings, there), settings.address)
+        host_name = settings.address.rpartition(":")[0]
+        within = settings.reachable_host
+        there = Opened(opened, HttpProbe(EnvSecrets()), lambda: f"{within}:{hosts[0].port}", token, pairs)
+        host = ServiceHost(build_services(settings, there), Entrance(settings.address, Tokens([token])))
         hosts.append(host)
         try:
             await host.start()
-            yield f"{settings.address.rsplit(':', 1)[0]}:{host.port}"
+            yield f"{host_name}:{host.port}"
         finally:
             await host.stop()

@@ -40,6 +40,7 @@ class ServiceProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                umask=0o077,
             )
         assert self.process.stdout is not None  # noqa: S101  (asked for a pipe)
         try:
@@ -66,6 +67,8 @@ class ServiceProcesses:
         environment = {
             **os.environ,
             "EVALMESH_ADDRESS": "127.0.0.1:0",
+            "EVALMESH_AUTH": "token",
+            "EVALMESH_AUTH_TOKEN_FILE": str(settings.token_file),
             "EVALMESH_BUS_URL": self._bus_url,
             "EVALMESH_OBJECTS_URL": settings.store_url,
             "EVALMESH_LOG_LEVEL": settings.log_level,
@@ -94,9 +97,9 @@ class ServiceProcesses:
         where = {f"EVALMESH_GATEWAY_{c.name.upper()}_ADDRESS": f"127.0.0.1:{c.port}" for c in first if c.name == c.room}
         gateway = self._child("gateway", "gateway", **where, EVALMESH_GATEWAY_ADDRESS=self._settings.address)
         await gateway.start()
-        gateway.environment["EVALMESH_GATEWAY_ADDRESS"] = f"127.0.0.1:{gateway.port}"
+        gateway.environment["EVALMESH_GATEWAY_ADDRESS"] = f"{self._settings.address.rpartition(':')[0]}:{gateway.port}"
         self._supervisors = [asyncio.create_task(self._supervise(child)) for child in self.children.values()]
-        return f"127.0.0.1:{gateway.port}"
+        return f"{self._settings.address.rpartition(':')[0]}:{gateway.port}"
 
     async def _supervise(self, child: ServiceProcess) -> None:
         while child.process is not None:

@@ -1,7 +1,7 @@
 """The services of a platform on one machine, built from what is open. Each is loaded when it is asked for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 
@@ -21,6 +21,8 @@ class Opened:
     probe: LoadProbe
     own_address: Callable[[], str]
     """Where all services of this process are, once it listens."""
+    token: str = field(repr=False)
+    """What it wants to be shown there."""
     pairs: PairPool
     """Processes that generate load; those that are wanted are starting."""
 
@@ -50,7 +52,7 @@ def _gateway(settings: LocalSettings, opened: Opened) -> Service:
     # All services share this process and its one server, so the gateway finds its peers at its own port.
     here = lazy_channel(opened.own_address)
     ports = gateway.GatewayPorts(there.runs, there.load_tests, there.bus, there.objects, SystemClock())
-    return gateway.build(ports, Peers(here, here, here), routes={})
+    return gateway.build(ports, Peers(here, here, here, token=opened.token), routes={})
 
 
 def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:

@@ -33,6 +33,17 @@ class LocalSettings:
         return self.work_dir.resolve() / ".evalmesh"
 
     @property
+    def reachable_host(self) -> str:
+        """Where processes of this machine find what listens on `address`."""
+        host = self.address.rpartition(":")[0]
+        return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104  (compared)
+
+    @property
+    def token_file(self) -> Path:
+        """What callers must show; it holds another token each time the platform is started."""
+        return self.state_dir / "token"
+
+    @property
     def store_url(self) -> str:
         """The object store in use."""
         return self.objects_url or (self.state_dir / "objects").as_uri()

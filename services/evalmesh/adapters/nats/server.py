@@ -134,6 +134,7 @@ class NatsServerProcess:
                 stderr=log,
                 pass_fds=(lock,),
                 start_new_session=True,
+                umask=0o077,
             )
 
     def _write_config(self) -> Path:

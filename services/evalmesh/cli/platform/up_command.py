@@ -5,10 +5,9 @@ import asyncio
 from pathlib import Path
 
 from evalmesh.cli import exits
-from evalmesh.cli.platform.session import Place, log_file, run_async
+from evalmesh.cli.platform.session import Place, log_file, run_async, start_logging
 from evalmesh.local.platform import open_platform
 from evalmesh.runtime.garbage import keep_what_is_loaded
-from evalmesh.runtime.telemetry import configure_logging
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,10 +30,13 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(place: Place) -> None:
     settings = place.settings()
-    configure_logging("evalmesh", settings.log_level, log_file(settings))
+    start_logging(settings)
     async with open_platform(settings) as platform:
         keep_what_is_loaded()
         print(f"evalmesh is up at {platform.address}; Ctrl-C ends it. Logs: {log_file(settings).parent}")
         print(f"  other shells:  export EVALMESH_SERVER={platform.address}")
-        print(f'  Python:        evalmesh.Client("{platform.address}")', flush=True)
+        print(f'  Python:        evalmesh.Client("{platform.address}")')
+        print(
+            f"  Shells and scripts of this user are let in; others need its token ({settings.token_file}).", flush=True
+        )
         await asyncio.Event().wait()
