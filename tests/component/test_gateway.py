@@ -8,13 +8,14 @@ from dataclasses import replace
 import grpc
 import grpc.aio
 import pytest
+from tests.kit.model_servers import any_server
 from tests.kit.nats import running_server
 from tests.kit.services import write_questions
 from tests.kit.simulator import simulator
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.datasets import LocalDatasets
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
 from evalmesh.dataset_loader import service as dataset_loader
 from evalmesh.dataset_loader.settings import DatasetLoaderSettings
@@ -86,7 +87,7 @@ async def peers(opened):
     )
 
     def mount(server):
-        servicer = ModelServicer(lambda pool: open_openai_endpoint(pool, secrets=EnvSecrets()))
+        servicer = ModelServicer(lambda pool: open_openai_endpoint(pool, servers=any_server()))
         models_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
 
     runner = Service("model_runner", (RUNNER,), mount)

@@ -4,17 +4,19 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import grpc
 import grpc.aio
 import pytest
 from tests.kit.engine import RawServer
 from tests.kit.load_trouble import refusing
+from tests.kit.model_servers import any_server
 from tests.kit.nats import running_server
 from tests.kit.simulator import simulator
 
 from evalmesh.adapters.connections import open_connections
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.domain import layout
@@ -89,9 +91,9 @@ async def generator(opened, tmp_path):
         signals=opened.signals,
         objects=opened.objects,
         clock=SystemClock(),
-        secrets=EnvSecrets(),
-        probe=HttpProbe(EnvSecrets()),
-        open_server_metrics=open_server_metrics,
+        servers=any_server(),
+        probe=HttpProbe(any_server()),
+        open_server_metrics=partial(open_server_metrics, servers=any_server()),
     )
     service = load_generator.build(LoadGeneratorSettings(scratch_dir=str(tmp_path / "scratch")), ports)
     async with hosted(replace(service, loops=())) as address:

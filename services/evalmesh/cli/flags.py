@@ -291,6 +291,13 @@ def _up(parser: Parser) -> None:
     add("--address", default="127.0.0.1:9090", metavar="HOST:PORT", help="where it listens (default: %(default)s)")
     add("--work-dir", default="./outputs", metavar="DIR", help="where the platform's data go (default: %(default)s)")
     add("--objects-url", metavar="URL", help="s3://BUCKET/PREFIX instead of a folder; keys come from EVALMESH_S3_*")
+    add(
+        "--connection",
+        action="append",
+        default=[],
+        metavar="NAME=URL,key=env:VARIABLE",
+        help="a model server, and the key that goes there and nowhere else; may be repeated",
+    )
     add("--processes", action="store_true", help="each service in a process of its own")
     add("--runners", type=int, default=1, metavar="N", help="model runners, with --processes (default: 1)")
     add("--generators", type=int, default=1, metavar="N", help="processes load tests are spread over (default: 1)")

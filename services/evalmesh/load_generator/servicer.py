@@ -16,6 +16,7 @@ from evalmesh.load_generator.prompts.datasets import registry as datasets
 from evalmesh.load_generator.seat.local_copies import LocalFiles
 from evalmesh.load_generator.seat.slices import pieces_of
 from evalmesh.ports.load_tests.probe import LoadProbe
+from evalmesh.ports.model_servers import Destination, ModelServers, destination_of
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.v1 import load_generators_pb2 as pb
 from evalmesh.v1 import load_generators_pb2_grpc
@@ -29,8 +30,11 @@ _MOST_PREVIEWED = 20
 class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
     """Errors are raised as domain errors; the error interceptor turns them into statuses."""
 
-    def __init__(self, objects: ObjectStore, local: LocalFiles, probe: LoadProbe, scratch: Path) -> None:
+    def __init__(
+        self, objects: ObjectStore, local: LocalFiles, probe: LoadProbe, servers: ModelServers, scratch: Path
+    ) -> None:
         self._objects = objects
+        self._servers = servers
         self._local = local
         self._probe = probe
         self._scratch = scratch
@@ -58,6 +62,7 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
 
     async def ValidateLoadTest(self, request: pb.ValidateLoadTestRequest, context: Any) -> pb.ValidateLoadTestResponse:
         spec = load_spec_from_proto(request.spec)
+        self._check_addresses(spec)
         notes = await asyncio.to_thread(files.check, spec, *await self._paths(spec))
         if spec.check_endpoint:
             notes = [*notes, *await check_endpoint(spec, self._probe)]
@@ -80,6 +85,13 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
         known = list(datasets.names())
         token = encode_token(start + size) if start + size < len(known) else ""
         return pb.ListLoadDatasetsResponse(datasets=known[start : start + size], next_page_token=token)
+
+    def _check_addresses(self, spec: LoadTestSpec) -> None:
+        """Raises `PermissionDenied` before anything is asked."""
+        self._servers.check(destination_of(spec.target))
+        for url in spec.server_metrics:
+            if "://" in url:
+                self._servers.check(Destination(url, field="server_metrics"))
 
     async def _paths(self, spec: LoadTestSpec) -> tuple[str, str]:
         return await self._local.data_set(spec.prompts), await self._local.tokenizer(spec.prompts)

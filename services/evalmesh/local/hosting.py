@@ -1,11 +1,14 @@
 """All services of a platform in this process, behind one port. Slow to load: gRPC, NATS and the services themselves."""
 
+import os
+from collections import ChainMap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe
+from evalmesh.adapters.model_servers import DeclaredServers
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.rooms import Opened, build_services, load
 from evalmesh.local.settings import LocalSettings
@@ -22,7 +25,8 @@ async def hosted(settings: LocalSettings, bus_url: str, token: str, pairs: PairP
     async with open_connections(bus_url, settings.store_url, "local", settings.ack_wait_s) as opened:
         host_name = settings.address.rpartition(":")[0]
         within = settings.reachable_host
-        there = Opened(opened, HttpProbe(EnvSecrets()), lambda: f"{within}:{hosts[0].port}", token, pairs)
+        servers = DeclaredServers(settings.connections, EnvSecrets(ChainMap(dict(settings.keys), os.environ)))
+        there = Opened(opened, servers, HttpProbe(servers), lambda: f"{within}:{hosts[0].port}", token, pairs)
         host = ServiceHost(build_services(settings, there), Entrance(settings.address, Tokens([token])))
         hosts.append(host)
         try:

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from evalmesh.adapters.model_servers import to_json
 from evalmesh.domain.errors import Unavailable
 from evalmesh.local.settings import LocalSettings
 
@@ -25,23 +28,28 @@ class ServiceProcess:
     room: str
     environment: dict[str, str]
     log: Path
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Handed over by a pipe: what is in an environment, each process started from there inherits."""
     process: asyncio.subprocess.Process | None = None
     port: int = 0
 
     async def start(self) -> None:
         """Returns when the child listens. Raises `Unavailable` with the end of its log."""
+        keys = self._keys_pipe()
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 f"evalmesh.{self.room}",
-                env=self.environment,
+                env={**self.environment, "EVALMESH_KEYS_FD": str(keys)},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                umask=0o077,
+                pass_fds=(keys,) if keys >= 0 else (),
             )
+        if keys >= 0:
+            os.close(keys)
         assert self.process.stdout is not None  # noqa: S101  (asked for a pipe)
         try:
             line = await asyncio.wait_for(self.process.stdout.readline(), _START_S)
@@ -51,6 +59,15 @@ class ServiceProcess:
             raise Unavailable(f"{self.name} did not start; the end of its log {self.log}:\n{tail}") from error
         # A child that is started again must be found where the others look for it.
         self.environment["EVALMESH_ADDRESS"] = f"127.0.0.1:{self.port}"
+
+    def _keys_pipe(self) -> int:
+        """The end to read the keys from, which are in the pipe already; -1 where there are none."""
+        if not self.keys:
+            return -1
+        here, there = os.pipe()
+        with os.fdopen(there, "wb") as pipe:
+            pipe.write(json.dumps(dict(self.keys)).encode())
+        return here
 
 
 class ServiceProcesses:
@@ -65,7 +82,7 @@ class ServiceProcesses:
     def _child(self, name: str, room: str, **more: str) -> ServiceProcess:
         settings = self._settings
         environment = {
-            **os.environ,
+            **self._inherited(asks=self._asks(room)),
             "EVALMESH_ADDRESS": "127.0.0.1:0",
             "EVALMESH_AUTH": "token",
             "EVALMESH_AUTH_TOKEN_FILE": str(settings.token_file),
@@ -81,9 +98,24 @@ class ServiceProcesses:
         }
         logs = settings.state_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        child = ServiceProcess(name, room, environment, logs / f"{name}.log")
+        keys = settings.keys if self._asks(room) else {}
+        child = ServiceProcess(name, room, environment, logs / f"{name}.log", keys)
         self.children[name] = child
         return child
+
+    def _asks(self, room: str) -> bool:
+        """Whether the service asks models, so that it needs their keys."""
+        return room == "model_runner" or (room == "load_generator" and self._settings.generators > 0)
+
+    def _inherited(self, *, asks: bool) -> dict[str, str]:
+        """This process's environment; keys only where models are asked."""
+        connections = self._settings.connections
+        if asks:
+            declared = {"EVALMESH_CONNECTIONS": to_json(connections), "EVALMESH_EGRESS": "open"}
+            return {**os.environ, "EVALMESH_CONNECTIONS_FILE": "", **declared}
+        keys = {ref.removeprefix("env:") for one in connections for ref in one.references}
+        kept_back = {*keys, "EVALMESH_CONNECTIONS", "EVALMESH_CONNECTIONS_FILE"}
+        return {name: value for name, value in os.environ.items() if name not in kept_back}
 
     async def start(self) -> str:
         """Starts all; returns the gateway's address."""

@@ -6,10 +6,11 @@ from functools import partial
 from importlib import import_module
 
 from evalmesh.adapters.connections import Connections
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import SystemClock
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.settings import LocalSettings
 from evalmesh.ports.load_tests.probe import LoadProbe
+from evalmesh.ports.model_servers import ModelServers
 from evalmesh.runtime.service import Service
 
 
@@ -18,6 +19,7 @@ class Opened:
     """What the services are handed."""
 
     connections: Connections
+    servers: ModelServers
     probe: LoadProbe
     own_address: Callable[[], str]
     """Where all services of this process are, once it listens."""
@@ -82,7 +84,7 @@ def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
         runs=there.runs,
         bus=there.bus,
         objects=there.objects,
-        open_endpoint=partial(open_openai_endpoint, secrets=EnvSecrets()),
+        open_endpoint=partial(open_openai_endpoint, servers=opened.servers),
         clock=SystemClock(),
     )
 
@@ -120,9 +122,9 @@ def _load_generator(settings: LocalSettings, opened: Opened) -> Service:
         signals=there.signals,
         objects=there.objects,
         clock=SystemClock(),
-        secrets=EnvSecrets(),
+        servers=opened.servers,
         probe=opened.probe,
-        open_server_metrics=open_server_metrics,
+        open_server_metrics=partial(open_server_metrics, servers=opened.servers),
         pairs=opened.pairs,
     )
     service = load_generator.build(own, ports)

@@ -1,7 +1,10 @@
 """How the platform runs on one machine."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from evalmesh.domain.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class LocalSettings:
     """Services that are there; `None`: all. A command that needs few starts sooner with few."""
     at_work: frozenset[str] | None = None
     """Services that take work; `None`: all. To look at runs, none need to: queued work then stays where it is."""
+
+    connections: tuple[Connection, ...] = ()
+    """Model servers that are given keys; all others may be asked without."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys that are in no environment, by the name of the variable that references to them have."""
 
     @property
     def state_dir(self) -> Path:

@@ -153,6 +153,8 @@ def run_service(main: Callable[[], Coroutine[Any, Any, None]], settings: type[Ro
     try:
         configure_logging(settings.room, settings().log_level)
         entrance_of(settings())  # refuses before anything is opened
+        if settings().end_with_stdin:
+            os.umask(0o077)  # what the child of a platform on one machine writes is its user's alone
         keep_what_is_loaded()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())

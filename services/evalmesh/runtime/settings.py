@@ -40,6 +40,15 @@ class RoomSettings(BaseSettings):
     tls_client_certs: bool = False
     """Callers need a certificate of `tls_ca_file`'s authorities, beside the token."""
 
+    connections_file: str = ""
+    """YAML file with the model servers that model runner and load generators may ask with which keys."""
+    connections: str = ""
+    """The same as inline JSON, beside those of the file."""
+    egress: Literal["open", "restricted"] = "restricted"
+    """`restricted`: link-local and metadata addresses are never asked, loopback only where a connection says so."""
+    keys_fd: int = -1
+    """Pipe with keys from the parent process; set by that alone."""
+
     end_with_stdin: bool = False
     """End when standard input is closed: a service that is the child of another process dies with it."""
 

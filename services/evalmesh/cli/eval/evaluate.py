@@ -17,7 +17,7 @@ from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outputs import folder_of, lost_count, run_id_of, write_outputs, write_run_yaml
-from evalmesh.cli.eval.spec import DEMO_DATASETS, to_run_spec
+from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, to_run_spec
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
 from evalmesh.cli.platform.waits import told_waits
@@ -65,6 +65,8 @@ def place_of(config: TaskConfig) -> Place:
         processes=config.processes,
         runners=config.runners,
         debug=config.debug,
+        connections=declared(config),
+        keys=literal_keys(config),
     )
 
 

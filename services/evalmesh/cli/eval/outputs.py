@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from evalmesh.cli.connections import KEY_VARIABLE
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.layout_export import export_evalscope_layout
-from evalmesh.cli.eval.spec import KEY_VARIABLE, key_reference
+from evalmesh.cli.eval.spec import key_reference
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.run import Run
 from evalmesh.results.table import read_results

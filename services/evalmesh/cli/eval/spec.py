@@ -1,18 +1,18 @@
 """From the user's config to the run's spec. A literal key stops here: the spec only ever holds its reference."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evalmesh.cli.connections import literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
 from evalmesh.cli.options import parse_limit, parse_options
+from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 
-KEY_VARIABLE = "EVALMESH_API_KEY"
 DEMO_MODEL = "simulated"
 DEMO_DATASETS = ("starter_math", "starter_mcq")
 
@@ -60,8 +60,8 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "tru
 def to_run_spec(config: TaskConfig) -> RunSpec:
     """The spec this config asks for. `use_cache` must be a run's id by now, and imported completions a digest.
 
-    Raises `InvalidInput` and `Unimplemented`. A literal `api_key` is put into this process's environment, as
-    `EVALMESH_API_KEY`, and the spec names that.
+    Raises `InvalidInput` and `Unimplemented`. A literal `api_key` is no part of it: the spec says
+    `env:EVALMESH_API_KEY`, and `literal_keys` hands the key itself to the platform.
     """
     generation = _generation(config)
     repeats = config.repeats if config.repeats != 1 else generation.pop("repeats", 1)
@@ -139,30 +139,17 @@ def key_reference(config: TaskConfig) -> str:
     return reference_to(key, config.server)
 
 
-def reference_to(key: str, server: str | None) -> str:
-    """The reference to a key given in any form; a literal one is put into this process's environment."""
-    if key == "EMPTY":
-        return ""
-    if not key:
-        return f"env:{KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) and not server else ""
-    if key.startswith("env:"):
-        name = key.removeprefix("env:")
-        if not server and name not in os.environ:
-            raise InvalidInput(
-                f"api_key: the environment variable {name!r} is not set; export it, or name another.",
-                {"field": "api_key"},
-            )
-        return key
-    if key.startswith("secret:"):
-        return key
-    if server:
-        raise InvalidInput(
-            "api_key: a key itself is never sent to a server (its text is withheld); make it known to the server's "
-            "services as an environment variable or a secret, and give --api-key env:NAME or secret:name/key.",
-            {"field": "api_key"},
-        )
-    os.environ[KEY_VARIABLE] = key
-    return f"env:{KEY_VARIABLE}"
+def declared(config: TaskConfig) -> tuple[Connection, ...]:
+    """What a platform of this command's own is told about the config's keys: they go to its address."""
+    if config.server or config.completions or config.demo:
+        return ()
+    headers = _generation(config)["model"].get("extra_headers", {})
+    return own_connection(_url(config)[0], key_reference(config), headers)
+
+
+def literal_keys(config: TaskConfig) -> dict[str, str]:
+    """Keys that were typed, by the variable that references name."""
+    return literal_key(config.api_key.get_secret_value().strip()) if config.api_key is not None else {}
 
 
 def _generation(config: TaskConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from evalmesh.cli.eval.spec import KEY_VARIABLE
+from evalmesh.cli.connections import KEY_VARIABLE
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.target import LOCAL_APIS
 from evalmesh.domain.errors import InvalidInput, NotFound

@@ -17,7 +17,7 @@ from evalmesh.cli.perf.live import LoadProgress
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.outputs import folder_of, write_missing_outputs, write_outputs, write_perf_yaml
 from evalmesh.cli.perf.spec import all_notes, resolve, submit_spec
-from evalmesh.cli.perf.target import LOCAL_APIS
+from evalmesh.cli.perf.target import LOCAL_APIS, declared, literal_keys
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, check_writable, connect
 from evalmesh.cli.platform.waits import told_waits
@@ -44,6 +44,8 @@ def place_of(config: PerfConfig) -> Place:
         debug=config.debug,
         generators=config.generators,
         hosted=LOAD_TEST_SERVICES,
+        connections=declared(config),
+        keys=literal_keys(config),
     )
 
 

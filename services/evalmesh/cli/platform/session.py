@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalmesh.cli import exits
+from evalmesh.cli.connections import declared_in_environment
+from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
 from evalmesh.local.platform import live_platform, open_platform
 from evalmesh.local.settings import LocalSettings
@@ -53,6 +55,10 @@ class Place:
     """Services that are there at all in a platform started here; `None`: all."""
     generators: int = 0
     """Seats for load tests in a platform started here; 0: it works on none."""
+    connections: tuple[Connection, ...] = ()
+    """What a platform started here may ask with keys, beside what the environment declares."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys that were typed, by the variable that references name; they stay out of every environment."""
 
     def settings(self) -> LocalSettings:
         """Of a platform started here. Raises `InvalidInput`."""
@@ -72,6 +78,8 @@ class Place:
             at_work=self.at_work,
             hosted=self.hosted,
             generators=self.generators,
+            connections=(*self.connections, *declared_in_environment()),
+            keys=self.keys,
         )
 
     def joined(self) -> "Place":

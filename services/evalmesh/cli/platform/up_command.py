@@ -5,6 +5,7 @@ import asyncio
 from pathlib import Path
 
 from evalmesh.cli import exits
+from evalmesh.cli.connections import parse_connection
 from evalmesh.cli.platform.session import Place, log_file, run_async, start_logging
 from evalmesh.local.platform import open_platform
 from evalmesh.runtime.garbage import keep_what_is_loaded
@@ -20,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
         debug=args.debug,
         address=args.address,
         objects_url=args.objects_url or "",
+        connections=tuple(map(parse_connection, args.connection)),
     )
     try:
         run_async(_serve(place))

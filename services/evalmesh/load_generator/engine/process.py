@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load_generator.apis import registry
@@ -31,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 _SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 _LEAST_KEY = 6
 
-TransportMaker = Callable[[LoadTarget, dict[str, str], Callable[[Exchange], None]], LoadTransport]
+TransportMaker = Callable[[LoadTarget, dict[str, str], Callable[[Exchange], None], Egress], LoadTransport]
 """Makes the transport a target asks for; raises `InvalidInput`."""
 
 
@@ -100,14 +101,18 @@ class Engine:
     def _set_up(self, setup: EngineSetup) -> None:
         """Connections are kept when nothing changes but the seat's number."""
         before, self._setup = self._setup, setup
-        if before is not None and (before.target, before.headers) == (setup.target, setup.headers):
+        if before is not None and (before.target, before.headers, before.egress) == (
+            setup.target,
+            setup.headers,
+            setup.egress,
+        ):
             return
         if self._transport is not None:
             self._loop.create_task(self._transport.close())
         self._transport, self._problem = None, ""
         try:
             self._api = registry.get(setup.target.api)
-            self._transport = self._make_transport(setup.target, setup.headers, self._ended)
+            self._transport = self._make_transport(setup.target, setup.headers, self._ended, setup.egress)
         except InvalidInput as error:
             self._problem = error.message
 
