@@ -20,8 +20,16 @@ from evalmesh.domain.errors import EvalmeshError, PermissionDenied
 from evalmesh.domain.load_test import Lengths, LoadLevel, LoadTarget, LoadTestSpec, PromptSpec
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.sdk import AsyncClient
-from evalmesh.v1 import load_generators_pb2, load_generators_pb2_grpc, models_pb2, models_pb2_grpc
+from evalmesh.v1 import (
+    benchmarks_pb2,
+    benchmarks_pb2_grpc,
+    load_generators_pb2,
+    load_generators_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+)
 from evalmesh.wire.load_tests.specs import load_spec_to_proto
+from evalmesh.wire.runs.specs import benchmark_spec_to_proto
 
 KEY = "sk-test-0123456789abcdefSECRET"
 
@@ -230,3 +238,26 @@ async def test_a_key_in_the_address_is_refused_with_the_way_out(tmp_path, query)
             with pytest.raises(EvalmeshError, match="key_ref") as caught:
                 await spec
             assert "=x" not in caught.value.message
+
+
+def test_a_loader_of_a_cluster_reads_no_file_that_a_caller_thinks_of(base, tmp_path):
+    (tmp_path / "own").mkdir()
+    own = write_questions(tmp_path / "own" / "q.jsonl", 2)
+    private = write_questions(tmp_path / "private.jsonl", 2)
+    own.with_name("link.jsonl").symlink_to(private)
+    settings = {**base, "EVALMESH_DATASET_LOADER_ROOTS": str(own.parent)}
+    with service("dataset_loader", settings) as child, grpc.insecure_channel(child.address) as channel:
+        stub = benchmarks_pb2_grpc.BenchmarkServiceStub(channel)
+
+        def preview(path):
+            spec = benchmark_spec_to_proto(BenchmarkSpec("general_mcq", local_path=str(path)))
+            return stub.PreviewBenchmark(benchmarks_pb2.PreviewBenchmarkRequest(spec=spec), timeout=20)
+
+        assert len(preview(own).samples) == 1
+        said = set()
+        for path in (private, own.with_name("link.jsonl"), tmp_path / "absent.jsonl"):
+            with pytest.raises(grpc.RpcError) as refused:
+                preview(path)
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            said.add(refused.value.details().replace(str(path), "PATH"))
+        assert len(said) == 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.guarded_sockets import FORBIDDEN
+from evalmesh.adapters.roots import Roots
 from evalmesh.domain.connection import Connection, Egress, Origin, check_pattern, is_reference, origin_of
 from evalmesh.domain.errors import InvalidInput, PermissionDenied
 from evalmesh.ports.environment import Secrets
@@ -22,10 +23,18 @@ _MOST_KEY_BYTES = 1 << 20
 class DeclaredServers:
     """See `ports.model_servers.ModelServers`."""
 
-    def __init__(self, connections: Sequence[Connection], secrets: Secrets, *, restricted: bool = False) -> None:
+    def __init__(
+        self,
+        connections: Sequence[Connection],
+        secrets: Secrets,
+        *,
+        restricted: bool = False,
+        roots: Roots | None = None,
+    ) -> None:
         self._connections = {one.name: one for one in connections}
         self._secrets = secrets
         self._restricted = restricted
+        self._roots = roots
 
     def url_of(self, wanted: Destination) -> str:
         """See the port."""
@@ -41,6 +50,8 @@ class DeclaredServers:
 
     def check(self, wanted: Destination) -> Egress:
         """See the port."""
+        if wanted.ca_file and self._roots is not None:
+            self._roots.check(Path(wanted.ca_file), f"{wanted.field}.ca_file", wanted.ca_file)
         named = self._named(wanted)
         references = {wanted.key_ref: f"{wanted.field}.key_ref"} if wanted.key_ref else {}
         references |= {
@@ -128,13 +139,15 @@ def _refused(field: str, why: str) -> PermissionDenied:
     return PermissionDenied(f"{field}: {why}.", {"field": field})
 
 
-def open_servers(*, file: str, inline: str, restricted: bool, keys_fd: int = -1) -> DeclaredServers:
+def open_servers(
+    *, file: str, inline: str, restricted: bool, keys_fd: int = -1, roots: Roots | None = None
+) -> DeclaredServers:
     """From the settings of a service. Raises `InvalidInput`."""
     connections = [*read_connections_file(file), *parse_connections(inline, "EVALMESH_CONNECTIONS")]
     if twice := {one.name for one in connections if [other.name for other in connections].count(one.name) > 1}:
         raise InvalidInput(f"Connections are declared twice: {', '.join(sorted(twice))}; keep one of each.")
     keys = handed_over_keys(keys_fd) if keys_fd >= 0 else {}
-    return DeclaredServers(connections, EnvSecrets(ChainMap(keys, os.environ)), restricted=restricted)
+    return DeclaredServers(connections, EnvSecrets(ChainMap(keys, os.environ)), restricted=restricted, roots=roots)
 
 
 def handed_over_keys(descriptor: int) -> dict[str, str]:

@@ -153,6 +153,12 @@ def _model_flags(group: Any) -> None:
         metavar="KEY",
         help="env:NAME, secret:name/key, or a key, which stays in this process (default: env:EVALMESH_API_KEY if set)",
     )
+    add(
+        "--connection",
+        default=SUPPRESS,
+        metavar="NAME",
+        help="a model server that the platform declares, with its key; see docs/guides/security.md",
+    )
     add("--eval-type", default=SUPPRESS, metavar="TYPE", help="openai_api (also: service)")
     add("--request-kind", default=SUPPRESS, choices=("chat", "completion"), help="which call to use (default: chat)")
     add(

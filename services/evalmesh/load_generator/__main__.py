@@ -6,6 +6,7 @@ from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.model_servers import open_servers
+from evalmesh.adapters.roots import Roots, folders_of
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.load_generator.service import LoadGeneratorPorts, build
 from evalmesh.load_generator.settings import LoadGeneratorSettings
@@ -19,6 +20,7 @@ async def _main() -> None:
         inline=settings.connections,
         restricted=settings.egress == "restricted",
         keys_fd=settings.keys_fd,
+        roots=Roots(folders_of(settings.roots), "EVALMESH_LOAD_GENERATOR_ROOTS"),
     )
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         ports = LoadGeneratorPorts(

@@ -92,6 +92,9 @@ class ServiceProcesses:
             "EVALMESH_ACK_WAIT_S": str(settings.ack_wait_s),
             "EVALMESH_DRAIN_S": str(settings.drain_s),
             "EVALMESH_END_WITH_STDIN": "true",
+            # Whoever has the token is the user who started this, and may read what that user may.
+            "EVALMESH_DATASET_LOADER_ROOTS": "/",
+            "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_SEATS": str(settings.generators),
             "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.state_dir / "scratch"),
             **more,

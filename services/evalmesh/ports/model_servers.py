@@ -19,6 +19,8 @@ class Destination:
     headers: Mapping[str, str] = field(default_factory=dict)
     field: str = "model"
     """Of the spec, for messages: `model` or `target`."""
+    ca_file: str = ""
+    """File with authorities to trust, on the machine that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Admission:
 
 def destination_of(target: LoadTarget) -> Destination:
     """Of a load test."""
-    return Destination(target.url, target.connection, target.key_ref, target.headers, "target")
+    return Destination(target.url, target.connection, target.key_ref, target.headers, "target", target.ca_file)
 
 
 class ModelServers(Protocol):
@@ -60,7 +62,7 @@ class ModelServers(Protocol):
 
         Raises:
             InvalidInput: there is no such connection, or no address.
-            PermissionDenied: the key is not bound to the host, or the host may not be asked.
+            PermissionDenied: the key is not bound to the host, the host may not be asked, or the file not be read.
         """
         ...
 

@@ -40,6 +40,7 @@ class TaskConfig(BaseModel):
     model_args: dict[str, Any] = Field(default_factory=dict)
     api_url: str | None = None
     api_key: SecretStr | None = None
+    connection: str = ""
     eval_type: str | None = None
     request_kind: Literal["chat", "completion"] | None = None
 

@@ -93,7 +93,7 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     url, kind = _url(config)
-    if not url and not config.completions:
+    if not url and not config.completions and not config.connection:
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
             "--demo for a simulated model.",
@@ -121,6 +121,7 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
         total_timeout_s=max(default.total_timeout_s, 2.0 * float(timeout_s)),
         headers=transport.get("extra_headers", {}),
         args=config.model_args,
+        connection=config.connection,
     )
 
 
@@ -136,12 +137,13 @@ def _url(config: TaskConfig) -> tuple[str, str]:
 def key_reference(config: TaskConfig) -> str:
     """What the spec says about the key: `env:NAME`, `secret:name/key`, or nothing."""
     key = config.api_key.get_secret_value().strip() if config.api_key is not None else ""
-    return reference_to(key, config.server)
+    # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
+    return "" if config.connection and not key else reference_to(key, config.server)
 
 
 def declared(config: TaskConfig) -> tuple[Connection, ...]:
     """What a platform of this command's own is told about the config's keys: they go to its address."""
-    if config.server or config.completions or config.demo:
+    if config.server or config.completions or config.demo or config.connection:
         return ()
     headers = _generation(config)["model"].get("extra_headers", {})
     return own_connection(_url(config)[0], key_reference(config), headers)

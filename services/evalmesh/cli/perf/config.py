@@ -38,6 +38,7 @@ class PerfConfig(BaseModel):
     server_command: str | None = None
     server_timeout: float = Field(default=1800.0, gt=0)
     api_key: SecretStr | None = None
+    connection: str = ""
     headers: dict[str, str] = Field(default_factory=dict)
     connect_timeout: float | None = Field(default=None, gt=0)
     read_timeout: float | None = Field(default=None, gt=0)

@@ -89,6 +89,12 @@ def _endpoint(group: Any) -> None:
         metavar="KEY",
         help="env:NAME, secret:name/key, or a key, which stays in this process (default: env:EVALMESH_API_KEY if set)",
     )
+    add(
+        "--connection",
+        default=SUPPRESS,
+        metavar="NAME",
+        help="a model server that the platform declares, with its key; see docs/guides/security.md",
+    )
     add("--headers", nargs="+", default=SUPPRESS, metavar="K=V", help="headers beside our own")
     add("--connect-timeout", type=float, default=SUPPRESS, metavar="S", help="seconds to connect (default: 10)")
     add("--read-timeout", type=float, default=SUPPRESS, metavar="S", help="longest silence (default: 600)")

@@ -101,6 +101,7 @@ def target_of(config: PerfConfig) -> LoadTarget:
         transport=config.transport,
         verify_tls=not config.insecure,
         ca_file=_ca_file(config),
+        connection=config.connection,
     )
 
 
@@ -152,7 +153,7 @@ def _is_held(name: str, value: str) -> bool:
 
 def declared(config: PerfConfig) -> tuple[Connection, ...]:
     """What a platform of this command's own is told about the config's keys: they go to its address."""
-    if config.server:
+    if config.server or config.connection:
         return ()
     headers, bearer = _headers(config)
     return own_connection(resolve_url(config)[0], _key_ref(config, bearer), headers)
@@ -172,7 +173,9 @@ def literal_keys(config: PerfConfig) -> dict[str, str]:
 
 
 def _key_ref(config: PerfConfig, bearer: str) -> str:
-    return reference_to(_key(config) or bearer, config.server)
+    key = _key(config) or bearer
+    # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
+    return "" if config.connection and not key else reference_to(key, config.server)
 
 
 def _key(config: PerfConfig) -> str:
