@@ -66,6 +66,8 @@ class EngineSetup(msgspec.Struct, tag="setup"):
     """Seat of this generator, from 0."""
     egress: Egress = Egress()
     """Addresses that may be connected to."""
+    hidden: tuple[str, ...] = ()
+    """What must not be shown wherever it is quoted: keys, and headers that came from references."""
 
 
 class RunLevel(msgspec.Struct, tag="run_level"):

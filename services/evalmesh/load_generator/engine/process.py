@@ -124,7 +124,7 @@ class Engine:
         setup, api, transport = self._setup, self._api, self._transport
         if setup is None or api is None or transport is None or self._level is not None:
             raise RuntimeError("a level before the set-up, or within another level")
-        keys = _keys_of(setup.headers)
+        keys = _keys_of(setup.headers, setup.hidden)
         tools = Tools(self._loop, transport, api, self._feed, self._health, setup.generator, self.say, keys)
         self._level = Level(tools, run, self._level_over)
         self._level.prepare()
@@ -139,9 +139,10 @@ class Engine:
         self._loop.call_soon(gc.collect)
 
 
-def _keys_of(headers: dict[str, str]) -> tuple[str, ...]:
+def _keys_of(headers: dict[str, str], hidden: tuple[str, ...]) -> tuple[str, ...]:
     """Values of headers that authorize, without the scheme; short ones would hide words that are no keys."""
     found = [value.split()[-1] for name, value in headers.items() if _SECRET.search(name) and value.split()]
+    found = sorted({*found, *hidden}, key=len, reverse=True)
     return tuple(key for key in found if len(key) >= _LEAST_KEY)
 
 
