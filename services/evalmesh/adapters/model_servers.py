@@ -48,6 +48,11 @@ class DeclaredServers:
             )
         return url
 
+    def most_requests(self, wanted: Destination) -> int:
+        """See the port."""
+        named = self._named(wanted)
+        return named.max_concurrency if named is not None else 0
+
     def check(self, wanted: Destination) -> Egress:
         """See the port."""
         if wanted.ca_file and self._roots is not None:
@@ -90,7 +95,7 @@ class DeclaredServers:
             headers=resolved,
             secrets=tuple(one for one in (key, *hidden) if one),
             egress=egress,
-            max_concurrency=named.max_concurrency if named is not None else 0,
+            max_concurrency=self.most_requests(wanted),
         )
 
     def _resolved(self, value: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from evalmesh.domain import layout
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
 from evalmesh.domain.load_test import LoadTestSpec
+from evalmesh.load_generator.probes.bounds import check_bound
 from evalmesh.load_generator.probes.probing import check_endpoint
 from evalmesh.load_generator.prompts import files
 from evalmesh.load_generator.prompts.datasets import registry as datasets
@@ -87,8 +88,9 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
         return pb.ListLoadDatasetsResponse(datasets=known[start : start + size], next_page_token=token)
 
     def _check_addresses(self, spec: LoadTestSpec) -> None:
-        """Raises `PermissionDenied` before anything is asked."""
+        """Raises `PermissionDenied` and `InvalidInput` before anything is asked."""
         self._servers.check(destination_of(spec.target))
+        check_bound(spec, self._servers.most_requests(destination_of(spec.target)))
         for url in spec.server_metrics:
             if "://" in url:
                 self._servers.check(Destination(url, field="server_metrics"))

@@ -57,6 +57,10 @@ class ModelServers(Protocol):
         """The spec's own address, else that of the connection it names. Raises `InvalidInput`, `PermissionDenied`."""
         ...
 
+    def most_requests(self, wanted: Destination) -> int:
+        """In flight, as the connection it names says; 0: no bound. Raises `InvalidInput`."""
+        ...
+
     def check(self, wanted: Destination) -> Egress:
         """Looks at nothing but the declarations: no key is resolved, no name looked up.
 
