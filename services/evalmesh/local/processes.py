@@ -7,16 +7,18 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalmesh.adapters.model_servers import to_json
-from evalmesh.domain.errors import Unavailable
+from evalmesh.domain.errors import InvalidInput, Unavailable
 from evalmesh.local.settings import LocalSettings
 
 _LOG = logging.getLogger(__name__)
 _START_S = 30.0
+_MOST_KEY_BYTES = 32 << 10
+"""Less than a pipe holds, so that writing never waits for the child to read."""
 _WORKERS = ("dataset_loader", "scorer", "load_generator", "report_aggregator")
 
 
@@ -35,8 +37,7 @@ class ServiceProcess:
 
     async def start(self) -> None:
         """Returns when the child listens. Raises `Unavailable` with the end of its log."""
-        keys = self._keys_pipe()
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _handed_over(self.keys) as keys:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -48,8 +49,6 @@ class ServiceProcess:
                 start_new_session=True,
                 pass_fds=(keys,) if keys >= 0 else (),
             )
-        if keys >= 0:
-            os.close(keys)
         assert self.process.stdout is not None  # noqa: S101  (asked for a pipe)
         try:
             line = await asyncio.wait_for(self.process.stdout.readline(), _START_S)
@@ -60,14 +59,25 @@ class ServiceProcess:
         # A child that is started again must be found where the others look for it.
         self.environment["EVALMESH_ADDRESS"] = f"127.0.0.1:{self.port}"
 
-    def _keys_pipe(self) -> int:
-        """The end to read the keys from, which are in the pipe already; -1 where there are none."""
-        if not self.keys:
-            return -1
-        here, there = os.pipe()
-        with os.fdopen(there, "wb") as pipe:
-            pipe.write(json.dumps(dict(self.keys)).encode())
-        return here
+
+@contextlib.contextmanager
+def _handed_over(keys: Mapping[str, str]) -> Iterator[int]:
+    """The end to read the keys from, which are in the pipe already; -1 where there are none."""
+    if not keys:
+        yield -1
+        return
+    data = json.dumps(dict(keys)).encode()
+    if len(data) > _MOST_KEY_BYTES:
+        raise InvalidInput(
+            f"The keys are {len(data)} bytes long, which no endpoint takes; check what was given as key."
+        )
+    here, there = os.pipe()
+    try:
+        os.write(there, data)
+        os.close(there)
+        yield here
+    finally:
+        os.close(here)
 
 
 class ServiceProcesses:
