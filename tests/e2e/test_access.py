@@ -228,3 +228,15 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path):
         done = up.end()
     assert done.returncode == 2
     assert "belongs to another user" in done.stderr
+
+
+def test_a_link_of_somebody_else_leads_nowhere(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as a second user")
+    (tmp_path / "mine" / "scratch").mkdir(parents=True)
+    (tmp_path / ".evalmesh").symlink_to("mine")
+    os.chown(tmp_path / ".evalmesh", NOBODY, NOBODY, follow_symlinks=False)
+    with running("up", "--address", "127.0.0.1:0", "--work-dir", ".", cwd=tmp_path) as up:
+        done = up.end()
+    assert (done.returncode, "belongs to another user" in done.stderr) == (2, True)
+    assert (tmp_path / "mine" / "scratch").is_dir()

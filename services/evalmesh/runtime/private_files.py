@@ -17,9 +17,11 @@ def private_folder(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.stat()
-    if found.st_uid != os.geteuid():
+    # A link is looked at as well as what it leads to: somebody else's would lead into any folder of ours.
+    owners = {found.st_uid, path.lstat().st_uid} - {os.geteuid()}
+    if owners:
         raise FailedPrecondition(
-            f"The folder {path} belongs to another user (uid {found.st_uid}), who could read the keys and answers that "
+            f"The folder {path} belongs to another user (uid {min(owners)}), who could read the keys and answers that "
             "go through it; choose another work directory (--work-dir), or remove the folder.",
             {"field": "work_dir"},
         )
