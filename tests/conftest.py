@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,16 @@ from tests.kit.skips import (  # noqa: F401  (hooks: being here is what makes th
     pytest_sessionstart,
     pytest_terminal_summary,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Platforms of tests are known to tests only, and those of whoever runs them are not known here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        for name in ("EVALMESH_TOKEN", "EVALMESH_TOKEN_FILE"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 import aiohttp
 import uvloop
 
+from evalmesh.adapters.model_servers import DeclaredServers
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
 from evalmesh.domain.request import GenerationConfig, Message, Request
 from evalmesh.domain.run import ModelSpec
@@ -97,7 +98,7 @@ async def compare(port: int, options: argparse.Namespace) -> None:
     message = (Message("user", PROMPT),)
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=options.concurrency))
     model = ModelSpec("m", url=url, concurrency=options.concurrency, stream=options.stream)
-    endpoint = open_openai_endpoint(Pool("p", model), NoKeys())
+    endpoint = open_openai_endpoint(Pool("p", model), DeclaredServers((), NoKeys()))
 
     async def minimal(n):
         body = {"model": "m", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 256, "seed": 42}

@@ -38,6 +38,7 @@ from evalmesh.domain.stage import PLAIN
 from evalmesh.domain.work import Shard, Task, WorkItem
 from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.progress import change_progress
 from evalmesh.runtime.serve import ServiceHost, new_event_loop
 from evalmesh.wire.runs.shard_files import RunFiles
@@ -109,7 +110,7 @@ async def report(opened: Connections, shards: range, samples: int) -> float:
         objects=opened.objects,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], "127.0.0.1:0")
+    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     start = time.perf_counter()
     items = [WorkItem(RUN, Task.ARRIVE, NAME, "score", shard=shard_of(number, samples)) for number in shards]

@@ -24,6 +24,7 @@ from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.runs.shard_counts import count_scores
 from evalmesh.report_aggregator.runs.worker import ReduceWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.progress import read_progress
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.serve import ServiceHost
@@ -51,7 +52,7 @@ async def running(opened):
         objects=opened.objects,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], "127.0.0.1:0")
+    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield service

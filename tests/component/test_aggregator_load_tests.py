@@ -28,6 +28,7 @@ from evalmesh.load.measure.table import DTYPE
 from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.runtime.submission import RecordBook
 
@@ -52,7 +53,7 @@ async def running(opened):
         objects=opened.objects,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], "127.0.0.1:0")
+    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield service

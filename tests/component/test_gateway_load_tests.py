@@ -4,17 +4,19 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import grpc
 import grpc.aio
 import pytest
 from tests.kit.engine import RawServer
 from tests.kit.load_trouble import refusing
+from tests.kit.model_servers import any_server
 from tests.kit.nats import running_server
 from tests.kit.simulator import simulator
 
 from evalmesh.adapters.connections import open_connections
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.domain import layout
@@ -40,6 +42,7 @@ from evalmesh.load.measure.ticks import Sketches, Tick, encode_seat_tick
 from evalmesh.load_generator import service as load_generator
 from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.runtime.submission import RecordBook, is_over
 from evalmesh.sdk import AsyncClient
@@ -70,7 +73,7 @@ async def opened(tmp_path):
 
 @asynccontextmanager
 async def hosted(*services):
-    host = ServiceHost(services, "127.0.0.1:0")
+    host = ServiceHost(services, Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield f"127.0.0.1:{host.port}"
@@ -88,9 +91,9 @@ async def generator(opened, tmp_path):
         signals=opened.signals,
         objects=opened.objects,
         clock=SystemClock(),
-        secrets=EnvSecrets(),
-        probe=HttpProbe(EnvSecrets()),
-        open_server_metrics=open_server_metrics,
+        servers=any_server(),
+        probe=HttpProbe(any_server()),
+        open_server_metrics=partial(open_server_metrics, servers=any_server()),
     )
     service = load_generator.build(LoadGeneratorSettings(scratch_dir=str(tmp_path / "scratch")), ports)
     async with hosted(replace(service, loops=())) as address:

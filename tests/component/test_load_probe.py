@@ -5,8 +5,8 @@ import json
 import pytest
 from tests.kit.engine import RawServer, chat_events, plain, streamed
 from tests.kit.load_trouble import refusing
+from tests.kit.model_servers import any_server
 
-from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
@@ -17,7 +17,7 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["fast", "compatible"])
 
 async def ask(answer, transport):
     with RawServer(answer) as server:
-        return await HttpProbe(EnvSecrets()).send(LoadTarget(server.url, "m", transport=transport), b"{}", 20)
+        return await HttpProbe(any_server()).send(LoadTarget(server.url, "m", transport=transport), b"{}", 20)
 
 
 @TRANSPORTS

@@ -3,8 +3,8 @@
 import pytest
 from tests.kit.engine import RawServer, chat_body, chat_events, end_frame, engine, plain, request_frame, streamed
 from tests.kit.load_trouble import free_port
+from tests.kit.model_servers import any_server
 
-from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadLevel, LoadTarget
@@ -54,7 +54,7 @@ async def test_the_request_before_the_load_takes_the_same_way(monkeypatch) -> No
 
     with RawServer(whole) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.partition("/v1")[0])
-        found = await HttpProbe(EnvSecrets()).send(LoadTarget(BEHIND, "m"), b"{}", 2)
+        found = await HttpProbe(any_server()).send(LoadTarget(BEHIND, "m"), b"{}", 2)
         assert (found.status, found.body) == (200, b'{"choices": []}')
 
 
@@ -62,5 +62,5 @@ async def test_a_proxy_that_is_away_is_told_from_a_server_that_is(monkeypatch) -
     port = free_port()
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     with pytest.raises(Unavailable, match=f"the proxy .*{port}.*refused.*no_proxy") as caught:
-        await HttpProbe(EnvSecrets()).send(LoadTarget(BEHIND, "m"), b"{}", 2)
+        await HttpProbe(any_server()).send(LoadTarget(BEHIND, "m"), b"{}", 2)
     assert "that the server is up" not in caught.value.message

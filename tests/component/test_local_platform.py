@@ -10,7 +10,7 @@ from tests.kit.simulator import simulator
 
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
-from evalmesh.local.platform import live_address, open_platform
+from evalmesh.local.platform import live_platform, open_platform
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.sdk import AsyncClient
 
@@ -32,14 +32,14 @@ def own_services() -> list[str]:
 )
 async def test_runs_are_accepted_at_whatever_address_the_platform_listens(tmp_path, address, processes, host):
     settings = LocalSettings(tmp_path, processes=processes, address=address)
-    assert live_address(settings) is None
+    assert live_platform(settings) is None
     with simulator("--benchmarks", "starter_mcq") as model:
         async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
             assert platform.address.rpartition(":")[0] == host
-            assert live_address(settings) == platform.address
+            assert live_platform(settings) == (platform.address, settings.token_file.read_text(encoding="utf-8"))
             spec = RunSpec(ModelSpec("simulated", url=model.url), (BenchmarkSpec("starter_mcq", limit=5),))
             assert (await run_to_end(client, spec)).state is RunState.SUCCEEDED
-    assert live_address(settings) is None
+    assert live_platform(settings) is None
 
 
 async def test_a_service_that_does_not_start_is_told_and_the_others_do_not_stay(tmp_path, monkeypatch):
@@ -54,7 +54,7 @@ def test_an_address_that_was_left_behind_is_not_trusted_whoever_has_its_process_
     settings = LocalSettings(tmp_path)
     settings.state_dir.mkdir()
     (settings.state_dir / "platform.json").write_text(json.dumps({"address": "127.0.0.1:9", "pid": os.getpid()}))
-    assert live_address(settings) is None
+    assert live_platform(settings) is None
 
 
 def test_where_a_server_is_found():

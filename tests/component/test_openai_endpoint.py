@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 from aiohttp import web
+from tests.kit.model_servers import any_server
 
 from evalmesh.adapters.openai.endpoint import OpenAIEndpoint, open_openai_endpoint
 from evalmesh.adapters.openai.retry import RetryPolicy
@@ -119,7 +120,8 @@ class Keys:
 @asynccontextmanager
 async def opened(url: str, policy: RetryPolicy = FAST, **spec) -> AsyncIterator[OpenAIEndpoint]:
     model = ModelSpec(**{"name": "m", "url": url, "key_ref": "env:KEY", "concurrency": 8, "max_tries": 4} | spec)
-    endpoint = open_openai_endpoint(Pool("p", model), Keys(), policy, Random(7))
+    servers = any_server(Keys(), "env:KEY", "secret:models/key")
+    endpoint = open_openai_endpoint(Pool("p", model), servers, policy, Random(7))
     try:
         yield endpoint
     finally:

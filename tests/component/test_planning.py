@@ -24,6 +24,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.progress import ShardCounts
 from evalmesh.domain.run import RUN_FORMAT, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Queue, Task, WorkItem
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.progress import change_progress, read_progress
 from evalmesh.runtime.serve import ServiceHost
 
@@ -46,6 +47,7 @@ class SlowRows(LocalDatasets):
     """Rows that come only as far as they are let through; says how often they were read from the start."""
 
     def __init__(self, only=""):
+        super().__init__()
         self.only = only
         self.allowed = threading.Semaphore(0)
         self.read = 0
@@ -73,7 +75,7 @@ async def running(opened, source=None):
         source=source or LocalDatasets(),
         clock=SystemClock(),
     )
-    host = ServiceHost([service], "127.0.0.1:0")
+    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield service

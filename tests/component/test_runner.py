@@ -20,6 +20,7 @@ from evalmesh.domain.work import Queue
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.ports.endpoint import Capabilities, Occupancy
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
@@ -101,7 +102,7 @@ async def running(opened, *endpoints, **settings):
         open_endpoint=lambda pool: waiting.pop(0),
         clock=SystemClock(),
     )
-    host = ServiceHost([service], "127.0.0.1:0")
+    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield service

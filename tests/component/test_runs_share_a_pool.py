@@ -14,6 +14,7 @@ from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.domain.work import Queue
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
+from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.serve import ServiceHost
 
 NAME = "general_mcq"
@@ -36,7 +37,7 @@ async def running(opened, endpoint):
         open_endpoint=lambda pool: endpoint,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], "127.0.0.1:0")
+    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
     await host.start()
     try:
         yield

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
+from tests.kit.model_servers import any_server
 
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.adapters.server_metrics.exposition import ExpositionReader
@@ -83,7 +84,7 @@ async def page():
 
 @contextlib.asynccontextmanager
 async def reading(urls, endpoint_url="http://127.0.0.1:1/v1/chat/completions"):
-    async with open_server_metrics(urls, endpoint_url) as metrics:
+    async with open_server_metrics(urls, endpoint_url, any_server()) as metrics:
         yield metrics
 
 

@@ -16,6 +16,7 @@ from tests.kit import load_trouble as odd
 from tests.kit.cli import Command, Done, evalmesh, family, living, running, until
 from tests.kit.engine import RawServer
 from tests.kit.load_tests import engines
+from tests.kit.model_servers import everywhere
 from tests.kit.simulator import SimulatorProcess, simulator
 
 from evalmesh.domain.errors import EvalmeshError
@@ -63,7 +64,10 @@ def spec_of(url: str, *levels: LoadLevel, check: bool = False, **target: Any) ->
 
 def platform_in(work_dir: Path) -> Any:
     working = frozenset({"load_generator", "report_aggregator"})
-    return open_platform(LocalSettings(work_dir, generators=1, ack_wait_s=2.0, at_work=working))
+    settings = LocalSettings(
+        work_dir, generators=1, ack_wait_s=2.0, at_work=working, connections=(everywhere(KEY_REF),)
+    )
+    return open_platform(settings)
 
 
 async def to_end(client: AsyncClient, test: LoadTest) -> tuple[LoadTest, list[dict[str, Any]]]:

@@ -43,7 +43,16 @@ class ServiceChild:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVALMESH_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"evalmesh.{room}"],
-            env={**inherited, "EVALMESH_ADDRESS": "127.0.0.1:0", **environment},
+            # Who may call, what may be asked and what read has tests of its own; the others are about something else.
+            env={
+                **inherited,
+                "EVALMESH_ADDRESS": "127.0.0.1:0",
+                "EVALMESH_AUTH": "none",
+                "EVALMESH_EGRESS": "open",
+                "EVALMESH_DATASET_LOADER_ROOTS": "/",
+                "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
+                **environment,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

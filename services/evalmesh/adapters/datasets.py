@@ -23,6 +23,7 @@ from functools import lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
 
+from evalmesh.adapters.roots import Roots
 from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.ports.dataset_source import Row
@@ -43,27 +44,36 @@ _SHOWN_FILES = 8
 class LocalDatasets:
     """Finds files in the layouts of the hubs and streams their rows; never fetches anything."""
 
-    def __init__(self, cache_dirs: Sequence[Path] = ()) -> None:
-        """`cache_dirs`: folders of earlier downloads, such as the Hugging Face hub cache; absent ones are no error."""
+    def __init__(self, cache_dirs: Sequence[Path] = (), roots: Roots | None = None) -> None:
+        """Makes a source of what lies on this machine.
+
+        Args:
+            cache_dirs: Folders of earlier downloads, such as the Hugging Face hub cache; absent ones are no error.
+            roots: What queries may name; `None`: whatever this process may read, as it is for its own user.
+        """
         self._cache_dirs = tuple(cache_dirs)
+        self._allowed = roots
 
     def resolve(self, query: DatasetQuery) -> Sequence[Path]:
-        """The files that hold these rows, in order. Raises `NotFound`, naming what was looked for and where."""
+        """The files that hold these rows, in order.
+
+        Raises `NotFound`, naming what was looked for and where, and `PermissionDenied` for what lies outside.
+        """
         if query.local_path:
-            return self._resolve_local(query, Path(query.local_path).expanduser())
+            return self._within(query, self._resolve_local(query, self._local_path(query)))
         if query.packaged:
             return (_packaged(query.packaged),)
         roots = list(self._roots(query))
         for root in roots:
             found = _find(query, root)
             if found:
-                return found
+                return self._within(query, found)
         raise _nowhere(query, roots, [*self._containers(query)])
 
     def subsets(self, query: DatasetQuery) -> Sequence[str]:
         """Subsets found on disk for the query's split, sorted; empty when the layout has none."""
         if query.local_path:
-            path = Path(query.local_path).expanduser()
+            path = self._local_path(query)
             return _subsets_in(query, path) if path.is_dir() else ()
         for root in () if query.packaged else self._roots(query):
             found = _subsets_in(query, root)
@@ -84,6 +94,23 @@ class LocalDatasets:
                     yield number, f"{path.name}: {where}: a {type(row).__name__}, expected an object"
                 number += 1
 
+    def _local_path(self, query: DatasetQuery) -> Path:
+        """Where `local_path` leads. Raises `PermissionDenied`."""
+        return self._checked(query.local_path, "local_path")
+
+    def _checked(self, text: str, field: str) -> Path:
+        path = Path(os.path.expanduser(text))  # noqa: PTH111  (pathlib's own raises where there is no such user)
+        if self._allowed is not None:
+            self._allowed.check(path, field, text)
+        return path
+
+    def _within(self, query: DatasetQuery, found: Sequence[Path]) -> Sequence[Path]:
+        """The files, none of which is a link out of the folders that may be read. Raises `PermissionDenied`."""
+        if self._allowed is not None:
+            for path in found:
+                self._allowed.check(path, "local_path" if query.local_path else "dataset_dir", path.name)
+        return found
+
     def _resolve_local(self, query: DatasetQuery, path: Path) -> Sequence[Path]:
         if path.is_file():
             return _single_file(query, path)
@@ -99,11 +126,14 @@ class LocalDatasets:
 
     def _containers(self, query: DatasetQuery) -> Iterator[Path]:
         if query.dataset_dir:
-            yield Path(query.dataset_dir).expanduser()
+            yield self._checked(query.dataset_dir, "dataset_dir")
         yield from self._cache_dirs
 
     def _roots(self, query: DatasetQuery) -> Iterator[Path]:
-        """Folders that exist and may hold the data set."""
+        """Folders that exist, may hold the data set and may be read."""
+        yield from (one for one in self._places(query) if self._allowed is None or self._allowed.holds(one))
+
+    def _places(self, query: DatasetQuery) -> Iterator[Path]:
         parts = query.hub_id.split("/") if query.hub_id else []
         if any(part in {"", ".", ".."} or os.sep in part for part in parts):
             raise InvalidInput(

@@ -124,6 +124,13 @@ def _up(parser: Parser, _: Sequence[str]) -> None:
     add = parser.add_argument
     add("--address", default="127.0.0.1:9090", metavar="HOST:PORT", help="where it listens (default: %(default)s)")
     add("--objects-url", metavar="URL", help="s3://BUCKET/PREFIX instead of a folder; keys come from EVALMESH_S3_*")
+    add(
+        "--connection",
+        action="append",
+        default=[],
+        metavar="NAME=URL,key=env:VARIABLE",
+        help="a model server, and the key that goes there and nowhere else; may be repeated",
+    )
     add("--generators", type=int, default=1, metavar="N", help="processes load tests are spread over (default: 1)")
     add_options(parser, TaskOptions, {"processes": "", "runners": ""})
     add_options(parser, PlaceOptions, {"work_dir": "where the platform's data go", "debug": ""})

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import yaml
 
+from evalmesh.cli.connections import KEY_VARIABLE
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.results.json_values import plain, public_url
 from evalmesh.wire.runs.checks import KEY_REF, MOST_CLIENT_CONFIG_BYTES
 
-KEY_VARIABLE = "EVALMESH_API_KEY"
 _PLACE = ("work_dir", "no_timestamp")
 _ADDRESS = re.compile(r"https?://\S+")
 

@@ -12,3 +12,5 @@ class DatasetLoaderSettings(RoomSettings):
 
     dataset_dir: str = ""
     """Folder searched for data sets when a run names none."""
+    roots: str = ""
+    """Comma-separated folders that `local_path` and `dataset_dir` of a run may lead into, beside `dataset_dir`."""

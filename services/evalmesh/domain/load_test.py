@@ -38,6 +38,8 @@ class LoadTarget:
     verify_tls: bool = True
     ca_file: str = ""
     """PEM file with the authorities to trust, on the generator's machine; empty: the system's."""
+    connection: str = ""
+    """A connection that the generators' operator declared: its key and headers are sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class ModelSpec:
     url: str = ""
     """Base URL, with the version: `http://host:8000/v1`."""
     key_ref: str = ""
-    """`env:NAME` or `secret:name/key`; empty for an endpoint without a key."""
+    """`env:NAME` or `secret:name/key`; empty for an endpoint without a key, or with that of `connection`."""
     kind: Literal["chat", "completion"] = "chat"
     stream: bool = False
     concurrency: int = 64
@@ -42,6 +42,8 @@ class ModelSpec:
     headers: Mapping[str, str] = field(default_factory=dict)
     args: Mapping[str, object] = field(default_factory=dict)
     """Engine-specific options (`--model-args`)."""
+    connection: str = ""
+    """A connection that the model runner's operator declared: its key and headers are sent, `url` may be left out."""
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from evalmesh.domain.errors import Unavailable
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.errors import DETAILS_KEY, REASON_KEY
 
-_PASSED_ON = ("traceparent", "tracestate", "authorization")
+_PASSED_ON = ("traceparent", "tracestate")
 
 
 def _bytes(data: bytes) -> bytes:
@@ -18,10 +18,14 @@ def _bytes(data: bytes) -> bytes:
 
 
 class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """Passes calls of the given gRPC services to where those services are."""
+    """Passes calls of the given gRPC services to where those services are.
 
-    def __init__(self, routes: Mapping[str, Callable[[], grpc.aio.Channel]]) -> None:
+    The caller's token is for the gateway, which has looked at it; the services are shown the gateway's own.
+    """
+
+    def __init__(self, routes: Mapping[str, Callable[[], grpc.aio.Channel]], token: str = "") -> None:
         self._routes = routes
+        self._own = bearer(token)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """The handler of one call; `None` for services that are not routed."""
@@ -32,7 +36,7 @@ class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
         async def forward(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             call = open_channel().stream_stream(method, request_serializer=_bytes, response_deserializer=_bytes)(
-                requests, metadata=tuple(_metadata(context)), timeout=context.time_remaining()
+                requests, metadata=(*_trace(context), *self._own), timeout=context.time_remaining()
             )
             try:
                 async for answer in call:
@@ -60,6 +64,11 @@ def raise_if_away(error: grpc.aio.AioRpcError, service: str) -> None:
         ) from error
 
 
-def _metadata(context: Any) -> list[tuple[str, str]]:
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that shows a token."""
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+def _trace(context: Any) -> list[tuple[str, str]]:
     passed = {key: value for key, value in context.invocation_metadata() or () if key in _PASSED_ON}
     return list({**passed, **current_trace()}.items())

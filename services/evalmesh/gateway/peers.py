@@ -1,17 +1,19 @@
 """The services behind the gateway: where they are, and what they say about a spec."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.domain.run import RunSpec
-from evalmesh.gateway.forward import raise_if_away
+from evalmesh.gateway.forward import bearer, raise_if_away
 from evalmesh.gateway.settings import GatewaySettings
+from evalmesh.runtime.entrance import peer_credentials, read_tokens
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.v1 import (
     benchmarks_pb2,
@@ -46,20 +48,29 @@ _OPTIONS = [
 ]
 
 
-def lazy_channel(address: Callable[[], str]) -> OpenChannel:
+def lazy_channel(address: Callable[[], str], tls: grpc.ChannelCredentials | None = None) -> OpenChannel:
     """One channel, opened when first used: an address may become known later than the gateway is built."""
-    return cache(lambda: grpc.aio.insecure_channel(address(), options=_OPTIONS))
+    if tls is None:
+        return cache(lambda: grpc.aio.insecure_channel(address(), options=_OPTIONS))
+    return cache(lambda: grpc.aio.secure_channel(address(), tls, options=_OPTIONS))
 
 
 def routes_to(settings: GatewaySettings) -> dict[str, OpenChannel]:
-    """Which service answers for which API."""
+    """Which service answers for which API. Raises `InvalidInput`."""
+    tls = peer_credentials(settings)
     return {
-        BENCHMARKS: lazy_channel(lambda: settings.dataset_loader_address),
-        MODELS: lazy_channel(lambda: settings.model_runner_address),
-        SCORING: lazy_channel(lambda: settings.scorer_address),
-        REPORTS: lazy_channel(lambda: settings.report_aggregator_address),
-        LOAD: lazy_channel(lambda: settings.load_generator_address),
+        BENCHMARKS: lazy_channel(lambda: settings.dataset_loader_address, tls),
+        MODELS: lazy_channel(lambda: settings.model_runner_address, tls),
+        SCORING: lazy_channel(lambda: settings.scorer_address, tls),
+        REPORTS: lazy_channel(lambda: settings.report_aggregator_address, tls),
+        LOAD: lazy_channel(lambda: settings.load_generator_address, tls),
     }
+
+
+def peer_token(settings: GatewaySettings) -> str:
+    """What the gateway shows the other services. Raises `InvalidInput`."""
+    path = settings.peer_token_file or settings.auth_token_file
+    return read_tokens(path, "EVALMESH_GATEWAY_PEER_TOKEN_FILE")[0] if path else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,8 @@ class Peers:
     runner: OpenChannel
     load_generator: OpenChannel
     timeout_s: float = 20.0
+    token: str = field(default="", repr=False)
+    """What they are shown."""
 
     async def check_run(self, spec: RunSpec) -> None:
         """Asks the data set loader about the data and the model runner about the endpoint."""
@@ -90,7 +103,8 @@ class Peers:
 
     async def _ask(self, service: str, method: Callable[..., Awaitable[Any]], request: object) -> Any:
         try:
-            return await method(request, timeout=self.timeout_s, metadata=tuple(current_trace().items()))
+            metadata = (*current_trace().items(), *bearer(self.token))
+            return await method(request, timeout=self.timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise_if_away(error, service)
             raised: EvalmeshError = from_rpc_error(error)

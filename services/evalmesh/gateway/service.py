@@ -48,7 +48,7 @@ def build(
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs), server)
         load_tests_pb2_grpc.add_LoadTestServiceServicer_to_server(LoadTestServicer(tests, ports.objects), server)
         if routes:
-            server.add_generic_rpc_handlers((Forwarder(routes),))
+            server.add_generic_rpc_handlers((Forwarder(routes, peers.token),))
 
     return Service(
         name="gateway",

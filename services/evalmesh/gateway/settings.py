@@ -17,5 +17,7 @@ class GatewaySettings(RoomSettings):
     scorer_address: str = "127.0.0.1:9093"
     report_aggregator_address: str = "127.0.0.1:9094"
     load_generator_address: str = "127.0.0.1:9095"
+    peer_token_file: str = ""
+    """File with the token that the other services are shown; empty: the first of `auth_token_file`."""
     check_timeout_s: float = Field(default=20.0, gt=0)
     """How long checking a spec against data and endpoint may take before a run or load test is accepted."""

@@ -1,8 +1,12 @@
 """`python -m evalmesh.load_generator`: a load generator alone; settings come from the environment."""
 
+from functools import partial
+
 from evalmesh.adapters.connections import open_connections
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.load_http.probe import HttpProbe
+from evalmesh.adapters.model_servers import open_servers
+from evalmesh.adapters.roots import Roots, folders_of
 from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.load_generator.service import LoadGeneratorPorts, build
 from evalmesh.load_generator.settings import LoadGeneratorSettings
@@ -11,7 +15,13 @@ from evalmesh.runtime.serve import run_service, serve
 
 async def _main() -> None:
     settings = LoadGeneratorSettings()
-    keys = EnvSecrets()
+    servers = open_servers(
+        file=settings.connections_file,
+        inline=settings.connections,
+        restricted=settings.egress == "restricted",
+        keys_fd=settings.keys_fd,
+        roots=Roots(folders_of(settings.roots), "EVALMESH_LOAD_GENERATOR_ROOTS"),
+    )
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         ports = LoadGeneratorPorts(
             runs=opened.runs,
@@ -20,9 +30,9 @@ async def _main() -> None:
             signals=opened.signals,
             objects=opened.objects,
             clock=SystemClock(),
-            secrets=keys,
-            probe=HttpProbe(keys),
-            open_server_metrics=open_server_metrics,
+            servers=servers,
+            probe=HttpProbe(servers),
+            open_server_metrics=partial(open_server_metrics, servers=servers),
         )
         await serve([build(settings, ports)], settings)
 

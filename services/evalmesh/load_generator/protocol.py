@@ -16,6 +16,7 @@ import struct
 
 import msgspec
 
+from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import ArrivalSpec, LoadLevel, LoadTarget, PromptSpec
 from evalmesh.load.measure.ticks import Sketches as Sketches  # noqa: PLC0414  (words of this protocol, too)
 from evalmesh.load.measure.ticks import Tick as Tick  # noqa: PLC0414
@@ -63,6 +64,10 @@ class EngineSetup(msgspec.Struct, tag="setup"):
     """Complete, authorization included."""
     generator: int
     """Seat of this generator, from 0."""
+    egress: Egress = Egress()
+    """Addresses that may be connected to."""
+    hidden: tuple[str, ...] = ()
+    """What must not be shown wherever it is quoted: keys, and headers that came from references."""
 
 
 class RunLevel(msgspec.Struct, tag="run_level"):

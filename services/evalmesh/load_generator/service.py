@@ -19,9 +19,10 @@ from evalmesh.load_generator.seat.slices import SliceFiles
 from evalmesh.load_generator.servicer import LoadServicer
 from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.ports.bus import Bus
-from evalmesh.ports.environment import Clock, Secrets
+from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics
+from evalmesh.ports.model_servers import ModelServers
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.records import RecordStore
 from evalmesh.ports.run_store import RunStore
@@ -43,7 +44,7 @@ class LoadGeneratorPorts:
     signals: Signals
     objects: ObjectStore
     clock: Clock
-    secrets: Secrets
+    servers: ModelServers
     probe: LoadProbe
     open_server_metrics: OpenServerMetrics
     pairs: PairPool = field(default_factory=PairPool)
@@ -83,7 +84,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         await scratch.close()
 
     def mount(server: grpc.aio.Server) -> None:
-        servicer = LoadServicer(ports.objects, files, ports.probe, scratch)
+        servicer = LoadServicer(ports.objects, files, ports.probe, ports.servers, scratch)
         load_generators_pb2_grpc.add_LoadServiceServicer_to_server(servicer, server)
 
     return Service(
@@ -119,7 +120,7 @@ def _seat_tools(
         tests=RecordBook(ports.load_tests, ports.bus, ports.clock),
         bus=ports.bus,
         signals=ports.signals,
-        secrets=ports.secrets,
+        servers=ports.servers,
         clock=ports.clock,
         control=control,
         pairs=pairs,

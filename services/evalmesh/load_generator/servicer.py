@@ -10,6 +10,7 @@ from typing import Any
 from evalmesh.domain import layout
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
 from evalmesh.domain.load_test import LoadTestSpec
+from evalmesh.load_generator.probes.bounds import check_bound
 from evalmesh.load_generator.probes.probing import check_endpoint
 from evalmesh.load_generator.prompts import inspection
 from evalmesh.load_generator.prompts.datasets import registry as datasets
@@ -17,6 +18,7 @@ from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.local_copies import LocalCopies
 from evalmesh.load_generator.seat.slices import pieces_of
 from evalmesh.ports.load_tests.probe import LoadProbe
+from evalmesh.ports.model_servers import Destination, ModelServers, destination_of
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.v1 import load_generators_pb2 as pb
 from evalmesh.v1 import load_generators_pb2_grpc
@@ -30,8 +32,11 @@ _MOST_PREVIEWED = 20
 class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
     """Errors are raised as domain errors; the error interceptor turns them into statuses."""
 
-    def __init__(self, objects: ObjectStore, local: LocalCopies, probe: LoadProbe, scratch: Scratch) -> None:
+    def __init__(
+        self, objects: ObjectStore, local: LocalCopies, probe: LoadProbe, servers: ModelServers, scratch: Scratch
+    ) -> None:
         self._objects = objects
+        self._servers = servers
         self._local = local
         self._probe = probe
         self._scratch = scratch
@@ -59,6 +64,7 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
 
     async def ValidateLoadTest(self, request: pb.ValidateLoadTestRequest, context: Any) -> pb.ValidateLoadTestResponse:
         spec = load_spec_from_proto(request.spec)
+        self._check_addresses(spec)
         notes = await asyncio.to_thread(inspection.check, spec, *await self._paths(spec))
         if spec.check_endpoint:
             notes = [*notes, *await check_endpoint(spec, self._probe)]
@@ -81,6 +87,14 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
         known = list(datasets.names())
         token = encode_token(start + size) if start + size < len(known) else ""
         return pb.ListLoadDatasetsResponse(datasets=known[start : start + size], next_page_token=token)
+
+    def _check_addresses(self, spec: LoadTestSpec) -> None:
+        """Raises `PermissionDenied` and `InvalidInput` before anything is asked."""
+        self._servers.check(destination_of(spec.target))
+        check_bound(spec, self._servers.most_requests(destination_of(spec.target)))
+        for url in spec.server_metrics:
+            if "://" in url:
+                self._servers.check(Destination(url, field="server_metrics"))
 
     async def _paths(self, spec: LoadTestSpec) -> tuple[str, str]:
         return await self._local.data_set(spec.prompts), await self._local.tokenizer(spec.prompts)

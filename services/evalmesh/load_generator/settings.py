@@ -22,6 +22,8 @@ class LoadGeneratorSettings(RoomSettings):
     """How long a load test waits for its seats to be taken: for as long as the cluster needs to start generators."""
     lost_after_s: float = Field(default=6.0, gt=0)
     """A generator that is not heard for this long is lost."""
+    roots: str = ""
+    """Comma-separated folders that `target.ca_file` may lead into."""
     scratch_dir: str = ""
     """Where each process makes a folder of its own for records and downloaded files while they are needed; empty: the
     system's folder for temporary files."""

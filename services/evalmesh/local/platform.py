@@ -4,10 +4,10 @@ import asyncio
 import fcntl
 import json
 import logging
-import os
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from evalmesh.domain.errors import EvalmeshError
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.settings import LocalSettings
+from evalmesh.runtime.private_files import private_folder, write_private
 
 _LOG = logging.getLogger(__name__)
 _ADDRESS_FILE = "platform.json"
+_FOLDERS = ("logs", "nats", "objects", "scratch")
 
 
 @dataclass(slots=True)
@@ -27,7 +29,9 @@ class LocalPlatform:
 
     address: str
     """gRPC address of the gateway."""
-    bus_url: str
+    token: str = field(repr=False)
+    """What the gateway wants to be shown."""
+    bus_url: str = field(repr=False)
     settings: LocalSettings
     processes: ServiceProcesses | None = None
     nats: NatsServerProcess | None = field(default=None, repr=False)
@@ -39,7 +43,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
 
     Raises `FailedPrecondition` when another platform uses the folder, `InvalidInput` for an address that is taken.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    _make_private(settings)
     async with AsyncExitStack() as stack:
         nats = NatsServerProcess(settings.state_dir / "nats")
         starting = asyncio.create_task(asyncio.to_thread(nats.start))
@@ -56,6 +60,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
         stack.callback(nats.stop)
         # The server's folder is this process's now, and so is what one that was killed has left lying about.
         stack.enter_context(_scratch(settings.state_dir / "scratch"))
+        token = stack.enter_context(_token(settings))
         ending = asyncio.Event()
         keeper = asyncio.create_task(_keep_nats(nats, ending))
         stack.push_async_callback(_ended, keeper, ending)
@@ -64,19 +69,38 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             stack.push_async_callback(processes.stop)
             address = await processes.start()
             stack.enter_context(_announced(settings, address))
-            yield LocalPlatform(address, nats.url, settings, processes, nats)
+            yield LocalPlatform(address, token, nats.url, settings, processes, nats)
             return
         from evalmesh.local.hosting import hosted  # noqa: PLC0415  # likewise
 
-        address = await stack.enter_async_context(hosted(settings, nats.url, pairs))
+        address = await stack.enter_async_context(hosted(settings, nats.url, token, pairs))
         stack.enter_context(_announced(settings, address))
-        yield LocalPlatform(address, nats.url, settings, nats=nats)
+        yield LocalPlatform(address, token, nats.url, settings, nats=nats)
+
+
+def _make_private(settings: LocalSettings) -> None:
+    """Whatever the umask, nobody else looks into the folder; what earlier versions left open is closed."""
+    private_folder(settings.state_dir)
+    for name in _FOLDERS:
+        private_folder(settings.state_dir / name)
+
+
+@contextmanager
+def _token(settings: LocalSettings) -> Iterator[str]:
+    """A token for as long as the platform runs."""
+    token = secrets.token_urlsafe(32)
+    write_private(settings.token_file, token)
+    try:
+        yield token
+    finally:
+        settings.token_file.unlink(missing_ok=True)
 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[None]:
     """Room for what is needed only while the platform runs: records of a level, local copies of data sets."""
     shutil.rmtree(folder, ignore_errors=True)
+    private_folder(folder)
     try:
         yield
     finally:
@@ -85,27 +109,32 @@ def _scratch(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _announced(settings: LocalSettings, address: str) -> Iterator[None]:
-    """Lets `live_address` find the platform for as long as it runs."""
+    """Lets `live_platform` find the platform, and this user's clients its token, for as long as it runs."""
+    from evalmesh.sdk.tokens import known  # noqa: PLC0415  (with the SDK, which is slow to load)
+
     path = settings.state_dir / _ADDRESS_FILE
-    with path.open("w") as file:
-        # Held for as long as this process lives; a process id may be another's when it is read.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        json.dump({"address": address, "pid": os.getpid()}, file)
-        file.flush()
+    with ExitStack() as stack:
         try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+            stack.enter_context(known(address, settings.token_file))
+        except (OSError, RuntimeError) as error:
+            # A home that cannot be written to takes nothing away but the convenience.
+            _LOG.warning("clients need EVALMESH_TOKEN_FILE=%s: %s", settings.token_file, error)
+        write_private(path, json.dumps({"address": address}))
+        stack.callback(path.unlink, missing_ok=True)
+        # A lock, and no process id: it is held exactly as long as this process lives, and no other can have it.
+        held = stack.enter_context(path.open("r"))
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
-def live_address(settings: LocalSettings) -> str | None:
-    """Address of the platform that another process keeps running on this folder; `None` when there is none."""
+def live_platform(settings: LocalSettings) -> tuple[str, str] | None:
+    """Address and token of the platform that another process keeps running on this folder; `None`: there is none."""
     try:
-        with (settings.state_dir / _ADDRESS_FILE).open() as file:
+        with (settings.state_dir / _ADDRESS_FILE).open("r") as file:
             with suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None  # nobody holds it: it was left behind
-            return str(json.load(file)["address"])
+                return None  # its process is gone
+            return str(json.load(file)["address"]), settings.token_file.read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,9 +1,14 @@
 """Each service in a process of its own: the same `python -m evalmesh.<service>` that a pod runs."""
 
 import asyncio
+import contextlib
+import json
+import os
 import sys
+from collections.abc import Iterator, Mapping
 
-from evalmesh.domain.errors import Unavailable
+from evalmesh.adapters.model_servers import to_json
+from evalmesh.domain.errors import InvalidInput, Unavailable
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.process.child import Command, last_lines
 from evalmesh.process.environment import everything, without_keys
@@ -11,8 +16,10 @@ from evalmesh.runtime.child import KeptChild, PipedChild
 
 _START_S = 30.0
 _DRAIN_MORE_S = 3.0
+_MOST_KEY_BYTES = 32 << 10
+"""Less than a pipe holds, so that writing never waits for the child to read."""
+_PRIVATE = 0o077
 _WORKERS = ("dataset_loader", "scorer", "load_generator", "report_aggregator")
-_HOLDS_KEYS = frozenset({"model_runner", "load_generator"})
 _OWN_KEYS = ("EVALMESH_S3_*", "AWS_*", "EVALMESH_*TOKEN*", "OTEL_*", "HF_TOKEN")
 """Variables that are named like keys and are the services' own: those of store, platform, telemetry and data sets."""
 
@@ -23,9 +30,11 @@ class ServiceProcess:
     def __init__(self, room: str, name: str, settings: LocalSettings, more: dict[str, str]) -> None:
         self.room = room
         self.name = name
-        self.environment = {**(everything() if room in _HOLDS_KEYS else without_keys(_OWN_KEYS)), **more}
+        asks = room == "model_runner" or (room == "load_generator" and settings.generators > 0)
+        self.environment = {**_inherited(settings, asks=asks), **more}
         self.port = 0
         self.kept = KeptChild(name, self._start)
+        self._keys = settings.keys if asks else {}
         logs = settings.state_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self._log = logs / f"{name}.log"
@@ -37,8 +46,15 @@ class ServiceProcess:
 
     async def _start(self) -> PipedChild:
         """Returns when the child listens. Raises `Unavailable` with the end of its log."""
-        command = Command([sys.executable, "-m", f"evalmesh.{self.room}"], self.environment, self._log)
-        child = await PipedChild.start(self.name, command)
+        with _handed_over(self._keys) as keys:
+            command = Command(
+                [sys.executable, "-m", f"evalmesh.{self.room}"],
+                {**self.environment, "EVALMESH_KEYS_FD": str(keys)},
+                self._log,
+                pass_fds=(keys,) if keys >= 0 else (),
+                umask=_PRIVATE,
+            )
+            child = await PipedChild.start(self.name, command)
         try:
             self.port = int((await child.ready_line(_START_S)).rpartition(" ")[2])
         except (Unavailable, ValueError) as error:
@@ -53,6 +69,39 @@ class ServiceProcess:
         return child
 
 
+def _inherited(settings: LocalSettings, *, asks: bool) -> dict[str, str]:
+    """This process's environment; keys only where models are asked."""
+    if asks:
+        declared = {"EVALMESH_CONNECTIONS": to_json(settings.connections), "EVALMESH_EGRESS": "open"}
+        return {**everything(), "EVALMESH_CONNECTIONS_FILE": "", **declared}
+    keys = {ref.removeprefix("env:") for one in settings.connections for ref in one.references}
+    kept_back = {*keys, "EVALMESH_CONNECTIONS", "EVALMESH_CONNECTIONS_FILE"}
+    return {name: value for name, value in without_keys(_OWN_KEYS).items() if name not in kept_back}
+
+
+@contextlib.contextmanager
+def _handed_over(keys: Mapping[str, str]) -> Iterator[int]:
+    """The end to read the keys from, which are in the pipe already; -1 where there are none.
+
+    What is in an environment, each process started from there inherits.
+    """
+    if not keys:
+        yield -1
+        return
+    data = json.dumps(dict(keys)).encode()
+    if len(data) > _MOST_KEY_BYTES:
+        raise InvalidInput(
+            f"The keys are {len(data)} bytes long, which no endpoint takes; check what was given as key."
+        )
+    here, there = os.pipe()
+    try:
+        os.write(there, data)
+        os.close(there)
+        yield here
+    finally:
+        os.close(here)
+
+
 class ServiceProcesses:
     """All services as child processes of this one."""
 
@@ -65,12 +114,17 @@ class ServiceProcesses:
         settings = self._settings
         told = {
             "EVALMESH_ADDRESS": "127.0.0.1:0",
+            "EVALMESH_AUTH": "token",
+            "EVALMESH_AUTH_TOKEN_FILE": str(settings.token_file),
             "EVALMESH_BUS_URL": self._bus_url,
             "EVALMESH_OBJECTS_URL": settings.store_url,
             "EVALMESH_LOG_LEVEL": settings.log_level,
             "EVALMESH_ACK_WAIT_S": str(settings.ack_wait_s),
             "EVALMESH_DRAIN_S": str(settings.drain_s),
             "EVALMESH_END_WITH_STDIN": "true",
+            # Whoever has the token is the user who started this, and may read what that user may.
+            "EVALMESH_DATASET_LOADER_ROOTS": "/",
+            "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_SEATS": str(settings.generators),
             "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.state_dir / "scratch"),
             **more,

@@ -1,15 +1,16 @@
 """The services of a platform on one machine, built from what is open. Each is loaded when it is asked for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 
 from evalmesh.adapters.connections import Connections
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import SystemClock
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.settings import LocalSettings
 from evalmesh.ports.load_tests.probe import LoadProbe
+from evalmesh.ports.model_servers import ModelServers
 from evalmesh.runtime.service import Service
 
 
@@ -18,9 +19,12 @@ class Opened:
     """What the services are handed."""
 
     connections: Connections
+    servers: ModelServers
     probe: LoadProbe
     own_address: Callable[[], str]
     """Where all services of this process are, once it listens."""
+    token: str = field(repr=False)
+    """What it wants to be shown there."""
     pairs: PairPool
     """Processes that generate load; those that are wanted are starting."""
 
@@ -50,7 +54,7 @@ def _gateway(settings: LocalSettings, opened: Opened) -> Service:
     # All services share this process and its one server, so the gateway finds its peers at its own port.
     here = lazy_channel(opened.own_address)
     ports = gateway.GatewayPorts(there.runs, there.load_tests, there.bus, there.objects, SystemClock())
-    return gateway.build(ports, Peers(here, here, here), routes={})
+    return gateway.build(ports, Peers(here, here, here, token=opened.token), routes={})
 
 
 def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:
@@ -80,7 +84,7 @@ def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
         runs=there.runs,
         bus=there.bus,
         objects=there.objects,
-        open_endpoint=partial(open_openai_endpoint, secrets=EnvSecrets()),
+        open_endpoint=partial(open_openai_endpoint, servers=opened.servers),
         clock=SystemClock(),
     )
 
@@ -119,9 +123,9 @@ def _load_generator(settings: LocalSettings, opened: Opened) -> Service:
         signals=there.signals,
         objects=there.objects,
         clock=SystemClock(),
-        secrets=EnvSecrets(),
+        servers=opened.servers,
         probe=opened.probe,
-        open_server_metrics=open_server_metrics,
+        open_server_metrics=partial(open_server_metrics, servers=opened.servers),
         pairs=opened.pairs,
     )
     service = load_generator.build(own, ports)

@@ -1,7 +1,10 @@
 """How the platform runs on one machine."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from evalmesh.domain.connection import Connection
 
 _ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - read, not bound
 
@@ -29,10 +32,20 @@ class LocalSettings:
     at_work: frozenset[str] | None = None
     """Services that take work; `None`: all. To look at runs, none need to: queued work then stays where it is."""
 
+    connections: tuple[Connection, ...] = ()
+    """Model servers that are given keys; all others may be asked without."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys that are in no environment, by the name of the variable that references to them have."""
+
     @property
     def state_dir(self) -> Path:
         """Where queues, records, objects and logs are."""
         return self.work_dir.resolve() / ".evalmesh"
+
+    @property
+    def token_file(self) -> Path:
+        """What callers must show; it holds another token each time the platform is started."""
+        return self.state_dir / "token"
 
     @property
     def store_url(self) -> str:

@@ -3,7 +3,8 @@
 from functools import partial
 
 from evalmesh.adapters.connections import open_connections
-from evalmesh.adapters.environment import EnvSecrets, SystemClock
+from evalmesh.adapters.environment import SystemClock
+from evalmesh.adapters.model_servers import open_servers
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
 from evalmesh.model_runner.service import build
 from evalmesh.model_runner.settings import ModelRunnerSettings
@@ -12,13 +13,19 @@ from evalmesh.runtime.serve import run_service, serve
 
 async def _main() -> None:
     settings = ModelRunnerSettings()
+    servers = open_servers(
+        file=settings.connections_file,
+        inline=settings.connections,
+        restricted=settings.egress == "restricted",
+        keys_fd=settings.keys_fd,
+    )
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         service = build(
             settings=settings,
             runs=opened.runs,
             bus=opened.bus,
             objects=opened.objects,
-            open_endpoint=partial(open_openai_endpoint, secrets=EnvSecrets()),
+            open_endpoint=partial(open_openai_endpoint, servers=servers),
             clock=SystemClock(),
         )
         await serve([service], settings)

@@ -12,6 +12,7 @@ from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import Endpoint, EndpointOpener
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.v1 import models_pb2_grpc
+from evalmesh.wire.runs.checks import check_model
 from evalmesh.wire.runs.models import (
     capabilities_to_proto,
     completion_to_proto,
@@ -31,6 +32,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
 
     def _endpoint(self, model: pb.ModelSpec) -> Endpoint:
         spec = model_from_proto(model)
+        check_model(spec)
         return self._open_endpoint(Pool(pool_id(spec), spec))
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.Completion]:

@@ -14,7 +14,10 @@ class DatasetSource(Protocol):
     """Finds files and streams rows; never holds a data set in memory."""
 
     def resolve(self, query: DatasetQuery) -> Sequence[Path]:
-        """The files that hold these rows, in order. Raises `NotFound`, naming what was looked for and where."""
+        """The files that hold these rows, in order.
+
+        Raises `NotFound`, naming what was looked for and where, and `PermissionDenied` for a path that may not be read.
+        """
         ...
 
     def subsets(self, query: DatasetQuery) -> Sequence[str]:

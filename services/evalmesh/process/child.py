@@ -29,6 +29,8 @@ class Command:
     log: Path | None = None
     """Standard error is appended to it, and the output of a guarded program too; `None`: a pipe to us."""
     pass_fds: tuple[int, ...] = ()
+    umask: int = -1
+    """Of the files it makes; -1: ours."""
     guard_s: float | None = None
     """For programs that would not notice our end: a guard stands between, ends the program when its own input is closed
     or it gets SIGTERM, and leaves it so many seconds for that. The guard ends as the program did."""
@@ -57,6 +59,7 @@ class Child:
                     stdout=subprocess.PIPE if command.guard_s is None else log,
                     stderr=log,
                     pass_fds=command.pass_fds,
+                    umask=command.umask,
                     start_new_session=True,
                     bufsize=0,
                 )

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
+from evalmesh.runtime.entrance import Entrance, EntranceInterceptor, entrance_of
 from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.interceptors import TelemetryInterceptor
 from evalmesh.runtime.service import Service
@@ -30,11 +31,11 @@ _OPTIONS = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 
 
 
 class ServiceHost:
-    """Hosts one or more services behind one address."""
+    """Hosts one or more services behind one entrance."""
 
-    def __init__(self, services: Sequence[Service], address: str) -> None:
+    def __init__(self, services: Sequence[Service], entrance: Entrance) -> None:
         self._services = services
-        self._address = address
+        self._entrance = entrance
         self._server: grpc.aio.Server | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._health = HealthServicer()
@@ -60,17 +61,22 @@ class ServiceHost:
         return [name for service in self._services for name in service.grpc_services]
 
     def _make_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[TelemetryInterceptor(), ErrorInterceptor()], options=_OPTIONS)
+        entrance = self._entrance
+        interceptors = (TelemetryInterceptor(), ErrorInterceptor(), EntranceInterceptor(entrance.authenticator))
+        server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         for service in self._services:
             if service.mount is not None:
                 service.mount(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         try:
-            self.port = server.add_insecure_port(self._address)
+            if entrance.tls is None:
+                self.port = server.add_insecure_port(entrance.address)
+            else:
+                self.port = server.add_secure_port(entrance.address, entrance.tls)
         except RuntimeError as error:
             raise InvalidInput(
-                f"address: {self._address!r} cannot be listened on: its port is taken, or it is no address of this "
+                f"address: {entrance.address!r} cannot be listened on: its port is taken, or it is no address of this "
                 f"machine; give another one.",
                 {"field": "address"},
             ) from error
@@ -125,8 +131,14 @@ async def serve(services: Sequence[Service], settings: RoomSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.end_with_stdin:
         await loop.connect_read_pipe(lambda: _EndOfInput(stop), sys.stdin)
-    host = ServiceHost(services, settings.address)
+    host = ServiceHost(services, entrance_of(settings))
     await host.start()
+    if settings.auth == "none":
+        _LOG.warning(
+            "EVALMESH_AUTH=none: whoever reaches %s may use %s and its keys; EVALMESH_AUTH_TOKEN_FILE ends that",
+            settings.address,
+            settings.room,
+        )
     print(f"{services[0].name} listening on port {host.port}", flush=True)  # noqa: T201  (tells a parent process)
     await stop.wait()
     _LOG.info("draining")
@@ -140,6 +152,9 @@ def run_service(main: Callable[[], Coroutine[Any, Any, None]], settings: type[Ro
     """
     try:
         configure_logging(settings.room, settings().log_level)
+        entrance_of(settings())  # refuses before anything is opened
+        if settings().end_with_stdin:
+            os.umask(0o077)  # what the child of a platform on one machine writes is its user's alone
         keep_what_is_loaded()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())

@@ -27,6 +27,28 @@ class RoomSettings(BaseSettings):
     ack_wait_s: float = Field(default=10.0, gt=0)
     """How long a work item may go without a sign of life before another worker gets it."""
 
+    auth: Literal["token", "none"] = "token"
+    """`none` lets in whoever reaches the port; with `token` a service without `auth_token_file` does not start."""
+    auth_token_file: str = ""
+    """File with the tokens that callers may show, one a line."""
+    tls_cert_file: str = ""
+    """PEM file with the certificate (chain) of the gRPC server; empty: plain text."""
+    tls_key_file: str = ""
+    """PEM file with the key of that certificate."""
+    tls_ca_file: str = ""
+    """PEM file with the authorities of the other services' certificates; set, the gateway calls them by TLS."""
+    tls_client_certs: bool = False
+    """Callers need a certificate of `tls_ca_file`'s authorities, beside the token."""
+
+    connections_file: str = ""
+    """YAML file with the model servers that model runner and load generators may ask with which keys."""
+    connections: str = ""
+    """The same as inline JSON, beside those of the file."""
+    egress: Literal["open", "restricted"] = "restricted"
+    """`restricted`: link-local and metadata addresses are never asked, loopback only where a connection says so."""
+    keys_fd: int = -1
+    """Pipe with keys from the parent process; set by that alone."""
+
     end_with_stdin: bool = False
     """End when standard input is closed: a service that is the child of another process dies with it."""
 

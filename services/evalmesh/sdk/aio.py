@@ -61,10 +61,11 @@ class AsyncClient(LoadTestCalls):
     """Talks to a gateway. Use it as an async context manager, or call `close`.
 
     Args:
-        address: `host:port`.
-        token: Sent as a bearer token; use `credentials` with it on anything but a loopback address.
+        address: `host:port`; `https://host:port` is reached by TLS (EVALMESH_TLS_CA_FILE: authorities to trust).
+        token: Sent as a bearer token; without it EVALMESH_TOKEN, the file of EVALMESH_TOKEN_FILE, or that of a platform
+            which the same user runs on this machine. Use TLS with it on anything but a loopback address.
         timeout_s: Deadline of calls with one answer; watches and downloads have none.
-        credentials: TLS, e.g. `grpc.ssl_channel_credentials()`; without it the connection is plain.
+        credentials: TLS of your own making, e.g. `grpc.ssl_channel_credentials(...)`.
     """
 
     def __init__(

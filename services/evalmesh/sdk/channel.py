@@ -1,15 +1,18 @@
 """Calls over one gRPC channel: credentials, trace context, deadlines, retries, errors as domain classes."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 from opentelemetry import propagate
 
-from evalmesh.domain.errors import EvalmeshError, Unavailable
+from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
+from evalmesh.sdk.tokens import token_for
 from evalmesh.wire.errors import from_rpc_error
 
 _TRIES = 5
@@ -30,8 +33,11 @@ class Channel:
     def __init__(
         self, address: str, token: str | None, timeout_s: float, credentials: grpc.ChannelCredentials | None
     ) -> None:
-        self.address = address
-        self._token = token
+        scheme, separated, rest = address.partition("://")
+        self.address = rest if separated and scheme in {"https", "grpcs"} else address
+        if self.address != address and credentials is None:
+            credentials = _trusted()
+        self._token = token_for(self.address, token)
         self._timeout_s = timeout_s
         self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
@@ -57,8 +63,8 @@ class Channel:
         """W3C trace context of the caller, if there is any, and the token."""
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
-        if self._token:
-            carrier["authorization"] = f"Bearer {self._token}"
+        if token := self._token():
+            carrier["authorization"] = f"Bearer {token}"
         return list(carrier.items())
 
     async def call(self, method: Any, request: Any, *, idempotent: bool) -> Any:
@@ -100,6 +106,16 @@ class Channel:
         if self._channel is not None:
             channel, self._channel = self._channel, None
             await channel.close(None)
+
+
+def _trusted() -> grpc.ChannelCredentials:
+    """TLS with the authorities of EVALMESH_TLS_CA_FILE, else the usual ones. Raises `InvalidInput`."""
+    path = os.environ.get("EVALMESH_TLS_CA_FILE", "")
+    try:
+        return grpc.ssl_channel_credentials(Path(path).expanduser().read_bytes() if path else None)
+    except OSError as error:
+        message = f"EVALMESH_TLS_CA_FILE: {path!r} cannot be read: {error.strerror}."
+        raise InvalidInput(message, {"field": "server"}) from None
 
 
 class Patience:

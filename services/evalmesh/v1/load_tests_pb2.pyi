@@ -295,6 +295,7 @@ class LoadTarget(_message.Message):
     TRANSPORT_FIELD_NUMBER: _builtins.int
     SKIP_TLS_VERIFICATION_FIELD_NUMBER: _builtins.int
     CA_FILE_FIELD_NUMBER: _builtins.int
+    CONNECTION_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """The full address that is asked: `http://host:8000/v1/chat/completions`."""
     model: _builtins.str
@@ -311,6 +312,8 @@ class LoadTarget(_message.Message):
     """Accept any certificate."""
     ca_file: _builtins.str
     """PEM file with the authorities to trust, on the generator's machine; empty: the system's."""
+    connection: _builtins.str
+    """Name of a connection that the generators' operator declared: its key and headers are sent."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Headers beside our own."""
@@ -342,10 +345,11 @@ class LoadTarget(_message.Message):
         transport: _builtins.str = ...,
         skip_tls_verification: _builtins.bool = ...,
         ca_file: _builtins.str = ...,
+        connection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "connect_timeout", b"connect_timeout", "read_timeout", b"read_timeout", "stream", b"stream", "total_timeout", b"total_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "api", b"api", "ca_file", b"ca_file", "connect_timeout", b"connect_timeout", "headers", b"headers", "key_ref", b"key_ref", "model", b"model", "read_timeout", b"read_timeout", "skip_tls_verification", b"skip_tls_verification", "stream", b"stream", "total_timeout", b"total_timeout", "transport", b"transport", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "api", b"api", "ca_file", b"ca_file", "connect_timeout", b"connect_timeout", "connection", b"connection", "headers", b"headers", "key_ref", b"key_ref", "model", b"model", "read_timeout", b"read_timeout", "skip_tls_verification", b"skip_tls_verification", "stream", b"stream", "total_timeout", b"total_timeout", "transport", b"transport", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stream: _TypeAlias = _typing.Literal["stream"]  # noqa: Y015
     _WhichOneofArgType__stream: _TypeAlias = _typing.Literal["_stream", b"_stream"]  # noqa: Y015

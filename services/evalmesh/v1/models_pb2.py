@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65valmesh/v1/models.proto\x12\x0b\x65valmesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n\tModelSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0b\n\x03url\x18\x04 \x01(\t\x12\x0f\n\x07key_ref\x18\x05 \x01(\t\x12\x14\n\x0crequest_kind\x18\x06 \x01(\t\x12\x0e\n\x06stream\x18\x07 \x01(\x08\x12\x13\n\x0b\x63oncurrency\x18\x08 \x01(\x05\x12\x11\n\tmax_tries\x18\t \x01(\x05\x12.\n\x0btry_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x07headers\x18\x0c \x03(\x0b\x32#.evalmesh.v1.ModelSpec.HeadersEntry\x12%\n\x04\x61rgs\x18\r \x01(\x0b\x32\x17.google.protobuf.Struct\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcd\x03\n\x10GenerationConfig\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\x11\n\x04seed\x18\t \x01(\x03H\x07\x88\x01\x01\x12\x1d\n\x10reasoning_effort\x18\n \x01(\tH\x08\x88\x01\x01\x12+\n\nextra_body\x18\x0b \x01(\x0b\x32\x17.google.protobuf.StructB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x13\n\x11_reasoning_effort\"(\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"R\n\x0cModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.evalmesh.v1.Message\x12\x0e\n\x06prompt\x18\x03 \x01(\t\"\xe6\x02\n\nCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x19\n\x0cinput_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04ttft\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\ttry_count\x18\n \x01(\x05\x12\x13\n\x0b\x65rror_class\x18\x0b \x01(\t\x12\r\n\x05\x65rror\x18\x0c \x01(\tB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokens\"\x94\x01\n\x0fGenerateRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\x12+\n\x08requests\x18\x02 \x03(\x0b\x32\x19.evalmesh.v1.ModelRequest\x12-\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\"=\n\x14\x44\x65scribeModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\"K\n\x10ModelDescription\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rrequest_kinds\x18\x02 \x03(\t\x12\x11\n\tstreaming\x18\x03 \x01(\x08\x32\xa6\x01\n\x0cModelService\x12\x43\n\x08Generate\x12\x1c.evalmesh.v1.GenerateRequest\x1a\x17.evalmesh.v1.Completion0\x01\x12Q\n\rDescribeModel\x12!.evalmesh.v1.DescribeModelRequest\x1a\x1d.evalmesh.v1.ModelDescriptionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65valmesh/v1/models.proto\x12\x0b\x65valmesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x03\n\tModelSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0b\n\x03url\x18\x04 \x01(\t\x12\x0f\n\x07key_ref\x18\x05 \x01(\t\x12\x14\n\x0crequest_kind\x18\x06 \x01(\t\x12\x0e\n\x06stream\x18\x07 \x01(\x08\x12\x13\n\x0b\x63oncurrency\x18\x08 \x01(\x05\x12\x11\n\tmax_tries\x18\t \x01(\x05\x12.\n\x0btry_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x07headers\x18\x0c \x03(\x0b\x32#.evalmesh.v1.ModelSpec.HeadersEntry\x12%\n\x04\x61rgs\x18\r \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nconnection\x18\x0e \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcd\x03\n\x10GenerationConfig\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\x11\n\x04seed\x18\t \x01(\x03H\x07\x88\x01\x01\x12\x1d\n\x10reasoning_effort\x18\n \x01(\tH\x08\x88\x01\x01\x12+\n\nextra_body\x18\x0b \x01(\x0b\x32\x17.google.protobuf.StructB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x13\n\x11_reasoning_effort\"(\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"R\n\x0cModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.evalmesh.v1.Message\x12\x0e\n\x06prompt\x18\x03 \x01(\t\"\xe6\x02\n\nCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x19\n\x0cinput_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04ttft\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\ttry_count\x18\n \x01(\x05\x12\x13\n\x0b\x65rror_class\x18\x0b \x01(\t\x12\r\n\x05\x65rror\x18\x0c \x01(\tB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokens\"\x94\x01\n\x0fGenerateRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\x12+\n\x08requests\x18\x02 \x03(\x0b\x32\x19.evalmesh.v1.ModelRequest\x12-\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\"=\n\x14\x44\x65scribeModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\"K\n\x10ModelDescription\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rrequest_kinds\x18\x02 \x03(\t\x12\x11\n\tstreaming\x18\x03 \x01(\x08\x32\xa6\x01\n\x0cModelService\x12\x43\n\x08Generate\x12\x1c.evalmesh.v1.GenerateRequest\x1a\x17.evalmesh.v1.Completion0\x01\x12Q\n\rDescribeModel\x12!.evalmesh.v1.DescribeModelRequest\x1a\x1d.evalmesh.v1.ModelDescriptionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSPEC_HEADERSENTRY']._loaded_options = None
   _globals['_MODELSPEC_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_MODELSPEC']._serialized_start=137
-  _globals['_MODELSPEC']._serialized_end=548
-  _globals['_MODELSPEC_HEADERSENTRY']._serialized_start=502
-  _globals['_MODELSPEC_HEADERSENTRY']._serialized_end=548
-  _globals['_GENERATIONCONFIG']._serialized_start=551
-  _globals['_GENERATIONCONFIG']._serialized_end=1012
-  _globals['_MESSAGE']._serialized_start=1014
-  _globals['_MESSAGE']._serialized_end=1054
-  _globals['_MODELREQUEST']._serialized_start=1056
-  _globals['_MODELREQUEST']._serialized_end=1138
-  _globals['_COMPLETION']._serialized_start=1141
-  _globals['_COMPLETION']._serialized_end=1499
-  _globals['_GENERATEREQUEST']._serialized_start=1502
-  _globals['_GENERATEREQUEST']._serialized_end=1650
-  _globals['_DESCRIBEMODELREQUEST']._serialized_start=1652
-  _globals['_DESCRIBEMODELREQUEST']._serialized_end=1713
-  _globals['_MODELDESCRIPTION']._serialized_start=1715
-  _globals['_MODELDESCRIPTION']._serialized_end=1790
-  _globals['_MODELSERVICE']._serialized_start=1793
-  _globals['_MODELSERVICE']._serialized_end=1959
+  _globals['_MODELSPEC']._serialized_end=568
+  _globals['_MODELSPEC_HEADERSENTRY']._serialized_start=522
+  _globals['_MODELSPEC_HEADERSENTRY']._serialized_end=568
+  _globals['_GENERATIONCONFIG']._serialized_start=571
+  _globals['_GENERATIONCONFIG']._serialized_end=1032
+  _globals['_MESSAGE']._serialized_start=1034
+  _globals['_MESSAGE']._serialized_end=1074
+  _globals['_MODELREQUEST']._serialized_start=1076
+  _globals['_MODELREQUEST']._serialized_end=1158
+  _globals['_COMPLETION']._serialized_start=1161
+  _globals['_COMPLETION']._serialized_end=1519
+  _globals['_GENERATEREQUEST']._serialized_start=1522
+  _globals['_GENERATEREQUEST']._serialized_end=1670
+  _globals['_DESCRIBEMODELREQUEST']._serialized_start=1672
+  _globals['_DESCRIBEMODELREQUEST']._serialized_end=1733
+  _globals['_MODELDESCRIPTION']._serialized_start=1735
+  _globals['_MODELDESCRIPTION']._serialized_end=1810
+  _globals['_MODELSERVICE']._serialized_start=1813
+  _globals['_MODELSERVICE']._serialized_end=1979
 # @@protoc_insertion_point(module_scope)

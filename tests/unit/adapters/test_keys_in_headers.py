@@ -1,18 +1,21 @@
 import pytest
+from tests.kit.model_servers import any_server
 
-from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.domain.errors import NotFound
-from evalmesh.ports.environment import with_keys
+from evalmesh.ports.model_servers import Destination
 
-KEYS = EnvSecrets({"TOKEN": "t-1", "OTHER": "t-2"})
+SERVERS = any_server({"TOKEN": "t-1", "OTHER": "t-2"}, "env:TOKEN", "env:OTHER", "env:MISSING")
+URL = "http://host/v1"
 
 
 def test_headers_of_a_load_test_have_their_keys_when_they_are_sent():
-    found = with_keys({"X-Api-Key": "env:OTHER", "X-Team": "a"}, "env:TOKEN", KEYS)
-    assert found == {"X-Api-Key": "t-2", "X-Team": "a", "Authorization": "Bearer t-1"}
-    assert with_keys({"X-Team": "a"}, "", KEYS) == {"X-Team": "a"}
+    wanted = Destination(URL, key_ref="env:TOKEN", headers={"X-Api-Key": "env:OTHER", "X-Team": "a"})
+    found = SERVERS.admit(wanted)
+    assert found.complete() == {"X-Api-Key": "t-2", "X-Team": "a", "Authorization": "Bearer t-1"}
+    assert set(found.secrets) == {"t-1", "t-2"}
+    assert SERVERS.admit(Destination(URL, headers={"X-Team": "a"})).complete() == {"X-Team": "a"}
 
 
 def test_a_reference_that_leads_nowhere_is_said():
     with pytest.raises(NotFound, match="MISSING"):
-        with_keys({"X-Api-Key": "env:MISSING"}, "", KEYS)
+        SERVERS.admit(Destination(URL, headers={"X-Api-Key": "env:MISSING"}))

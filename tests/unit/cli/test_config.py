@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from evalmesh import TaskConfig
+from evalmesh.cli.eval.evaluate import place_of
 from evalmesh.cli.eval.spec import to_run_spec
 from evalmesh.cli.options import parse_options
+from evalmesh.domain.connection import origin_of
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.wire.runs.checks import check_spec
@@ -154,11 +156,18 @@ def test_foreign_keys_that_ask_for_nothing_pass():
     spec(eval_backend="Native", judge_strategy="auto", analysis_report=False, evalscope_version="1.2", mem_cache=True)
 
 
-def test_a_literal_key_stays_in_the_process():
+def test_a_literal_key_is_in_no_environment_and_bound_to_the_address():
     config = TaskConfig(**BASE, api_key=SECRET)
     made = to_run_spec(config)
     assert made.model.key_ref == "env:EVALMESH_API_KEY"
-    assert os.environ["EVALMESH_API_KEY"] == SECRET
+    assert SECRET not in os.environ.values()
+    place = place_of(config)
+    assert place.keys == {"EVALMESH_API_KEY": SECRET}
+    (own,) = place.connections
+    assert own.references == {made.model.key_ref}
+    assert own.covers(origin_of(made.model.url))
+    assert not own.covers(origin_of("http://elsewhere/v1"))
+    assert SECRET not in repr(place) + repr(place.settings())
     assert SECRET not in repr(made) + repr(config) + str(config) + config.model_dump_json()
 
 
@@ -251,7 +260,6 @@ def test_the_clients_words_travel_with_the_spec_and_ask_for_the_same(monkeypatch
 def test_no_key_travels_with_the_clients_words():
     made = spec(
         api_key=SECRET,
-        api_url=f"http://h/v1?key={SECRET}",
         generation_config={"extra_headers": {"X-Team": SECRET}},
         dataset_args={"gsm8k": {"extra_params": {"api_key_of_mine": SECRET}}},
         work_dir="somewhere",

@@ -12,7 +12,9 @@ from evalmesh.cli.__main__ import main
 from evalmesh.cli.flags import parse
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.config import PerfConfig
+from evalmesh.cli.perf.run import place_of
 from evalmesh.cli.perf.spec import all_notes, repeating, resolve
+from evalmesh.domain.connection import origin_of
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.load_test import (
     ArrivalSpec,
@@ -258,18 +260,25 @@ def test_an_endpoint_needs_a_model_and_an_address():
     assert "load_apis" in refusal("--url", "http://h", "--model", "m", "--api", "custom")
 
 
-def test_a_literal_key_stays_in_this_process():
-    made = spec("--api-key", SECRET, "--headers", f"X-Api-Key={SECRET}", "X-Team=a=b")
+def test_literal_keys_are_in_no_environment_and_bound_to_the_address():
+    words = ("--api-key", SECRET, "--headers", f"X-Api-Key={SECRET}", "X-Team=a=b")
+    made = spec(*words)
     assert made.target.key_ref == "env:EVALMESH_API_KEY"
     assert made.target.headers == {"X-Api-Key": "env:EVALMESH_HEADER_X_API_KEY", "X-Team": "a=b"}
     assert SECRET not in repr(made)
-    assert os.environ["EVALMESH_API_KEY"] == os.environ["EVALMESH_HEADER_X_API_KEY"] == SECRET
+    assert SECRET not in os.environ.values()
+    place = place_of(config(*BASE, *words))
+    assert place.keys == {"EVALMESH_API_KEY": SECRET, "EVALMESH_HEADER_X_API_KEY": SECRET}
+    (own,) = place.connections
+    assert own.references == {"env:EVALMESH_API_KEY", "env:EVALMESH_HEADER_X_API_KEY"}
+    assert own.covers(origin_of(made.target.url))
+    assert not own.covers(origin_of("http://elsewhere/v1"))
 
 
 def test_a_bearer_header_is_the_key():
     made = spec("--headers", f"Authorization=Bearer {SECRET}")
     assert (made.target.key_ref, made.target.headers) == ("env:EVALMESH_API_KEY", {})
-    assert os.environ["EVALMESH_API_KEY"] == SECRET
+    assert place_of(config(*BASE, "--headers", f"Authorization=Bearer {SECRET}")).keys == {"EVALMESH_API_KEY": SECRET}
 
 
 def test_a_key_is_never_sent_to_a_server():
@@ -504,7 +513,7 @@ def test_a_file_takes_the_same_keys_and_flags_win(tmp_path):
         config("-c", str(path))
 
 
-def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
+def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path, monkeypatch):
     (tmp_path / "data.jsonl").write_text("{}\n")
     words = ["--api-key", SECRET, "--headers", f"X-Api-Key={SECRET}", "--wandb-api-key", SECRET, "--parallel", "1", "2"]
     words += ["--export", "otlp", "--export-args", f"project=p,api_key={SECRET}"]
@@ -518,14 +527,15 @@ def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
     assert SECRET not in text
     assert "wandb" not in text
     assert yaml.safe_load(text)["export_args"] == {"project": "p"}
+    monkeypatch.setenv("EVALMESH_API_KEY", SECRET)
     assert resolve(PerfConfig(**yaml.safe_load(text))) == submitted
     assert SECRET not in submitted.client_config
     assert LOAD_TESTS.id_of(str(tmp_path / "out")) == LOAD_TESTS.id_of("loadTests/20260101-abc") == test.id
 
 
 def test_no_key_travels_with_the_clients_words():
-    words = ["--url", f"http://h:8000/v1/chat/completions?key={SECRET}", "--model", "m", "--api-key", SECRET]
-    words += ["--headers", f"X-Team={SECRET}", "--server-metrics", f"http://h:9/metrics?key={SECRET}"]
+    words = ["--url", "http://h:8000/v1/chat/completions", "--model", "m", "--api-key", SECRET]
+    words += ["--headers", f"X-Team={SECRET}", "--server-metrics", "http://h:9/metrics"]
     words += ["--export", "prometheus", "--export-args", f"url=http://me:{SECRET}@h/push,token={SECRET}"]
     travels = resolve(config(*words)).client_config
     assert SECRET not in travels

@@ -4,6 +4,8 @@ import os
 import socket
 import ssl
 
+from evalmesh.adapters.guarded_sockets import FORBIDDEN, ForbiddenAddress
+
 PROXY = "the proxy of the environment"
 """How a sentence about it begins."""
 _TRUST = "ca_file names an authority to trust, insecure accepts any certificate"
@@ -15,6 +17,8 @@ def cause_of(error: BaseException) -> str:
     inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
     if isinstance(inner, BaseException) and inner is not error:
         return cause_of(inner)
+    if isinstance(error, ForbiddenAddress):
+        return FORBIDDEN
     if isinstance(error, ssl.SSLError):
         return _of_tls(error)
     if isinstance(error, socket.gaierror):

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import aiohttp
 from yarl import URL
 
+from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.load_http.address import address_of, complete_headers, tls_context
 from evalmesh.adapters.load_http.causes import PROXY, cause_of
 from evalmesh.adapters.load_http.sse import SseSplitter
+from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import DETAIL_BYTES, Exchange
 from evalmesh.load.measure.records import Outcome
@@ -32,7 +34,9 @@ _OUTCOMES: tuple[tuple[tuple[type[Exception], ...], Outcome], ...] = (
 class CompatibleTransport:
     """See `ports.load_tests.http.LoadTransport`."""
 
-    def __init__(self, target: LoadTarget, headers: Mapping[str, str], ended: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self, target: LoadTarget, headers: Mapping[str, str], ended: Callable[[Exchange], None], egress: Egress
+    ) -> None:
         """Raises `InvalidInput` for an address, headers or authorities that cannot be used."""
         self._target = target
         self._address = address_of(target.url)
@@ -40,6 +44,7 @@ class CompatibleTransport:
         self._headers = complete_headers(self._address, headers)
         self._tls = tls_context(target) if self._address.scheme == "https" else True
         self._ended = ended
+        self._egress = egress
         self.opened = 0
         self._session: aiohttp.ClientSession | None = None
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
@@ -122,7 +127,12 @@ class CompatibleTransport:
             trace.on_connection_create_end.append(self._connect_ends)
             target = self._target
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ssl=self._tls),
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    keepalive_timeout=_KEEPALIVE_S,
+                    ssl=self._tls,
+                    socket_factory=socket_factory(self._egress),
+                ),
                 headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from evalmesh.adapters.guarded_sockets import check_address
 from evalmesh.adapters.load_http.address import address_of, request_head, tls_context
 from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.load_http.connection import HttpConnection
+from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import Outcome
@@ -28,11 +30,14 @@ Addresses = list[tuple[socket.AddressFamily, tuple[object, ...]]]
 class FastTransport:
     """See `ports.load_tests.http.LoadTransport`. Of idle connections the one used last is used first."""
 
-    def __init__(self, target: LoadTarget, headers: Mapping[str, str], ended: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self, target: LoadTarget, headers: Mapping[str, str], ended: Callable[[Exchange], None], egress: Egress
+    ) -> None:
         """Raises `InvalidInput` for an address, headers or authorities that cannot be used."""
         self._target = target
         self._address = address_of(target.url)
         self._ended = ended
+        self._egress = egress
         self._tls = tls_context(target) if self._address.scheme == "https" else None
         self.head = request_head(self._address, headers)
         self.opened = 0
@@ -171,6 +176,7 @@ class FastTransport:
         for family, place in tuple(await self._resolve()):
             own = socket.socket(family, socket.SOCK_STREAM)
             try:
+                check_address(self._egress, place[0])
                 own.settimeout(0)
                 own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await _connected(loop, own, place)

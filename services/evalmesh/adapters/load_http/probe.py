@@ -11,8 +11,8 @@ from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import Outcome
-from evalmesh.ports.environment import Secrets, with_keys
 from evalmesh.ports.load_tests.probe import ProbeAnswer
+from evalmesh.ports.model_servers import ModelServers, destination_of
 
 _TIMEOUTS = frozenset({Outcome.READ_TIMEOUT, Outcome.TOTAL_TIMEOUT})
 
@@ -20,15 +20,18 @@ _TIMEOUTS = frozenset({Outcome.READ_TIMEOUT, Outcome.TOTAL_TIMEOUT})
 class HttpProbe:
     """See `ports.load_tests.probe.LoadProbe`."""
 
-    def __init__(self, keys: Secrets) -> None:
-        self._keys = keys
+    def __init__(self, servers: ModelServers) -> None:
+        self._servers = servers
 
     async def send(self, target: LoadTarget, body: bytes, timeout_s: float) -> ProbeAnswer:
-        headers = with_keys(target.headers, target.key_ref, self._keys)
+        admitted = self._servers.admit(destination_of(target))
+        headers = admitted.complete()
         # A year, as some give it for ever, is no time to wait here.
         bounded = replace(target, read_timeout_s=timeout_s, total_timeout_s=timeout_s)
         ended: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
-        transport = open_transport(bounded, headers, lambda one: None if ended.done() else ended.set_result(one))
+        transport = open_transport(
+            bounded, headers, lambda one: None if ended.done() else ended.set_result(one), admitted.egress
+        )
         reader = _Whole()
         exchange = _Question(body, reader)
         try:

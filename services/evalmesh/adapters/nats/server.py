@@ -76,7 +76,7 @@ class NatsServerProcess:
                 stale.unlink()
             config = self._write_config()
             words = [binary, "-c", str(config)]
-            command = Command(words, essentials(), self.folder / "nats.log", (lock,), guard_s=_STOP_S)
+            command = Command(words, essentials(), self.folder / "nats.log", (lock,), 0o077, _STOP_S)
             self._child = Child(command)
         finally:
             os.close(lock)
@@ -158,8 +158,8 @@ def _lock(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = _owner(descriptor)
-            # A server whose owner is gone is about to go as well.
-            if _lives(owner) or time.monotonic() > deadline:
+            # A server whose owner is gone is about to go as well, and one of this process has been stopped.
+            if (owner != os.getpid() and _lives(owner)) or time.monotonic() > deadline:
                 os.close(descriptor)
                 raise FailedPrecondition(_in_use(path.parent, owner)) from None
             time.sleep(_POLL_S)

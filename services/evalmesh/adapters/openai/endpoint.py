@@ -20,7 +20,7 @@ from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import Capabilities, Occupancy
-from evalmesh.ports.environment import Secrets
+from evalmesh.ports.model_servers import ModelServers
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ class OpenAIEndpoint:
         self._policy = policy or RetryPolicy()
         self._rng = rng or Random()  # noqa: S311 - spreads retries, guards nothing
         self._bodies = BodyEncoder(model, target)
-        self._limiter = AdaptiveLimiter(model.concurrency, self._policy.decrease_interval_s)
+        most = min(model.concurrency, target.most_requests or model.concurrency)
+        self._limiter = AdaptiveLimiter(most, self._policy.decrease_interval_s)
         self._breaker = Breaker(self._policy)
         self._unauthenticated: Failure | None = None
         kinds: tuple[RequestKind, ...] = ("chat",) if model.kind == "chat" else ("completion", "loglikelihood")
@@ -69,7 +70,7 @@ class OpenAIEndpoint:
         self._url = target.chat_url if model.kind == "chat" else target.completions_url
         self._transport = Transport(
             target,
-            model.concurrency,
+            most,
             stream=model.stream,
             try_timeout_s=model.try_timeout_s,
             connect_timeout_s=self._policy.connect_timeout_s,
@@ -213,13 +214,14 @@ class OpenAIEndpoint:
 
 
 def open_openai_endpoint(
-    pool: Pool, secrets: Secrets, policy: RetryPolicy | None = None, rng: Random | None = None
+    pool: Pool, servers: ModelServers, policy: RetryPolicy | None = None, rng: Random | None = None
 ) -> OpenAIEndpoint:
     """Opens nothing yet: the first request connects.
 
-    Raises `InvalidInput` for a url, header or option that cannot be used, `NotFound` for a key that is not there.
+    Raises `InvalidInput` for a url, header or option that cannot be used, `PermissionDenied` for a host that may not be
+    asked (with this key), `NotFound` for a key that is not there.
     """
-    return OpenAIEndpoint(pool.model, resolve_target(pool.model, secrets), policy, rng)
+    return OpenAIEndpoint(pool.model, resolve_target(pool.model, servers), policy, rng)
 
 
 def _answered(request: Request, answer: Answer, progress: _Progress) -> Completion:

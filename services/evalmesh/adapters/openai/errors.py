@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 import msgspec
 
+from evalmesh.adapters.guarded_sockets import FORBIDDEN, is_forbidden
 from evalmesh.domain.completion import ErrorClass
 
 MESSAGE_CHARS = 500
@@ -89,8 +90,9 @@ def failure_in_answer(error: object, redact: Redactor) -> Failure:
 def failure_of_exception(error: BaseException, where: str, timeout_s: float, redact: Redactor) -> Failure:
     """Classifies what the HTTP client raised; `where` is the address to name, without query."""
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        # A certificate does not become right by asking again.
-        return Failure("connect", redact(explain_connect(error, where)), retryable=not _is_tls(error))
+        # Neither a certificate becomes right by asking again, nor an address allowed.
+        again = not _is_tls(error) and not is_forbidden(error)
+        return Failure("connect", redact(explain_connect(error, where)), retryable=again)
     if isinstance(error, asyncio.TimeoutError):
         return Failure("timeout", f"No complete answer from {where} within {timeout_s:.3g} s.", overload=True)
     if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)):
@@ -103,6 +105,12 @@ def failure_of_exception(error: BaseException, where: str, timeout_s: float, red
 
 def explain_connect(error: BaseException, where: str) -> str:
     """Why no connection came about, in plain words, with what to check."""
+    if is_forbidden(error):
+        return f"{where}: {FORBIDDEN}."
+    return _explain_failed_connect(error, where)
+
+
+def _explain_failed_connect(error: BaseException, where: str) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"The host name in {where} cannot be resolved (DNS); check its spelling and the name server."
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):

@@ -2,14 +2,15 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
 from evalmesh.adapters.openai.errors import Redactor
+from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import ModelSpec
-from evalmesh.ports.environment import Secrets
+from evalmesh.ports.model_servers import Destination, ModelServers
 
 RESERVED_KEYS = frozenset({"messages", "prompt", "stream"})
 """Keys of the request body that are not the user's to set."""
@@ -32,25 +33,31 @@ class Target:
     redact: Redactor = field(repr=False)
     extra_body: Mapping[str, object] = field(default_factory=dict)
     verify_tls: bool = True
+    egress: Egress = field(default_factory=Egress)
+    """Addresses that may be connected to."""
+    most_requests: int = 0
+    """In flight, as the connection says; 0: as the model says."""
 
 
-def resolve_target(model: ModelSpec, secrets: Secrets) -> Target:
+def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
     """Reads the model's url, key, headers and args.
 
     A header value may be a reference like `key_ref` (`env:NAME`, `secret:name/key`), for servers that want their key
-    in a header of their own. Raises `InvalidInput` and, for a reference that leads nowhere, `NotFound`.
+    in a header of their own. Raises `InvalidInput`, `PermissionDenied` for a host that may not be asked or not with
+    this key, and `NotFound` for a reference that leads nowhere.
     """
-    base = _base_url(model.url)
-    key = secrets.resolve(model.key_ref)
-    hidden = [key]
+    wanted = Destination(model.url, model.connection, model.key_ref, model.headers)
+    base = _base_url(servers.url_of(wanted))
+    admitted = servers.admit(replace(wanted, url=str(base)))
+    key = admitted.key
+    hidden = list(admitted.secrets)
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    for name, value in model.headers.items():
-        resolved = secrets.resolve(value) if value.startswith(("env:", "secret:")) else value
+    for name, resolved in admitted.headers.items():
         if any(character in f"{name}{resolved}" for character in "\r\n\0"):
             raise InvalidInput(f"model.headers[{name!r}] holds a line break; remove it.", {"field": "model.headers"})
-        if resolved is not value or any(word in name.lower() for word in _SENSITIVE_HEADERS):
+        if resolved in hidden or any(word in name.lower() for word in _SENSITIVE_HEADERS):
             hidden += [resolved, resolved.removeprefix("Bearer ")]
         headers = {n: v for n, v in headers.items() if n.lower() != name.lower()} | {name: resolved}
     if any(character in key for character in "\r\n\0"):
@@ -67,6 +74,8 @@ def resolve_target(model: ModelSpec, secrets: Secrets) -> Target:
         redact=Redactor(hidden),
         extra_body=extra_body,
         verify_tls=verify_tls,
+        egress=admitted.egress,
+        most_requests=admitted.max_concurrency,
     )
 
 

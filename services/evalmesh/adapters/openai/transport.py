@@ -7,6 +7,7 @@ import ssl
 import aiohttp
 from yarl import URL
 
+from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
 from evalmesh.adapters.openai.errors import Failure, failure_of_exception, failure_of_status
 from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
@@ -44,6 +45,7 @@ class Transport:
                     keepalive_timeout=_KEEPALIVE_S,
                     ttl_dns_cache=30,
                     ssl=True if target.verify_tls else _unverified(),
+                    socket_factory=socket_factory(target.egress),
                 ),
                 headers=target.headers,
                 cookie_jar=aiohttp.DummyCookieJar(),

@@ -18,8 +18,10 @@ from urllib.parse import SplitResult, urlsplit
 from evalmesh.adapters.server_metrics.nvml import NAME as NVML
 from evalmesh.adapters.server_metrics.nvml import NvmlSource
 from evalmesh.adapters.server_metrics.refusal import Refusal
+from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.server.readings import Reading
+from evalmesh.ports.model_servers import Destination, ModelServers
 
 AUTO = "auto"
 _INTERVAL_S = 1.0
@@ -92,25 +94,28 @@ async def _next(due_s: float) -> float:
 
 
 @asynccontextmanager
-async def open_server_metrics(urls: Sequence[str], endpoint_url: str) -> AsyncIterator[_Reader]:
+async def open_server_metrics(urls: Sequence[str], endpoint_url: str, servers: ModelServers) -> AsyncIterator[_Reader]:
     """Reads `urls` while the context is open.
 
     Args:
         urls: Prometheus addresses (without a path, `/metrics` is meant), `nvml`, or `auto`: `/metrics` beside the
             endpoint, if it is there.
         endpoint_url: The address under load.
+        servers: What may be asked.
 
     Raises:
         InvalidInput: An address is none.
+        PermissionDenied: It may not be asked.
     """
     addresses = [_address(url) for url in dict.fromkeys(urls) if url not in {AUTO, NVML}]
     asked = {_without_user(urlsplit(address)).geturl() for address in addresses}
     beside = [one for one in beside_endpoint(endpoint_url) if AUTO in urls and one not in asked]
+    egress = _strictest(servers, [*asked, *([endpoint_url] if beside else [])])
     reader = _Reader()
     nvml = NvmlSource() if NVML in urls else None
     tasks = [asyncio.create_task(reader.follow(nvml))] if nvml is not None else []
     if addresses or beside:
-        tasks.append(asyncio.create_task(_read_pages(reader, addresses, beside)))
+        tasks.append(asyncio.create_task(_read_pages(reader, addresses, beside, egress)))
     try:
         yield reader
     finally:
@@ -122,10 +127,16 @@ async def open_server_metrics(urls: Sequence[str], endpoint_url: str) -> AsyncIt
                 await nvml.close()
 
 
-async def _read_pages(reader: _Reader, addresses: Sequence[str], beside: Sequence[str]) -> None:
+def _strictest(servers: ModelServers, urls: Sequence[str]) -> Egress:
+    """All pages share one client, which goes only where each of them may."""
+    found = [servers.check(Destination(url, field="server_metrics")) for url in urls]
+    return Egress(any(one.restricted for one in found), all(one.loopback for one in found))
+
+
+async def _read_pages(reader: _Reader, addresses: Sequence[str], beside: Sequence[str], egress: Egress) -> None:
     """Until it is cancelled. The client is loaded in a thread: nothing else need wait for it."""
     prometheus = await asyncio.to_thread(import_module, "evalmesh.adapters.server_metrics.prometheus")
-    async with prometheus.open_pages() as page, asyncio.TaskGroup() as group:
+    async with prometheus.open_pages(egress) as page, asyncio.TaskGroup() as group:
         for address in addresses:
             group.create_task(reader.follow(page(address)))
         if beside:

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
+from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.server_metrics.exposition import Exposition, ExpositionReader
 from evalmesh.adapters.server_metrics.refusal import Refusal
+from evalmesh.domain.connection import Egress
 from evalmesh.load.server.names import kind_of
 from evalmesh.load.server.readings import RawSeries, Reading
 
@@ -23,10 +25,10 @@ _HEADERS = {"Accept": "text/plain;version=0.0.4,text/plain;q=0.5,*/*;q=0.1"}
 
 
 @asynccontextmanager
-async def open_pages() -> AsyncIterator[Callable[[str], "PrometheusSource"]]:
+async def open_pages(egress: Egress) -> AsyncIterator[Callable[[str], "PrometheusSource"]]:
     """A function that makes a source of an address; sources can be read while the context is open."""
     # One connection to each: with keep-alive, a reading costs the server one request and no accept.
-    connector = aiohttp.TCPConnector(limit_per_host=_FEW, keepalive_timeout=15)
+    connector = aiohttp.TCPConnector(limit_per_host=_FEW, keepalive_timeout=15, socket_factory=socket_factory(egress))
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield lambda address: PrometheusSource(session, address, _DEADLINE_S)
 

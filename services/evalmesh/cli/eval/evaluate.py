@@ -17,7 +17,7 @@ from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outputs import lost_count, write_outputs
-from evalmesh.cli.eval.spec import DEMO_DATASETS, repeating, to_run_spec
+from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
@@ -56,6 +56,11 @@ class Outcome:
             kinds = {kind for benchmark in self.report["benchmarks"] for kind in benchmark["error_classes"]}
             return exits.UNAVAILABLE if kinds and kinds <= _UNREACHABLE else exits.FAILED
         return exits.PARTIAL if lost and not ignore_errors else exits.OK
+
+
+def place_of(config: TaskConfig) -> Place:
+    """Where the config wants the platform, and the keys that one of its own is handed."""
+    return Place.of(config, connections=declared(config), keys=literal_keys(config))
 
 
 @asynccontextmanager
@@ -135,7 +140,7 @@ async def validate(config: TaskConfig) -> RunSpec:
     """The spec, checked by the platform too; nothing is run. Raises what is wrong with it."""
     async with simulated(config) as task:
         ready, spec = resolve(task)
-        async with connect(Place.of(ready)) as client:
+        async with connect(place_of(ready)) as client:
             spec = await _with_completions(client, ready, spec)
             await client.create_run(spec, validate_only=True)
     return spec
@@ -145,7 +150,7 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
         ready, spec = resolve(await stack.enter_async_context(simulated(config)))
-        place = Place.of(ready)
+        place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)

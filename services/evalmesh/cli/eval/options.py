@@ -26,6 +26,9 @@ class TaskOptions:
             "KEY",
         ),
     ]
+    connection: Annotated[
+        str, Flag("a model server that the platform declares, with its key; see docs/guides/security.md", "NAME")
+    ] = ""
     eval_type: Annotated[str | None, Flag("openai_api (also: service)", "TYPE")] = None
     request_kind: Annotated[
         Literal["chat", "completion"] | None, Flag("which call to use (default: chat, or by the address)")

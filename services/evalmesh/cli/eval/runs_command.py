@@ -3,19 +3,22 @@
 import argparse
 import os
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from evalmesh.cli import exits
+from evalmesh.cli.connections import KEY_VARIABLE, literal_key, own_connection
 from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
 from evalmesh.cli.listing import Listing
-from evalmesh.cli.outputs import KEY_VARIABLE, RUNS
+from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.run import Run, RunState
 
 # A look at the runs must not start what is queued, and a cancel needs only the report of what is there.
+_RECORDS = frozenset({"gateway"})
 _AT_WORK: dict[str, frozenset[str]] = {
     "list": frozenset(),
     "watch": frozenset(),
@@ -89,26 +92,33 @@ async def _cancel(run_id: str, place: Place) -> Run:
         return await client.wait_run(run_id)
 
 
-def _check_key(known: Run, place: Place) -> None:
-    name = known.spec.model.key_ref.removeprefix("env:")
-    if not place.server and name != known.spec.model.key_ref and not os.environ.get(name):
+async def _with_keys(run_id: str, place: Place, key: str | None) -> Place:
+    """The place with the run's own keys bound to the run's own address: of all keys there are, it needs no others."""
+    async with connect(replace(place, processes=False, runners=1, at_work=frozenset(), hosted=_RECORDS)) as client:
+        known = await client.get_run(run_id)
+    model = known.spec.model
+    given = (key or "").strip()
+    keys = literal_key(given)
+    if given.startswith("env:"):
+        # The run refers to the key by the name it was given first.
+        keys = {KEY_VARIABLE: os.environ.get(given.removeprefix("env:"), "")}
+    name = model.key_ref.removeprefix("env:")
+    if name != model.key_ref and not (keys.get(name) or os.environ.get(name)):
         raise InvalidInput(
             f"{known.id} needs the key of its endpoint, which is not kept anywhere: export {name}, or give --api-key.",
             {"field": "api_key"},
         )
+    return replace(place, connections=own_connection(model.url, model.key_ref, model.headers), keys=keys)
 
 
 async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
     run_id = RUNS.id_of(args.run)
-    if args.api_key and not args.server:
-        # The run refers to the key by this name; it stays in this process.
-        other = args.api_key.removeprefix("env:")
-        os.environ[KEY_VARIABLE] = args.api_key if other == args.api_key else os.environ.get(other, "")
+    if not place.server:
+        place = await _with_keys(run_id, place, args.api_key)
     mark = LogMark(place.settings().state_dir / "logs")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(place))
         known = await client.get_run(run_id)
-        _check_key(known, place)
         await stack.enter_async_context(simulated_again(known))
         folder = RUNS.find_folder(run_id, place.work_dir) or RUNS.folder_of(known, place.work_dir)
         if known.state is RunState.SUCCEEDED and not args.rescore and not (folder / "report.json").is_file():

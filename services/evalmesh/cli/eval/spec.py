@@ -1,15 +1,16 @@
 """From the user's config to the run's spec. A literal key stops here: the spec only ever holds its reference."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evalmesh.cli.connections import literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
 from evalmesh.cli.options import parse_options
-from evalmesh.cli.outputs import KEY_VARIABLE, client_config
+from evalmesh.cli.outputs import client_config
+from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
@@ -62,8 +63,8 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "tru
 def to_run_spec(config: TaskConfig) -> RunSpec:
     """The spec this config asks for. `use_cache` must be a run's id by now, and imported completions a digest.
 
-    Raises `InvalidInput` and `Unimplemented`. A literal `api_key` is put into this process's environment, as
-    `EVALMESH_API_KEY`, and the spec names that.
+    Raises `InvalidInput` and `Unimplemented`. A literal `api_key` is no part of it: the spec says
+    `env:EVALMESH_API_KEY`, and `literal_keys` hands the key itself to the platform.
     """
     generation = _generation(config)
     repeats = config.repeats if config.repeats != 1 else generation.pop("repeats", 1)
@@ -113,7 +114,7 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     url, kind = _url(config)
-    if not url and not config.completions:
+    if not url and not config.completions and not config.connection:
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
             "--demo for a simulated model.",
@@ -141,6 +142,7 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
         total_timeout_s=max(default.total_timeout_s, 2.0 * float(timeout_s)),
         headers=transport.get("extra_headers", {}),
         args=config.model_args,
+        connection=config.connection,
     )
 
 
@@ -156,33 +158,21 @@ def _url(config: TaskConfig) -> tuple[str, str]:
 def key_reference(config: TaskConfig) -> str:
     """What the spec says about the key: `env:NAME`, `secret:name/key`, or nothing."""
     key = config.api_key.get_secret_value().strip() if config.api_key is not None else ""
-    return reference_to(key, config.server)
+    # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
+    return "" if config.connection and not key else reference_to(key, config.server)
 
 
-def reference_to(key: str, server: str | None) -> str:
-    """The reference to a key given in any form; a literal one is put into this process's environment."""
-    if key == "EMPTY":
-        return ""
-    if not key:
-        return f"env:{KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) and not server else ""
-    if key.startswith("env:"):
-        name = key.removeprefix("env:")
-        if not server and name not in os.environ:
-            raise InvalidInput(
-                f"api_key: the environment variable {name!r} is not set; export it, or name another.",
-                {"field": "api_key"},
-            )
-        return key
-    if key.startswith("secret:"):
-        return key
-    if server:
-        raise InvalidInput(
-            "api_key: a key itself is never sent to a server (its text is withheld); make it known to the server's "
-            "services as an environment variable or a secret, and give --api-key env:NAME or secret:name/key.",
-            {"field": "api_key"},
-        )
-    os.environ[KEY_VARIABLE] = key
-    return f"env:{KEY_VARIABLE}"
+def declared(config: TaskConfig) -> tuple[Connection, ...]:
+    """What a platform of this command's own is told about the config's keys: they go to its address."""
+    if config.server or config.completions or config.demo or config.connection:
+        return ()
+    headers = _generation(config)["model"].get("extra_headers", {})
+    return own_connection(_url(config)[0], key_reference(config), headers)
+
+
+def literal_keys(config: TaskConfig) -> dict[str, str]:
+    """Keys that were typed, by the variable that references name."""
+    return literal_key(config.api_key.get_secret_value().strip()) if config.api_key is not None else {}
 
 
 def _generation(config: TaskConfig) -> dict[str, Any]:

@@ -37,6 +37,9 @@ class PerfOptions:
             "KEY",
         ),
     ]
+    connection: Annotated[
+        str, Flag("a model server that the platform declares, with its key; see docs/guides/security.md", "NAME")
+    ] = ""
     headers: Annotated[dict[str, str], Flag("headers beside our own", "K=V", nargs="+")] = {}
     connect_timeout: Annotated[float | None, Gt(0), Flag("seconds to connect (default: 10)", "S")] = None
     read_timeout: Annotated[float | None, Gt(0), Flag("longest silence (default: 600)", "S")] = None

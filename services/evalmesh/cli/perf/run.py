@@ -18,7 +18,7 @@ from evalmesh.cli.perf.live import LoadProgress
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.outputs import write_missing_outputs, write_outputs
 from evalmesh.cli.perf.spec import all_notes, repeating, resolve, submit_spec
-from evalmesh.cli.perf.target import LOCAL_APIS
+from evalmesh.cli.perf.target import LOCAL_APIS, declared, literal_keys
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, check_writable, connect
 from evalmesh.cli.platform.waits import told_waits
@@ -39,7 +39,7 @@ LOAD_TEST_SERVICES = frozenset({"gateway", "load_generator", "report_aggregator"
 
 def place_of(config: PerfConfig) -> Place:
     """Where the config wants the platform."""
-    return Place.of(config, hosted=LOAD_TEST_SERVICES)
+    return Place.of(config, hosted=LOAD_TEST_SERVICES, connections=declared(config), keys=literal_keys(config))
 
 
 @asynccontextmanager

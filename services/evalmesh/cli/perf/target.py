@@ -1,14 +1,14 @@
 """Which endpoint a load test asks, over which API, with which key."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from evalmesh.cli.eval.spec import reference_to
+from evalmesh.cli.connections import literal_key, own_connection, reference_to
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.keys import API_ADVICE
+from evalmesh.domain.connection import Connection, is_reference
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.load_test import LoadTarget
 
@@ -80,7 +80,7 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
 
 
 def target_of(config: PerfConfig) -> LoadTarget:
-    """The endpoint of the spec. A literal key stays in this process's environment, and the spec names that."""
+    """The endpoint of the spec. Literal keys are no part of it: `literal_keys` hands them to the platform."""
     url, api = resolve_url(config)
     if not config.model:
         raise InvalidInput(
@@ -101,6 +101,7 @@ def target_of(config: PerfConfig) -> LoadTarget:
         transport=config.transport,
         verify_tls=not config.insecure,
         ca_file=_ca_file(config),
+        connection=config.connection,
     )
 
 
@@ -117,28 +118,65 @@ def _headers(config: PerfConfig) -> tuple[dict[str, str], str]:
     """Headers without keys, and the bearer token that was among them."""
     headers, bearer = {}, ""
     for name, value in config.headers.items():
-        if name.lower() == "authorization" and value.lower().startswith("bearer "):
+        if _is_bearer(name, value):
             bearer = value[7:].strip()
-        elif any(word in name.lower() for word in _SECRET_HEADERS) and not value.startswith(("env:", "secret:")):
-            headers[name] = _held_here(config, name, value)
+        elif _is_held(name, value):
+            headers[name] = _held_here(config, name)
         else:
             headers[name] = value
     return headers, bearer
 
 
-def _held_here(config: PerfConfig, name: str, value: str) -> str:
-    """The reference to a header's key, which stays in this process."""
+def _held_here(config: PerfConfig, name: str) -> str:
+    """The reference to a header's key, which is handed over apart from the spec."""
     if config.server:
         raise InvalidInput(
-            f"headers.{name}: a key itself is never sent to a server (its text is withheld); make it known to the "
-            f"server's load generators as an environment variable and write {name}=env:NAME.",
+            f"headers.{name}: a key itself is never sent to a server (its text is withheld); whoever "
+            f"runs the platform declares it (evalmesh up --connection), and you write {name}=env:NAME.",
             {"field": f"headers.{name}"},
         )
-    variable = "EVALMESH_HEADER_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper()
-    os.environ[variable] = value
-    return f"env:{variable}"
+    return f"env:{_variable(name)}"
+
+
+def _variable(header: str) -> str:
+    return "EVALMESH_HEADER_" + re.sub(r"[^A-Za-z0-9]", "_", header).upper()
+
+
+def _is_bearer(name: str, value: str) -> bool:
+    return name.lower() == "authorization" and value.lower().startswith("bearer ")
+
+
+def _is_held(name: str, value: str) -> bool:
+    """Whether a header's value is a key, and no reference to one."""
+    return any(word in name.lower() for word in _SECRET_HEADERS) and not is_reference(value)
+
+
+def declared(config: PerfConfig) -> tuple[Connection, ...]:
+    """What a platform of this command's own is told about the config's keys: they go to its address."""
+    if config.server or config.connection:
+        return ()
+    headers, bearer = _headers(config)
+    return own_connection(resolve_url(config)[0], _key_ref(config, bearer), headers)
+
+
+def literal_keys(config: PerfConfig) -> dict[str, str]:
+    """Keys that were typed, by the variables that references name."""
+    if config.server:
+        return {}
+    held = {
+        _variable(name): value
+        for name, value in config.headers.items()
+        if _is_held(name, value) and not _is_bearer(name, value)
+    }
+    _, bearer = _headers(config)
+    return held | literal_key(_key(config) or bearer)
 
 
 def _key_ref(config: PerfConfig, bearer: str) -> str:
-    given = config.api_key.get_secret_value().strip() if config.api_key is not None else ""
-    return reference_to(given or bearer, config.server)
+    key = _key(config) or bearer
+    # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
+    return "" if config.connection and not key else reference_to(key, config.server)
+
+
+def _key(config: PerfConfig) -> str:
+    return config.api_key.get_secret_value().strip() if config.api_key is not None else ""

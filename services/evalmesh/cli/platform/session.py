@@ -7,18 +7,21 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalmesh.cli import exits
+from evalmesh.cli.connections import declared_in_environment
+from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
-from evalmesh.local.platform import live_address, open_platform
+from evalmesh.local.platform import live_platform, open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.garbage import keep_what_is_loaded
+from evalmesh.runtime.private_files import private_folder
 from evalmesh.runtime.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ class Place:
 
     work_dir: Path
     server: str | None = None
+    token: str | None = field(default=None, repr=False)
+    """What the server wants to be shown; `None`: what the environment or this user's own platform says."""
     processes: bool = False
     runners: int = 1
     debug: bool = False
@@ -50,6 +55,10 @@ class Place:
     """Services that are there at all in a platform started here; `None`: all."""
     generators: int = 0
     """Seats for load tests in a platform started here; 0: it works on none."""
+    connections: tuple[Connection, ...] = ()
+    """What a platform started here may ask with keys, beside what the environment declares."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys that were typed, by the variable that references name; they stay out of every environment."""
 
     @classmethod
     def of(cls, asked: object, **more: Any) -> "Place":
@@ -75,11 +84,16 @@ class Place:
             at_work=self.at_work,
             hosted=self.hosted,
             generators=self.generators,
+            connections=(*self.connections, *declared_in_environment()),
+            keys=self.keys,
         )
 
     def joined(self) -> "Place":
         """The platform that is running on this work directory already, if there is one."""
-        return self if self.server else replace(self, server=live_address(self.settings()))
+        if self.server:
+            return self
+        there = live_platform(self.settings())
+        return self if there is None else replace(self, server=there[0], token=there[1])
 
 
 def log_file(settings: LocalSettings) -> Path:
@@ -91,26 +105,33 @@ def log_file(settings: LocalSettings) -> Path:
 async def connect(place: Place) -> "AsyncIterator[AsyncClient]":
     """A client; a platform that was started for it is stopped afterwards, and what is under way can be resumed."""
     if place.server:
-        async with _client(place.server) as client:
+        async with _client(place.server, place.token) as client:
             yield client
         return
     settings = place.settings()
-    check_writable(place.work_dir, settings.state_dir / "logs")
-    configure_logging("evalmesh", settings.log_level, log_file(settings))
-    async with open_platform(settings) as platform, _client(platform.address) as client:
+    start_logging(settings)
+    async with open_platform(settings) as platform, _client(platform.address, platform.token) as client:
         keep_what_is_loaded(collect=False)
         yield client
 
 
-def _client(address: str) -> "AsyncClient":
+def _client(address: str, token: str | None) -> "AsyncClient":
     from evalmesh.sdk import AsyncClient  # noqa: PLC0415  # see above
 
-    return AsyncClient(address)
+    return AsyncClient(address, token=token)
 
 
-def check_writable(work_dir: Path, folder: Path) -> None:
+def start_logging(settings: LocalSettings) -> None:
+    """Into the work directory, of which nobody else sees the part that is the platform's. Raises `InvalidInput`."""
+    check_writable(settings.work_dir, settings.state_dir / "logs", private=settings.state_dir)
+    configure_logging("evalmesh", settings.log_level, log_file(settings))
+
+
+def check_writable(work_dir: Path, folder: Path, private: Path | None = None) -> None:
     """Raises `InvalidInput` where nothing can be written: before anything is started, or asked of an endpoint."""
     try:
+        if private is not None:
+            private_folder(private)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             file.write(bytes(_LEAST_BYTES))

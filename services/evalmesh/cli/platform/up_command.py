@@ -4,16 +4,16 @@ import argparse
 import asyncio
 
 from evalmesh.cli import exits
-from evalmesh.cli.platform.session import Place, log_file, run_async
+from evalmesh.cli.connections import parse_connection
+from evalmesh.cli.platform.session import Place, log_file, run_async, start_logging
 from evalmesh.local.platform import open_platform
 from evalmesh.runtime.garbage import keep_what_is_loaded
-from evalmesh.runtime.telemetry import configure_logging
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C; that is its ordinary end."""
     try:
-        run_async(_serve(Place.of(args)))
+        run_async(_serve(Place.of(args, connections=tuple(map(parse_connection, args.connection)))))
     except KeyboardInterrupt:
         print("stopped; runs that were going on can be resumed")
     return exits.OK
@@ -21,10 +21,13 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(place: Place) -> None:
     settings = place.settings()
-    configure_logging("evalmesh", settings.log_level, log_file(settings))
+    start_logging(settings)
     async with open_platform(settings) as platform:
         keep_what_is_loaded()
         print(f"evalmesh is up at {platform.address}; Ctrl-C ends it. Logs: {log_file(settings).parent}")
         print(f"  other shells:  export EVALMESH_SERVER={platform.address}")
-        print(f'  Python:        evalmesh.Client("{platform.address}")', flush=True)
+        print(f'  Python:        evalmesh.Client("{platform.address}")')
+        print(
+            f"  Shells and scripts of this user are let in; others need its token ({settings.token_file}).", flush=True
+        )
         await asyncio.Event().wait()

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import Exchange
@@ -32,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 _SECRET = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 _LEAST_KEY = 6
 
-TransportMaker = Callable[[LoadTarget, dict[str, str], Callable[[Exchange], None]], LoadTransport]
+TransportMaker = Callable[[LoadTarget, dict[str, str], Callable[[Exchange], None], Egress], LoadTransport]
 """Makes the transport a target asks for; raises `InvalidInput`."""
 
 
@@ -101,14 +102,18 @@ class Engine:
     def _set_up(self, setup: EngineSetup) -> None:
         """Connections are kept when nothing changes but the seat's number."""
         before, self._setup = self._setup, setup
-        if before is not None and (before.target, before.headers) == (setup.target, setup.headers):
+        if before is not None and (before.target, before.headers, before.egress) == (
+            setup.target,
+            setup.headers,
+            setup.egress,
+        ):
             return
         if self._transport is not None:
             self._loop.create_task(self._transport.close())
         self._transport, self._problem = None, ""
         try:
             self._api = registry.get(setup.target.api)
-            self._transport = self._make_transport(setup.target, setup.headers, self._ended)
+            self._transport = self._make_transport(setup.target, setup.headers, self._ended, setup.egress)
         except InvalidInput as error:
             self._problem = error.message
 
@@ -120,7 +125,7 @@ class Engine:
         setup, api, transport = self._setup, self._api, self._transport
         if setup is None or api is None or transport is None or self._level is not None:
             raise RuntimeError("a level before the set-up, or within another level")
-        keys = _keys_of(setup.headers)
+        keys = _keys_of(setup.headers, setup.hidden)
         tools = Tools(self._loop, transport, api, self._feed, self._health, setup.generator, self.say, keys)
         self._level = LevelEngine(tools, run, self._level_over)
         self._level.prepare()
@@ -135,9 +140,10 @@ class Engine:
         self._loop.call_soon(gc.collect)
 
 
-def _keys_of(headers: dict[str, str]) -> tuple[str, ...]:
+def _keys_of(headers: dict[str, str], hidden: tuple[str, ...]) -> tuple[str, ...]:
     """Values of headers that authorize, without the scheme; short ones would hide words that are no keys."""
     found = [value.split()[-1] for name, value in headers.items() if _SECRET.search(name) and value.split()]
+    found = sorted({*found, *hidden}, key=len, reverse=True)
     return tuple(key for key in found if len(key) >= _LEAST_KEY)
 
 

@@ -28,7 +28,8 @@ from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.load_generator.seat.shares import share_of
 from evalmesh.load_generator.seat.slices import Slice, SliceFiles
 from evalmesh.ports.bus import Bus
-from evalmesh.ports.environment import Clock, Secrets, with_keys
+from evalmesh.ports.environment import Clock
+from evalmesh.ports.model_servers import ModelServers, destination_of
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
@@ -49,7 +50,7 @@ class SeatTools:
     tests: RecordBook[LoadTest]
     bus: Bus
     signals: Signals
-    secrets: Secrets
+    servers: ModelServers
     clock: Clock
     control: ControlView
     pairs: PairPool
@@ -152,9 +153,8 @@ class _Holder:
         data_set, tokenizer = await asyncio.gather(
             self._tools.files.data_set(spec.prompts), self._tools.files.tokenizer(spec.prompts)
         )
-        engine = EngineSetup(
-            spec.target, with_keys(spec.target.headers, spec.target.key_ref, self._tools.secrets), self._seat
-        )
+        admitted = self._tools.servers.admit(destination_of(spec.target))
+        engine = EngineSetup(spec.target, admitted.complete(), self._seat, admitted.egress, admitted.secrets)
         feeder = FeederSetup(
             target=spec.target,
             prompts=spec.prompts,

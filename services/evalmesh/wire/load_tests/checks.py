@@ -91,6 +91,7 @@ def _check_target(target: LoadTarget) -> None:
         _check_number(f"target.{name}", getattr(target, f"{name}_s"), above=0.0, up_to=1e9, what="seconds")
     _check_choice("target.transport", target.transport, get_args(Transport))
     check_text("target.ca_file", target.ca_file, 4096)
+    check_text("target.connection", target.connection, 256)
 
 
 def _check_prompts(prompts: PromptSpec) -> None:

@@ -64,6 +64,7 @@ def target_to_proto(target: LoadTarget) -> pb.LoadTarget:
         transport=target.transport,
         skip_tls_verification=not target.verify_tls,
         ca_file=target.ca_file,
+        connection=target.connection,
     )
 
 
@@ -86,6 +87,7 @@ def target_from_proto(proto: pb.LoadTarget) -> LoadTarget:
         transport=cast("Transport", transport),
         verify_tls=not proto.skip_tls_verification,
         ca_file=proto.ca_file,
+        connection=proto.connection,
         **given,
     )
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
@@ -26,6 +26,8 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _KEY_HEADERS = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
 _KEY_ARGS = {"api_key", "apikey", "api-key", "authorization", "token", "access_token", "password"}
+_KEY_PARAMETERS = {"key", "sig", "signature", "code", "auth", "authorization", "pwd", "pass", "sas", "jwt", "bearer"}
+_KEY_ENDINGS = ("apikey", "accesskey", "subscriptionkey", "token", "secret", "password", "signature", "credential")
 _MAX_TEXT = 512
 
 
@@ -81,7 +83,8 @@ def check_model(model: ModelSpec) -> None:
     check_text("model.model", model.name)
     check_text("model.display_name", model.display_name)
     check_key_ref("model.key_ref", model.key_ref, "model runner")
-    if model.engine == "openai":
+    check_text("model.connection", model.connection, 256)
+    if model.engine == "openai" and (model.url or not model.connection):
         check_url(
             "model.url", model.url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url)."
         )
@@ -107,12 +110,19 @@ def check_key_ref(field: str, ref: str, holder: str) -> None:
 
 def check_url(field: str, url: str, way_out: str) -> None:
     """An address that HTTP can reach, without credentials."""
+    parts = urlsplit("")
     try:
         parts = urlsplit(url)
         has_credentials = parts.username is not None or parts.password is not None
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         has_credentials, usable = False, False
+    if named := sorted(name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if is_key_name(name)):
+        raise InvalidInput(
+            f"{field}: the query of the URL holds {', '.join(named)[:100]} (its text is withheld), which a spec "
+            "must not; use key_ref `env:NAME`, or a header whose value is `env:NAME`.",
+            {"field": field},
+        )
     if has_credentials:
         raise InvalidInput(
             f"{field}: the URL holds a user or password (withheld), which a spec must not; use key_ref `env:NAME`.",
@@ -120,6 +130,12 @@ def check_url(field: str, url: str, way_out: str) -> None:
         )
     if not usable or _CONTROL.search(url) or " " in url:
         raise bad(field, url, way_out)
+
+
+def is_key_name(name: str) -> bool:
+    """Whether a parameter of a URL carries a key, by its name: API keys, tokens, and signatures that stand for one."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return plain in _KEY_PARAMETERS or plain.endswith(_KEY_ENDINGS)
 
 
 def check_headers(field: str, headers: Mapping[str, str], *, key_ref_only: frozenset[str] = frozenset()) -> None:

@@ -64,6 +64,7 @@ def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
         total_timeout=duration_to_proto(model.total_timeout_s),
         headers=model.headers,
         args=struct_to_proto(model.args, "model.args"),
+        connection=model.connection,
     )
 
 
@@ -89,6 +90,7 @@ def model_from_proto(model: pb.ModelSpec) -> ModelSpec:
         ),
         headers=dict(model.headers),
         args=struct_from_proto(model.args),
+        connection=model.connection,
     )
 
 

@@ -1,0 +1,82 @@
+"""Keys of the command line: bound to the address beside them, held by this process and handed to who asks with them."""
+
+import os
+from collections.abc import Mapping
+
+from evalmesh.cli.options import parse_options
+from evalmesh.domain.connection import Connection, is_reference, origin_of
+from evalmesh.domain.errors import InvalidInput
+
+KEY_VARIABLE = "EVALMESH_API_KEY"
+"""What references call a key that was typed; also read where no key is given."""
+_OWN = "command-line"
+
+
+def reference_to(key: str, server: str | None) -> str:
+    """The reference to a key given in any form; a literal one is handed over as `KEY_VARIABLE` (`literal_key`)."""
+    if key == "EMPTY":
+        return ""
+    if not key:
+        return f"env:{KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) and not server else ""
+    if key.startswith("env:"):
+        name = key.removeprefix("env:")
+        if not server and name not in os.environ:
+            raise InvalidInput(
+                f"api_key: the environment variable {name!r} is not set; export it, or name another.",
+                {"field": "api_key"},
+            )
+        return key
+    if key.startswith("secret:"):
+        return key
+    if server:
+        raise InvalidInput(
+            "api_key: a key itself is never sent to a server (its text is withheld); whoever runs the platform "
+            "declares it (`evalmesh up --connection NAME=URL,key=env:NAME`), and you give --api-key env:NAME.",
+            {"field": "api_key"},
+        )
+    return f"env:{KEY_VARIABLE}"
+
+
+def literal_key(key: str) -> dict[str, str]:
+    """A key that is itself given, by the variable that references to it name; nothing for a reference."""
+    return {} if not key or key == "EMPTY" or is_reference(key) else {KEY_VARIABLE: key}
+
+
+def own_connection(url: str, key_ref: str, headers: Mapping[str, str]) -> tuple[Connection, ...]:
+    """What a command line that names an address and keys declares: these keys go there, and nowhere else."""
+    held = {name: value for name, value in headers.items() if is_reference(value)}
+    if not key_ref and not held:
+        return ()
+    try:
+        origin = str(origin_of(url))
+    except ValueError:
+        return ()  # refused by name when the spec is checked
+    return (Connection(_OWN, (origin,), key_ref, held),)
+
+
+def parse_connection(text: str) -> Connection:
+    """`NAME=URL,key=env:NAME` of `evalmesh up --connection`. Raises `InvalidInput`, without repeating a key."""
+    from evalmesh.adapters.model_servers import connection_of  # noqa: PLC0415  (few commands need it)
+
+    where = "--connection"
+    name, _, rest = text.partition("=")
+    url, _, more = rest.partition(",")
+    if "://" not in url:
+        raise InvalidInput(
+            f"{where}: write NAME=URL,key=env:VARIABLE, e.g. openai=https://api.openai.com/v1,key=env:OPENAI_API_KEY.",
+            {"field": "connection"},
+        )
+    values = parse_options(more, where)
+    if "key" in values:
+        values["key_ref"] = values.pop("key")
+    return connection_of({"name": name.strip(), "url": url.strip(), **values}, where)
+
+
+def declared_in_environment() -> tuple[Connection, ...]:
+    """Connections that the services' settings declare, for a platform started here. Raises `InvalidInput`."""
+    file, inline = os.environ.get("EVALMESH_CONNECTIONS_FILE", ""), os.environ.get("EVALMESH_CONNECTIONS", "")
+    if not file and not inline:
+        return ()
+    from evalmesh.adapters.model_servers import parse_connections, read_connections_file  # noqa: PLC0415  (likewise)
+
+    return (*read_connections_file(file), *parse_connections(inline, "EVALMESH_CONNECTIONS"))
