@@ -20,6 +20,7 @@ from evalmesh.scoring.letters.none_of import closing_none, kind_of_none, last_no
 from evalmesh.scoring.letters.options import named_option, none_option, option_of, starts_with_option
 from evalmesh.scoring.letters.plain import narrow, unwrap, without_end_token
 from evalmesh.scoring.letters.polarity import called_wrong, denied_before, denies, unsettled_after
+from evalmesh.scoring.letters.singled_out import singled_out
 from evalmesh.scoring.letters.statements import chosen, concluded, listed
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -112,6 +113,7 @@ class _Search:
             ("conclusion", self.conclusion),
             ("leading-label", self.leading_label),
             ("last-label", self.last_label),
+            ("singled-out", lambda: singled_out(self.plain, self.labels)),
         )
 
     def first_of(self, rules: _Rules) -> Extraction | None:
