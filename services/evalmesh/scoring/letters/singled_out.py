@@ -14,11 +14,11 @@ _NOUN = (
 """What a label may stand for. "Type", "group", "vitamin" and their like name things that have letters of their own."""
 _MENTION = (
     rf"(?:{EDGE}(?i:{_NOUN})[ ](?i:labell?ed[ ])?[(\[\"']{{0,2}}(?P<named>[A-Z])(?![A-Za-z0-9_/+#^=<>]|['\u2019-][A-Za-z])"
-    rf"[)\]\"']{{0,2}}|[(\[](?:(?i:option|choice|{_NOUN})[ ])?(?P<held>[A-Z])[)\]]|(?:^|(?<=[,:][ ])|(?<=[ ]that[ ]))"
-    r"(?P<bare>[A-Z])(?=[ ]is[ ]))"
+    rf"[)\]\"']{{0,2}}|[(\[](?:(?i:{_NOUN})[ ])?(?P<held>[A-Z])[)\]]"
+    r"|^(?P<bare>[A-Z])(?=[ ]is[ ]))"
 )
 _ASKED = (
-    r"(?:most|best|(?:clos|near|bright|dark|light|larg|small|bigg|few|great|high|low|long|short|like?li|odd)est|missing"
+    r"(?:most(?![ ]likely[ ](?:an?|the|due|because|that)\b)|best|(?:clos|near|bright|dark|light|larg|small|bigg|few|great|high|low|long|short|like?li|odd)est|missing"
     r"|corresponding|matching|odd[ ]one|(?:more|better|closer|nearer|darker|brighter|lighter|larger|smaller|bigger"
     r"|taller|higher|lower|longer|shorter|heavier|older|younger|safer|stronger|faster)\b(?![^.;]{0,80}\bthan\b))"
 )
@@ -28,7 +28,7 @@ _BE = (
 )
 _ADVERB = r"(?:(?:\w{2,12}ly|also|thus|indeed)[ ])?"
 _FITS = (
-    r"(?:correspond(?:s|ing)[ ](?:\w{2,12}ly[ ])?(?:to|with)|match(?:es|ing)|fits|completes|aligns[ ](?:\w{2,12}ly[ ])?with"
+    r"(?:correspond(?:s|ing)[ ](?:\w{2,12}ly[ ])?(?:to|with)|match(?:es|ing)|(?:fits|completes)(?=[ ](?:the|this|best|into)\b)"
     r"|shares[ ]the[ ]same|closest[ ]to)"
 )
 _SUBJECT = re.compile(
@@ -37,11 +37,11 @@ _SUBJECT = re.compile(
 )
 """A label that is what was asked for: "Point A is closer", "the second image (B) best matches"."""
 _OBJECT = re.compile(
-    rf"\b(?:{_FITS}|(?P<is>{_BE})|(?i:choose|select|pick))(?:[ ]as)?:?[ ]{{1,3}}{_ADVERB}(?:the[ ])?(?:\w{{1,12}}[ ]){{0,2}}{_MENTION}"
+    rf"\b(?:{_FITS}|(?P<is>{_BE})|(?i:choose|select|pick))(?:[ ]as)?:?[ ]{{1,3}}{_ADVERB}(?:the[ ])?(?:(?!often|usually|sometimes)[\w-]{{1,20}}[ ]){{0,2}}{_MENTION}"
 )
 """A label that something is or fits: "corresponds to Point A", "the best match is image B"."""
 _WHAT = re.compile(
-    rf"\b(?:it|this|that|answer|match|choice|{_ASKED}|{_FITS}|(?:that|which)[ ][a-z]+s)\b", re.IGNORECASE
+    rf"\b(?:(?:it|this|that)[ ]$|(?:match|pick|{_ASKED}|{_FITS}|(?:that|which)[ ][a-z]+s)\b)", re.IGNORECASE
 )
 """What makes "... is Point A" a conclusion: what was asked stands before it, or a word that points back to it."""
 _LETTER = re.compile(_MENTION)
@@ -52,6 +52,11 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(r"(?<=[^\s.][.!?])\s+|\n+|(?<=[\u3002!?])(?=[^\x00-\x7f\s])")
+_LEAD = re.compile(
+    r"(?:so|thus|therefore|hence|consequently|finally|overall|in[ ]conclusion|clearly)\b,?[ ]|among[ ]", re.IGNORECASE
+)
+"""Words that open a conclusion, and a word that in one means no choice left open."""
+_ITEM = re.compile(r"[-\u2022*][ ]|\d{1,2}[.)]")
 _MAX_CHARS = 6000
 _MAX_SENTENCE_CHARS = 500
 
@@ -75,12 +80,15 @@ def _conclusions(text: str) -> Iterator[str]:
     announced = _ANNOUNCED.sub(":  ", text)
     sentences = [sentence.strip() for sentence in _END.split(announced) if sentence.strip()]
     for i, sentence in enumerate(sentences):
+        if _ITEM.match(sentence):
+            continue
         if i == 0 or i >= len(sentences) - 2 or ":  " in sentence or _CONCLUDES.match(sentence):
             yield sentence[-_MAX_SENTENCE_CHARS:]
 
 
 def _claimed(sentence: str) -> str | None:
     """The label of a sentence that names no other and says that it is the one."""
+    sentence = _LEAD.sub("", sentence)
     letters = {match[match.lastgroup or 0] for match in _LETTER.finditer(sentence)}
     if len(letters) != 1 or sentence.endswith("?"):
         return None
