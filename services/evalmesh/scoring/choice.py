@@ -31,8 +31,8 @@ _MAX_SHORT_CHARS = 40
 """Up to here a reply need not end like a sentence: "(B) the second image"."""
 _ONE_SENTENCE = re.compile(r"(?:[^.!?\n\u3002]|\.(?=\w))+[.!\u3002]")
 _UNENDED = re.compile(
-    r"(?:[^.!?,:;\n\u3002]|\.(?=\w))+(?<![ ]and)(?<![ ]or)(?<![ ]but)(?<![ ]than)(?<![ ]the)(?<![ ]a)(?<![ ]an)(?<![ ]of)"
-    r"(?<![ ]to)(?<![ ]in)(?<![ ]with)(?<![ ]not)"
+    r"(?:[^.!?,:;\n\u3002]|\.(?=\w))+(?<![ ]and)(?<![ ]or)(?<![ ]but)(?<![ ]than)(?<![ ]the)(?<![ ]a)(?<![ ]an)"
+    r"(?<![ ]of)(?<![ ]to)(?<![ ]in)(?<![ ]with)(?<![ ]not)"
 )
 """One sentence without its full stop that does not end on a word that wants another."""
 _ANNOUNCES = re.compile(r"\b(?:is|be|choose|pick|select|with)[ ]?:$", re.IGNORECASE)
@@ -237,7 +237,7 @@ class _Search:
         return concluded(self.plain, self.labels)
 
     def singled_out(self) -> str | None:
-        return singled_out(self.plain, self.labels)
+        return singled_out(self.plain, self.labels, self.choices)
 
     def leading_label(self) -> str | None:
         """The reply opens with one label, and no other line does: a list of all options is no answer."""

@@ -1,7 +1,7 @@
 """Conclusions that name one label as the thing asked for: "The point corresponds to Point A.", "Image B is closer."."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 
 from evalmesh.scoring.letters.labels import EDGE, is_joined
@@ -67,6 +67,13 @@ _TAKEN_BACK = re.compile(
     r"(?:^|[.!?\n]\s{0,2})(?:no[,.!]|wait\b|hold[ ]on|hmm|(?:but|however,?)[ ](?:that|this|it)\b|actually\b)",
     re.IGNORECASE,
 )
+_COMPARED = re.compile(r"(?<=[ ]to[ ]the[ ])(?:first|reference|original)[ ]\w{1,20}[ ]\([A-Z]\)")
+"""What the options are compared with may be lettered, too."""
+_WORDS = re.compile(
+    r"the (?:fir|la)st \w+|the (?:second|third|fourth|fifth|left|right|upper|lower|top|bottom|middle) \w+",
+    re.IGNORECASE,
+)
+"""Options that a sentence can name in passing as well as any label: "the third image"."""
 _LETTER = re.compile(_MENTION)
 _ANNOUNCED = re.compile(r":\s*\n\s*(?=[(\[]?[A-Z][)\].])")
 _WEIGHED = re.compile(r"(?:conclusion|given|considering|based[ ]on|from[ ]this)\b", re.IGNORECASE)
@@ -81,7 +88,7 @@ _MAX_CHARS = 6000
 _MAX_SENTENCE_CHARS = 500
 
 
-def singled_out(text: str, labels: str) -> str | None:
+def singled_out(text: str, labels: str, choices: Sequence[str] = ()) -> str | None:
     """The one label that the conclusions of a finished reply name; "" where two of them differ.
 
     Conclusions are the first and the last two sentences, those that open with a word like "therefore", and those
@@ -89,15 +96,27 @@ def singled_out(text: str, labels: str) -> str | None:
     """
     alone = _ALONE.fullmatch(text) if len(text) <= _MAX_NAME_CHARS else None
     if alone and not denies(text):
-        letter = str(alone[alone.lastgroup or 0])
-        return letter if letter in labels else None
+        only = str(alone[alone.lastgroup or 0])
+        return only if only in labels else None
     if _TAKEN_BACK.search(text[-_MAX_CHARS:]):
         return None
+    text = _with_labels(text, labels, choices)
     found = {letter for sentence, firm in _conclusions(text) if (letter := _claimed(sentence, firm=firm)) is not None}
     if len(found) != 1:
         return "" if found else None
-    letter = found.pop()
+    (letter,) = found
     return letter if letter in labels else None
+
+
+def _with_labels(text: str, labels: str, choices: Sequence[str]) -> str:
+    """The text with "option B" for the words of option B, unless they bear a label that is one of the options."""
+    for label, choice in zip(labels, choices, strict=False):
+        if _WORDS.fullmatch(choice):
+            words = re.compile(
+                rf"(?<!\))(?<!\) )\b{re.escape(choice)}\b(?![ ][(\[][{labels}][)\]])(?:[ ]\([A-Z]\))?", re.IGNORECASE
+            )
+            text = words.sub(f"option {label}", text)
+    return text
 
 
 def _conclusions(text: str) -> Iterator[tuple[str, bool]]:
@@ -116,7 +135,7 @@ def _conclusions(text: str) -> Iterator[tuple[str, bool]]:
 
 def _claimed(sentence: str, *, firm: bool) -> str | None:
     """The label of a sentence that names no other and says that it is the one."""
-    sentence = _LEAD.sub("", sentence)
+    sentence = _COMPARED.sub("", _LEAD.sub("", sentence))
     letters = {match[match.lastgroup or 0] for match in _LETTER.finditer(sentence)}
     if len(letters) != 1 or sentence.endswith("?") or _HEARSAY.search(sentence):
         return None
@@ -134,7 +153,7 @@ def _is_meant(sentence: str, match: re.Match[str], end: int) -> bool:
     turn = _TURN.search(sentence, match.end())
     return not (
         denies(sentence[: match.end()])
-        or (turn and denies(sentence[turn.start() :]))
+        or (turn and denies(sentence[turn.end() :]))
         or unsettled_after(sentence, end)
         or is_joined(sentence, ascii_uppercase, end)
     )
