@@ -6,6 +6,9 @@ Where we differ from the published letter, a row belongs to one of these:
   absent    The letter that is named is not among the options, or there is none behind "Answer:".
   first     The reply answers several questions. The published rule takes the first answer of the text, we the last.
   text      The reply names an option by its text ("Answer: AC"). The published rule looks for letters in it.
+  words     The reply says in words of its own what an option says ("moves to the right (clockwise)"). A model matched
+            the two for the published letter.
+  unread    The reply names a letter beside doubts, or with a text that is not recorded ("(C) 1"). We read none.
   stricter  The published rule knows fewer ways to say it ("or answer (E)", the option's text) and finds nothing.
 """
 
@@ -78,6 +81,40 @@ def read(reply: Reply) -> str | None:
     return found and found.answer
 
 
+IMAGES = ("the first image", "the second image", "the third image", "the fourth image")
+POINTS = ("Point A", "Point B", "Point C", "Point D")
+BLINK_OPTIONS = {
+    "Art_Style": IMAGES[1:3],
+    "Forensic_Detection": IMAGES,
+    "Functional_Correspondence": POINTS,
+    "Jigsaw": IMAGES[1:3],
+    "Multi-view_Reasoning": ("left", "right"),
+    "Object_Localization": ("Box A", "Box B"),
+    "Relative_Depth": ("A is closer", "B is closer"),
+    "Relative_Reflectance": ("A is darker", "B is darker", "About the same"),
+    "Semantic_Correspondence": POINTS,
+    "Spatial_Relation": ("yes", "no"),
+    "Visual_Correspondence": POINTS,
+    "Visual_Similarity": IMAGES[1:3],
+}
+"""What the replies repeat behind the labels; of the other two tasks the options differ from row to row."""
+
+
+class Blink(NamedTuple):
+    task: str
+    reply: Reply
+    letter: str | None
+    gold: str
+
+
+def blink(folder: Path, model: str) -> Iterator[Blink]:
+    for row in rows_of(folder / "blink" / f"ref_{model}.jsonl.gz"):
+        choices = BLINK_OPTIONS.get(row["task"], ())
+        published = row["prediction"].strip("()")
+        reply = Reply(row["full_prediction"], ALPHABET[: len(choices) or 4], choices, published)
+        yield Blink(row["task"], reply, read(reply), row["answer"].strip("()"))
+
+
 SEVERAL = re.compile(r"(?i)answers?(?: is| are|:)[^.\n]{0,40}\(?\b[A-J]\)?(?:,| and| or) \(?[A-J]\b")
 STATED = re.compile(r"(?i)answer(?:s)?(?: is|:)")
 
@@ -99,7 +136,7 @@ def reason(reply: Reply, letter: str | None) -> str:
     ("model", "n_equal", "n_published", "reasons"),
     [
         ("Mistral-7B-v0.1", 12_007, 10_781, {"several": 17, "stricter": 5, "first": 2, "absent": 1}),
-        ("jamba-1.5-large", 11_884, 11_976, {"unstated": 134, "several": 13, "absent": 1}),
+        ("jamba-1.5-large", 11_888, 11_976, {"unstated": 130, "several": 13, "absent": 1}),
     ],
 )
 def test_mmlu_pro_letters_are_the_published_ones(shared_data, model, n_equal, n_published, reasons):
@@ -139,6 +176,38 @@ def test_bbh_letters_are_the_published_ones_where_they_are_options(shared_data):
     differ = [reply for reply in replies if read(reply) != reply.published]
     assert (len(replies), len(differ)) == (2000, 4)
     assert all(reply.published not in reply.labels for reply in differ)
+
+
+def blink_reason(row: Blink) -> str:
+    text, published = row.reply.text, row.reply.published
+    if published not in row.reply.labels:
+        return "absent"
+    named = re.findall(r"\(([A-D])\)|[Oo]ption ([A-D])\b", text)
+    letters = [a or b for a, b in named]
+    if row.letter is not None and letters and row.letter == letters[-1]:
+        return "first"
+    return "words" if not letters else "unread"
+
+
+@pytest.mark.parametrize(
+    ("model", "n_equal", "published", "mean", "reasons"),
+    [
+        ("GPT4o", 1838, 60.04, 60.00, {"words": 25, "first": 19, "absent": 12, "unread": 7}),
+        ("llava-v1.6-34b", 1901, 46.80, 46.80, {}),
+    ],
+)
+def test_blink_letters_are_the_published_ones(shared_data, model, n_equal, published, mean, reasons):
+    """The score of BLINK is the mean over its 14 tasks."""
+    rows = list(blink(shared_data, model))
+    tasks = Counter(row.task for row in rows)
+    right = Counter(row.task for row in rows if row.letter == row.gold)
+    right_published = Counter(row.task for row in rows if row.reply.published == row.gold)
+    assert len(tasks) == 14
+    for counts, expected in ((right, mean), (right_published, published)):
+        assert round(100 * sum(counts[task] / tasks[task] for task in tasks) / 14, 2) == expected
+    differ = [row for row in rows if row.letter != row.reply.published]
+    assert len(rows) - len(differ) == n_equal
+    assert Counter(map(blink_reason, differ)) == reasons
 
 
 STATEMENT = re.compile(

@@ -20,6 +20,7 @@ from evalmesh.scoring.letters.none_of import closing_none, kind_of_none, last_no
 from evalmesh.scoring.letters.options import named_option, none_option, option_of, starts_with_option
 from evalmesh.scoring.letters.plain import narrow, unwrap, without_end_token
 from evalmesh.scoring.letters.polarity import called_wrong, denied_before, denies, unsettled_after
+from evalmesh.scoring.letters.singled_out import singled_out
 from evalmesh.scoring.letters.statements import chosen, concluded, listed
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -29,6 +30,11 @@ _MAX_REPLY_CHARS = 150
 _MAX_SHORT_CHARS = 40
 """Up to here a reply need not end like a sentence: "(B) the second image"."""
 _ONE_SENTENCE = re.compile(r"(?:[^.!?\n\u3002]|\.(?=\w))+[.!\u3002]")
+_UNENDED = re.compile(
+    r"(?:[^.!?,:;\n\u3002]|\.(?=\w))+(?<![ ]and)(?<![ ]or)(?<![ ]but)(?<![ ]than)(?<![ ]the)(?<![ ]a)(?<![ ]an)"
+    r"(?<![ ]of)(?<![ ]to)(?<![ ]in)(?<![ ]with)(?<![ ]not)"
+)
+"""One sentence without its full stop that does not end on a word that wants another."""
 _ANNOUNCES = re.compile(r"\b(?:is|be|choose|pick|select|with)[ ]?:$", re.IGNORECASE)
 """Ends of a line that promise the answer: "the matching city is:"."""
 _LEAD = re.compile(
@@ -77,8 +83,8 @@ def extract_choice(text: str, labels: str, choices: Sequence[str] = (), *, cut: 
         return Extraction(visible, "letter")
     search = _Search(visible, labels, choices)
     found = search.first_of(search.explicit())
-    if found is None and not cut and not search.unfinished:
-        found = search.first_of(search.implied())
+    if found is None and not cut:
+        found = search.first_of(search.implied() if not search.unfinished else search.one_sentence())
     return found if found and found.answer else None
 
 
@@ -112,7 +118,13 @@ class _Search:
             ("conclusion", self.conclusion),
             ("leading-label", self.leading_label),
             ("last-label", self.last_label),
+            ("singled-out", self.singled_out),
         )
+
+    def one_sentence(self) -> _Rules:
+        """What a reply implies that is one sentence and only lacks its full stop."""
+        whole = len(self.plain) <= _MAX_REPLY_CHARS and _UNENDED.fullmatch(self.plain)
+        return (("singled-out", self.singled_out),) if whole else ()
 
     def first_of(self, rules: _Rules) -> Extraction | None:
         """What the first rule says that has something to say."""
@@ -223,6 +235,9 @@ class _Search:
 
     def conclusion(self) -> str | None:
         return concluded(self.plain, self.labels)
+
+    def singled_out(self) -> str | None:
+        return singled_out(self.plain, self.labels, self.choices)
 
     def leading_label(self) -> str | None:
         """The reply opens with one label, and no other line does: a list of all options is no answer."""

@@ -128,6 +128,21 @@ def test_the_text_of_an_option_wins_over_a_letter_in_it(text, choices, letter):
 @pytest.mark.parametrize(
     ("text", "letter"),
     [
+        ("The third image is most similar to the first one. Both show a barn.", "B"),
+        ("The third image (C) is most similar to the first image (A). Both show a barn.", "B"),
+        ("The third image (A) is most similar to the first image.", "A"),
+        ("The third image is not the most similar.", None),
+        ("The third image shows a barn. It is red.", None),
+        ("The second image and the third image are the most similar.", None),
+    ],
+)
+def test_an_option_that_is_a_place_can_be_singled_out_by_its_words(text, letter):
+    assert read(text, "AB", ("the second image", "the third image")) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
         ("B", "B"),
         ("Lead is dense.\n\nANSWER: B", "B"),
         ("The answer is \\boxed{B}, which", "B"),

@@ -25,6 +25,8 @@ _UNITS = (
     "<answer>", "答案是A或", "故选A。", "正解は", "정답은 ", "none of the ", "I cannot ", "so (A) ", "It is A, ",
     "A is correct. ", "I'd pick A over ", "not ", "is the answer ", "the answer is not A but ", "\uff21", "A、",
     "option ", "the correct option that is ", "A B ", ". A", "Answer: A or ", "\\",
+    "Point A is closer. ", "So image (B) is ", "matches the ", "the first image (A) ",
+    "is the a-", "is the third image (B): \n",
 )  # fmt: skip
 
 
