@@ -2,6 +2,7 @@
 
 datasets/{sha256}                                   one pinned source file
 completions/{sha256}                                imported completions
+media/{sha256}                                      an image, a sound, a film: bytes of a message, kept once
 runs/{run}/plan.json                                RunPlan
 runs/{run}/{benchmark}/requests/{shard}.jsonl       ShardHeader, then PlannedSample per line
 runs/{run}/{benchmark}/completions/{shard}.jsonl    Completion per line
@@ -36,6 +37,11 @@ def dataset_key(sha256: str) -> str:
 def imported_completions_key(sha256: str) -> str:
     """Completions made elsewhere, as uploaded."""
     return f"completions/{sha256}"
+
+
+def media_key(sha256: str) -> str:
+    """Bytes of media in messages, once for all runs."""
+    return f"media/{sha256}"
 
 
 def run_prefix(run: str) -> str:

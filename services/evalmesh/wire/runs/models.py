@@ -112,7 +112,7 @@ def generation_from_proto(config: pb.GenerationConfig) -> GenerationConfig:
 
 def message_to_proto(message: Message) -> pb.Message:
     """One turn."""
-    return pb.Message(role=message.role, content=message.content)
+    return pb.Message(role=message.role, content=message.text)
 
 
 def message_from_proto(message: pb.Message, field: str = "message") -> Message:
