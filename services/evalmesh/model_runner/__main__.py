@@ -8,6 +8,7 @@ from evalmesh.adapters.openai.endpoint import open_openai_endpoint
 from evalmesh.model_runner.service import build
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.runtime.serve import run_service, serve
+from evalmesh.wire.runs.media_files import MediaFiles
 
 
 async def _main() -> None:
@@ -18,7 +19,11 @@ async def _main() -> None:
             runs=opened.runs,
             bus=opened.bus,
             objects=opened.objects,
-            open_endpoint=partial(open_openai_endpoint, secrets=EnvSecrets()),
+            open_endpoint=partial(
+                open_openai_endpoint,
+                secrets=EnvSecrets(),
+                media=MediaFiles(opened.objects, settings.media_cache_bytes),
+            ),
             clock=SystemClock(),
         )
         await serve([service], settings)

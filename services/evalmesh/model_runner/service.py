@@ -14,6 +14,7 @@ from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.set_aside import ShardSetAside
 from evalmesh.v1 import models_pb2_grpc
+from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.shard_files import ShardFiles
 
 
@@ -40,7 +41,7 @@ def build(
     )
 
     def mount(server: grpc.aio.Server) -> None:
-        models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(open_endpoint), server)
+        models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(open_endpoint, MediaFiles(objects)), server)
 
     return Service(
         name="model_runner",
