@@ -25,6 +25,7 @@ from pathlib import Path
 
 from evalmesh.adapters.row_files import EXTENSIONS, extension_of, read_rows
 from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.media import MAX_MEDIA_BYTES
 from evalmesh.ports.dataset_source import DatasetQuery, Row
 
 _WITH_SUBSET = ("{S}/{P}-[0-9]*", "{S}/{P}", "{S}/{P}/[0-9]*", "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
@@ -34,6 +35,7 @@ _PREFIXES = ("", "data/")
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
 _MAX_DEPTH = 4
 _SHOWN_FILES = 8
+_SHOWN_NAME = 100
 
 
 class LocalDatasets:
@@ -74,6 +76,27 @@ class LocalDatasets:
             for row in read_rows(path, columns):
                 yield number, (f"{path.name}: {row}" if isinstance(row, str) else row)
                 number += 1
+
+    def read_media(self, files: Sequence[Path], name: str) -> bytes:
+        """A file beside the data files, or below. Raises `ValueError` when there is none, or not there."""
+        shown = name[:_SHOWN_NAME]
+        for folder in dict.fromkeys(path.parent for path in files):
+            # Links are followed before the look, so that none leads out; snapshots link to the blobs of their own repo.
+            homes = (folder.resolve(), *_blobs(folder))
+            try:
+                path = (folder / name).resolve()
+                if not any(path.is_relative_to(home) for home in homes):
+                    raise ValueError(f"it names the file {shown!r}, which lies outside the folder of the data")
+                if path.is_file():
+                    size_bytes = path.stat().st_size
+                    if size_bytes > MAX_MEDIA_BYTES:
+                        raise ValueError(
+                            f"the file {shown!r} has {size_bytes} bytes; at most {MAX_MEDIA_BYTES} are taken"
+                        )
+                    return path.read_bytes()
+            except OSError as error:  # a name that is too long, or a file that may not be read
+                raise ValueError(f"the file {shown!r} cannot be read: {error.strerror}") from error
+        raise ValueError(f"it names the file {shown!r}, which is not in the folder of the data")
 
     def _resolve_local(self, query: DatasetQuery, path: Path) -> Sequence[Path]:
         if path.is_file():
@@ -121,6 +144,13 @@ def _snapshot(repo: Path, revision: str) -> Iterator[Path]:
         snapshots = sorted(path for path in (repo / "snapshots").iterdir() if path.is_dir())
         if len(snapshots) == 1:
             yield snapshots[0]
+
+
+def _blobs(folder: Path) -> Iterator[Path]:
+    """Where the files of a snapshot in a Hugging Face cache really are."""
+    for parent in folder.parents:
+        if parent.name == "snapshots" and parent.parent.name.startswith("datasets--"):
+            yield (parent.parent / "blobs").resolve()
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -18,6 +18,7 @@ EXTENSIONS = tuple(
 
 _LIST_KEYS = ("examples", "data", "rows", "instances")
 _BATCH_ROWS = 1024
+_BATCH_BYTES = 32 << 20
 
 
 def extension_of(path: Path) -> str:
@@ -115,10 +116,17 @@ def _parquet(path: Path) -> Iterator[Row | str]:
 
     try:
         with _open(path) as file, pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+            for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata)):
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
         raise InvalidInput(f"'{path}' is not a valid Parquet file: {error}. Fetch it again.") from error
+
+
+def _batch_rows(metadata: Any) -> int:
+    """Rows to hold at a time: few where they are large, as rows with images are."""
+    size_bytes: int = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(size_bytes, 1)))
 
 
 def _delimited(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[Row | str]:

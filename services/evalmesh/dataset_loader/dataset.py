@@ -4,10 +4,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from evalmesh.benchmarks.base import Benchmark
-from evalmesh.benchmarks.samples import MalformedRow, NumberedRow, choose_shots, iter_samples, render
+from evalmesh.benchmarks.media import MediaSink
+from evalmesh.benchmarks.samples import MalformedRow, MediaRows, choose_shots, iter_samples, render
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain import layout
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
@@ -15,6 +17,7 @@ from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource, query_for
 from evalmesh.ports.object_store import ObjectStore
+from evalmesh.wire.runs.media_files import MediaFiles
 
 _PIECE_BYTES = 1 << 20
 
@@ -33,7 +36,9 @@ class RunDataset:
 
     def __init__(self, source: DatasetSource, benchmark: Benchmark, spec: BenchmarkSpec, run: RunSpec) -> None:
         self._source = source
-        self.benchmark = benchmark
+        self.benchmark = benchmark.for_spec(spec)
+        self.media = MediaSink()
+        """Bytes that planned samples refer to and that are not stored yet (`keep_media`)."""
         self.spec = spec
         self._run = run
         self.subsets = self._locate()
@@ -69,18 +74,26 @@ class RunDataset:
                 digest.update(f"{subset.name}\0{known[path]}\n".encode())
         return digest.hexdigest()
 
-    def _read(self, files: Sequence[Path]) -> Iterator[NumberedRow]:
-        return self._source.rows(files, self.benchmark.dataset.columns)
+    def _rows(self, files: Sequence[Path]) -> MediaRows:
+        read = partial(self._source.rows, files, self.benchmark.dataset.columns)
+        return MediaRows(read, MediaSink(partial(self._source.read_media, files)))
+
+    async def keep_media(self, files: MediaFiles) -> None:
+        """Stores the media of all samples planned so far; to be called before anything refers to them."""
+        await files.keep_all(self.media.take().items())
 
     def planned(self, subset: SubsetFiles, sample_count: int | None = None) -> Iterator[PlannedSample | MalformedRow]:
         """Samples of a subset, rendered, in order; digests are left empty."""
         seed = self._run.seed
-        shots = choose_shots(self.benchmark, self.spec, lambda: self._read(subset.shots), subset.name, seed)
-        settings = self.benchmark.prompt_settings(self.spec, shots)
+        solved = self._rows(subset.shots)
+        shots = choose_shots(self.benchmark, self.spec, solved, subset.name, seed)
+        self.media.adopt(solved.media)
+        settings = self.benchmark.prompt_settings(self.spec, shots, self._run.model.kind)
         limit = self._run.limit if sample_count is None else sample_count
         spec = self.spec if sample_count is None else replace(self.spec, limit=None)
-        rows = iter_samples(self.benchmark, spec, lambda: self._read(subset.rows), subset.name, limit, seed)
-        for row in rows:
+        rows = self._rows(subset.rows)
+        for row in iter_samples(self.benchmark, spec, rows, subset.name, limit, seed):
+            self.media.adopt(rows.media)
             yield render(self.benchmark, settings, row) if isinstance(row, Sample) else row
 
 

@@ -25,10 +25,12 @@ from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.runs import change_run
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.codec import decode_json, encode_json
+from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.shard_files import ShardFiles
 
 _LOG = logging.getLogger(__name__)
 _MALFORMED_KEPT = 1000
+_MEDIA_HELD_BYTES = 64 << 20
 
 
 class PlanWorker:
@@ -162,6 +164,7 @@ class _BenchmarkPlanner:
         earlier: Sequence[RunPlan],
     ) -> None:
         self._files = files
+        self._media = MediaFiles(files.store, cache_bytes=0)
         self._dataset = dataset
         self._run = run
         self._spec = spec
@@ -198,6 +201,8 @@ class _BenchmarkPlanner:
                 continue
             digests = tuple(digest.of(planned, repeat) for repeat in range(self._spec.repeats))
             rows.append(replace(planned, digests=digests))
+            if self._dataset.media.size_bytes > _MEDIA_HELD_BYTES:
+                await self._dataset.keep_media(self._media)
             if len(rows) == self._spec.shard_size:
                 await self._write(subset.name, start, rows)
                 start += len(rows)
@@ -226,6 +231,7 @@ class _BenchmarkPlanner:
             if old.subset == subset and old.start < start + len(rows) and start < old.start + old.samples
         )
         header = ShardHeader(self._run, name, index, subset, self._generation, reuse)
+        await self._dataset.keep_media(self._media)
         await self._files.write_requests(header, rows)
         if self._recorded is not None:
             answers = [self._recorded.answer(row.sample, request) for row in rows for request in row.requests()]
@@ -245,4 +251,5 @@ def merge_generation(defaults: GenerationConfig, wanted: GenerationConfig) -> Ge
 
 def scoring_digest(name: str, version: int, spec: BenchmarkSpec) -> str:
     """Changes when the same completions could be scored differently."""
-    return sha256_hex(canonical_json({"benchmark": name, "version": version, "remove_until": spec.remove_until}))
+    covered = {"benchmark": name, "version": version, "remove_until": spec.remove_until}
+    return sha256_hex(canonical_json(covered | ({"extra": spec.extra} if spec.extra else {})))

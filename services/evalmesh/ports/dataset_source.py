@@ -51,6 +51,13 @@ class DatasetSource(Protocol):
         """(0-based row number, row) in file order; a line that cannot be parsed comes as the reason (a str)."""
         ...
 
+    def read_media(self, files: Sequence[Path], name: str) -> bytes:
+        """A file that a row of `files` names, relative to its data file.
+
+        Raises `ValueError` for one that is not there, is larger than a medium may be, or lies outside their folder.
+        """
+        ...
+
 
 def query_for(
     benchmark: Benchmark,

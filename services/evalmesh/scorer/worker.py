@@ -31,6 +31,6 @@ class ScoreWorker:
         samples = {row.sample.id: row.sample for row in rows}
         completions = await self._files.read_completions(*key)
         pairs = [(samples[completion.sample_id], completion) for completion in completions]
-        benchmark = registry.get(plan.name)
+        benchmark = registry.get(plan.name).for_spec(plan.spec)
         scores = await self._judgement.score_all(benchmark, pairs, plan.spec.remove_until)
         await self._files.write_scores(*key, scores)

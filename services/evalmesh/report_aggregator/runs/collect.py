@@ -76,7 +76,7 @@ class BenchmarkCollector:
         self._run = run
         self._plan = plan
         self._on_error = on_error
-        self._benchmark: Benchmark = registry.get(plan.name)
+        self._benchmark: Benchmark = registry.get(plan.name).for_spec(plan.spec)
         self._rules = metric_rules(self._benchmark, plan.repeats)
         self._sums = _Collected()
 
