@@ -343,7 +343,7 @@ def test_rows_name_files_relative_to_their_data_file(source, tmp_path):
     write(tmp_path / "data" / "pictures" / "a.png", b"a picture")
     assert source.read_media(files, "pictures/a.png") == b"a picture"
     assert source.read_media(files, str(tmp_path / "data" / "pictures" / "a.png")) == b"a picture"
-    with pytest.raises(ValueError, match="the file 'pictures/b.png', which is not in the folder of the data"):
+    with pytest.raises(ValueError, match=r"the file 'pictures/b\.png', which is not in the folder of the data"):
         source.read_media(files, "pictures/b.png")
 
 

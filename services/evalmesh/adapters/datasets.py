@@ -90,9 +90,7 @@ class LocalDatasets:
                 if path.is_file():
                     size_bytes = path.stat().st_size
                     if size_bytes > MAX_MEDIA_BYTES:
-                        raise ValueError(
-                            f"the file {shown!r} has {size_bytes} bytes; at most {MAX_MEDIA_BYTES} are taken"
-                        )
+                        raise ValueError(f"the file {shown!r} has {size_bytes} bytes; {MAX_MEDIA_BYTES} is the most")
                     return path.read_bytes()
             except OSError as error:  # a name that is too long, or a file that may not be read
                 raise ValueError(f"the file {shown!r} cannot be read: {error.strerror}") from error
