@@ -16,6 +16,7 @@ from evalmesh.ports.object_store import ObjectStore
 CACHE_BYTES = 256 << 20
 _WRITES_AT_ONCE = 8
 _PATIENCE_S = 600.0
+_FIRST_PAUSE_S = 0.5
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class MediaFiles:
 
 
 async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    waited_s, delay_s = 0.0, 0.5
+    waited_s, delay_s = 0.0, _FIRST_PAUSE_S
     while True:
         try:
             return await work()
