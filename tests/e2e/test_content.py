@@ -159,6 +159,19 @@ async def test_the_client_library_asks_with_media_and_tools(tmp_path):
         assert model.stats.images == 2
 
 
+async def test_requests_that_fit_into_no_one_message_are_all_asked(tmp_path):
+    async with served() as (model, url, _), opened(tmp_path / "work") as (_, client):
+        requests = [Request(f"s{n}", 0, "completion", "", prompt=f"{n}" * (4 << 20)) for n in range(5)]
+        requests += [Request(f"small{n}", 0, "completion", "", prompt=f"Once {n}") for n in range(1100)]
+        spec = ModelSpec("simulated", url=url, kind="completion")
+        found = [one async for one in client.generate(spec, requests)]
+        assert sorted(one.sample_id for one in found) == sorted(one.sample_id for one in requests)
+        assert not [one.error for one in found if one.error]
+        assert model.stats.requests == len(requests)
+        with pytest.raises(InvalidInput, match="Two requests have the id s0#0"):
+            await anext(client.generate(spec, [requests[0], replace(requests[0], prompt="Other")]))
+
+
 async def test_what_is_no_medium_is_not_taken(tmp_path):
     async with opened(tmp_path / "work") as (_, client):
         with pytest.raises(InvalidInput, match="no image, sound or film"):

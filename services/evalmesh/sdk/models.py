@@ -1,6 +1,6 @@
 """Asking models, through the platform: the gateway passes the calls on to a model runner, which holds the keys."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -27,6 +27,7 @@ from evalmesh.wire.runs.models import (
 from evalmesh.wire.runs.reports import pieces
 
 _REQUESTS_PER_CALL = 1000
+_BYTES_PER_CALL = 8 << 20
 
 
 class ModelCalls(Calls):
@@ -55,24 +56,13 @@ class ModelCalls(Calls):
         for request in requests:
             if asked.setdefault(request.id, request) is not request:
                 raise InvalidInput(f"Two requests have the id {request.id}; number them by sample_id or repeat.")
-        waiting = list(asked.values())
-        for start in range(0, len(waiting), _REQUESTS_PER_CALL):
-            part = waiting[start : start + _REQUESTS_PER_CALL]
-            async with aclosing(self._ask(model, part, config)) as completions:
+        for part in _batches(map(request_to_proto, asked.values())):
+            call = pb.GenerateRequest(model=model_to_proto(model), requests=part, config=generation_to_proto(config))
+            async with aclosing(self._channel.stream(self._models.Generate, call)) as completions:
                 async for proto in completions:
                     request = asked[proto.id]
                     completion = completion_from_proto(proto)
                     yield replace(completion, sample_id=request.sample_id, repeat=request.repeat, digest=request.digest)
-
-    def _ask(
-        self, model: ModelSpec, requests: Sequence[Request], config: GenerationConfig
-    ) -> AsyncGenerator[Any, None]:
-        call = pb.GenerateRequest(
-            model=model_to_proto(model),
-            requests=[request_to_proto(request) for request in requests],
-            config=generation_to_proto(config),
-        )
-        return self._channel.stream(self._models.Generate, call)
 
     async def upload_media(self, data: bytes, mime: str = "") -> ContentPart:
         """Stores an image, a sound or a film, and returns the part that names it in `Message.content`.
@@ -93,3 +83,17 @@ class ModelCalls(Calls):
 
         answer = await self._channel.upload(self._models.UploadMedia, parts())
         return part_from_proto(answer.part)
+
+
+def _batches(requests: Iterable[pb.ModelRequest]) -> Iterator[list[pb.ModelRequest]]:
+    """As many requests as one message may hold, and at most so many that the first answers come soon."""
+    batch: list[pb.ModelRequest] = []
+    size_bytes = 0
+    for request in requests:
+        size_bytes += request.ByteSize()
+        if batch and (size_bytes > _BYTES_PER_CALL or len(batch) == _REQUESTS_PER_CALL):
+            yield batch
+            batch, size_bytes = [], request.ByteSize()
+        batch.append(request)
+    if batch:
+        yield batch
