@@ -1,8 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit test-all lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
+.PHONY: help install eval up test test-unit cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Most tests wait for processes and servers, so that more of them than there are cores keep the cores busy.
+TEST_PROCESSES ?= 4
 PROTOS := $(shell find proto -name '*.proto' 2>/dev/null)
 
 help: ## Show this list
@@ -25,11 +27,17 @@ eval: .venv/bin/evalmesh ## Run a real evaluation of the built-in model simulato
 up: .venv/bin/evalmesh ## Keep a platform running on this machine
 	$(BIN)/evalmesh up
 
-test: install ## Run every test
-	$(BIN)/pytest
+test: install ## Run every test: side by side, then alone those that measure times
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not alone'
+	$(BIN)/pytest -m alone
+
+cover: install ## Run every test with branch coverage; the report is in build/coverage
+	rm -f .coverage .coverage.*
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not alone' --cov --cov-report=
+	$(BIN)/pytest -m alone --cov --cov-append --cov-report=html:build/coverage --cov-report=term:skip-covered
 
 test-unit: install ## Run the tests that need no server (seconds)
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n $(TEST_PROCESSES) tests/unit
 
 lint: install ## Style, imports between rooms
 	$(BIN)/ruff check
@@ -49,6 +57,9 @@ proto: install ## Generate code from proto/
 
 proto-snapshot: install ## Record what proto/ promises, after a deliberate change
 	$(BIN)/python -m tests.contract.proto_snapshot
+
+chaos: install ## Kill everything at random, N=100 times; SEED=1
+	$(BIN)/python -m tests.chaos --runs $(or $(N),100) --seed $(or $(SEED),1)
 
 bench: install ## Measure against a minimal client and the ideal, on this machine
 	$(BIN)/python tests/bench/bench_platform.py

@@ -17,20 +17,20 @@ from evalmesh.benchmarks import registry
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import NotFound
-from evalmesh.domain.progress import ProgressRecord
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
 from evalmesh.domain.score import Score
-from evalmesh.domain.work import Step, WorkItem
-from evalmesh.ports.bus import Queue
+from evalmesh.domain.work import Queue, Shard, Task, WorkItem
 from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.runs.shard_counts import count_scores
-from evalmesh.report_aggregator.runs.worker import ReportWorker
+from evalmesh.report_aggregator.runs.worker import ReduceWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.runtime.progress import read_progress
+from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.serve import ServiceHost
-from evalmesh.wire.codec import decode_json
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.scoring.reducers import HeatMap, LabelF1
+from evalmesh.wire.runs.shard_files import RunFiles
 
-REPORT = Queue(Step.REPORT)
+REPORT = Queue.REDUCE
 NAME = "general_mcq"
 
 
@@ -60,7 +60,7 @@ async def running(opened):
 
 
 def make_worker(opened):
-    return ReportWorker(files=ShardFiles(opened.objects), runs=opened.runs, bus=opened.bus, clock=SystemClock())
+    return ReduceWorker(RunFiles(opened.objects), RunRecords(opened.runs, opened.bus, SystemClock()))
 
 
 def spec_of(tmp_path, count, **more):
@@ -69,14 +69,14 @@ def spec_of(tmp_path, count, **more):
 
 
 def report_item(shard, run="r1", **more):
-    return WorkItem(run, Step.REPORT, NAME, shard, **more)
+    return WorkItem(run, Task.ARRIVE, NAME, "score", shard=Shard(shard, "default", 0, 1, 1), **more)
 
 
 async def score_shards(opened, shards, right=lambda index: index % 4 == 0, run="r1"):
     """What runner and scorer leave behind: completions and scores, right where `right(row index)`."""
-    files = ShardFiles(opened.objects)
+    files = RunFiles(opened.objects).of(run, NAME)
     for shard in shards:
-        _, rows = await files.read_requests(run, NAME, shard)
+        _, rows = await files.read_requests(shard)
         requests = [(row.sample, request) for row in rows for request in row.requests()]
         completions = [
             Completion(request.sample_id, request.repeat, request.digest, text="A") for _, request in requests
@@ -85,8 +85,8 @@ async def score_shards(opened, shards, right=lambda index: index % 4 == 0, run="
             Score(sample.id, request.repeat, "scored", {"accuracy": float(right(sample.index))}, answer="A")
             for sample, request in requests
         ]
-        await files.write_completions(run, NAME, shard, completions)
-        await files.write_scores(run, NAME, shard, scores)
+        await files.of("generate").write(shard, completions)
+        await files.of("score").write(shard, scores)
 
 
 async def until_ended(opened, run="r1", within_s=20.0):
@@ -103,7 +103,7 @@ async def report_of(opened, run="r1"):
 
 
 async def progress_of(opened, run="r1"):
-    return decode_json(ProgressRecord, (await opened.runs.get_progress(run)).value).benchmarks[NAME]
+    return await read_progress(opened.runs, run, NAME)
 
 
 async def rows_of(opened, run="r1"):
@@ -153,10 +153,10 @@ async def test_crash_between_progress_and_the_wish_for_a_report_is_made_up_for(o
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     await score_shards(opened, [0])
     worker = make_worker(opened)
-    files = ShardFiles(opened.objects)
-    counts = count_scores(registry.get("general_mcq"), 0, await files.read_scores("r1", "general_mcq", 0))
+    scores = await RunFiles(opened.objects).of("r1", NAME).read_scores("score", 0)
     # What a worker that died in between leaves.
-    assert await worker._progress.take_in(await files.read_plan("r1"), counts)
+    record = await worker._progress.take_in("r1", NAME, count_scores(registry.get(NAME), "score", 0, scores))
+    assert record.complete("score")
     assert await opened.bus.backlog(REPORT) == 0
     async with running(opened):
         await opened.bus.publish([report_item(0)])
@@ -168,7 +168,7 @@ async def test_report_is_written_once(opened, tmp_path):
     await score_shards(opened, [0])
     worker = make_worker(opened)
     await worker.handle(report_item(0))
-    final = WorkItem("r1", Step.REPORT, final=True)
+    final = WorkItem("r1", Task.REDUCE, NAME)
     await worker.handle(final)
     first = await opened.objects.get(layout.report_json_key("r1"))
     ended = (await opened.runs.get_run("r1")).revision
@@ -181,7 +181,7 @@ async def test_wish_of_an_earlier_attempt_does_not_end_a_resumed_run(opened, tmp
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     known = await opened.runs.get_run("r1")
     await opened.runs.update_run(replace(known.value, attempt=1), known.revision)
-    await make_worker(opened).handle(WorkItem("r1", Step.REPORT, final=True, attempt=0))
+    await make_worker(opened).handle(WorkItem("r1", Task.REDUCE, NAME, attempt=0))
     assert (await opened.runs.get_run("r1")).value.state is RunState.RUNNING
     with pytest.raises(NotFound):
         await report_of(opened)
@@ -198,7 +198,7 @@ async def test_cancelled_run_reports_what_is_finished_and_counts_what_is_not(ope
         known = await opened.runs.get_run("r1")
         await opened.runs.update_run(replace(known.value, state=RunState.CANCELLING), known.revision)
         await opened.runs.set_control("r1", "cancel")
-        await opened.bus.publish([WorkItem("r1", Step.REPORT, final=True, error="cancel-1")])
+        await opened.bus.publish([WorkItem("r1", Task.FINISH, error="cancel-1")])
         assert (await until_ended(opened)).state is RunState.CANCELLED
     (benchmark,) = (await report_of(opened))["benchmarks"]
     assert benchmark["n_not_run"] == 20
@@ -210,10 +210,10 @@ async def test_cancelled_run_reports_what_is_finished_and_counts_what_is_not(ope
 
 async def test_run_cancelled_before_it_was_planned_ends_without_a_report(opened, tmp_path):
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
-    await opened.objects.delete([layout.plan_key("r1")])
+    await opened.objects.delete([layout.plan_key("r1", NAME)])
     known = await opened.runs.get_run("r1")
     await opened.runs.update_run(replace(known.value, state=RunState.CANCELLING), known.revision)
-    await make_worker(opened).handle(WorkItem("r1", Step.REPORT, final=True, error="cancel-1"))
+    await make_worker(opened).handle(WorkItem("r1", Task.FINISH, error="cancel-1"))
     assert (await opened.runs.get_run("r1")).value.state is RunState.CANCELLED
 
 
@@ -266,12 +266,12 @@ async def test_shard_that_was_scored_before_it_was_set_aside_keeps_its_scores(op
 async def test_results_that_cannot_be_computed_fail_the_run_and_say_why(opened, tmp_path):
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     await score_shards(opened, [0])
-    await opened.objects.put(layout.scores_key("r1", NAME, 0), b"garbage\n")
+    await opened.objects.put(layout.output_key("r1", NAME, "score", 0), b"garbage\n")
     async with running(opened):
         await opened.bus.publish([report_item(0)])
         run = await until_ended(opened)
     assert (run.state, run.error_reason) == (RunState.FAILED, "REPORT_FAILED")
-    assert layout.scores_key("r1", NAME, 0) in run.error
+    assert layout.output_key("r1", NAME, "score", 0) in run.error
 
 
 async def test_runs_that_never_complete_leave_nothing_in_memory(opened, tmp_path):
@@ -282,4 +282,88 @@ async def test_runs_that_never_complete_leave_nothing_in_memory(opened, tmp_path
         await score_shards(opened, [0], run=run)
         await worker.handle(report_item(0, run=run))
     assert not worker._progress._waiting
-    assert len(worker._plans._plans) <= 8
+
+
+# Blocks
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    for module in ("domain.plan", "domain.progress", "report_aggregator.runs.fold", "report_aggregator.runs.worker"):
+        monkeypatch.setattr(f"evalmesh.{module}.BLOCK_SHARDS", 4)
+
+
+async def settled(opened):
+    async with asyncio.timeout(20):
+        while await opened.bus.backlog(REPORT):  # noqa: ASYNC110  (a queue has no event for it)
+            await asyncio.sleep(0.02)
+
+
+async def folded(opened, run="r1"):
+    return sorted([info.key async for info in opened.objects.list(layout.folded_prefix(run, NAME))])
+
+
+async def test_full_blocks_are_folded_while_the_run_goes_on(opened, tmp_path, small_blocks):
+    await plan_run(opened, "r1", spec_of(tmp_path, 60, shard_size=5))
+    await score_shards(opened, range(12))
+    async with running(opened):
+        await opened.bus.publish([report_item(shard) for shard in range(9)])
+        await settled(opened)
+        kept = [key("r1", NAME, block) for block in (0, 1) for key in (layout.tallies_key, layout.rows_key)]
+        assert await folded(opened) == kept
+        await opened.bus.publish([report_item(shard) for shard in range(9, 12)])
+        assert (await until_ended(opened)).state is RunState.SUCCEEDED
+    metric = (await report_of(opened))["benchmarks"][0]["metrics"][0]
+    assert (metric["value"], metric["n_scored"]) == (0.25, 60)
+    assert [row["index"] for row in await rows_of(opened)] == list(range(60))
+
+
+async def test_what_is_folded_is_not_read_again(opened, tmp_path, small_blocks):
+    """A crash at the end starts nothing from zero: without the shards of a folded block the report is the same."""
+    await plan_run(opened, "r1", spec_of(tmp_path, 60, shard_size=5))
+    await score_shards(opened, range(12))
+    async with running(opened):
+        await opened.bus.publish([report_item(shard) for shard in range(11)])
+        await settled(opened)
+    gone = [
+        layout.output_key("r1", NAME, stage, shard) for shard in range(8) for stage in ("requests", "generate", "score")
+    ]
+    await opened.objects.delete(gone)
+    async with running(opened):
+        await opened.bus.publish([report_item(11)])
+        assert (await until_ended(opened)).state is RunState.SUCCEEDED
+    metric = (await report_of(opened))["benchmarks"][0]["metrics"][0]
+    assert (metric["value"], metric["n_scored"]) == (0.25, 60)
+    assert len(await rows_of(opened)) == 60
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 60])
+async def test_blocks_do_not_show_in_the_report(opened, tmp_path, small_blocks, size):
+    await plan_run(opened, "r1", spec_of(tmp_path, 60, shard_size=size, repeats=2))
+    shards = -(-60 // size)
+    await score_shards(opened, range(shards), right=lambda index: index % 7 in {1, 5})
+    async with running(opened):
+        await opened.bus.publish([report_item(shard) for shard in range(shards)])
+        await until_ended(opened)
+    (benchmark,) = (await report_of(opened))["benchmarks"]
+    assert [metric["value"] for metric in benchmark["metrics"]] == [17 / 60] * 4
+    assert len({(row["sample_id"], row["repeat"]) for row in await rows_of(opened)}) == 120
+
+
+# Over all samples together
+
+
+async def test_reducers_see_every_row_once_however_it_is_cut(opened, tmp_path, small_blocks, monkeypatch):
+    reducers = (LabelF1(average="macro"), HeatMap("map", "accuracy", "row", "column"))
+    monkeypatch.setattr("evalmesh.benchmarks.general_mcq.BENCHMARK", replace(registry.get(NAME), reducers=reducers))
+    await plan_run(opened, "r1", spec_of(tmp_path, 60, shard_size=3))
+    await score_shards(opened, range(20))
+    async with running(opened):
+        await opened.bus.publish([report_item(shard) for shard in range(20)])
+        await until_ended(opened)
+    (benchmark,) = (await report_of(opened))["benchmarks"]
+    f1 = next(metric for metric in benchmark["metrics"] if metric["name"] == "f1")
+    # "A" is answered 60 times and right 15 times; the other three labels are never found.
+    assert f1["value"] == pytest.approx((2 * 15 / (2 * 15 + 45)) / 4)
+    assert f1["n_scored"] == 60
+    assert benchmark["artefacts"]["map"]["cells"] == [{"x": "", "y": "", "value": 0.25, "n": 60}]

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
 from tests.kit.nats import running_server
-from tests.kit.services import plan_run, write_questions
 from tests.unit.report.perf_builders import make_failures, make_level, make_limited, make_test
 
 from evalmesh.adapters.connections import open_connections
@@ -21,11 +20,10 @@ from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain import layout
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTestState
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
-from evalmesh.domain.work import Step, WorkItem
+from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.work import Queue
 from evalmesh.load.measure.records import HEADER, MAGIC, RECORD
 from evalmesh.load.measure.table import DTYPE
-from evalmesh.ports.bus import Queue
 from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
@@ -89,7 +87,7 @@ async def conducted(opened, *levels, state=LoadTestState.RUNNING, seats=2, **cha
 
 
 def final(attempt=1):
-    return WorkItem("lt1", Step.REPORT, final=True, attempt=attempt)
+    return LoadItem("lt1", Queue.LOAD_REPORT, ends=True, attempt=attempt)
 
 
 async def until_ended(opened, within_s=20.0):
@@ -231,20 +229,3 @@ async def test_two_aggregators_end_a_load_test_once(opened):
     perf = await perf_of(opened)
     assert perf["repeats"][0]["levels"] == [0, 1, 2, 3, 4]
     assert [row["repeat"] for row in await rows_of(opened)] == [n for n in range(5) for _ in range(10)]
-
-
-async def test_runs_and_load_tests_share_the_queue(opened, tmp_path):
-    """The word that a load test has begun, its end, and the end of a run, in one queue."""
-    await conducted(opened, make_level(0))
-    path = write_questions(tmp_path / "questions.jsonl", 5)
-    await plan_run(
-        opened, "r1", RunSpec(ModelSpec("m", url="http://h/v1"), (BenchmarkSpec("general_mcq", local_path=str(path)),))
-    )
-    async with running(opened):
-        await opened.bus.publish([WorkItem("lt1", Step.REPORT), WorkItem("r1", Step.REPORT, final=True), final()])
-        assert (await until_ended(opened)).state is LoadTestState.SUCCEEDED
-        async with asyncio.timeout(10):
-            while await opened.bus.backlog(Queue(Step.REPORT)):  # noqa: ASYNC110  (a queue has no event for it)
-                await asyncio.sleep(0.02)
-    assert (await opened.runs.get_run("r1")).value.state is RunState.SUCCEEDED
-    assert json.loads(await opened.objects.get(layout.report_json_key("r1")))["run"]["id"] == "r1"

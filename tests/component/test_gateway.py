@@ -20,12 +20,11 @@ from evalmesh.dataset_loader import service as dataset_loader
 from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound, OutOfRange, Unavailable
 from evalmesh.domain.events import Event
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
-from evalmesh.domain.work import Step
+from evalmesh.domain.run import RUN_FORMAT, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
+from evalmesh.domain.work import Queue, Task
 from evalmesh.gateway.peers import Peers, lazy_channel
 from evalmesh.gateway.service import GatewayPorts, build
 from evalmesh.model_runner.servicer import ModelServicer
-from evalmesh.ports.bus import Queue
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.runtime.service import Service
 from evalmesh.sdk import AsyncClient
@@ -34,7 +33,7 @@ from evalmesh.wire.errors import from_rpc_error
 from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.specs import spec_to_proto
 
-PLAN, REPORT = Queue(Step.PLAN), Queue(Step.REPORT)
+PLAN, REPORT = Queue.PLAN, Queue.REDUCE
 LOADER, RUNNER = "evalmesh.v1.BenchmarkService", "evalmesh.v1.ModelService"
 NOWHERE = "127.0.0.1:1"
 
@@ -273,7 +272,7 @@ async def test_cancelled_run_is_told_to_everybody_and_gets_its_report(client, op
         break
     consumer = await opened.bus.consume(REPORT)
     (delivery,) = await consumer.fetch(10, 2)
-    assert delivery.item.final
+    assert delivery.item.task is Task.FINISH
     await delivery.ack()
 
 
@@ -294,7 +293,9 @@ async def test_ended_run_cannot_be_cancelled(client, opened, spec, state):
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED])
 async def test_ended_run_is_resumed_as_a_new_attempt(client, opened, spec, state):
-    await opened.runs.create_run(Run("r1", spec, state, 1.0, end_time=2.0, error="what was", error_reason="WHY"))
+    await opened.runs.create_run(
+        Run("r1", spec, state, 1.0, end_time=2.0, error="what was", error_reason="WHY", format=RUN_FORMAT)
+    )
     run = await client.resume_run("r1")
     assert (run.state, run.attempt, run.end_time, run.error) == (RunState.QUEUED, 1, None, "")
     consumer = await opened.bus.consume(PLAN)
@@ -304,8 +305,8 @@ async def test_ended_run_is_resumed_as_a_new_attempt(client, opened, spec, state
 
 
 async def test_what_cannot_be_resumed_says_why(client, opened, spec):
-    await opened.runs.create_run(Run("done", spec, RunState.SUCCEEDED, 1.0))
-    await opened.runs.create_run(Run("busy", spec, RunState.RUNNING, 1.0))
+    await opened.runs.create_run(Run("done", spec, RunState.SUCCEEDED, 1.0, format=RUN_FORMAT))
+    await opened.runs.create_run(Run("busy", spec, RunState.RUNNING, 1.0, format=RUN_FORMAT))
     with pytest.raises(FailedPrecondition, match="--use-cache done"):
         await client.resume_run("done")
     with pytest.raises(FailedPrecondition, match="going on"):
@@ -314,6 +315,12 @@ async def test_what_cannot_be_resumed_says_why(client, opened, spec):
         await client.resume_run("nosuchrun")
     assert (await client.resume_run("busy", takeover=True)).attempt == 1
     assert (await client.resume_run("done", rescore=True)).state is RunState.QUEUED
+
+
+async def test_run_of_the_time_before_stages_says_how_its_answers_are_kept(client, opened, spec):
+    await opened.runs.create_run(Run("old", spec, RunState.CANCELLED, 1.0))
+    with pytest.raises(FailedPrecondition, match="--use-cache old"):
+        await client.resume_run("old")
 
 
 # Passing on

@@ -31,14 +31,14 @@ from evalmesh.domain.load_test import (
     PromptSpec,
     SloTerm,
 )
-from evalmesh.domain.work import Step, WorkItem
+from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.work import Queue
 from evalmesh.gateway.peers import LOAD, Peers, lazy_channel
 from evalmesh.gateway.service import GatewayPorts, build
 from evalmesh.load.measure.histogram import Histogram
 from evalmesh.load.measure.ticks import Sketches, Tick, encode_seat_tick
 from evalmesh.load_generator import service as load_generator
 from evalmesh.load_generator.settings import LoadGeneratorSettings
-from evalmesh.ports.bus import Queue
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.load_tests import change_load_test, load_test_is_over
 from evalmesh.runtime.serve import ServiceHost
@@ -46,7 +46,7 @@ from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import load_tests_pb2, load_tests_pb2_grpc
 from evalmesh.wire.errors import from_rpc_error
 
-CONDUCT, LOAD_QUEUE = Queue(Step.CONDUCT), Queue(Step.LOAD)
+CONDUCT, LOAD_QUEUE = Queue.CONDUCT, Queue.LOAD
 NOWHERE = "127.0.0.1:1"
 SPEC = LoadTestSpec(
     LoadTarget(f"http://{NOWHERE}/v1/chat/completions", "simulated"),
@@ -132,7 +132,7 @@ async def test_same_request_gives_the_same_load_test(client, opened):
     assert await opened.bus.backlog(CONDUCT) == 2
     consumer = await opened.bus.consume(CONDUCT)
     deliveries = await consumer.fetch(10, 2)
-    assert {(d.item.run, d.item.final, d.item.attempt) for d in deliveries} == {
+    assert {(d.item.load_test, d.item.ends, d.item.attempt) for d in deliveries} == {
         (first.id, False, 0),
         (other.id, False, 0),
     }
@@ -404,7 +404,7 @@ async def test_nothing_is_told_more_often_than_asked_for(client, opened):
 
 async def test_cancelled_load_test_is_told_to_everybody_and_gets_a_conductor(client, opened):
     found = await client.create_load_test(SPEC)
-    await opened.bus.publish([WorkItem(found.id, Step.LOAD, shard=seat) for seat in range(3)])
+    await opened.bus.publish([LoadItem(found.id, Queue.LOAD, seat=seat) for seat in range(3)])
     assert (await client.cancel_load_test(found)).state is LoadTestState.CANCELLING
     async for name, wish in opened.runs.watch_control():
         assert (name, wish) == (found.id, "cancel")
@@ -412,7 +412,7 @@ async def test_cancelled_load_test_is_told_to_everybody_and_gets_a_conductor(cli
     assert await opened.bus.backlog(LOAD_QUEUE) == 0
     consumer = await opened.bus.consume(CONDUCT)
     (delivery,) = await consumer.fetch(10, 2)
-    assert (delivery.item.run, delivery.item.final) == (found.id, True)
+    assert (delivery.item.load_test, delivery.item.ends) == (found.id, True)
     # Nobody drops it as work of something that was cancelled; a seat that is left over is dropped.
     view = ControlView(opened.runs, load_test_is_over(opened.load_tests))
     following = asyncio.create_task(view.follow())
@@ -420,7 +420,7 @@ async def test_cancelled_load_test_is_told_to_everybody_and_gets_a_conductor(cli
         while not view.is_cancelled(found.id):  # noqa: ASYNC110  (nor has the view)
             await asyncio.sleep(0.01)
     assert not await view.is_unwanted(delivery.item)
-    assert await view.is_unwanted(WorkItem(found.id, Step.LOAD, shard=0))
+    assert await view.is_unwanted(LoadItem(found.id, Queue.LOAD, seat=0))
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     await delivery.ack()
@@ -433,7 +433,7 @@ async def test_cancel_reaches_past_the_item_that_a_living_conductor_holds(client
     (held,) = await consumer.fetch(1, 2)
     await client.cancel_load_test(found)
     (final,) = await consumer.fetch(1, 2)
-    assert final.item.final
+    assert final.item.ends
     assert final.item.place == held.item.place, "within one process they would work side by side"
     await held.ack()
     await final.ack()

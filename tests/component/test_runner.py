@@ -16,16 +16,16 @@ from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion, CompletionError
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
-from evalmesh.domain.work import Step
+from evalmesh.domain.work import Queue
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
-from evalmesh.ports.bus import Queue
 from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import RunFiles
 
-SCORE = Queue(Step.SCORE)
+SCORE = Queue.SCORE
 NAME = "general_mcq"
 
 
@@ -120,14 +120,18 @@ async def until(condition, within_s=15.0):
             await asyncio.sleep(0.01)
 
 
-async def until_queued(opened, queue, count):
+async def until_queued(opened, queue, count, pool=""):
     async with asyncio.timeout(15):
-        while await opened.bus.backlog(queue) != count:  # noqa: ASYNC110  (a queue has no event for it)
+        while await opened.bus.backlog(queue, pool) != count:  # noqa: ASYNC110  (a queue has no event for it)
             await asyncio.sleep(0.02)
 
 
 async def checkpointed(opened, run, shard=0):
-    return {row.sample_id for row in await ShardFiles(opened.objects).read_checkpoints(run, NAME, shard)}
+    return {row.sample_id for row in await outputs(opened, run).read_parts(shard)}
+
+
+def outputs(opened, run):
+    return RunFiles(opened.objects).of(run, NAME).of("generate")
 
 
 # Keeping the endpoint busy
@@ -138,7 +142,7 @@ async def test_in_flight_is_the_limit_across_shards_and_benchmarks(opened, tmp_p
     spec = RunSpec(spec.model, (*spec.benchmarks, BenchmarkSpec("starter_mcq")), shard_size=5)
     endpoint = TestEndpoint(limit=12, latency_s=0.05)
     plan = await plan_run(opened, "r1", spec)
-    total = sum(one.requests for one in plan.benchmarks)
+    total = plan.requests
     async with running(opened, endpoint):
         await until(lambda: endpoint.answered.total() == total)
     assert max(level for _, level in endpoint.history) == 12
@@ -167,7 +171,7 @@ async def test_runner_does_not_hoard_what_another_could_do(opened, tmp_path):
     async with running(opened, endpoint):
         await until(lambda: endpoint.in_flight == 4)
         await asyncio.sleep(0.3)
-        name = subjects.consumer_name(Step.GENERATE, plan.pool)
+        name = subjects.consumer_name(Queue.GENERATE, plan.pool, "r1")
         info = await opened.bus.connection.api(f"CONSUMER.INFO.{subjects.WORK_STREAM}.{name}")
         assert info["num_ack_pending"] <= 2
 
@@ -190,7 +194,7 @@ async def test_answers_are_safe_within_a_second_while_the_shard_goes_on(opened, 
         await until_queued(opened, SCORE, 1)
     assert successor.asked.total() == 5
     assert set(successor.asked) == set(endpoint.asked) - set(endpoint.answered)
-    rows = await ShardFiles(opened.objects).read_completions("r1", NAME, 0)
+    rows = await outputs(opened, "r1").read(Completion, 0)
     assert len({row.sample_id for row in rows}) == 20
     assert await checkpointed(opened, "r1") == set(), "checkpoints outlived the shard"
 
@@ -207,20 +211,19 @@ async def test_drain_keeps_what_was_answered_since_the_last_checkpoint(opened, t
 async def test_first_writer_of_a_shard_wins(opened, tmp_path):
     """Two runners may hold one shard, after one was believed dead: what the score step has read must not change."""
     endpoint = TestEndpoint(limit=8, hold=lambda request: request.sample_id.endswith("/3"))
-    files = ShardFiles(opened.objects)
-    await plan_run(opened, "r1", spec_of(tmp_path, 5))
+    planned = await plan_run(opened, "r1", spec_of(tmp_path, 5))
     async with running(opened, endpoint):
         await until(lambda: endpoint.answered.total() == 4)
-        header_and_rows = await files.read_requests("r1", NAME, 0)
+        header_and_rows = await planned.of(NAME).read_requests(0)
         first = [
             Completion(request.sample_id, 0, request.digest, text="by the other runner")
             for row in header_and_rows[1]
             for request in row.requests()
         ]
-        assert await files.write_completions("r1", NAME, 0, first)
+        assert await outputs(opened, "r1").write(0, first)
         endpoint.released.set()
         await until_queued(opened, SCORE, 1)
-    assert await files.read_completions("r1", NAME, 0) == first
+    assert await outputs(opened, "r1").read(Completion, 0) == first
 
 
 async def test_shard_that_is_complete_is_only_passed_on(opened, tmp_path):
@@ -263,7 +266,7 @@ async def test_error_of_a_request_is_its_result(opened, tmp_path):
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     async with running(opened, Failing()):
         await until_queued(opened, SCORE, 1)
-    rows = await ShardFiles(opened.objects).read_completions("r1", NAME, 0)
+    rows = await outputs(opened, "r1").read(Completion, 0)
     assert [row.error is not None for row in rows] == [False, False, True, False, False]
 
 
@@ -278,7 +281,7 @@ async def test_defect_of_an_endpoint_is_tried_again_then_set_aside(opened, tmp_p
     endpoint = Broken()
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     async with running(opened, endpoint, max_deliveries=2):
-        await until_queued(opened, Queue(Step.REPORT), 1)
+        await until_queued(opened, Queue.REDUCE, 1)
     assert endpoint.answered.total() == 4, "what was answered in the first try was asked again"
     (asked_twice,) = [sample for sample, times in endpoint.asked.items() if times == 2]
     assert asked_twice.endswith("/2")
@@ -296,9 +299,25 @@ async def test_cancel_aborts_what_is_in_flight_and_keeps_what_is_finished(opened
         start = time.monotonic()
         await until(lambda: endpoint.in_flight == 0)
         assert time.monotonic() - start < 1
-        await until_queued(opened, Queue(Step.GENERATE, plan.pool), 0)
+        await until_queued(opened, Queue.GENERATE, 0, plan.pool)
         assert await opened.bus.backlog(SCORE) == 0
         assert len(await checkpointed(opened, "r1")) == 10
+
+
+async def test_run_that_has_failed_stops_spending_like_a_cancelled_one(opened, tmp_path):
+    """One of its shards could not be reported: the others are not asked any more, and what is finished stays."""
+    endpoint = TestEndpoint(limit=8, hold=lambda request: endpoint.asked.total() > 10)
+    plan = await plan_run(opened, "r1", spec_of(tmp_path, 200, shard_size=20))
+    async with running(opened, endpoint, checkpoint_s=60):
+        await until(lambda: endpoint.answered.total() == 10)
+        await RunRecords(opened.runs, opened.bus, SystemClock()).fail("r1", "No report.", "REPORT_FAILED")
+        await until(lambda: endpoint.in_flight == 0, within_s=5)
+        asked = endpoint.asked.total()
+        await until_queued(opened, Queue.GENERATE, 0, plan.pool)
+        assert endpoint.asked.total() == asked
+        kept = [await checkpointed(opened, "r1", shard) for shard in range(10)]
+        assert sum(map(len, kept)) == 10
+    assert (await opened.runs.get_run("r1")).value.state is RunState.FAILED
 
 
 async def cancel(opened, run):
@@ -307,21 +326,33 @@ async def cancel(opened, run):
     await opened.runs.set_control(run, "cancel")
 
 
-async def test_idle_pool_is_closed_and_opened_again_when_wanted(opened, tmp_path):
+async def test_pool_that_no_run_wishes_for_is_closed_and_opened_again_when_wanted(opened, tmp_path):
     endpoints = [TestEndpoint(), TestEndpoint()]
     async with running(opened, *endpoints, idle_close_s=0.3):
         await plan_run(opened, "r1", spec_of(tmp_path, 5))
         await until_queued(opened, SCORE, 1)
+        await opened.runs.withdraw_pools("r1")
         await until(lambda: endpoints[0].closed)
         before = len(asyncio.all_tasks())
         await plan_run(opened, "r2", spec_of(tmp_path, 6))
         await until_queued(opened, SCORE, 2)
         assert endpoints[1].answered.total() == 6
+        await opened.runs.withdraw_pools("r2")
         await until(lambda: endpoints[1].closed)
         await until(lambda: len(asyncio.all_tasks()) <= before)
     assert not await leftovers(opened, "r1")
 
 
+async def test_wish_that_comes_while_a_pool_is_about_to_close_is_served(opened, tmp_path):
+    async with running(opened, *(TestEndpoint() for _ in range(10)), idle_close_s=0.2):
+        for number in range(10):
+            await plan_run(opened, f"r{number}", spec_of(tmp_path, 3 + number))
+            await until_queued(opened, SCORE, number + 1)
+            await opened.runs.withdraw_pools(f"r{number}")
+            # From before the moment of closing to after it.
+            await asyncio.sleep(0.16 + 0.01 * number)
+
+
 async def leftovers(opened, run):
-    prefix = layout.checkpoint_prefix(run, NAME, 0)
+    prefix = layout.parts_prefix(run, NAME, "generate", 0)
     return [info.key async for info in opened.objects.list(prefix)]

@@ -21,8 +21,7 @@ from evalmesh.adapters.connections import open_connections
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.load_test import LoadLevel, LoadTarget, LoadTestSpec, LoadTestState, PromptSpec
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
-from evalmesh.domain.work import Step, WorkItem
-from evalmesh.ports.bus import Queue
+from evalmesh.domain.work import Queue, Shard, Task, WorkItem
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import benchmarks_pb2, models_pb2, reports_pb2, runs_pb2, scoring_pb2
 from evalmesh.v1 import benchmarks_pb2_grpc as benchmarks_grpc
@@ -30,7 +29,6 @@ from evalmesh.v1 import models_pb2_grpc as models_grpc
 from evalmesh.v1 import reports_pb2_grpc as reports_grpc
 from evalmesh.v1 import runs_pb2_grpc as runs_grpc
 from evalmesh.v1 import scoring_pb2_grpc as scoring_grpc
-from evalmesh.wire.runs.shard_files import ShardFiles
 
 HEALTH = "grpc.health.v1.Health"
 OWN = {
@@ -237,8 +235,8 @@ def own_base(tmp_path):
         }
 
 
-async def next_of(opened, queue, wait_s=2.0):
-    consumer = await opened.bus.consume(queue)
+async def next_of(opened, *queue, wait_s=2.0):
+    consumer = await opened.bus.consume(*queue)
     try:
         (delivery,) = await consumer.fetch(1, wait_s)
         return delivery
@@ -264,8 +262,8 @@ async def test_runner_gives_back_a_shard_it_cannot_finish(own_base, questions):
                 child.signal(signal.SIGTERM)
                 assert await asyncio.to_thread(child.wait) == 0
                 assert time.monotonic() - start < 5
-            again = await next_of(opened, Queue(Step.GENERATE, plan.pool))
-            assert (again.item.shard, again.delivered) == (0, 2)
+            again = await next_of(opened, Queue.GENERATE, plan.pool, plan.run)
+            assert (again.item.shard_index, again.item.handovers, again.delivered) == (0, 1, 1)
 
 
 async def test_runner_finishes_what_takes_a_moment(own_base, questions):
@@ -277,9 +275,9 @@ async def test_runner_finishes_what_takes_a_moment(own_base, questions):
                 await until(lambda: soon.stats()["in_flight"] > 0)
                 child.signal(signal.SIGTERM)
                 assert await asyncio.to_thread(child.wait) == 0
-            assert await opened.bus.backlog(Queue(Step.GENERATE, plan.pool)) == 0
-            assert (await next_of(opened, Queue(Step.SCORE))).item.shard == 0
-            assert len(await ShardFiles(opened.objects).read_completions("soon", "general_mcq", 0)) == 40
+            assert await opened.bus.backlog(Queue.GENERATE, plan.pool) == 0
+            assert (await next_of(opened, Queue.SCORE)).item.shard_index == 0
+            assert len(await plan.of("general_mcq").of("generate").read(Completion, 0)) == 40
 
 
 async def test_scorer_gives_back_a_shard_in_the_middle_of_scoring(own_base, tmp_path):
@@ -287,24 +285,26 @@ async def test_scorer_gives_back_a_shard_in_the_middle_of_scoring(own_base, tmp_
     problems.write_text(json.dumps({"question": "Half of x?", "answer": "x/2"}) + "\n")
     async with connections(own_base) as opened:
         plan = await plan_run(opened, "maths", spec_of("http://127.0.0.1:9/v1", problems, "starter_math"))
-        files = ShardFiles(opened.objects)
-        _, rows = await files.read_requests("maths", "starter_math", 0)
+        files = plan.of("starter_math")
+        _, rows = await files.read_requests(0)
         (request,) = rows[0].requests()
         # Needs symbols, so that it is scored in a process of its own, which is stopped here.
         answer = Completion(request.sample_id, 0, request.digest, text="\\boxed{\\frac{x+0}{2}}")
-        await files.write_completions("maths", "starter_math", 0, [answer])
+        await files.of("generate").write(0, [answer])
         with service("scorer", {**own_base, "EVALMESH_SCORER_SAMPLE_DEADLINE_S": "60"}) as child:
-            await opened.bus.publish([WorkItem("maths", Step.SCORE, "starter_math", 0)])
+            await opened.bus.publish(
+                [WorkItem("maths", Task.STAGE, "starter_math", "score", "score", Shard(0, "default", 0, 1, 1))]
+            )
             await until(lambda: scoring_processes(child.process.pid))
             (child_pid,) = scoring_processes(child.process.pid)
             os.kill(child_pid, signal.SIGSTOP)
             child.signal(signal.SIGTERM)
             assert await asyncio.to_thread(child.wait) == 0
-        again = await next_of(opened, Queue(Step.SCORE))
-        assert (again.item.run, again.item.shard, again.delivered) == ("maths", 0, 2)
+        again = await next_of(opened, Queue.SCORE)
+        assert (again.item.run, again.item.shard_index, again.item.handovers) == ("maths", 0, 1)
         with pytest.raises(ProcessLookupError):
             os.kill(child_pid, 0)  # it went with its service
-        assert plan.benchmarks[0].requests == 1
+        assert plan.requests == 1
 
 
 def scoring_processes(pid):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -12,14 +13,13 @@ from tests.kit.nats import running_server
 from evalmesh.adapters.connections import open_connections
 from evalmesh.domain.errors import InvalidInput, NotFound, Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
-from evalmesh.domain.work import Step, WorkItem
-from evalmesh.ports.bus import Queue
+from evalmesh.domain.work import Queue, Shard, Task, WorkItem
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience
 from evalmesh.runtime.work import RunCancelledError, Worker, WorkPolicy
 from evalmesh.wire import subjects
 
-SCORE = Queue(Step.SCORE)
+SCORE = Queue.SCORE
 ACK_WAIT_S = 0.6
 SPEC = RunSpec(ModelSpec("m", url="http://h/v1"), (BenchmarkSpec("gsm8k"),))
 QUICK = Patience(total_s=30.0, first_s=0.05, cap_s=0.1)
@@ -38,7 +38,11 @@ async def opened(tmp_path, ack_wait_s):
 
 
 def items(count, run="run-1", **more):
-    return [WorkItem(run, Step.SCORE, "gsm8k", shard, **more) for shard in range(count)]
+    return [item(run, shard, **more) for shard in range(count)]
+
+
+def item(run, shard, **more):
+    return WorkItem(run, Task.STAGE, "gsm8k", "score", "score", Shard(shard, "main", 0, 1, 1), **more)
 
 
 class Harness:
@@ -50,18 +54,19 @@ class Harness:
         self.set_aside = []
         self.control = options.pop("control", None) or ControlView(opened.runs)
         gate = options.pop("gate", None)
+        self.queue = options.pop("queue", SCORE)
         policy = WorkPolicy(**{"patience": QUICK, "drain_s": 1.0, "concurrency": 4, **options})
 
         async def counted(item):
-            self.handled[item.shard] += 1
+            self.handled[item.shard_index] += 1
             await handle(item)
 
         async def aside(item, error):
-            self.set_aside.append((item.shard, error))
+            self.set_aside.append((item.shard_index, error))
 
         self.worker = Worker(
             bus=opened.bus,
-            queue=SCORE,
+            take_from=partial(opened.bus.consume, self.queue),
             handle=counted,
             set_aside=aside,
             control=self.control,
@@ -80,7 +85,7 @@ class Harness:
 
     async def until_empty(self, within_s=20.0):
         async with asyncio.timeout(within_s):
-            while await self.opened.bus.backlog(SCORE):  # noqa: ASYNC110  (the queue has no event for it)
+            while await self.opened.bus.backlog(self.queue):  # noqa: ASYNC110  (the queue has no event for it)
                 await asyncio.sleep(0.02)
 
 
@@ -214,9 +219,9 @@ async def test_drain_finishes_what_it_can_and_gives_back_the_rest_at_once(opened
     started = asyncio.Event()
 
     async def work(item):
-        if item.shard == 3:
+        if item.shard_index == 3:
             started.set()
-        await asyncio.sleep(0.3 if item.shard < 2 else 60)
+        await asyncio.sleep(0.3 if item.shard_index < 2 else 60)
 
     await opened.bus.publish(items(8))
     async with Harness(opened, work, concurrency=4).running() as worker:
@@ -227,7 +232,10 @@ async def test_drain_finishes_what_it_can_and_gives_back_the_rest_at_once(opened
         back = []
         while len(back) < 6:
             back += await consumer.fetch(8, 0.2)
-    assert {delivery.item.shard: delivery.delivered for delivery in back} == {2: 2, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1}
+    assert {delivery.item.shard_index: (delivery.delivered, delivery.item.handovers) for delivery in back} == {
+        **dict.fromkeys((2, 3), (1, 1)),
+        **dict.fromkeys((4, 5, 6, 7), (1, 0)),
+    }
 
 
 async def test_gate_decides_when_the_next_item_is_taken(opened):
@@ -295,11 +303,18 @@ async def test_items_of_a_cancelled_run_are_dropped_and_its_report_is_not(opened
     view = ControlView(opened.runs)
     async with following(view):
         await known_cancelled(view, "run-1")
-        final = WorkItem("run-1", Step.SCORE, "gsm8k", shard=77, final=True)
-        await opened.bus.publish([*items(5), final, WorkItem("run-2", Step.SCORE, "gsm8k", 9)])
-        async with Harness(opened, nothing, control=view).running() as worker:
+        arrived = [
+            WorkItem(run, Task.ARRIVE, "gsm8k", "score", shard=Shard(9, "main", 0, 1, 1)) for run in ("run-1", "run-2")
+        ]
+        await opened.bus.publish([*arrived, WorkItem("run-1", Task.FINISH)])
+        seen = []
+
+        async def note(item):
+            seen.append((item.run, item.task))
+
+        async with Harness(opened, note, control=view, queue=Queue.REDUCE).running() as worker:
             await worker.until_empty()
-    assert worker.handled == Counter([77, 9])
+    assert sorted(seen) == [("run-1", Task.FINISH), ("run-2", Task.ARRIVE)]
 
 
 async def test_item_of_a_resumed_run_is_kept_though_the_view_is_old(opened):
@@ -362,9 +377,45 @@ async def test_view_of_cancelled_runs_is_bounded(opened, monkeypatch):
 
 
 async def test_unreadable_message_does_not_stop_the_queue(opened):
-    await opened.bus.connection.request(subjects.work_subject(Step.SCORE, "run-1"), b"\xff\xff", {})
+    await opened.bus.connection.request(subjects.work_subject(SCORE, "run-1"), b"\xff\xff", {})
     await opened.bus.publish(items(1))
     async with Harness(opened, nothing).running() as worker:
         await worker.until_empty()
     assert worker.handled[0] == 1
+    assert await dead_items(opened) == 1
+
+
+async def test_item_that_is_drained_ever_so_often_is_no_failure(opened):
+    """Rolling updates and scale-downs with a shard in hand: nothing was wrong with it."""
+    await opened.bus.publish(items(1))
+    for _ in range(8):
+        started = asyncio.Event()
+
+        async def work(item, started=started):
+            started.set()
+            await asyncio.sleep(60)
+
+        async with Harness(opened, work, max_deliveries=3, drain_s=0.0).running() as harness:
+            await asyncio.wait_for(started.wait(), 5)
+        assert harness.set_aside == []
+    async with Harness(opened, nothing, max_deliveries=3).running() as worker:
+        await worker.until_empty()
+    assert worker.handled[0] == 1
+    assert await dead_items(opened) == 0
+
+
+@pytest.mark.parametrize("trouble", [NotFound("There is no such run."), ZeroDivisionError("a defect")])
+async def test_item_whose_consequence_cannot_be_drawn_does_not_come_for_ever(opened, trouble):
+    async def refuse(item):
+        raise InvalidInput("It cannot be.")
+
+    harness = Harness(opened, refuse, max_deliveries=2)
+
+    async def aside(item, error):
+        raise trouble
+
+    harness.worker._set_aside = aside
+    await opened.bus.publish(items(1))
+    async with harness.running():
+        await harness.until_empty()
     assert await dead_items(opened) == 1

@@ -12,16 +12,17 @@ from evalmesh.adapters.nats.bus import BusSettings, open_bus
 from evalmesh.adapters.nats.connection import connect
 from evalmesh.domain.errors import InvalidInput, OutOfRange, ResourceExhausted, Unavailable
 from evalmesh.domain.events import Activity, Event
-from evalmesh.domain.work import Step, WorkItem
-from evalmesh.ports.bus import Queue
+from evalmesh.domain.work import Queue, Shard, Task, WorkItem
+from evalmesh.internal.v1 import messages_pb2
 from evalmesh.wire import messages
 
-SCORE = Queue(Step.SCORE)
+SCORE = Queue.SCORE
 ACK_WAIT_S = 0.4
 
 
-def item(shard, run="run-1", step=Step.SCORE, **more):
-    return WorkItem(run=run, step=step, benchmark="gsm8k", shard=shard, **more)
+def item(shard, run="run-1", kind="score", **more):
+    place = Shard(shard, "main", 64 * shard, 64, 128)
+    return WorkItem(run, Task.STAGE, "gsm8k", stage=kind, kind=kind, shard=place, **more)
 
 
 def event(run="run-1", kind="progress", at=1.5, **more):
@@ -32,7 +33,7 @@ async def drain(consumer, wait_s=0.2):
     """Takes and acknowledges everything; the shards in order of delivery."""
     shards = []
     while batch := await consumer.fetch(64, wait_s):
-        shards += [delivery.item.shard for delivery in batch]
+        shards += [delivery.item.shard_index for delivery in batch]
         await asyncio.gather(*(delivery.ack() for delivery in batch))
     return shards
 
@@ -57,8 +58,8 @@ async def bus(nats_connection):
 
 async def test_an_item_arrives_whole(bus):
     trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
-    sent = item(7, step=Step.GENERATE, pool="pool-1", attempt=2, trace=trace)
-    consumer = await bus.consume(Queue(Step.GENERATE, "pool-1"))
+    sent = item(7, kind="generate", pool="pool-1", attempt=2, trace=trace)
+    consumer = await bus.consume(Queue.GENERATE, "pool-1")
     await bus.publish([sent])
     (delivery,) = await consumer.fetch(1, 2)
     assert delivery.item == sent
@@ -81,15 +82,15 @@ async def test_thousands_of_items_keep_their_order(bus):
 
 async def test_queues_do_not_mix(bus):
     score = await bus.consume(SCORE)
-    report = await bus.consume(Queue(Step.REPORT))
-    pool_a = await bus.consume(Queue(Step.GENERATE, "pool-a"))
-    pool_b = await bus.consume(Queue(Step.GENERATE, "pool-b"))
+    report = await bus.consume(Queue.REDUCE)
+    pool_a = await bus.consume(Queue.GENERATE, "pool-a")
+    pool_b = await bus.consume(Queue.GENERATE, "pool-b")
     await bus.publish(
         [
             item(0),
-            item(1, step=Step.REPORT),
-            item(2, step=Step.GENERATE, pool="pool-a"),
-            item(3, step=Step.GENERATE, pool="pool-b"),
+            item(1, kind="reduce"),
+            item(2, kind="generate", pool="pool-a"),
+            item(3, kind="generate", pool="pool-b"),
         ]
     )
     assert [await drain(consumer) for consumer in (score, report, pool_a, pool_b)] == [[0], [1], [2], [3]]
@@ -102,7 +103,7 @@ async def test_fetch_returns_with_the_first_item_and_does_not_wait_for_more(bus)
     await bus.publish([item(0)])
     async with asyncio.timeout(5):
         (delivery,) = await waiting
-    assert delivery.item.shard == 0
+    assert delivery.item.shard_index == 0
 
 
 async def test_fetch_takes_no_more_than_asked_for(bus):
@@ -177,10 +178,10 @@ async def test_purge_removes_a_run_and_only_that(bus):
     steps = [
         item(0),
         item(1),
-        item(2, step=Step.GENERATE, pool="pool-a"),
-        item(3, step=Step.GENERATE, pool="pool-b"),
-        item(-1, step=Step.PLAN),
-        item(5, step=Step.REPORT),
+        item(2, kind="generate", pool="pool-a"),
+        item(3, kind="generate", pool="pool-b"),
+        WorkItem("run-1", Task.PLAN),
+        item(5, kind="reduce"),
     ]
     consumer = await bus.consume(SCORE)
     await bus.publish([*steps, item(9, run="run-2")])
@@ -224,7 +225,7 @@ async def test_a_cancelled_fetch_loses_nothing(bus):
     shards = set()
     while batch := await consumer.fetch(64, ACK_WAIT_S * 3):
         for delivery in batch:
-            shards.add(delivery.item.shard)
+            shards.add(delivery.item.shard_index)
             await delivery.ack()
     taken_before_the_cancel = 20 - len(shards)
     assert await bus.backlog(SCORE) == 0
@@ -239,16 +240,16 @@ async def test_a_closed_worker_leaves_its_items_to_others(bus):
     batch = []
     while len(batch) < 2:
         batch += await staying.fetch(2, 5)
-    assert {delivery.item.shard for delivery in batch} == {0, 1}
+    assert {delivery.item.shard_index for delivery in batch} == {0, 1}
 
 
 async def test_a_buried_item_lies_in_the_dead_letters_with_its_error(bus, nats_connection):
     await bus.bury(item(3), "boom " * 2000)
     await bus.bury(item(3), "again")
     answer = await nats_connection.client.jetstream().get_last_msg("DEAD", "dead.score.run-1")
-    dead, error = messages.decode_dead(answer.data)
-    assert dead == item(3)
-    assert error.startswith("boom")
+    dead = messages_pb2.DeadItem.FromString(answer.data)
+    assert messages.decode_item(dead.item.SerializeToString()) == item(3)
+    assert dead.error.startswith("boom")
     assert len(answer.data) < 4096
     info = await nats_connection.client.jetstream().stream_info("DEAD")
     assert info.state.messages == 1
@@ -260,7 +261,7 @@ async def test_a_message_nobody_can_read_is_set_aside(bus, nats_connection):
     await bus.publish([item(1)])
     assert await drain(consumer) == [1] or await drain(consumer) == [1]
     answer = await nats_connection.client.jetstream().get_last_msg("DEAD", "dead.score.run-1")
-    assert messages.decode_dead(answer.data)[0].run == "run-1"
+    assert messages_pb2.DeadItem.FromString(answer.data).item.work.run == "run-1"
     assert await bus.backlog(SCORE) == 0
 
 
@@ -269,9 +270,9 @@ async def test_names_that_could_break_a_subject_are_refused(bus, bad):
     with pytest.raises(InvalidInput):
         await bus.publish([item(0, run=bad)])
     with pytest.raises(InvalidInput):
-        await bus.publish([item(0, step=Step.GENERATE, pool=bad)])
+        await bus.publish([item(0, kind="generate", pool=bad)])
     with pytest.raises(InvalidInput):
-        await bus.consume(Queue(Step.GENERATE, bad))
+        await bus.consume(Queue.GENERATE, bad)
     with pytest.raises(InvalidInput):
         await bus.purge(bad)
     with pytest.raises(InvalidInput):
@@ -288,7 +289,45 @@ async def test_events_replay_then_live(bus):
     await bus.emit(second)
     taken = await watching
     assert [entry.event for entry in taken] == [first, second]
-    assert taken[0].sequence < taken[1].sequence
+    assert (taken[0].sequence, taken[1].sequence) == (1, 0)
+
+
+async def test_activity_is_told_to_whoever_listens_and_kept_nowhere(bus):
+    await bus.emit(event(kind="activity"))
+    await bus.emit(event(kind="state"))
+    assert [entry.event.kind for entry in await take(bus.watch("run-1"), 1)] == ["state"]
+    watching = asyncio.create_task(take(bus.watch("run-1", 2), 1))
+    while not watching.done():
+        await bus.emit(event(kind="activity"))
+        await asyncio.sleep(0.01)
+    assert (await watching)[0].event.kind == "activity"
+
+
+async def test_pending_counts_what_waits_and_what_is_unsettled(bus):
+    consumer = await bus.consume(SCORE)
+    await bus.publish([item(0), item(1), item(2, kind="generate", pool="pool-a"), item(3, run="run-2")])
+    (taken,) = await consumer.fetch(1, 1)
+    assert (await bus.pending("run-1"), await bus.pending("run-2"), await bus.pending("run-3")) == (3, 1, 0)
+    await taken.ack()
+    assert await bus.pending("run-1") == 2
+
+
+async def test_every_run_has_a_queue_of_its_own_on_a_pool(bus):
+    first = await bus.consume(Queue.GENERATE, "pool-a", "run-1")
+    second = await bus.consume(Queue.GENERATE, "pool-a", "run-2")
+    await bus.publish([item(n, run=f"run-{1 + n % 2}", kind="generate", pool="pool-a") for n in range(6)])
+    assert [await drain(first), await drain(second)] == [[0, 2, 4], [1, 3, 5]]
+    await bus.retire("pool-a", "run-1")
+    await bus.retire("pool-a", "run-1")
+    await bus.publish([item(9, run="run-1", kind="generate", pool="pool-a")])
+    assert await drain(first, 3) == [9], "a consumer that was taken away is made again when it is asked"
+
+
+async def test_consumer_of_a_whole_pool_makes_way_for_those_of_runs(bus):
+    """As a platform has it that was upgraded."""
+    await bus.publish([item(0, kind="generate", pool="pool-a")])
+    await bus.consume(Queue.GENERATE, "pool-a")
+    assert await drain(await bus.consume(Queue.GENERATE, "pool-a", "run-1")) == [0]
 
 
 async def test_events_resume_at_a_sequence(bus):
@@ -316,7 +355,7 @@ async def test_events_that_are_no_longer_kept_are_out_of_range(bus, nats_connect
 async def test_opening_at_once_from_many_processes_is_fine(nats_server):
     connections = [await connect(nats_server.url, f"test-{number}") for number in range(5)]
     buses = await asyncio.gather(*(open_bus(connection) for connection in connections))
-    await asyncio.gather(*(bus.consume(Queue(Step.GENERATE, "pool-1")) for bus in buses))
+    await asyncio.gather(*(bus.consume(Queue.GENERATE, "pool-1") for bus in buses))
     for bus in buses:
         await bus.close()
 
@@ -343,7 +382,7 @@ async def test_everything_goes_on_when_the_server_is_killed_and_comes_back(bus, 
         while len(done) < 2000:
             try:
                 for delivery in await consumer.fetch(20, 2):
-                    done.add(delivery.item.shard)
+                    done.add(delivery.item.shard_index)
                     await delivery.ack()
             except Unavailable:
                 await asyncio.sleep(0.05)
@@ -417,4 +456,4 @@ async def test_a_queue_whose_consumer_and_stream_vanished_is_made_again(bus, nat
     await nats_connection.client.jetstream().delete_stream("WORK")
     await bus.publish([item(1)])
     async with asyncio.timeout(5):
-        assert [entry.item.shard for entry in await consumer.fetch(1, 5)] == [1]
+        assert [entry.item.shard_index for entry in await consumer.fetch(1, 5)] == [1]

@@ -80,8 +80,8 @@ async def test_an_update_needs_the_newest_revision(store):
     assert await store.get("test-1") == type(first)(running, revision)
 
 
-async def test_load_tests_are_listed_newest_first_and_are_no_runs(store, nats_connection):
-    runs = await open_run_store(nats_connection)
+async def test_load_tests_are_listed_newest_first_and_are_no_runs(store, nats_connection, objects):
+    runs = await open_run_store(nats_connection, objects)
     for id_ in ("20260101-b", "20260102-a", "20251231-c"):
         await store.create(load_test(id_))
     await store.claim_request("r", "20260102-a")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.load_trouble import free_port
-from tests.kit.nats import kill
+from tests.kit.nats import kill, running_server
 
 from evalmesh.adapters.nats.connection import connect
 from evalmesh.adapters.nats.server import NatsServerProcess, find_nats_server
@@ -127,6 +127,49 @@ def test_the_server_dies_with_a_killed_parent_and_frees_the_folder(owner, tmp_pa
     server.start()  # waits for the old server to go
     assert not lives(pid)
     server.stop()
+
+
+def guard_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_whatever_is_killed_and_in_which_order_no_server_keeps_the_folder(owner, tmp_path):
+    process, pid = owner
+    os.kill(guard_of(pid), signal.SIGKILL)
+    wait_gone(pid)
+    process.kill()
+    process.wait()
+    with running_server(tmp_path / "nats") as server:
+        assert server.alive
+
+
+def test_a_killed_guard_is_a_server_that_ended_and_can_be_started_again(nats_server):
+    pid, url = nats_server.pid, nats_server.url
+    os.kill(guard_of(pid), signal.SIGKILL)
+    wait_gone(pid)
+    while nats_server.alive:
+        time.sleep(0.001)
+    nats_server.start()
+    assert (nats_server.url, nats_server.pid != pid) == (url, True)
+
+
+def test_a_server_that_outlives_its_owner_is_named_with_the_way_to_end_it(owner, tmp_path, monkeypatch):
+    monkeypatch.setattr("evalmesh.adapters.nats.server._LOCK_WAIT_S", 0.1)
+    process, pid = owner
+    guard = guard_of(pid)
+    os.kill(guard, signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    with pytest.raises(FailedPrecondition, match=rf"process {process.pid}; .*kill {pid}\b"):
+        NatsServerProcess(tmp_path / "nats").start()
+    os.kill(guard, signal.SIGCONT)
+    wait_gone(pid)
+
+
+def test_the_server_gets_no_keys(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "sesame")
+    with running_server(tmp_path / "nats") as server:
+        assert b"sesame" not in Path(f"/proc/{server.pid}/environ").read_bytes()
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_server(owner):

@@ -10,7 +10,8 @@ from evalmesh.adapters.nats.connection import connect
 from evalmesh.adapters.nats.run_store import open_run_store
 from evalmesh.domain.errors import AlreadyExists, Conflict, InternalError, InvalidInput, NotFound, Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
-from evalmesh.domain.work import Pool
+from evalmesh.domain.work import Pool, PoolNote, PoolWish
+from evalmesh.wire import codec
 
 MODEL = ModelSpec(name="org/model", url="http://127.0.0.1:1/v1", args={"a": [1, {"b": 2.5}]})
 
@@ -40,8 +41,28 @@ async def distinct(values):
 
 
 @pytest.fixture
-async def store(nats_connection):
-    return await open_run_store(nats_connection)
+async def store(nats_connection, objects):
+    return await open_run_store(nats_connection, objects)
+
+
+async def test_what_was_asked_for_does_not_grow_the_record(store, nats_connection, objects):
+    """Ten thousand subsets: the record is written at each change of state, the spec once."""
+    subsets = tuple(f"subset-number-{number}" for number in range(10_000))
+    spec = RunSpec(model=MODEL, benchmarks=(BenchmarkSpec("gsm8k", subsets=subsets),))
+    await store.create_run(Run("large", spec, RunState.QUEUED, 1.0))
+    message = await nats_connection.client.jetstream().get_last_msg("KV_runs", "$KV.runs.large")
+    assert len(message.data) < 1024
+    elsewhere = await open_run_store(nats_connection, objects)
+    known = await elsewhere.get_run("large")
+    assert known.value.spec == spec
+    await elsewhere.update_run(dataclasses.replace(known.value, state=RunState.RUNNING), known.revision)
+    found = (await store.get_run("large")).value
+    assert (found.spec, found.state) == (spec, RunState.RUNNING)
+
+
+async def test_a_record_that_holds_its_spec_is_still_read(store, nats_connection):
+    await nats_connection.client.jetstream().publish("$KV.runs.old", codec.encode_run(run("old")))
+    assert (await store.get_run("old")).value == run("old")
 
 
 async def test_a_run_comes_back_as_it_was(store):
@@ -91,18 +112,18 @@ async def test_runs_are_listed_newest_first_and_progress_is_no_run(store):
     assert list(await store.list_runs()) == []
     for id_ in ("20260101-b", "20260102-a", "20251231-c"):
         await store.create_run(run(id_))
-        await store.update_progress(id_, b"{}", 0)
+        await store.update_progress(id_, "gsm8k", b"{}", 0)
     assert list(await store.list_runs()) == ["20260102-a", "20260101-b", "20251231-c"]
 
 
 async def test_progress_starts_empty_and_is_guarded_by_its_revision(store):
-    empty = await store.get_progress("run-1")
+    empty = await store.get_progress("run-1", "gsm8k")
     assert (empty.value, empty.revision) == (b"", 0)
-    revision = await store.update_progress("run-1", b"\x00one", 0)
+    revision = await store.update_progress("run-1", "gsm8k", b"\x00one", 0)
     with pytest.raises(Conflict):
-        await store.update_progress("run-1", b"two", 0)
-    assert await store.update_progress("run-1", b"two", revision) > revision
-    assert (await store.get_progress("run-1")).value == b"two"
+        await store.update_progress("run-1", "gsm8k", b"two", 0)
+    assert await store.update_progress("run-1", "gsm8k", b"two", revision) > revision
+    assert (await store.get_progress("run-1", "gsm8k")).value == b"two"
 
 
 async def test_control_is_watched_from_what_stands(store):
@@ -115,16 +136,61 @@ async def test_control_is_watched_from_what_stands(store):
     assert await watching == [("run-1", "cancel"), ("run-2", "run"), ("run-2", "cancel")]
 
 
-async def test_pools_are_kept_and_watched(store):
-    pool = Pool(id="pool-1", model=MODEL)
-    with pytest.raises(NotFound, match="pool-1"):
-        await store.get_pool("pool-1")
-    watching = asyncio.create_task(take(store.watch_pools(), 2))
+async def test_records_of_progress_do_not_mix(store):
+    for benchmark, data in (("", b"run"), ("gsm8k", b"one"), ("arc", b"two")):
+        await store.update_progress("run-1", benchmark, data, 0)
+    found = [(await store.get_progress("run-1", benchmark)).value for benchmark in ("", "gsm8k", "arc")]
+    assert found == [b"run", b"one", b"two"]
+
+
+async def test_wishes_for_pools_are_kept_and_watched_until_they_are_withdrawn(store):
+    wishes = [PoolWish(Pool(id=f"pool-{number}", model=MODEL), f"run-{number % 2}") for number in range(3)]
+    watching = asyncio.create_task(take(store.watch_pools(), 5))
     await asyncio.sleep(0.05)
-    await store.put_pool(pool)
-    await store.put_pool(Pool(id="pool-2", model=MODEL))
-    assert [found.id for found in await watching] == ["pool-1", "pool-2"]
-    assert await store.get_pool("pool-1") == pool
+    for wish in wishes:
+        await store.wish_pool(wish)
+    assert sorted(await store.list_pools("run-0"), key=lambda wish: wish.pool.id) == [wishes[0], wishes[2]]
+    await store.withdraw_pools("run-0")
+    assert await store.list_pools("run-0") == []
+    assert await store.list_pools("run-1") == [wishes[1]]
+    seen = await watching
+    assert [(pool, run, wish is not None) for pool, run, wish in seen[:3]] == [
+        ("pool-0", "run-0", True),
+        ("pool-1", "run-1", True),
+        ("pool-2", "run-0", True),
+    ]
+    assert sorted((pool, run, wish) for pool, run, wish in seen[3:]) == [
+        ("pool-0", "run-0", None),
+        ("pool-2", "run-0", None),
+    ]
+
+
+async def test_what_runners_say_of_a_pool_is_one_note_each(store):
+    for number, serves in ((1, False), (2, True), (1, True)):
+        await store.note_pool(PoolNote("pool-1", f"runner-{number}", serves, time=float(number)))
+    notes = await store.pool_notes("pool-1")
+    assert {(note.runner, note.serves) for note in notes} == {("runner-1", True), ("runner-2", True)}
+    assert await store.pool_notes("pool-2") == []
+
+
+async def test_runs_that_go_on_are_found(store):
+    for id_ in ("run-1", "run-2"):
+        await store.set_active(id_, active=True)
+    assert sorted(await store.list_active()) == ["run-1", "run-2"]
+    await store.set_active("run-1", active=False)
+    await store.set_active("run-3", active=False)
+    assert await store.list_active() == ["run-2"]
+
+
+async def test_a_lease_is_one_holder_s_until_it_runs_out(store):
+    assert await store.take_lease("reconciler", "a", 100.0, 10)
+    assert not await store.take_lease("reconciler", "b", 105.0, 10)
+    assert await store.take_lease("reconciler", "a", 108.0, 10)
+    assert not await store.take_lease("reconciler", "b", 117.0, 10)
+    assert await store.take_lease("reconciler", "b", 118.5, 10)
+    assert not await store.take_lease("reconciler", "a", 119.0, 10)
+    taken = await asyncio.gather(*(store.take_lease("other", str(number), 1.0, 5) for number in range(8)))
+    assert sum(taken) == 1
 
 
 async def test_a_corrupt_record_is_named(store, nats_connection):
@@ -140,7 +206,7 @@ async def test_names_that_could_break_a_key_are_refused(store, bad):
     with pytest.raises(InvalidInput):
         await store.set_control(bad, "run")
     with pytest.raises(InvalidInput):
-        await store.get_pool(bad)
+        await store.pool_notes(bad)
 
 
 async def test_records_and_watches_survive_a_killed_server(store, nats_server):
@@ -184,9 +250,9 @@ async def test_counting_through_kills_of_the_server_counts_each_once(store, nats
     assert (await store.get_run("run-1")).value.attempt == 1500
 
 
-async def test_a_server_that_stays_away_is_unavailable(nats_server):
+async def test_a_server_that_stays_away_is_unavailable(nats_server, objects):
     connection = await connect(nats_server.url, "test")
-    store = await open_run_store(connection)
+    store = await open_run_store(connection, objects)
     nats_server.stop()
     reading = asyncio.create_task(store.get_run("run-1"))
     await asyncio.sleep(0.05)

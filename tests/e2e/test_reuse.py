@@ -1,5 +1,6 @@
 """What was generated once is not generated twice, and what has changed is never mixed with what was."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,8 @@ from tests.kit.truth import check_against_truth, results_of
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
+from evalmesh.local.platform import open_platform
+from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
 
 pytestmark = pytest.mark.timeout(120)
@@ -171,7 +174,7 @@ async def test_rescoring_asks_nothing_and_writes_the_results_anew(model, questio
         with pytest.raises(FailedPrecondition, match="use-cache"):
             await client.resume_run(run)
         objects = platform.settings.state_dir / "objects" / "runs" / run.id
-        scores = {path: path.stat().st_mtime_ns for path in (objects / NAME / "scores").iterdir()}
+        scores = {path: path.stat().st_mtime_ns for path in (objects / NAME / "score").iterdir()}
         asked = model.stats()["requests"]
         again = await client.wait_run(await client.resume_run(run, rescore=True))
         assert again.state is RunState.SUCCEEDED
@@ -181,6 +184,19 @@ async def test_rescoring_asks_nothing_and_writes_the_results_anew(model, questio
         assert after["benchmarks"] == before["benchmarks"]
         assert after["run"]["attempt"] == before["run"]["attempt"] + 1
         assert await results_of(client, run, NAME) == rows
+
+
+async def test_a_rescore_needs_no_model_runner(model, questions, tmp_path):
+    spec = make_spec(model, questions)
+    async with opened(tmp_path) as (_, client):
+        run = await run_to_end(client, spec)
+        before = await client.report(run)
+    hosted = frozenset({"gateway", "dataset_loader", "scorer", "report_aggregator"})
+    settings = LocalSettings(tmp_path, hosted=hosted, ack_wait_s=2.0)
+    async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
+        again = await asyncio.wait_for(client.wait_run(await client.resume_run(run, rescore=True)), 30)
+        assert again.state is RunState.SUCCEEDED
+        assert (await client.report(run))["benchmarks"] == before["benchmarks"]
 
 
 @pytest.mark.parametrize("named_by", ["id", "folder"])

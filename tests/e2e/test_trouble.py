@@ -240,7 +240,7 @@ async def test_work_that_can_never_succeed_is_set_aside_and_the_run_ends(questio
             run = await client.create_run(make_spec(model, questions))
             await until_generated(client, run, 1)
             last = SAMPLES // 16
-            stored = platform.settings.state_dir / "objects" / layout.requests_key(run.id, NAME, last)
+            stored = platform.settings.state_dir / "objects" / layout.output_key(run.id, NAME, "requests", last)
             first_line = stored.read_bytes().partition(b"\n")[0]
             stored.write_bytes(first_line + b"\n\x00\xff garbage\n")
             ended = await asyncio.wait_for(client.wait_run(run), 90)
@@ -264,7 +264,7 @@ async def test_damaged_completions_cost_their_own_samples(questions, tmp_path):
             run = await client.create_run(make_spec(model, questions))
             await until_generated(client, run, 1)
             last = SAMPLES // 16
-            stored = platform.settings.state_dir / "objects" / layout.completions_key(run.id, NAME, last)
+            stored = platform.settings.state_dir / "objects" / layout.output_key(run.id, NAME, "generate", last)
             stored.parent.mkdir(parents=True, exist_ok=True)
             stored.write_bytes(b"\x00\xff garbage\n")
             ended = await asyncio.wait_for(client.wait_run(run), 90)
@@ -286,7 +286,7 @@ async def test_a_step_that_fails_each_time_is_tried_five_times_and_set_aside(que
             run = await client.create_run(make_spec(model, questions))
             await until_generated(client, run, 1)
             last = SAMPLES // 16
-            stored = platform.settings.state_dir / "objects" / layout.completions_key(run.id, NAME, last)
+            stored = platform.settings.state_dir / "objects" / layout.output_key(run.id, NAME, "generate", last)
             stored.parent.mkdir(parents=True, exist_ok=True)
             stored.write_text(json.dumps({"sample_id": "elsewhere/0", "repeat": 0, "digest": "", "text": "A"}) + "\n")
             ended = await asyncio.wait_for(client.wait_run(run), 90)
@@ -299,7 +299,7 @@ async def test_a_step_that_fails_each_time_is_tried_five_times_and_set_aside(que
     assert {row["sample_id"] for row in rows if row["state"] == "errored"} == lost
     assert all("elsewhere/0" in row["reason"] for row in rows if row["sample_id"] in lost)
     assert any(run.id in letter and "score" in letter for letter in dead)
-    assert sum("score step failed" in record.message for record in caplog.records) == 5
+    assert sum("/score/" in record.message and record.message.endswith(" failed") for record in caplog.records) == 5
 
 
 async def dead_letters(url: str) -> list[str]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +21,13 @@ from evalmesh.adapters.connections import Connections
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.dataset_loader.worker import PlanWorker
-from evalmesh.domain.run import Run, RunSpec, RunState
-from evalmesh.domain.work import RunPlan, Step, WorkItem
+from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
+from evalmesh.domain.run import RUN_FORMAT, Run, RunSpec, RunState
+from evalmesh.domain.work import Task, WorkItem
+from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.telemetry import continue_trace
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import BenchmarkFiles, RunFiles
 
 ROOMS = ("dataset_loader", "model_runner", "scorer", "load_generator", "report_aggregator", "gateway")
 _START_S = 30.0
@@ -143,14 +147,45 @@ def write_questions(path: Path, count: int, first: int = 0) -> Path:
     return path
 
 
-async def plan_run(opened: Connections, run_id: str, spec: RunSpec, *, attempt: int = 0) -> RunPlan:
-    """A run as it stands after the plan step: record, plan, shards and pool exist, its items are queued."""
+@dataclass(frozen=True)
+class Planned:
+    """What planning a run has led to."""
+
+    run: str
+    files: RunFiles
+    plans: dict[str, BenchmarkPlan]
+    indices: dict[str, BenchmarkIndex]
+
+    @property
+    def pool(self) -> str:
+        """The pool of the model under test."""
+        return next(iter(self.plans.values())).pools["model"]
+
+    @property
+    def requests(self) -> int:
+        return sum(index.requests for index in self.indices.values())
+
+    def of(self, benchmark: str) -> BenchmarkFiles:
+        return self.files.of(self.run, benchmark)
+
+
+async def plan_run(opened: Connections, run_id: str, spec: RunSpec, *, attempt: int = 0) -> Planned:
+    """A run as it stands after planning: record, plans, shards and pools exist, its items are queued."""
     if attempt == 0:
-        await opened.runs.create_run(Run(run_id, spec, RunState.QUEUED, time.time()))
-    files = ShardFiles(opened.objects)
+        await opened.runs.set_active(run_id, active=True)
+        now = time.time()
+        await opened.runs.create_run(Run(run_id, spec, RunState.QUEUED, now, format=RUN_FORMAT, change_time=now))
+    files = RunFiles(opened.objects)
     worker = PlanWorker(
-        files=files, runs=opened.runs, bus=opened.bus, source=LocalDatasets(), clock=SystemClock(), dataset_dir=""
+        files=files,
+        records=RunRecords(opened.runs, opened.bus, SystemClock()),
+        control=ControlView(opened.runs),
+        source=LocalDatasets(),
     )
     with continue_trace({}):
-        await worker.handle(WorkItem(run_id, Step.PLAN, attempt=attempt))
-    return await files.read_plan(run_id)
+        await worker.handle(WorkItem(run_id, Task.PLAN, attempt=attempt))
+    plans, indices = {}, {}
+    for one in spec.benchmarks:
+        plans[one.name] = await files.of(run_id, one.name).read_plan()
+        indices[one.name] = await files.of(run_id, one.name).find_index()
+    return Planned(run_id, files, plans, indices)

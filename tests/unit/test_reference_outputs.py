@@ -6,6 +6,14 @@ Reasons:
   unit       The reply says "the answer is 5 bags"; the original pipeline kept the unit and called a right number wrong.
   percent    The original pipeline also accepts an answer 100 times too large or too small (2500 for 25, 0.02 for 2),
              as if a percent sign were missing. No sign is written, so here such an answer is wrong.
+  glued      The reply ends "The final answer is 72. I hope it is correct." and the original pipeline took those words
+             along.
+  luck       The text breaks off in a formula or a list of steps, and its last number is the right one by accident.
+  part       The original pipeline accepted one of two values ("1" for "1,-2").
+  rounded    The original pipeline forgives a thousandth; here 326.53 is not 326.5.
+  bracket    The original pipeline takes (a, b) for (a, b].
+  gold       The gold answer was damaged ("(+5)(b+2)" for "(a+5)(b+2)").
+  value      The reply is a formula of the right value, which the original pipeline could not tell.
 """
 
 import csv
@@ -108,6 +116,38 @@ def test_tora_outputs_give_the_exact_figure_of_the_published_score(shared_data):
 def _scaled(target: str) -> tuple[str, str]:
     plain = target.replace(",", "")
     return f"{plain}00", f"{plain}/100"
+
+
+@pytest.mark.parametrize(
+    ("name", "n_right", "n_flagged", "reasons"),
+    [
+        (
+            "ref_rho-math-1b-v0.1",
+            88,
+            79,
+            {
+                25: "part", 37: "glued", 107: "glued", 150: "luck", 174: "glued", 182: "glued", 211: "luck",
+                243: "glued", 329: "glued", 337: "glued", 374: "glued", 399: "rounded", 489: "luck",
+            },
+        ),
+        (
+            "ref_rho-math-7b-interpreter-v0.1",
+            257,
+            260,
+            {25: "part", 102: "gold", 164: "value", 307: "bracket", 399: "rounded"},
+        ),
+    ],
+)  # fmt: skip
+def test_math500_outputs_agree_with_the_grades_of_the_math_evaluation_harness(
+    shared_data, name, n_right, n_flagged, reasons
+):
+    rows = list(rows_of(shared_data / "math500" / f"{name}.jsonl"))
+    right = {row["idx"]: is_right(row["code"][-1], row["gt"]) for row in rows}
+    flagged = {row["idx"]: row["score"][-1] for row in rows}
+    assert (len(rows), sum(right.values()), sum(flagged.values())) == (500, n_right, n_flagged)
+    assert {idx for idx in right if right[idx] != flagged[idx]} == set(reasons)
+    for idx, reason in reasons.items():
+        assert right[idx] is (reason in {"glued", "luck", "value"})
 
 
 MMLU_MACRO = {

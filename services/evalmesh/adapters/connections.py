@@ -35,7 +35,7 @@ async def open_connections(bus_url: str, objects_url: str, name: str, ack_wait_s
     connection = await connect(bus_url, name)
     try:
         bus = await open_bus(connection, BusSettings(ack_wait_s=ack_wait_s))
-        runs = await open_run_store(connection)
+        runs = await open_run_store(connection, objects)
         load_tests = await open_load_test_store(connection)
         yield Connections(bus, runs, load_tests, NatsSignals(connection), objects)
     finally:

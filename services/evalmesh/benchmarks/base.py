@@ -15,6 +15,8 @@ from evalmesh.domain.request import GenerationConfig, Message, Needs, RequestKin
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
+from evalmesh.domain.stage import PLAIN, Graph
+from evalmesh.scoring.reducers import Reducer
 
 Row = Mapping[str, Any]
 
@@ -169,6 +171,14 @@ class Benchmark:
     tags: tuple[str, ...] = ()
     needs_local_path: bool = False
     """Whether the user must bring the data (general benchmarks)."""
+    graph: Graph = PLAIN
+    """The stages that samples pass."""
+    reducers: tuple[Reducer, ...] = ()
+    """What is computed over all of them together, beside the metrics of the shape."""
+
+    def graph_of(self, spec: BenchmarkSpec) -> Graph:  # noqa: ARG002  (a benchmark may offer several)
+        """The stages under a user's overrides."""
+        return self.graph
 
     @property
     def metrics(self) -> Sequence[MetricSpec]:

@@ -12,7 +12,7 @@ from evalmesh.domain.request import GenerationConfig
 
 BENCHMARK = Benchmark(
     name="general_mcq",
-    version=1,
+    version=2,
     title="General multiple choice",
     description="Multiple-choice questions of your own, read from local_path.",
     dataset=DatasetInfo(license="yours"),

@@ -31,7 +31,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
 
 BENCHMARK = Benchmark(
     name="gsm8k",
-    version=1,
+    version=2,
     title="GSM8K",
     description="Grade-school maths word problems; the final number counts.",
     dataset=DatasetInfo(huggingface="openai/gsm8k", modelscope="AI-ModelScope/gsm8k", license="MIT"),

@@ -60,7 +60,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
 
 BENCHMARK = Benchmark(
     name="mmlu",
-    version=1,
+    version=2,
     title="MMLU",
     description="Multiple-choice knowledge questions over 57 subjects in four categories.",
     dataset=DatasetInfo(

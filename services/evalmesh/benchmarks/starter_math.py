@@ -25,7 +25,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
 
 BENCHMARK = Benchmark(
     name="starter_math",
-    version=1,
+    version=2,
     title="Starter maths",
     description="Short word problems that ship with evalmesh; for a first run, not for ranking models.",
     dataset=DatasetInfo(license="Apache-2.0", packaged="starter_math.jsonl"),

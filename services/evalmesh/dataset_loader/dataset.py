@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.benchmarks.media import MediaSink
-from evalmesh.benchmarks.samples import MalformedRow, MediaRows, choose_shots, iter_samples, render
+from evalmesh.benchmarks.samples import MalformedRow, MediaRows, NumberedRow, choose_shots, iter_samples, render
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain import layout
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
@@ -17,9 +17,9 @@ from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource, query_for
 from evalmesh.ports.object_store import ObjectStore
-from evalmesh.wire.runs.media_files import MediaFiles
 
 _PIECE_BYTES = 1 << 20
+_LOOK_EVERY = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RunDataset:
         self._source = source
         self.benchmark = benchmark.for_spec(spec)
         self.media = MediaSink()
-        """Bytes that planned samples refer to and that are not stored yet (`keep_media`)."""
+        """Bytes that planned samples refer to, for whoever iterates over `planned` to store before anything else."""
         self.spec = spec
         self._run = run
         self.subsets = self._locate()
@@ -74,16 +74,23 @@ class RunDataset:
                 digest.update(f"{subset.name}\0{known[path]}\n".encode())
         return digest.hexdigest()
 
-    def _rows(self, files: Sequence[Path]) -> MediaRows:
-        read = partial(self._source.rows, files, self.benchmark.dataset.columns)
+    def _rows(self, files: Sequence[Path], stop: Callable[[], None] | None = None) -> MediaRows:
+        def read() -> Iterator[NumberedRow]:
+            rows = self._source.rows(files, self.benchmark.dataset.columns)
+            return rows if stop is None else _watching(rows, stop)
+
         return MediaRows(read, MediaSink(partial(self._source.read_media, files)))
 
-    async def keep_media(self, files: MediaFiles) -> None:
-        """Stores the media of all samples planned so far; to be called before anything refers to them."""
-        await files.keep_all(self.media.take().items())
+    def planned(
+        self, subset: SubsetFiles, sample_count: int | None = None, stop: Callable[[], None] | None = None
+    ) -> Iterator[PlannedSample | MalformedRow]:
+        """Samples of a subset, rendered, in order; digests are left empty.
 
-    def planned(self, subset: SubsetFiles, sample_count: int | None = None) -> Iterator[PlannedSample | MalformedRow]:
-        """Samples of a subset, rendered, in order; digests are left empty."""
+        Args:
+            subset: Which.
+            sample_count: At most so many, whatever the spec says.
+            stop: Called every few rows that are read; it raises when they are not wanted any more.
+        """
         seed = self._run.seed
         solved = self._rows(subset.shots)
         shots = choose_shots(self.benchmark, self.spec, solved, subset.name, seed)
@@ -91,10 +98,17 @@ class RunDataset:
         settings = self.benchmark.prompt_settings(self.spec, shots, self._run.model.kind)
         limit = self._run.limit if sample_count is None else sample_count
         spec = self.spec if sample_count is None else replace(self.spec, limit=None)
-        rows = self._rows(subset.rows)
+        rows = self._rows(subset.rows, stop)
         for row in iter_samples(self.benchmark, spec, rows, subset.name, limit, seed):
             self.media.adopt(rows.media)
             yield render(self.benchmark, settings, row) if isinstance(row, Sample) else row
+
+
+def _watching(rows: Iterator[NumberedRow], stop: Callable[[], None]) -> Iterator[NumberedRow]:
+    for count, row in enumerate(rows):
+        if count % _LOOK_EVERY == 0:
+            stop()
+        yield row
 
 
 async def _pin_file(store: ObjectStore, path: Path) -> str:

@@ -1,12 +1,13 @@
 """BenchmarkService over gRPC: decode, call, encode."""
 
+import asyncio
 from typing import Any
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.dataset_loader.worker import PlanWorker
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.domain.run import ModelSpec, RunSpec
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
 from evalmesh.wire.names import parse_name
@@ -48,6 +49,9 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
             )
         one = benchmark_spec_from_proto(request.spec)
         run = RunSpec(ModelSpec("preview"), (one,), seed=request.seed, dataset_dir=request.dataset_dir)
+        return await asyncio.to_thread(self._preview, one, run, count)
+
+    def _preview(self, one: BenchmarkSpec, run: RunSpec, count: int) -> pb.PreviewBenchmarkResponse:
         dataset = self._worker.open_dataset(one, run)
         answer = pb.PreviewBenchmarkResponse()
         for subset in dataset.subsets:
@@ -58,5 +62,5 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
     async def ValidateBenchmarks(
         self, request: pb.ValidateBenchmarksRequest, context: Any
     ) -> pb.ValidateBenchmarksResponse:
-        self._worker.check(spec_from_proto(request.spec))
+        await asyncio.to_thread(self._worker.check, spec_from_proto(request.spec))
         return pb.ValidateBenchmarksResponse()

@@ -1,255 +1,259 @@
-"""The plan step: data sets pinned, samples rendered, shards written and put on the queue."""
+"""Planning a run: data sets pinned, samples rendered, shards written and put on the queue as they are cut."""
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 
 from evalmesh.benchmarks import registry
-from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.benchmarks.spec import validate_spec
-from evalmesh.dataset_loader.dataset import RunDataset, SubsetFiles
-from evalmesh.dataset_loader.order import interleave
+from evalmesh.dataset_loader.dataset import RunDataset
+from evalmesh.dataset_loader.earlier import look_at
+from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, pools_of
 from evalmesh.domain import layout
-from evalmesh.domain.digest import GenerationDigest, canonical_json, pool_id, sha256_hex
-from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.progress import ProgressRecord, new_record
-from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.errors import EvalmeshError, InvalidInput
+from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
+from evalmesh.domain.progress import BenchmarkRecord
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
-from evalmesh.domain.shard_data import PlannedSample, ShardHeader
-from evalmesh.domain.work import BenchmarkPlan, Pool, RunPlan, Shard, Step, WorkItem
-from evalmesh.ports.bus import Bus
+from evalmesh.domain.stage import StageKind
+from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
 from evalmesh.ports.dataset_source import DatasetSource
-from evalmesh.ports.environment import Clock
-from evalmesh.ports.run_store import RunStore
 from evalmesh.results.recorded import RecordedCompletions
-from evalmesh.runtime.runs import change_run
+from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.progress import change_progress, read_progress
+from evalmesh.runtime.runs import RunRecords
+from evalmesh.runtime.stages import Publishing
 from evalmesh.runtime.telemetry import current_trace
-from evalmesh.wire.codec import decode_json, encode_json
-from evalmesh.wire.runs.media_files import MediaFiles
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.runtime.work import RunCancelledError
+from evalmesh.wire.runs.shard_files import BenchmarkFiles, RunFiles
 
 _LOG = logging.getLogger(__name__)
-_MALFORMED_KEPT = 1000
-_MEDIA_HELD_BYTES = 64 << 20
+_FLUSH_ITEMS = 64
+_FLUSH_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A shard that is there, and which stages are done on it."""
+
+    publishing: Publishing
+    shard: Shard
+    done: frozenset[str] = frozenset()
 
 
 class PlanWorker:
     """Plans runs. What it writes follows from the spec and the data alone, so that planning twice changes nothing."""
 
     def __init__(
-        self, *, files: ShardFiles, runs: RunStore, bus: Bus, source: DatasetSource, clock: Clock, dataset_dir: str = ""
+        self,
+        *,
+        files: RunFiles,
+        records: RunRecords,
+        control: ControlView,
+        source: DatasetSource,
+        dataset_dir: str = "",
     ) -> None:
         self._files = files
-        self._runs = runs
-        self._bus = bus
+        self._records = records
+        self._control = control
         self._source = source
-        self._clock = clock
         self._dataset_dir = dataset_dir
 
     async def handle(self, item: WorkItem) -> None:
         """Plans a run, or takes up the plan there is, and queues every shard that is not in the results."""
-        run = (await self._runs.get_run(item.run)).value
-        if run.state.terminal:
+        run = (await self._records.store.get_run(item.run)).value
+        if run.state.terminal or run.state is RunState.CANCELLING:
             return
         await self._change(run.id, RunState.PLANNING)
-        plan = await self._files.find_plan(run.id)
-        if plan is None:
-            plan = await self._plan(run)
-            await self._files.write_plan(plan)
-        await self._runs.put_pool(Pool(plan.pool, run.spec.model))
-        await self._change(run.id, RunState.RUNNING)
-        await self._queue(run, plan, item.attempt)
+        await _Planning(self, run, item.attempt).work()
+        _LOG.info("planned")
 
     async def set_aside(self, item: WorkItem, error: str) -> None:
         """A run that cannot be planned has failed."""
-
-        def failed(run: Run) -> Run:
-            if run.state.terminal:
-                return run
-            return replace(
-                run, state=RunState.FAILED, error=error, error_reason="PLAN_FAILED", end_time=self._clock.now()
-            )
-
-        await change_run(self._runs, self._bus, self._clock, item.run, failed)
+        await self._records.fail(item.run, error, "PLAN_FAILED")
 
     async def _change(self, run_id: str, state: RunState) -> None:
         def changed(run: Run) -> Run:
             if run.state.terminal or run.state is RunState.CANCELLING:
                 return run
-            return replace(run, state=state, start_time=run.start_time or self._clock.now())
+            return replace(run, state=state, start_time=run.start_time or self._records.clock.now())
 
-        await change_run(self._runs, self._bus, self._clock, run_id, changed)
-
-    async def _plan(self, run: Run) -> RunPlan:
-        spec = self.with_defaults(run.spec)
-        recorded = None
-        if spec.completions_digest:
-            key = layout.imported_completions_key(spec.completions_digest)
-            recorded = RecordedCompletions(await self._files.store.get(key))
-        earlier = [plan for name in spec.reuse_runs if (plan := await self._files.find_plan(name)) is not None]
-        plans = [
-            await _BenchmarkPlanner(self._files, self._open(one, spec), run.id, spec, recorded, earlier).plan()
-            for one in spec.benchmarks
-        ]
-        if not any(plan.requests for plan in plans):
-            names = ", ".join(plan.name for plan in plans)
-            raise InvalidInput(f"There is not a single sample to evaluate in {names}; check the data and the limit.")
-        return RunPlan(run=run.id, pool=pool_id(spec.model), benchmarks=tuple(plans))
+        await self._records.change(run_id, changed)
 
     def with_defaults(self, spec: RunSpec) -> RunSpec:
         """The spec with this service's own settings where it leaves a choice."""
         return spec if spec.dataset_dir else replace(spec, dataset_dir=self._dataset_dir)
 
-    def _open(self, one: BenchmarkSpec, spec: RunSpec) -> RunDataset:
+    def open_dataset(self, one: BenchmarkSpec, spec: RunSpec) -> RunDataset:
+        """The data set a run would use. Looks at disks, so do not call it on the event loop."""
         benchmark = registry.get(one.name)
         validate_spec(benchmark, one)
-        return RunDataset(self._source, benchmark, one, spec)
+        return RunDataset(self._source, benchmark, one, self.with_defaults(spec))
 
     def check(self, spec: RunSpec) -> None:
-        """Raises what planning would raise about names, options and missing data; reads no rows."""
+        """Raises what planning would raise about names, options, roles and missing data; reads no rows."""
         for one in spec.benchmarks:
-            self._open(one, self.with_defaults(spec))
-
-    def open_dataset(self, one: BenchmarkSpec, spec: RunSpec) -> RunDataset:
-        """The data set a run would use, for a look at it."""
-        return self._open(one, self.with_defaults(spec))
-
-    async def _progress(self, plan: RunPlan) -> ProgressRecord:
-        """What is in the results; the record is made here, so that totals are known before the first result."""
-        known = await self._runs.get_progress(plan.run)
-        if known.value:
-            return decode_json(ProgressRecord, known.value)
-        record = new_record(plan)
-        await self._runs.update_progress(plan.run, encode_json(record), known.revision)
-        return record
-
-    async def _queue(self, run: Run, plan: RunPlan, attempt: int) -> None:
-        step = Step.SCORE if run.spec.completions_digest else Step.GENERATE
-        trace = current_trace()
-        progress = await self._progress(plan)
-        items = []
-        for benchmark, shard in interleave(plan.benchmarks):
-            record = progress.benchmarks.get(benchmark.name)
-            if record is not None and record.has(shard.index):
-                continue
-            pool = plan.pool if step is Step.GENERATE else ""
-            items.append(
-                WorkItem(
-                    run=run.id,
-                    step=step,
-                    benchmark=benchmark.name,
-                    shard=shard.index,
-                    pool=pool,
-                    attempt=attempt,
-                    trace=trace,
-                )
-            )
-        if not items:
-            # Everything is in the results already: only the report is missing.
-            items.append(WorkItem(run=run.id, step=Step.REPORT, final=True, attempt=attempt, trace=trace))
-        await self._bus.publish(items)
-        _LOG.info("planned", extra={"shards": len(items), "pool": plan.pool})
+            dataset = self.open_dataset(one, spec)
+            graph = dataset.benchmark.graph_of(one)
+            graph.check()
+            if not spec.completions_digest:
+                pools_of(graph.roles, spec)
 
 
-class _BenchmarkPlanner:
-    """Cuts one benchmark into shards, streaming."""
+class _Planning:
+    """One run being planned."""
 
-    def __init__(
-        self,
-        files: ShardFiles,
-        dataset: RunDataset,
-        run: str,
-        spec: RunSpec,
-        recorded: RecordedCompletions | None,
-        earlier: Sequence[RunPlan],
-    ) -> None:
-        self._files = files
-        self._media = MediaFiles(files.store, cache_bytes=0)
-        self._dataset = dataset
+    def __init__(self, worker: PlanWorker, run: Run, attempt: int) -> None:
+        self._worker = worker
+        self._records = worker._records  # noqa: SLF001  (one thing in two classes)
+        self._files = worker._files  # noqa: SLF001  (likewise)
         self._run = run
-        self._spec = spec
-        self._recorded = recorded
-        self._earlier = earlier
-        self._shards: list[Shard] = []
-        self._malformed: list[str] = []
-        self._generation = merge_generation(dataset.benchmark.generation, spec.generation)
+        self._attempt = attempt
+        self._ready: list[WorkItem] = []
+        self._counted: dict[str, BenchmarkPlanner] = {}
+        self._flushing = asyncio.Lock()
+        self._total = 0
 
-    async def plan(self) -> BenchmarkPlan:
-        benchmark = self._dataset.benchmark
-        dataset_digest = await self._dataset.pin(self._files.store)
-        digest = GenerationDigest(self._spec.model, benchmark.name, benchmark.version, dataset_digest, self._generation)
-        for subset in self._dataset.subsets:
-            await self._plan_subset(subset, digest)
-        return BenchmarkPlan(
-            name=benchmark.name,
-            version=benchmark.version,
-            spec=self._dataset.spec,
-            dataset_digest=dataset_digest,
-            generation=self._generation,
-            repeats=self._spec.repeats,
-            scoring_digest=scoring_digest(benchmark.name, benchmark.version, self._dataset.spec),
-            shards=tuple(self._shards),
-            malformed_rows=tuple(self._malformed),
-        )
+    def _is_cancelled(self) -> bool:
+        return self._worker._control.is_cancelled(self._run.id)  # noqa: SLF001  (likewise)
 
-    async def _plan_subset(self, subset: SubsetFiles, digest: GenerationDigest) -> None:
-        rows: list[PlannedSample] = []
-        start = 0
-        for planned in self._dataset.planned(subset):
-            if isinstance(planned, MalformedRow):
-                self._note(planned)
-                continue
-            digests = tuple(digest.of(planned, repeat) for repeat in range(self._spec.repeats))
-            rows.append(replace(planned, digests=digests))
-            if self._dataset.media.size_bytes > _MEDIA_HELD_BYTES:
-                await self._dataset.keep_media(self._media)
-            if len(rows) == self._spec.shard_size:
-                await self._write(subset.name, start, rows)
-                start += len(rows)
-                rows = []
-        if rows:
-            await self._write(subset.name, start, rows)
+    async def work(self) -> None:
+        spec = self._run.spec
+        datasets = await asyncio.to_thread(lambda: [self._worker.open_dataset(one, spec) for one in spec.benchmarks])
+        recorded = await self._recorded(spec)
+        earlier = [
+            await look_at(self._files, (await self._records.store.get_run(name)).value) for name in spec.reuse_runs
+        ]
+        if recorded is None:
+            await self._wish_pools(datasets)
+        streams = []
+        for dataset in datasets:
+            given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, self._is_cancelled)
+            streams.append(self._cut(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given)))
+        flushing = asyncio.create_task(self._flush_now_and_then())
+        try:
+            await self._interleave(streams)
+        finally:
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
+            for stream in streams:
+                await stream.aclose()  # type: ignore[attr-defined]  # they are generators
+        await self._flush()
+        if not self._total:
+            names = ", ".join(one.name for one in spec.benchmarks)
+            raise InvalidInput(f"There is not a single sample to evaluate in {names}; check the data and the limit.")
 
-    def _note(self, row: MalformedRow) -> None:
-        if len(self._malformed) >= _MALFORMED_KEPT:
-            raise InvalidInput(
-                f"{self._dataset.benchmark.name}: more than {_MALFORMED_KEPT} rows cannot be read, the last one being "
-                f"{row}. This does not look like the right file; check local_path and the columns."
+    async def _recorded(self, spec: RunSpec) -> RecordedCompletions | None:
+        if not spec.completions_digest:
+            return None
+        data = await self._files.store.get(layout.imported_completions_key(spec.completions_digest))
+        return await asyncio.to_thread(RecordedCompletions, data)
+
+    async def _wish_pools(self, datasets: Sequence[RunDataset]) -> None:
+        spec = self._run.spec
+        roles = dict.fromkeys(role for one in datasets for role in one.benchmark.graph_of(one.spec).roles)
+        for role, pool in pools_of(tuple(roles), spec).items():
+            await self._records.store.wish_pool(PoolWish(Pool(pool, spec.model_of(role)), self._run.id))
+
+    async def _interleave(self, streams: Sequence[AsyncIterator[_Cut]]) -> None:
+        """One shard of each benchmark in turn, so that none is left for the end, where it would drain the pool."""
+        going = list(streams)
+        while going:
+            for stream in tuple(going):
+                cut = await anext(stream, None)
+                if cut is None:
+                    going.remove(stream)
+                    continue
+                self._ready += cut.publishing.ready(cut.shard, cut.done)
+                if len(self._ready) >= _FLUSH_ITEMS:
+                    await self._flush()
+                if self._is_cancelled():
+                    raise RunCancelledError
+
+    async def _flush_now_and_then(self) -> None:
+        """What is ready goes out although the rows that follow take long. What fails here is tried again by others."""
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            with contextlib.suppress(EvalmeshError):
+                await self._flush()
+
+    async def _flush(self) -> None:
+        async with self._flushing:
+            await self._flush_alone()
+
+    async def _flush_alone(self) -> None:
+        """Counts first, items second: whoever counts a shard's results finds it counted as planned."""
+        ready = tuple(self._ready)
+        for name, planner in self._counted.items():
+
+            def count(record: BenchmarkRecord, planner: BenchmarkPlanner = planner) -> bool:
+                total = planner.requests + planner.malformed * self._run.spec.repeats
+                if record.planned or record.total >= total:
+                    return False
+                record.total, record.shards = total, max(record.shards, planner.shards)
+                return True
+
+            await change_progress(self._records.store, self._run.id, name, count)
+        if ready:
+            await self._records.bus.publish(ready)
+            del self._ready[: len(ready)]
+            await self._worker._change(self._run.id, RunState.RUNNING)  # noqa: SLF001  (likewise)
+
+    async def _cut(self, planner: BenchmarkPlanner) -> AsyncIterator[_Cut]:
+        """The shards of one benchmark that are not in the results."""
+        files = planner.files
+        index = await files.find_index()
+        if index is not None:
+            plan = await files.read_plan()
+            self._total += index.requests
+            await self._planned(plan, index)
+            async for cut in self._left(files, plan, index):
+                yield cut
+        else:
+            plan = await planner.begin()
+            self._counted[plan.name] = planner
+            publishing = Publishing(plan, self._attempt, current_trace())
+            record = await read_progress(self._records.store, plan.run, plan.name)
+            async for shard in planner.shards_of(plan):
+                self._total += shard.requests
+                if not record.has(plan.graph.judged, shard.index):
+                    yield _Cut(publishing, shard)
+            index = planner.index(plan)
+            await self._flush()
+            await files.write_index(index)
+            await self._planned(plan, index)
+
+    async def _left(self, files: BenchmarkFiles, plan: BenchmarkPlan, index: BenchmarkIndex) -> AsyncIterator[_Cut]:
+        """Shards of an earlier attempt, each taken up where it is."""
+        record = await read_progress(self._records.store, plan.run, plan.name)
+        publishing = Publishing(plan, self._attempt, current_trace())
+        made = [
+            (stage.name, await files.of(stage.name).there())
+            for stage in plan.graph.stages
+            if stage.kind not in {StageKind.GIVEN, StageKind.REDUCE}
+        ]
+        for shard in index.shards():
+            if not record.has(plan.graph.judged, shard.index):
+                yield _Cut(publishing, shard, frozenset(name for name, there in made if shard.index in there))
+
+    async def _planned(self, plan: BenchmarkPlan, index: BenchmarkIndex) -> None:
+        """The counts are final; whoever sees that everything is in asks for the end, this one included."""
+        malformed = len(index.malformed_rows) * plan.repeats
+
+        def final(record: BenchmarkRecord) -> bool:
+            if record.planned:
+                return False
+            record.planned = True
+            record.shards = index.shard_count
+            record.total = index.requests + malformed
+            record.done += malformed
+            record.errored += malformed
+            return True
+
+        record = await change_progress(self._records.store, plan.run, plan.name, final)
+        if record.complete(plan.graph.judged):
+            reduce = WorkItem(
+                run=plan.run, task=Task.REDUCE, benchmark=plan.name, attempt=self._attempt, trace=current_trace()
             )
-        self._malformed.append(str(row))
-
-    async def _write(self, subset: str, start: int, rows: Sequence[PlannedSample]) -> None:
-        name = self._dataset.benchmark.name
-        index = len(self._shards)
-        shard = Shard(index, subset, start, len(rows), len(rows) * self._spec.repeats)
-        reuse = tuple(
-            (plan.run, old.index)
-            for plan in self._earlier
-            for benchmark in plan.benchmarks
-            if benchmark.name == name
-            for old in benchmark.shards
-            if old.subset == subset and old.start < start + len(rows) and start < old.start + old.samples
-        )
-        header = ShardHeader(self._run, name, index, subset, self._generation, reuse)
-        await self._dataset.keep_media(self._media)
-        await self._files.write_requests(header, rows)
-        if self._recorded is not None:
-            answers = [self._recorded.answer(row.sample, request) for row in rows for request in row.requests()]
-            await self._files.write_completions(self._run, name, index, answers)
-        self._shards.append(shard)
-
-
-def merge_generation(defaults: GenerationConfig, wanted: GenerationConfig) -> GenerationConfig:
-    """The benchmark's options with every option the user gave put over it."""
-    given = {
-        name: value
-        for name in GenerationConfig.__slots__  # the fields, in order
-        if (value := getattr(wanted, name)) not in (None, ()) and not (name == "extra_body" and not value)
-    }
-    return replace(defaults, **given)
-
-
-def scoring_digest(name: str, version: int, spec: BenchmarkSpec) -> str:
-    """Changes when the same completions could be scored differently."""
-    covered = {"benchmark": name, "version": version, "remove_until": spec.remove_until}
-    return sha256_hex(canonical_json(covered | ({"extra": spec.extra} if spec.extra else {})))
+            self._ready.append(reduce)

@@ -1,13 +1,17 @@
 """Where things lie in the object store. The one place that knows.
 
 datasets/{sha256}                                   one pinned source file
+media/{sha256}                                      an image, a sound, a film
 completions/{sha256}                                imported completions
-media/{sha256}                                      an image, a sound, a film: bytes of a message, kept once
-runs/{run}/plan.json                                RunPlan
+runs/{run}/spec.json                                RunSpec, which a run's record would grow with
+runs/{run}/{benchmark}/plan.json                    BenchmarkPlan, before the first shard
+runs/{run}/{benchmark}/index.json                   BenchmarkIndex, after the last one
 runs/{run}/{benchmark}/requests/{shard}.jsonl       ShardHeader, then PlannedSample per line
-runs/{run}/{benchmark}/completions/{shard}.jsonl    Completion per line
-runs/{run}/{benchmark}/checkpoints/{shard}/{n}.jsonl   completions of an unfinished shard, in parts
-runs/{run}/{benchmark}/scores/{shard}.jsonl         Score per line
+runs/{run}/{benchmark}/{stage}/{shard}.jsonl        what the stage made of the shard: Completion or Score per line
+runs/{run}/{benchmark}/parts/{stage}/{shard}/{n}.jsonl   completions of an unfinished shard, in parts
+runs/{run}/{benchmark}/folded/{block}.json          partial tallies of a block of shards
+runs/{run}/{benchmark}/folded/{block}.parquet       its rows of the results
+runs/{run}/{benchmark}/folded/report.json           BenchmarkReport
 runs/{run}/results/{benchmark}.parquet              sample results
 runs/{run}/report.json, report.html
 load/files/{sha256}                                 data set or tokenizer of a load test, as uploaded
@@ -22,6 +26,12 @@ loadtests/{load_test}/perf.json, perf_report.html, requests.parquet
 import re
 
 _SAFE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+
+
+REQUESTS = "requests"
+"""Stands where a stage's name does: the planned requests."""
+RESERVED_STAGES = (REQUESTS, "parts", "folded")
+"""Names that no stage may have."""
 
 
 def is_safe_name(name: str) -> bool:
@@ -49,29 +59,59 @@ def run_prefix(run: str) -> str:
     return f"runs/{run}/"
 
 
-def plan_key(run: str) -> str:
-    """The run's plan."""
-    return f"runs/{run}/plan.json"
+def spec_key(run: str) -> str:
+    """What was asked for."""
+    return f"runs/{run}/spec.json"
 
 
-def requests_key(run: str, benchmark: str, shard: int) -> str:
-    """Samples and requests of a shard."""
-    return f"runs/{run}/{benchmark}/requests/{shard:06d}.jsonl"
+def benchmark_prefix(run: str, benchmark: str) -> str:
+    """Everything of one benchmark of a run but its results file."""
+    return f"runs/{run}/{benchmark}/"
 
 
-def completions_key(run: str, benchmark: str, shard: int) -> str:
-    """All completions of a shard."""
-    return f"runs/{run}/{benchmark}/completions/{shard:06d}.jsonl"
+def plan_key(run: str, benchmark: str) -> str:
+    """How the benchmark is executed."""
+    return f"{benchmark_prefix(run, benchmark)}plan.json"
 
 
-def checkpoint_prefix(run: str, benchmark: str, shard: int) -> str:
+def index_key(run: str, benchmark: str) -> str:
+    """Which shards there are."""
+    return f"{benchmark_prefix(run, benchmark)}index.json"
+
+
+def output_prefix(run: str, benchmark: str, stage: str) -> str:
+    """Outputs of a stage, one per shard; `requests` are the planner's."""
+    return f"{benchmark_prefix(run, benchmark)}{stage}/"
+
+
+def output_key(run: str, benchmark: str, stage: str, shard: int) -> str:
+    """What a stage made of a shard."""
+    return f"{output_prefix(run, benchmark, stage)}{shard:06d}.jsonl"
+
+
+def parts_prefix(run: str, benchmark: str, stage: str, shard: int) -> str:
     """Checkpoints of an unfinished shard."""
-    return f"runs/{run}/{benchmark}/checkpoints/{shard:06d}/"
+    return f"{benchmark_prefix(run, benchmark)}parts/{stage}/{shard:06d}/"
 
 
-def scores_key(run: str, benchmark: str, shard: int) -> str:
-    """All scores of a shard."""
-    return f"runs/{run}/{benchmark}/scores/{shard:06d}.jsonl"
+def folded_prefix(run: str, benchmark: str) -> str:
+    """What is folded of a benchmark."""
+    return f"{benchmark_prefix(run, benchmark)}folded/"
+
+
+def tallies_key(run: str, benchmark: str, block: int) -> str:
+    """Partial tallies of a block of shards."""
+    return f"{folded_prefix(run, benchmark)}{block:06d}.json"
+
+
+def rows_key(run: str, benchmark: str, block: int) -> str:
+    """Rows of the results of a block of shards."""
+    return f"{folded_prefix(run, benchmark)}{block:06d}.parquet"
+
+
+def benchmark_report_key(run: str, benchmark: str) -> str:
+    """What the report says about one benchmark."""
+    return f"{folded_prefix(run, benchmark)}report.json"
 
 
 def results_key(run: str, benchmark: str) -> str:

@@ -1,6 +1,7 @@
 """A number over scores, with its uncertainty and its denominators."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +64,5 @@ class BenchmarkReport:
     error_classes: dict[str, int] = field(default_factory=dict)
     usage: dict[str, float] = field(default_factory=dict)
     """Sums over completions: input_tokens, output_tokens, and mean/percentile latency in seconds."""
+    artefacts: dict[str, Any] = field(default_factory=dict)
+    """Documents of the benchmark's reducers, by name: a heat map, a curve."""

@@ -1,83 +1,94 @@
-"""How much of a run is in the results: the record the aggregator keeps and the gateway reads."""
+"""How far a run has come: one record per benchmark, and one that knows which benchmarks are done.
 
+Neither grows with the number of samples, but for one bit per shard (and benchmark).
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from evalmesh.domain.work import RunPlan
+from evalmesh.domain.plan import BLOCK_SHARDS
 
 
 @dataclass(frozen=True, slots=True)
 class ShardCounts:
-    """What one shard adds."""
+    """What one shard adds when it has come to a barrier."""
 
-    benchmark: str
+    stage: str
+    """The last stage it passed."""
     shard: int
-    done: int
-    errored: int
-    unscored: int
-    scored: int
-    value_sum: float
+    done: int = 0
+    errored: int = 0
+    unscored: int = 0
+    scored: int = 0
+    value_sum: float = 0.0
     """Sum of the primary metric's value over scored requests."""
 
 
 @dataclass(slots=True)
 class BenchmarkRecord:
-    """Sums over the shards of one benchmark that are in."""
+    """One benchmark of a run (KV bucket `progress`)."""
 
-    shards_in: str = "0"
-    """Bit set of shard indices, in hexadecimal: makes taking in a shard twice harmless."""
-    shard_count: int = 0
+    planned: bool = False
+    """Whether the counts of shards and requests are final."""
+    shards: int = 0
     total: int = 0
     done: int = 0
     errored: int = 0
     unscored: int = 0
     scored: int = 0
     value_sum: float = 0.0
+    arrived: dict[str, str] = field(default_factory=dict)
+    """By the stage before a barrier: bit set of shards that are in, in hexadecimal; taking one in twice is harmless."""
 
-    def has(self, shard: int) -> bool:
+    def has(self, stage: str, shard: int) -> bool:
         """Whether the shard was taken in."""
-        return bool(int(self.shards_in, 16) >> shard & 1)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every shard is in."""
-        return int(self.shards_in, 16).bit_count() == self.shard_count
-
-
-@dataclass(slots=True)
-class ProgressRecord:
-    """Per benchmark, by name."""
-
-    benchmarks: dict[str, BenchmarkRecord] = field(default_factory=dict)
+        return bool(int(self.arrived.get(stage, "0"), 16) >> shard & 1)
 
     def take_in(self, counts: ShardCounts) -> bool:
         """Adds a shard; `False`, and nothing changes, when it was in already."""
-        record = self.benchmarks[counts.benchmark]
-        if record.has(counts.shard):
+        bits = int(self.arrived.get(counts.stage, "0"), 16)
+        if bits >> counts.shard & 1:
             return False
-        record.shards_in = f"{int(record.shards_in, 16) | 1 << counts.shard:x}"
-        record.done += counts.done
-        record.errored += counts.errored
-        record.unscored += counts.unscored
-        record.scored += counts.scored
-        record.value_sum += counts.value_sum
+        self.arrived[counts.stage] = f"{bits | 1 << counts.shard:x}"
+        self.done += counts.done
+        self.errored += counts.errored
+        self.unscored += counts.unscored
+        self.scored += counts.scored
+        self.value_sum += counts.value_sum
         return True
 
+    def take_in_all(self, batch: Iterable[ShardCounts]) -> bool:
+        """Adds shards; whether any was new."""
+        return sum([self.take_in(counts) for counts in batch]) > 0
+
+    def complete(self, stage: str) -> bool:
+        """Whether every shard has passed the stage."""
+        return self.planned and int(self.arrived.get(stage, "0"), 16).bit_count() == self.shards
+
+    def full_block(self, stage: str, shard: int) -> int | None:
+        """The block of this shard, when all of it is in and it is not the last one, which the end folds."""
+        block = shard // BLOCK_SHARDS
+        mask = (1 << BLOCK_SHARDS) - 1
+        bits = int(self.arrived.get(stage, "0"), 16) >> block * BLOCK_SHARDS & mask
+        return block if bits == mask else None
+
     @property
-    def complete(self) -> bool:
-        """Whether every shard of every benchmark is in."""
-        return all(record.complete for record in self.benchmarks.values())
+    def value(self) -> float | None:
+        """Running mean of the primary metric."""
+        return self.value_sum / self.scored if self.scored else None
 
 
-def new_record(plan: RunPlan) -> ProgressRecord:
-    """Nothing is in; rows that could not be read count as done and errored from the start."""
-    return ProgressRecord(
-        {
-            one.name: BenchmarkRecord(
-                shard_count=len(one.shards),
-                total=one.requests + len(one.malformed_rows) * one.repeats,
-                done=len(one.malformed_rows) * one.repeats,
-                errored=len(one.malformed_rows) * one.repeats,
-            )
-            for one in plan.benchmarks
-        }
-    )
+@dataclass(slots=True)
+class RunRecord:
+    """Which benchmarks of a run have their results (KV bucket `progress`)."""
+
+    reduced: str = "0"
+    """Bit set over the benchmarks in the order of the spec, in hexadecimal."""
+
+    def add(self, place: int) -> None:
+        """One more."""
+        self.reduced = f"{int(self.reduced, 16) | 1 << place:x}"
+
+    def complete(self, benchmarks: int) -> bool:
+        """Whether all are."""
+        return int(self.reduced, 16).bit_count() == benchmarks

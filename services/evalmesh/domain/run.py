@@ -7,6 +7,9 @@ from typing import Literal
 
 from evalmesh.domain.request import GenerationConfig
 
+RUN_FORMAT = 1
+"""What `Run.format` of a new run is. 0: a fixed chain of steps, as runs were before stages."""
+
 OnError = Literal["exclude", "zero", "fail"]
 Engine = Literal["openai", "recorded"]
 
@@ -113,6 +116,12 @@ class RunSpec:
     """Samples per shard."""
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """Other models that stages ask, by role: a judge, an embedder, a baseline."""
+
+    def model_of(self, role: str) -> ModelSpec:
+        """The model that has a role; `KeyError` when the spec names none."""
+        return self.model if role == "model" else self.roles[role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,12 @@ class Run:
     benchmarks: tuple[BenchmarkProgress, ...] = ()
     request_id: str = ""
     """The caller's key for idempotent creation."""
+    notice: str = ""
+    """What the run waits for, when somebody should know."""
+    format: int = 0
+    """Which layout its objects have; see `RUN_FORMAT`."""
+    change_time: float = 0.0
+    """When the state last changed."""
 
     @property
     def name(self) -> str:

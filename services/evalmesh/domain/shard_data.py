@@ -8,6 +8,15 @@ from evalmesh.domain.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
+class Reusable:
+    """An output of an earlier run that may answer some of a shard's requests."""
+
+    run: str
+    stage: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardHeader:
     """First line of a shard's requests: all a runner needs besides the rows."""
 
@@ -16,8 +25,7 @@ class ShardHeader:
     shard: int
     subset: str
     generation: GenerationConfig
-    reuse: tuple[tuple[str, int], ...] = ()
-    """(run, shard) of earlier runs whose completions may answer some of these requests."""
+    reuse: tuple[Reusable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,68 +1,108 @@
-"""The messages that ask for work, and the units it is cut into."""
+"""The messages that ask for work on runs. Those of load tests are in `domain.load_work`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Protocol, Self
 
-from evalmesh.domain.request import GenerationConfig
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec
+from evalmesh.domain.run import ModelSpec
+from evalmesh.domain.stage import StageKind
 
 
-class Step(StrEnum):
-    """One stage of the path of a sample; also the queue that feeds it."""
+class Queue(StrEnum):
+    """Where items wait; one kind of worker takes from each."""
 
     PLAN = "plan"
     GENERATE = "generate"
+    """One queue per pool and run."""
     SCORE = "score"
-    REPORT = "report"
+    EXECUTE = "execute"
+    JUDGE = "judge"
+    REDUCE = "reduce"
     CONDUCT = "conduct"
     """Lead a load test through its levels; a load test has one conductor at a time."""
     LOAD = "load"
-    """Hold one seat of a load test: send its share of the load."""
+    """Hold one seat of a load test."""
+    LOAD_REPORT = "load_report"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkItem:
-    """Asks for one step on one shard (plan: on the whole run). Carries references, never data.
+class Task(StrEnum):
+    """What an item of a run asks for: a stage on a shard, or one of the steps around the stages."""
 
-    Load tests use the same messages: `run` is then the id of the load test.
-    """
+    PLAN = "plan"
+    STAGE = "stage"
+    ARRIVE = "arrive"
+    """A shard has come to a barrier."""
+    FOLD = "fold"
+    """Fold a block of shards, so that the end has less to do."""
+    REDUCE = "reduce"
+    """Every shard of a benchmark is in: its results and metrics."""
+    FINISH = "finish"
+    """Every benchmark is reduced, or the run is being ended: the report and the end state."""
 
-    run: str
-    """Id of the run; for conduct and load, and for the report of a load test, the id of the load test."""
-    step: Step
-    benchmark: str = ""
-    shard: int = -1
-    """Position of the shard in the benchmark's plan; -1 where the item is about the whole run. Load: the seat."""
-    pool: str = ""
-    """Generate only: the pool that must serve it."""
-    attempt: int = 0
-    """The run's attempt that published it."""
-    error: str = ""
-    """Report: why the shard was set aside. With `final`: which cancel ends the run or load test."""
-    final: bool = False
-    """Report: every shard is in (or the run is being ended); write the report. Conduct: a cancel ends the load test."""
-    trace: Mapping[str, str] = field(default_factory=dict)
-    """W3C trace context."""
 
-    def then(self, step: Step, trace: Mapping[str, str], error: str = "") -> "WorkItem":
-        """The item that passes the same shard on to another step."""
-        return WorkItem(self.run, step, self.benchmark, self.shard, attempt=self.attempt, error=error, trace=trace)
+QUEUE_OF_KIND: Mapping[StageKind, Queue] = {
+    StageKind.GENERATE: Queue.GENERATE,
+    StageKind.SCORE: Queue.SCORE,
+    StageKind.EXECUTE: Queue.EXECUTE,
+    StageKind.JUDGE_ASK: Queue.JUDGE,
+    StageKind.JUDGE_READ: Queue.JUDGE,
+    StageKind.SEARCH: Queue.REDUCE,
+    StageKind.REDUCE: Queue.REDUCE,
+}
+
+
+class Item(Protocol):
+    """What every message on a work queue has."""
+
+    @property
+    def owner(self) -> str:
+        """Id of the run or load test."""
+        ...
+
+    @property
+    def queue(self) -> Queue:
+        """Where it waits."""
+        ...
+
+    @property
+    def pool(self) -> str:
+        """The pool that must serve it; empty for most queues."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """The owner's attempt that published it."""
+        ...
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends its owner, so that it is wanted although that is cancelled."""
+        ...
 
     @property
     def place(self) -> str:
         """What is to be done, whoever asks and however often."""
-        kind = "final" if self.final else ("dead" if self.error else "-")
-        if self.step is Step.CONDUCT:
-            kind = "-"  # Whoever ends a load test waits for its conductor, if that is at work in the same process.
-        return f"{self.run}/{self.benchmark or '-'}/{self.shard}/{self.step}/{kind}"
+        ...
 
     @property
     def id(self) -> str:
         """Deterministic: publishing the same wish twice is one message."""
-        # A queue remembers the ids of purged items too, so that each cancel ends its run with an id of its own.
-        cancel = f"/{self.error}" if self.final and self.error else ""
-        return f"{self.place}/{self.attempt}{cancel}"
+        ...
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        """W3C trace context."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, object]:
+        """For logs: what it is about."""
+        ...
+
+    def handed_over(self) -> Self:
+        """The same wish as a new message: a worker that drains gives it on, which is no failure of the item."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,47 +119,98 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkPlan:
-    """How one benchmark of a run is executed; complete once written, so every later step needs only this."""
-
-    name: str
-    version: int
-    spec: BenchmarkSpec
-    dataset_digest: str
-    """sha256 over the pinned files of the data set."""
-    generation: GenerationConfig
-    """The benchmark's defaults with the run's overrides applied."""
-    repeats: int
-    scoring_digest: str
-    shards: tuple[Shard, ...]
-    malformed_rows: tuple[str, ...] = ()
-    """Rows that could not become samples: `subset/row: why`; each is an errored sample of the report."""
-
-    @property
-    def requests(self) -> int:
-        """Requests of all shards."""
-        return sum(shard.requests for shard in self.shards)
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """All benchmarks of a run, cut into shards."""
+class WorkItem:
+    """Asks for one piece of work on a run. Carries references and the few facts of its shard, never data."""
 
     run: str
-    pool: str
-    benchmarks: tuple[BenchmarkPlan, ...]
+    task: Task
+    benchmark: str = ""
+    stage: str = ""
+    """The node of the benchmark's graph; `ARRIVE`: the stage that the shard has passed."""
+    kind: str = ""
+    """`STAGE`: the stage's kind, which decides the queue."""
+    shard: Shard | None = None
+    block: int = -1
+    """`FOLD`: which block of shards."""
+    pool: str = ""
+    """The pool that must serve a `generate` stage."""
+    attempt: int = 0
+    error: str = ""
+    """`ARRIVE`: why the shard was set aside. `FINISH`: which cancel ends the run."""
+    handovers: int = 0
+    """How often a worker that drained has given it on."""
+    trace: Mapping[str, str] = field(default_factory=dict)
 
-    def benchmark(self, name: str) -> BenchmarkPlan:
-        """The plan of one benchmark; KeyError if the run has no such benchmark."""
-        for plan in self.benchmarks:
-            if plan.name == name:
-                return plan
-        raise KeyError(name)
+    @property
+    def owner(self) -> str:
+        """The run."""
+        return self.run
+
+    @property
+    def queue(self) -> Queue:
+        """Where it waits."""
+        if self.task is Task.PLAN:
+            return Queue.PLAN
+        return QUEUE_OF_KIND[StageKind(self.kind)] if self.task is Task.STAGE else Queue.REDUCE
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends the run."""
+        return self.task is Task.FINISH
+
+    @property
+    def place(self) -> str:
+        """What is to be done, whoever asks and however often."""
+        where = self.block if self.task is Task.FOLD else self.shard.index if self.shard is not None else "-"
+        dead = "dead" if self.error and self.task is Task.ARRIVE else "-"
+        return f"{self.run}/{self.benchmark or '-'}/{self.stage or '-'}/{where}/{self.task}/{dead}"
+
+    @property
+    def id(self) -> str:
+        """Deterministic: publishing the same wish twice is one message."""
+        # A queue remembers the ids of purged items too, so that each cancel ends its run with an id of its own.
+        cancel = f"/{self.error}" if self.task is Task.FINISH and self.error else ""
+        handover = f"/h{self.handovers}" if self.handovers else ""
+        return f"{self.place}/{self.attempt}{cancel}{handover}"
+
+    @property
+    def labels(self) -> Mapping[str, object]:
+        """For logs."""
+        return {"run": self.run, "benchmark": self.benchmark, "stage": self.stage, "shard": self.shard_index}
+
+    @property
+    def shard_index(self) -> int:
+        """Position in the benchmark's plan; -1 where the item is about no shard."""
+        return -1 if self.shard is None else self.shard.index
+
+    def handed_over(self) -> "WorkItem":
+        """The same wish as a new message."""
+        return replace(self, handovers=self.handovers + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The wish for a set of runners that serve one model (KV bucket `pools`)."""
+    """The set of runners that serve one model under one set of connection settings."""
 
     id: str
     model: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PoolWish:
+    """That a run needs a pool: a pool is there as long as any run wishes for it (KV bucket `pools`)."""
+
+    pool: Pool
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNote:
+    """What a runner says of a pool: that it serves it, or why it cannot."""
+
+    pool: str
+    runner: str
+    serves: bool
+    message: str = ""
+    time: float = 0.0
+    """Unix seconds; repeated while the runner lives."""

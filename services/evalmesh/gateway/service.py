@@ -10,14 +10,17 @@ from evalmesh.gateway.load_tests.lifecycle import LoadTestLifecycle
 from evalmesh.gateway.load_tests.servicer import LoadTestServicer
 from evalmesh.gateway.peers import OpenChannel, Peers
 from evalmesh.gateway.runs.lifecycle import RunLifecycle
+from evalmesh.gateway.runs.reconciler import Reconciler, ReconcilerPolicy
 from evalmesh.gateway.runs.servicer import RunServicer
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
+from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.service import Service
 from evalmesh.v1 import load_tests_pb2_grpc, runs_pb2_grpc
+from evalmesh.wire.runs.shard_files import RunFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,12 @@ class GatewayPorts:
     clock: Clock
 
 
-def build(ports: GatewayPorts, peers: Peers, routes: Mapping[str, OpenChannel]) -> Service:
+def build(
+    ports: GatewayPorts, peers: Peers, routes: Mapping[str, OpenChannel], policy: ReconcilerPolicy | None = None
+) -> Service:
     """The gateway; `routes` are the gRPC services to pass on, by full name."""
-    runs = RunLifecycle(ports.runs, ports.bus, ports.objects, ports.clock, peers.check_run)
+    records = RunRecords(ports.runs, ports.bus, ports.clock)
+    runs = RunLifecycle(records, RunFiles(ports.objects), peers.check_run)
     load_tests = LoadTestLifecycle(ports.load_tests, ports.runs, ports.bus, ports.clock, peers.check_load_test)
 
     def mount(server: grpc.aio.Server) -> None:
@@ -42,4 +48,9 @@ def build(ports: GatewayPorts, peers: Peers, routes: Mapping[str, OpenChannel]) 
         if routes:
             server.add_generic_rpc_handlers((Forwarder(routes),))
 
-    return Service(name="gateway", grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService"), mount=mount)
+    return Service(
+        name="gateway",
+        grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService"),
+        mount=mount,
+        loops=(Reconciler(records, policy or ReconcilerPolicy()).run,),
+    )

@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 
 import grpc.aio
 
-from evalmesh.domain.work import Step
+from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.work import Queue
 from evalmesh.load_generator.conductor.leading import ConductorTools, ConductWorker
 from evalmesh.load_generator.conductor.level_files import LevelFiles
 from evalmesh.load_generator.seat.holding import SeatTools, SeatWorker
@@ -16,7 +18,7 @@ from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.load_generator.seat.slices import SliceFiles
 from evalmesh.load_generator.servicer import LoadServicer
 from evalmesh.load_generator.settings import LoadGeneratorSettings
-from evalmesh.ports.bus import Bus, Queue
+from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock, Secrets
 from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics
@@ -58,17 +60,17 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
     conducting = ConductWorker(_conductor_tools(settings, ports, control))
     seats = SeatWorker(_seat_tools(ports, control, pairs, files, scratch))
     workers = [
-        Worker(
+        Worker[LoadItem](
             bus=ports.bus,
-            queue=Queue(step),
+            take_from=partial(ports.bus.consume, queue),
             handle=worker.handle,
             set_aside=worker.set_aside,
             control=control,
             policy=WorkPolicy(concurrency=most, max_deliveries=settings.max_deliveries, drain_s=settings.drain_s),
         )
-        for step, worker, most in (
-            (Step.CONDUCT, conducting, settings.conductors),
-            (Step.LOAD, seats, settings.seats),
+        for queue, worker, most in (
+            (Queue.CONDUCT, conducting, settings.conductors),
+            (Queue.LOAD, seats, settings.seats),
         )
         if most
     ]

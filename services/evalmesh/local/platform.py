@@ -1,6 +1,7 @@
 """The platform on one machine: the very services of a cluster, a real nats-server child, a folder as object store."""
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -86,21 +87,27 @@ def _scratch(folder: Path) -> Iterator[None]:
 def _announced(settings: LocalSettings, address: str) -> Iterator[None]:
     """Lets `live_address` find the platform for as long as it runs."""
     path = settings.state_dir / _ADDRESS_FILE
-    path.write_text(json.dumps({"address": address, "pid": os.getpid()}))
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+    with path.open("w") as file:
+        # Held for as long as this process lives; a process id may be another's when it is read.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump({"address": address, "pid": os.getpid()}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def live_address(settings: LocalSettings) -> str | None:
     """Address of the platform that another process keeps running on this folder; `None` when there is none."""
     try:
-        known = json.loads((settings.state_dir / _ADDRESS_FILE).read_text())
-        os.kill(known["pid"], 0)
+        with (settings.state_dir / _ADDRESS_FILE).open() as file:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None  # nobody holds it: it was left behind
+            return str(json.load(file)["address"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return str(known["address"])
 
 
 async def _keep_nats(nats: NatsServerProcess, ending: asyncio.Event) -> None:

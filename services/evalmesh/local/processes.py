@@ -1,55 +1,56 @@
 """Each service in a process of its own: the same `python -m evalmesh.<service>` that a pod runs."""
 
 import asyncio
-import contextlib
-import logging
-import os
-import signal
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 from evalmesh.domain.errors import Unavailable
-from evalmesh.local.settings import LocalSettings
+from evalmesh.local.settings import LocalSettings, peer_address
+from evalmesh.process.child import Command, last_lines
+from evalmesh.process.environment import everything, without_keys
+from evalmesh.runtime.child import KeptChild, PipedChild
 
-_LOG = logging.getLogger(__name__)
 _START_S = 30.0
+_DRAIN_MORE_S = 3.0
 _WORKERS = ("dataset_loader", "scorer", "load_generator", "report_aggregator")
+_HOLDS_KEYS = frozenset({"model_runner", "load_generator"})
+_OWN_KEYS = ("EVALMESH_S3_*", "AWS_*", "EVALMESH_*TOKEN*", "OTEL_*", "HF_TOKEN")
+"""Variables that are named like keys and are the services' own: those of store, platform, telemetry and data sets."""
 
 
-@dataclass(slots=True)
 class ServiceProcess:
     """One child, which is started again when it dies."""
 
-    name: str
-    room: str
-    environment: dict[str, str]
-    log: Path
-    process: asyncio.subprocess.Process | None = None
-    port: int = 0
+    def __init__(self, room: str, name: str, settings: LocalSettings, more: dict[str, str]) -> None:
+        self.room = room
+        self.name = name
+        self.environment = {**(everything() if room in _HOLDS_KEYS else without_keys(_OWN_KEYS)), **more}
+        self.port = 0
+        self.kept = KeptChild(name, self._start)
+        logs = settings.state_dir / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        self._log = logs / f"{name}.log"
 
-    async def start(self) -> None:
+    @property
+    def process(self) -> PipedChild | None:
+        """The one that runs, or has run last."""
+        return self.kept.child
+
+    async def _start(self) -> PipedChild:
         """Returns when the child listens. Raises `Unavailable` with the end of its log."""
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                f"evalmesh.{self.room}",
-                env=self.environment,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-        assert self.process.stdout is not None  # noqa: S101  (asked for a pipe)
+        command = Command([sys.executable, "-m", f"evalmesh.{self.room}"], self.environment, self._log)
+        child = await PipedChild.start(self.name, command)
         try:
-            line = await asyncio.wait_for(self.process.stdout.readline(), _START_S)
-            self.port = int(line.rsplit(b" ", 1)[1])
-        except (TimeoutError, IndexError, ValueError) as error:
-            tail = self.log.read_text(errors="replace")[-2000:]
-            raise Unavailable(f"{self.name} did not start; the end of its log {self.log}:\n{tail}") from error
+            self.port = int((await child.ready_line(_START_S)).rpartition(" ")[2])
+        except (Unavailable, ValueError) as error:
+            await child.close(0)
+            why = error.message if isinstance(error, Unavailable) else f"{self.name} did not name its port."
+            tail = "\n".join(last_lines(self._log, 20))
+            raise Unavailable(f"{why} The end of its log {self._log}:\n{tail}") from error
         # A child that is started again must be found where the others look for it.
-        self.environment["EVALMESH_ADDRESS"] = f"127.0.0.1:{self.port}"
+        variable = "EVALMESH_GATEWAY_ADDRESS" if self.room == "gateway" else "EVALMESH_ADDRESS"
+        host = self.environment[variable].rpartition(":")[0]
+        self.environment[variable] = f"{host}:{self.port}"
+        return child
 
 
 class ServiceProcesses:
@@ -58,13 +59,11 @@ class ServiceProcesses:
     def __init__(self, settings: LocalSettings, bus_url: str) -> None:
         self._settings = settings
         self._bus_url = bus_url
-        self._supervisors: list[asyncio.Task[None]] = []
         self.children: dict[str, ServiceProcess] = {}
 
     def _child(self, name: str, room: str, **more: str) -> ServiceProcess:
         settings = self._settings
-        environment = {
-            **os.environ,
+        told = {
             "EVALMESH_ADDRESS": "127.0.0.1:0",
             "EVALMESH_BUS_URL": self._bus_url,
             "EVALMESH_OBJECTS_URL": settings.store_url,
@@ -76,10 +75,7 @@ class ServiceProcesses:
             "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.state_dir / "scratch"),
             **more,
         }
-        logs = settings.state_dir / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        child = ServiceProcess(name, room, environment, logs / f"{name}.log")
-        self.children[name] = child
+        child = self.children[name] = ServiceProcess(room, name, settings, told)
         return child
 
     async def start(self) -> str:
@@ -90,41 +86,26 @@ class ServiceProcesses:
             for number in range(max(1, self._settings.runners)):
                 name = "model_runner" if number == 0 else f"model_runner-{number}"
                 first.append(self._child(name, "model_runner"))
-        await asyncio.gather(*(child.start() for child in first))
+        starts = [asyncio.create_task(child.kept.start()) for child in first]
+        try:
+            await asyncio.gather(*starts)
+        except BaseException:
+            # The others would come up after `stop` and stay.
+            for one in starts:
+                one.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+            raise
         where = {f"EVALMESH_GATEWAY_{c.name.upper()}_ADDRESS": f"127.0.0.1:{c.port}" for c in first if c.name == c.room}
         gateway = self._child("gateway", "gateway", **where, EVALMESH_GATEWAY_ADDRESS=self._settings.address)
-        await gateway.start()
-        gateway.environment["EVALMESH_GATEWAY_ADDRESS"] = f"127.0.0.1:{gateway.port}"
-        self._supervisors = [asyncio.create_task(self._supervise(child)) for child in self.children.values()]
-        return f"127.0.0.1:{gateway.port}"
-
-    async def _supervise(self, child: ServiceProcess) -> None:
-        while child.process is not None:
-            code = await child.process.wait()
-            _LOG.warning("%s ended with %s; starting it again", child.name, code)
-            try:
-                await child.start()
-            except Unavailable as error:
-                _LOG.error("%s", error.message)
-                await asyncio.sleep(2.0)
+        await gateway.kept.start()
+        return peer_address(self._settings.address, gateway.port)
 
     def forget(self) -> None:
         """Stops starting dead children again."""
-        for task in self._supervisors:
-            task.cancel()
+        for child in self.children.values():
+            child.kept.leave()
 
     async def stop(self) -> None:
         """Lets every child drain, then ends what is left."""
-        self.forget()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
-        running = [c.process for c in self.children.values() if c.process is not None and c.process.returncode is None]
-        for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-        waits = [asyncio.create_task(process.wait()) for process in running]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=self._settings.drain_s + 3.0)
-            for process in running:
-                if process.returncode is None:
-                    process.kill()
-            await asyncio.gather(*late)
+        patience_s = self._settings.drain_s + _DRAIN_MORE_S
+        await asyncio.gather(*(child.kept.close(patience_s) for child in self.children.values()))

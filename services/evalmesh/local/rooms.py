@@ -96,6 +96,7 @@ def _scorer(settings: LocalSettings, opened: Opened) -> Service:
         runs=there.runs,
         bus=there.bus,
         objects=there.objects,
+        clock=SystemClock(),
     )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+_ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - read, not bound
+
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
@@ -36,3 +38,9 @@ class LocalSettings:
     def store_url(self) -> str:
         """The object store in use."""
         return self.objects_url or (self.state_dir / "objects").as_uri()
+
+
+def peer_address(address: str, port: int) -> str:
+    """Where a server that was told to listen at `address`, and does so on `port`, is found from this machine."""
+    host = address.rpartition(":")[0]
+    return f"{_ANYWHERE.get(host, host)}:{port}"

@@ -1,103 +1,166 @@
-"""Which pools this runner serves: a pool is opened when it is wished for and closed when it has been idle."""
+"""Which pools this runner serves: a pool is open while any run wishes for it, and for a while after."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 from evalmesh.domain.errors import EvalmeshError
-from evalmesh.domain.work import Pool, Step, WorkItem
+from evalmesh.domain.work import Pool, PoolNote, PoolWish, Queue, WorkItem
+from evalmesh.model_runner.fair import FairConsumer
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.worker import PoolWorker
-from evalmesh.ports.bus import Bus, Queue
+from evalmesh.ports.bus import Bus
 from evalmesh.ports.endpoint import EndpointOpener
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.plans import PlanCache
+from evalmesh.runtime.runs import RunRecords
+from evalmesh.runtime.stages import PassOn, ShardSetAside
 from evalmesh.runtime.work import Worker, WorkPolicy
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import RunFiles
 
 _LOG = logging.getLogger(__name__)
 _MOST_SHARDS = 4096
+NOTE_S = 15.0
+"""A runner repeats so often what it says of a pool."""
 
-SetAside = Callable[[WorkItem, str], Awaitable[None]]
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _OpenPool:
     serving: asyncio.Task[None]
     worker: PoolWorker
+    queues: FairConsumer
+    closing: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerPorts:
+    """What a model runner is handed."""
+
+    runs: RunStore
+    bus: Bus
+    files: RunFiles
+    open_endpoint: EndpointOpener
+    clock: Clock
+
+
+@dataclass(slots=True)
+class _Wishes:
+    """Who wishes for a pool, and what became of the wish."""
+
+    pool: Pool
+    runs: set[str] = field(default_factory=set)
+    refusal: str = ""
 
 
 class PoolManager:
-    """Follows the pool records and serves each pool that this runner has the engine for."""
+    """Follows the wishes for pools and serves each pool that this runner has the engine and the key for."""
 
-    def __init__(  # noqa: PLR0913  (ports, one by one)
-        self,
-        *,
-        settings: ModelRunnerSettings,
-        open_endpoint: EndpointOpener,
-        files: ShardFiles,
-        runs: RunStore,
-        bus: Bus,
-        control: ControlView,
-        clock: Clock,
-        set_aside: SetAside,
-    ) -> None:
+    def __init__(self, settings: ModelRunnerSettings, ports: RunnerPorts, control: ControlView) -> None:
         self._settings = settings
-        self._open_endpoint = open_endpoint
-        self._files = files
-        self._runs = runs
-        self._bus = bus
+        self._ports = ports
         self._control = control
-        self._clock = clock
-        self._set_aside = set_aside
+        self._plans = PlanCache(ports.files)
+        self._pass_on = PassOn(ports.files, self._plans, ports.bus)
+        self._set_aside = ShardSetAside(self._plans, ports.bus, RunRecords(ports.runs, ports.bus, ports.clock))
         self._only = {name.strip() for name in settings.pools.split(",") if name.strip()}
+        self._name = f"runner-{secrets.token_hex(4)}"
+        self._wishes: dict[str, _Wishes] = {}
         self._open: dict[str, _OpenPool] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
         """Runs until cancelled, then drains every pool."""
-        idle = asyncio.create_task(self._close_idle())
+        telling = asyncio.create_task(self._tell())
         try:
             while True:
                 try:
-                    async for pool in self._runs.watch_pools():
-                        self._wished(pool)
+                    async for pool, run, wish in self._ports.runs.watch_pools():
+                        if wish is not None:
+                            await self._wished(wish)
+                        else:
+                            self._withdrawn(pool, run)
                 except EvalmeshError as error:
                     _LOG.warning("pool records lost: %s", error.message)
                 await asyncio.sleep(0.5)
         finally:
-            idle.cancel()
-            await asyncio.gather(*(self._close(name) for name in list(self._open)))
+            telling.cancel()
+            await asyncio.gather(*(self._close(name) for name in list(self._open)), *self._closing)
 
-    def _wished(self, pool: Pool) -> None:
-        if pool.id in self._open:
-            # Its items may follow a moment after the record: too late for the look at an empty queue before closing.
-            self._open[pool.id].worker.touch()
-            return
+    async def _wished(self, wish: PoolWish) -> None:
+        pool = wish.pool
         if (self._only and pool.id not in self._only) or pool.model.engine == "recorded":
             return
+        wishes = self._wishes.setdefault(pool.id, _Wishes(pool))
+        wishes.runs.add(wish.run)
+        there = self._open.get(pool.id)
+        if there is None:
+            there = self._try_open(wishes)
+            await self._note(wishes)
+        if there is not None:
+            if there.closing is not None:
+                there.closing.cancel()
+                there.closing = None
+            there.queues.add(wish.run)
+
+    def _withdrawn(self, pool: str, run: str) -> None:
+        wishes = self._wishes.get(pool)
+        if wishes is None:
+            return
+        wishes.runs.discard(run)
+        there = self._open.get(pool)
+        if there is not None:
+            there.queues.remove(run)
+        if wishes.runs:
+            return
+        if there is None:
+            del self._wishes[pool]
+        elif there.closing is None:
+            # Whoever tries a model often finds its connections open.
+            loop = asyncio.get_running_loop()
+            there.closing = loop.call_later(self._settings.idle_close_s, self._close_later, pool)
+
+    def _close_later(self, pool: str) -> None:
+        task = asyncio.create_task(self._close(pool))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _try_open(self, wishes: _Wishes) -> _OpenPool | None:
+        pool, ports = wishes.pool, self._ports
         try:
-            endpoint = self._open_endpoint(pool)
+            endpoint = ports.open_endpoint(pool)
         except EvalmeshError as error:
             # Another runner may have the engine or the key; one that comes to have it is asked at the next wish.
             _LOG.warning("pool %s is not for this runner: %s", pool.id, error.message)
-            return
+            wishes.refusal = error.message
+            return None
+        wishes.refusal = ""
         worker = PoolWorker(
             endpoint=endpoint,
-            files=self._files,
-            bus=self._bus,
+            files=ports.files,
+            plans=self._plans,
+            pass_on=self._pass_on,
+            bus=ports.bus,
             control=self._control,
-            clock=self._clock,
+            clock=ports.clock,
             settings=self._settings,
         )
-        self._open[pool.id] = _OpenPool(asyncio.create_task(self._serve(pool, worker)), worker)
+        queues = FairConsumer(partial(ports.bus.consume, Queue.GENERATE, pool.id), ports.bus.ack_wait_s / 3)
+        opened = _OpenPool(asyncio.create_task(self._serve(pool, worker, queues)), worker, queues)
+        self._open[pool.id] = opened
+        return opened
 
-    async def _serve(self, pool: Pool, worker: PoolWorker) -> None:
-        take = Worker(
-            bus=self._bus,
-            queue=Queue(Step.GENERATE, pool.id),
+    async def _serve(self, pool: Pool, worker: PoolWorker, queues: FairConsumer) -> None:
+        async def take_from() -> FairConsumer:
+            return queues
+
+        take = Worker[WorkItem](
+            bus=self._ports.bus,
+            take_from=take_from,
             handle=worker.handle,
             set_aside=self._set_aside,
             control=self._control,
@@ -112,30 +175,45 @@ class PoolManager:
         keep_safe = asyncio.create_task(worker.keep_safe())
         activity = asyncio.create_task(worker.tell_activity())
         try:
-            await self._keep_running(pool.id, take)
+            await self._keep_running(pool.id, take.run)
         finally:
             keep_safe.cancel()
             activity.cancel()
             await worker.close()
 
-    async def _keep_running(self, pool: str, take: Worker) -> None:
+    async def _keep_running(self, pool: str, run: Callable[[], object]) -> None:
         while True:
             try:
-                await take.run()
+                await run()  # type: ignore[misc]  # a coroutine function
             except Exception:  # noqa: BLE001  (whatever it was is logged; a pool that nobody serves stops its runs)
                 _LOG.exception("serving pool %s failed; starting again", pool)
                 await asyncio.sleep(1.0)
 
-    async def _close_idle(self) -> None:
+    async def _tell(self) -> None:
+        """Repeats what this runner says of pools, and tries again what it could not open."""
         while True:
-            await asyncio.sleep(self._settings.idle_close_s / 4)
-            for name, pool in list(self._open.items()):
-                with contextlib.suppress(EvalmeshError):
-                    idle = pool.worker.idle_s() > self._settings.idle_close_s
-                    if idle and await self._bus.backlog(Queue(Step.GENERATE, name)) == 0:
-                        await self._close(name)
+            await asyncio.sleep(NOTE_S)
+            for wishes in list(self._wishes.values()):
+                if wishes.refusal:
+                    for run in list(wishes.runs):
+                        await self._wished(PoolWish(wishes.pool, run))
+                else:
+                    await self._note(wishes)
+
+    async def _note(self, wishes: _Wishes) -> None:
+        note = PoolNote(wishes.pool.id, self._name, not wishes.refusal, wishes.refusal[:500], self._ports.clock.now())
+        try:
+            await self._ports.runs.note_pool(note)
+        except EvalmeshError as error:
+            _LOG.warning("a note on pool %s is lost: %s", note.pool, error.message)
 
     async def _close(self, name: str) -> None:
-        pool = self._open.pop(name)
+        pool = self._open.pop(name, None)
+        if pool is None:
+            return
+        if not self._wishes[name].runs:
+            del self._wishes[name]
+        if pool.closing is not None:
+            pool.closing.cancel()
         pool.serving.cancel()
         await asyncio.gather(pool.serving, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 import grpc.aio
 
-from evalmesh.model_runner.pools import PoolManager
+from evalmesh.model_runner.pools import PoolManager, RunnerPorts
 from evalmesh.model_runner.servicer import ModelServicer
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.ports.bus import Bus
@@ -12,10 +12,9 @@ from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.service import Service
-from evalmesh.runtime.set_aside import ShardSetAside
 from evalmesh.v1 import models_pb2_grpc
 from evalmesh.wire.runs.media_files import MediaFiles
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import RunFiles
 
 
 def build(
@@ -29,16 +28,7 @@ def build(
 ) -> Service:
     """The model runner."""
     control = ControlView(runs)
-    pools = PoolManager(
-        settings=settings,
-        open_endpoint=open_endpoint,
-        files=ShardFiles(objects),
-        runs=runs,
-        bus=bus,
-        control=control,
-        clock=clock,
-        set_aside=ShardSetAside(bus),
-    )
+    pools = PoolManager(settings, RunnerPorts(runs, bus, RunFiles(objects), open_endpoint, clock), control)
 
     def mount(server: grpc.aio.Server) -> None:
         models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(open_endpoint, MediaFiles(objects)), server)

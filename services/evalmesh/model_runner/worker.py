@@ -9,10 +9,11 @@ import logging
 import secrets
 from collections.abc import Callable
 
+from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.request import Request
-from evalmesh.domain.work import Step, WorkItem
+from evalmesh.domain.work import WorkItem
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.shard_run import ShardRun
 from evalmesh.ports.bus import Bus
@@ -20,24 +21,27 @@ from evalmesh.ports.endpoint import Endpoint
 from evalmesh.ports.environment import Clock
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
-from evalmesh.runtime.telemetry import current_trace
+from evalmesh.runtime.plans import PlanCache
+from evalmesh.runtime.stages import PassOn
 from evalmesh.runtime.work import RunCancelledError
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import RunFiles, StageFiles
 
 _LOG = logging.getLogger(__name__)
 
-ShardKey = tuple[str, str, int]
-"""Run, benchmark, shard."""
+ShardKey = tuple[str, str, str, int]
+"""Run, benchmark, stage, shard."""
 
 
 class PoolWorker:
-    """Serves the generate step for one pool."""
+    """Serves the generate stages of one pool."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (ports, one by one)
         self,
         *,
         endpoint: Endpoint,
-        files: ShardFiles,
+        files: RunFiles,
+        plans: PlanCache,
+        pass_on: PassOn,
         bus: Bus,
         control: ControlView,
         clock: Clock,
@@ -45,6 +49,8 @@ class PoolWorker:
     ) -> None:
         self._endpoint = endpoint
         self._files = files
+        self._plans = plans
+        self._pass_on = pass_on
         self._bus = bus
         self._clock = clock
         self._settings = settings
@@ -57,20 +63,11 @@ class PoolWorker:
         """Shards taken whose requests are not known yet."""
         self._shard_requests = 64
         """Size of the last shard seen: the best guess for those that load."""
-        self._last_busy = clock.now()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._told: dict[str, dict[str, Activity]] = {}
         self._unfollow = control.on_cancel(self._cancel)
         self._is_cancelled: Callable[[str], bool] = control.is_cancelled
-
-    def idle_s(self) -> float:
-        """Time since the last shard was in hand; 0 while one is."""
-        return 0.0 if self._active else self._clock.now() - self._last_busy
-
-    def touch(self) -> None:
-        """Work was announced: idleness counts from now."""
-        self._last_busy = self._clock.now()
 
     async def wants_work(self) -> None:
         """Returns when the endpoint would run dry without another shard."""
@@ -85,7 +82,7 @@ class PoolWorker:
 
     async def handle(self, item: WorkItem) -> None:
         """Generates what is missing of a shard and passes the shard on."""
-        key = (item.run, item.benchmark, item.shard)
+        key = (item.run, item.benchmark, item.stage, item.shard_index)
         self._loading += 1
         try:
             work = await self._open(key)
@@ -94,21 +91,29 @@ class PoolWorker:
             self._wanted.set()
         if work is not None:
             await self._generate(key, work)
-        await self._bus.publish([item.then(Step.SCORE, current_trace())])
+        await self._pass_on(item)
+
+    def _outputs(self, key: ShardKey) -> StageFiles:
+        run, benchmark, stage, _ = key
+        return self._files.of(run, benchmark).of(stage)
 
     async def _open(self, key: ShardKey) -> ShardRun | None:
         """The shard with everything that is known about it; `None` when all its completions are written."""
-        if await self._files.has_completions(*key):
+        run, benchmark, stage, shard = key
+        outputs = self._outputs(key)
+        if await outputs.has(shard):
             return None
-        header, rows = await self._files.read_requests(*key)
+        after = (await self._plans.get(run, benchmark)).graph.stage(stage).after
+        header, rows = await self._files.of(run, benchmark).read_requests(shard, *after[:1])
         work = ShardRun(header, rows, self._source)
-        work.checkpointed = work.restore(await self._files.read_checkpoints(*key)) > 0
+        work.checkpointed = work.restore(await outputs.read_parts(shard)) > 0
         await self._reuse(work)
         self._shard_requests = max(1, len(work.requests))
         return work
 
     async def _generate(self, key: ShardKey, work: ShardRun) -> None:
         self._active[key] = work
+        outputs, shard = self._outputs(key), key[-1]
         written = False
         try:
             if not self._is_cancelled(key[0]):
@@ -117,29 +122,27 @@ class PoolWorker:
                 raise RunCancelledError  # nothing is passed on; what was finished is checkpointed
             # What was paid for is held until it can be written.
             await wait_out(
-                lambda: self._files.write_completions(*key, work.completions()),
+                lambda: outputs.write(shard, work.completions()),
                 Patience(),
                 lambda: self._is_cancelled(key[0]),
             )
             written = True
         finally:
             del self._active[key]
-            self._last_busy = self._clock.now()
             if not written:
                 await asyncio.shield(self._checkpoint(key, work))
         if work.checkpointed:
-            await self._files.drop_checkpoints(*key)
+            await outputs.drop_parts(shard)
 
     async def _reuse(self, work: ShardRun) -> None:
-        if not work.header.reuse:
-            return
         by_digest = {request.digest: request for request in work.missing()}
-        for run, shard in work.header.reuse:
+        for earlier in work.header.reuse:
+            outputs = self._files.of(earlier.run, work.header.benchmark).of(earlier.stage)
             try:
-                earlier = await self._files.read_completions(run, work.header.benchmark, shard)
+                completions = await outputs.read(Completion, earlier.shard)
             except NotFound:
-                earlier = await self._files.read_checkpoints(run, work.header.benchmark, shard)
-            work.reuse(run, earlier, by_digest)
+                completions = await outputs.read_parts(earlier.shard)
+            work.reuse(earlier.run, completions, by_digest)
 
     async def _ask_all(self, work: ShardRun) -> None:
         run = work.header.run
@@ -191,7 +194,7 @@ class PoolWorker:
             return
         work.checkpointed = True
         try:
-            await self._files.write_checkpoint(*key, name, unsaved)
+            await self._outputs(key).write_part(key[-1], name, unsaved)
         except EvalmeshError as error:
             work.put_back(unsaved)
             _LOG.warning("checkpoint waits: %s", error.message)
@@ -211,7 +214,7 @@ class PoolWorker:
         sums: dict[str, dict[str, Activity]] = {}
         # The endpoint knows how many requests are out, not whose: they are shared out by what waits.
         share = self._endpoint.load.in_flight / self._outstanding if self._outstanding else 0.0
-        for (run, benchmark, _), work in self._active.items():
+        for (run, benchmark, *_), work in self._active.items():
             so_far = sums.setdefault(run, {}).get(benchmark, Activity())
             sums[run][benchmark] = Activity(
                 in_flight=so_far.in_flight + round(work.waiting * share),

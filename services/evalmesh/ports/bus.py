@@ -1,19 +1,10 @@
 """Durable queues of work, and the stream of events."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from evalmesh.domain.events import Event, SequencedEvent
-from evalmesh.domain.work import Step, WorkItem
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """Which items a consumer takes: one step, for generate one pool."""
-
-    step: Step
-    pool: str = ""
+from evalmesh.domain.work import Item, Queue
 
 
 class Delivery(Protocol):
@@ -23,7 +14,7 @@ class Delivery(Protocol):
     """
 
     @property
-    def item(self) -> WorkItem:
+    def item(self) -> Item:
         """What is asked."""
         ...
 
@@ -65,32 +56,45 @@ class Bus(Protocol):
         """How long a delivery may go without ack or heartbeat."""
         ...
 
-    async def publish(self, items: Sequence[WorkItem]) -> None:
+    async def publish(self, items: Sequence[Item]) -> None:
         """Adds items in this order; an item whose id was published within the duplicate window is dropped."""
         ...
 
-    async def consume(self, queue: Queue) -> Consumer:
-        """Joins the queue's shared durable consumer."""
+    async def consume(self, queue: Queue, pool: str = "", run: str = "") -> Consumer:
+        """Joins the queue's shared durable consumer; of `GENERATE` there is one per pool and run."""
         ...
 
-    async def purge(self, run: str) -> int:
-        """Removes every queued item of a run, delivered-and-unsettled ones included; returns how many."""
+    async def purge(self, owner: str) -> int:
+        """Removes every queued item of a run or load test, delivered-and-unsettled ones included; says how many."""
         ...
 
-    async def backlog(self, queue: Queue) -> int:
+    async def backlog(self, queue: Queue, pool: str = "") -> int:
         """Items waiting or unsettled in the queue."""
         ...
 
-    async def bury(self, item: WorkItem, error: str) -> None:
+    async def pending(self, owner: str) -> int:
+        """Items of a run or load test that wait or are unsettled, in all queues."""
+        ...
+
+    async def retire(self, pool: str, run: str) -> None:
+        """Removes the consumer of a run on a pool; nothing happens when there is none."""
+        ...
+
+    async def bury(self, item: Item, error: str) -> None:
         """Puts an item aside in the dead-letter stream, with its error."""
         ...
 
     async def emit(self, event: Event) -> None:
-        """Appends to the event stream. Best effort: never raises for an unreachable server."""
+        """Appends to the event stream; `activity` is only told to whoever listens now.
+
+        Best effort: never raises for an unreachable server.
+        """
         ...
 
     def watch(self, run: str, start_sequence: int = 0) -> AsyncIterator[SequencedEvent]:
         """Events of a run from `start_sequence` on (inclusive; 0: all that is kept), then live, without end.
+
+        Activity, which is not kept, comes with sequence 0 from the moment of the call on.
 
         Raises `OutOfRange` as `check_kept` does.
         """

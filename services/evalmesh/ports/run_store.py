@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 from evalmesh.domain.run import Run
-from evalmesh.domain.work import Pool
+from evalmesh.domain.work import PoolNote, PoolWish
 
 ControlWish = Literal["run", "cancel"]
 T = TypeVar("T")
@@ -19,8 +19,8 @@ class Versioned(Generic[T]):
     revision: int
 
 
-class RunStore(Protocol):
-    """`update_*` raises `Conflict` when the revision is no longer the newest: read again and redo the change."""
+class RunRecords(Protocol):
+    """The records of runs. `update_run` raises `Conflict` when the revision is no longer the newest: read again."""
 
     async def create_run(self, run: Run) -> None:
         """Raises `AlreadyExists`."""
@@ -46,30 +46,70 @@ class RunStore(Protocol):
         """The run id that `claim_request` bound it to."""
         ...
 
-    async def get_progress(self, run: str) -> Versioned[bytes]:
-        """The aggregator's own record of the run; revision 0 and empty bytes when there is none."""
+
+class ProgressStore(Protocol):
+    """How far runs have come: one record per run and benchmark, and with an empty benchmark one of the run itself."""
+
+    async def get_progress(self, run: str, benchmark: str = "") -> Versioned[bytes]:
+        """Revision 0 and empty bytes when there is none."""
         ...
 
-    async def update_progress(self, run: str, data: bytes, revision: int) -> int:
-        """Writes the aggregator's record; revision 0 creates it."""
+    async def update_progress(self, run: str, benchmark: str, data: bytes, revision: int) -> int:
+        """Revision 0 creates it. Raises `Conflict`."""
         ...
 
-    async def set_control(self, run: str, wish: ControlWish) -> None:
-        """Tells every worker what is wanted of the run."""
+
+class ControlStore(Protocol):
+    """What is wanted of runs and load tests, which of them go on, and who looks after them."""
+
+    async def set_control(self, owner: str, wish: ControlWish) -> None:
+        """Tells every worker what is wanted of a run or load test."""
         ...
 
     def watch_control(self) -> AsyncIterator[tuple[str, ControlWish]]:
         """All wishes that stand now, then changes, without end."""
         ...
 
-    async def put_pool(self, pool: Pool) -> None:
-        """Wishes for runners that serve the pool's model."""
+    async def set_active(self, run: str, *, active: bool) -> None:
+        """Whether the run goes on: those that do are found without a look at all runs there ever were."""
         ...
 
-    async def get_pool(self, pool: str) -> Pool:
-        """Raises `NotFound`."""
+    async def list_active(self) -> Sequence[str]:
+        """Runs that go on, in no order."""
         ...
 
-    def watch_pools(self) -> AsyncIterator[Pool]:
-        """All pools there are, then new and changed ones, without end."""
+    async def take_lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
+        """Whether `holder` has the lease until `now + seconds`: nobody had it, it had run out, or it was his."""
         ...
+
+
+class PoolStore(Protocol):
+    """Which pools are wished for, and what runners say of them."""
+
+    async def wish_pool(self, wish: PoolWish) -> None:
+        """A run needs the pool."""
+        ...
+
+    async def withdraw_pools(self, run: str) -> None:
+        """The run needs no pool any more."""
+        ...
+
+    async def list_pools(self, run: str) -> Sequence[PoolWish]:
+        """What a run wishes for."""
+        ...
+
+    def watch_pools(self) -> AsyncIterator[tuple[str, str, PoolWish | None]]:
+        """(pool, run, wish): all wishes there are, then changes, without end; `None`: withdrawn."""
+        ...
+
+    async def note_pool(self, note: PoolNote) -> None:
+        """What a runner says of a pool."""
+        ...
+
+    async def pool_notes(self, pool: str) -> Sequence[PoolNote]:
+        """What runners have said, one note each."""
+        ...
+
+
+class RunStore(RunRecords, ProgressStore, ControlStore, PoolStore, Protocol):
+    """Everything that is kept in records about runs."""

@@ -1,22 +1,27 @@
 """Wires the report aggregator."""
 
+from functools import partial
+
 import grpc.aio
 
-from evalmesh.domain.work import Step, WorkItem
-from evalmesh.ports.bus import Bus, Queue
+from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.work import Queue, WorkItem
+from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
-from evalmesh.report_aggregator.runs.worker import ReportWorker
+from evalmesh.report_aggregator.runs.worker import ReduceWorker
 from evalmesh.report_aggregator.servicer import ReportServicer, ResultTables
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.load_tests import load_test_is_over
+from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.work import Worker, WorkPolicy
 from evalmesh.v1 import reports_pb2_grpc
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import RunFiles
 
 
 def build(
@@ -30,25 +35,27 @@ def build(
 ) -> Service:
     """The report aggregator."""
     control = ControlView(runs)
-    reports = ReportWorker(files=ShardFiles(objects), runs=runs, bus=bus, clock=clock)
-    perf = PerfWorker(tests=load_tests, objects=objects, bus=bus, clock=clock)
+    reports = ReduceWorker(RunFiles(objects), RunRecords(runs, bus, clock))
+    load_reports = PerfWorker(tests=load_tests, objects=objects, bus=bus, clock=clock)
     tables = ResultTables(objects)
-
-    async def handle(item: WorkItem) -> None:
-        await (perf if await perf.owns(item) else reports).handle(item)
-
-    async def set_aside(item: WorkItem, error: str) -> None:
-        await (perf if await perf.owns(item) else reports).set_aside(item, error)
-
-    worker = Worker(
+    policy = WorkPolicy(
+        concurrency=settings.shards_at_once, max_deliveries=settings.max_deliveries, drain_s=settings.drain_s
+    )
+    reducing = Worker[WorkItem](
         bus=bus,
-        queue=Queue(Step.REPORT),
-        handle=handle,
-        set_aside=set_aside,
+        take_from=partial(bus.consume, Queue.REDUCE),
+        handle=reports.handle,
+        set_aside=reports.set_aside,
         control=control,
-        policy=WorkPolicy(
-            concurrency=settings.shards_at_once, max_deliveries=settings.max_deliveries, drain_s=settings.drain_s
-        ),
+        policy=policy,
+    )
+    load_reporting = Worker[LoadItem](
+        bus=bus,
+        take_from=partial(bus.consume, Queue.LOAD_REPORT),
+        handle=load_reports.handle,
+        set_aside=load_reports.set_aside,
+        control=ControlView(runs, load_test_is_over(load_tests)),
+        policy=policy,
     )
 
     def mount(server: grpc.aio.Server) -> None:
@@ -58,6 +65,6 @@ def build(
         name="report_aggregator",
         grpc_services=("evalmesh.v1.ReportService",),
         mount=mount,
-        loops=(control.follow, worker.run),
+        loops=(control.follow, reducing.run, load_reporting.run),
         close=tables.close,
     )

@@ -145,6 +145,15 @@ class ResultsWriter:
                     )
                 )
 
+    def copy(self, rows: BinaryIO) -> None:
+        """Takes over the rows of another file of this benchmark, group by group."""
+        with pq.ParquetFile(rows) as file:
+            if self._rows:
+                self._flush()
+            for group in range(file.num_row_groups):
+                self._writer.write_table(file.read_row_group(group).cast(self._schema))
+            self.rows += file.metadata.num_rows
+
     def _before_scores(
         self, item: PlannedSample, repeat: int, prompt: str, completion: Completion | None, score: Score | None
     ) -> tuple[Any, ...]:

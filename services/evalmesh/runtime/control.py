@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from evalmesh.domain.errors import EvalmeshError
-from evalmesh.domain.work import WorkItem
+from evalmesh.domain.work import Item
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.runs import run_is_over
 
@@ -13,7 +13,7 @@ _LOG = logging.getLogger(__name__)
 _KEPT = 4096
 """Cancelled runs remembered. One that is forgotten has none of its items left in any queue."""
 
-IsOver = Callable[[WorkItem], Awaitable[bool]]
+IsOver = Callable[[Item], Awaitable[bool]]
 """Whether the record behind an item says that it has ended or is being cancelled. Raises `Unavailable`."""
 
 
@@ -33,13 +33,13 @@ class ControlView:
         """Whether work on the run should stop."""
         return run in self._cancelled
 
-    async def is_unwanted(self, item: WorkItem) -> bool:
+    async def is_unwanted(self, item: Item) -> bool:
         """Whether to drop the item, because its run was cancelled. Raises `Unavailable`.
 
         The view may be a moment old and the item of a run that was resumed meanwhile: dropped, it would never come
         again. So the record decides.
         """
-        if item.final or item.run not in self._cancelled:
+        if item.ends or item.owner not in self._cancelled:
             return False
         return await self._is_over(item)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.events import Event
 from evalmesh.domain.load_test import LoadTest, LoadTestState
-from evalmesh.domain.work import WorkItem
+from evalmesh.domain.work import Item
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_tests.store import LoadTestStore
@@ -24,12 +24,12 @@ async def change_load_test(
     )
 
 
-def load_test_is_over(store: LoadTestStore) -> Callable[[WorkItem], Awaitable[bool]]:
+def load_test_is_over(store: LoadTestStore) -> Callable[[Item], Awaitable[bool]]:
     """For `ControlView`: whether the load test of an item has ended or is being cancelled."""
 
-    async def is_over(item: WorkItem) -> bool:
+    async def is_over(item: Item) -> bool:
         try:
-            load_test = (await store.get(item.run)).value
+            load_test = (await store.get(item.owner)).value
         except NotFound:
             return True
         over = load_test.state.terminal or load_test.state is LoadTestState.CANCELLING

@@ -1,27 +1,28 @@
-"""Plans of runs, kept while they are in use: a plan never changes once written."""
+"""Plans of benchmarks, kept while they are in use: a plan never changes once written, and none grows with its data."""
 
 from collections import OrderedDict
 
-from evalmesh.domain.work import RunPlan
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.domain.plan import BenchmarkPlan
+from evalmesh.wire.runs.shard_files import RunFiles
 
-_KEPT = 8
+_KEPT = 512
 
 
 class PlanCache:
-    """The plans of the last few runs asked for."""
+    """The plans asked for last."""
 
-    def __init__(self, files: ShardFiles) -> None:
+    def __init__(self, files: RunFiles) -> None:
         self._files = files
-        self._plans: OrderedDict[str, RunPlan] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, str], BenchmarkPlan] = OrderedDict()
 
-    async def get(self, run: str) -> RunPlan:
-        """Raises `NotFound` before the run is planned."""
-        plan = self._plans.get(run)
+    async def get(self, run: str, benchmark: str) -> BenchmarkPlan:
+        """Raises `NotFound` before planning of the benchmark has begun."""
+        key = (run, benchmark)
+        plan = self._plans.get(key)
         if plan is None:
-            plan = await self._files.read_plan(run)
-            self._plans[run] = plan
+            plan = await self._files.of(run, benchmark).read_plan()
+            self._plans[key] = plan
             if len(self._plans) > _KEPT:
                 self._plans.popitem(last=False)
-        self._plans.move_to_end(run)
+        self._plans.move_to_end(key)
         return plan

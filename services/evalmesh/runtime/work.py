@@ -4,27 +4,33 @@
 - An outage of a dependency (`Unavailable`, `ResourceExhausted`) is waited out with the item in hand, so that it does
   not use up deliveries.
 - What cannot succeed is set aside: buried with its error, and its consequence published, so that the run still ends.
-- While an item is in hand its ack wait is renewed; on drain, unfinished items go back to the queue at once.
+- While an item is in hand its ack wait is renewed.
+- On drain, unfinished items are handed over: published anew, then acked. So only failures count as deliveries, however
+  often a worker is rolled over or scaled down with the item in hand.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
 
 from evalmesh.domain.errors import EvalmeshError
-from evalmesh.domain.work import WorkItem
-from evalmesh.ports.bus import Bus, Consumer, Delivery, Queue
+from evalmesh.domain.work import Item
+from evalmesh.ports.bus import Bus, Consumer, Delivery
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.telemetry import continue_trace, log_fields
 
 _LOG = logging.getLogger(__name__)
 
-Handler = Callable[[WorkItem], Awaitable[None]]
-SetAside = Callable[[WorkItem, str], Awaitable[None]]
+_HANDOVER_S = 3.0
+
+ItemT = TypeVar("ItemT", bound=Item)
 Gate = Callable[[], Awaitable[None]]
+OpenConsumer = Callable[[], Awaitable[Consumer]]
 
 
 class RunCancelledError(Exception):
@@ -46,22 +52,22 @@ class WorkPolicy:
     drain_s: float = 20.0
 
 
-class Worker:
+class Worker(Generic[ItemT]):
     """Takes items of one queue and hands them to `handle`."""
 
     def __init__(  # noqa: PLR0913  (the six things a worker is made of, and two options)
         self,
         *,
         bus: Bus,
-        queue: Queue,
-        handle: Handler,
-        set_aside: SetAside,
+        take_from: OpenConsumer,
+        handle: Callable[[ItemT], Awaitable[None]],
+        set_aside: Callable[[ItemT, str], Awaitable[None]],
         control: ControlView,
         policy: WorkPolicy | None = None,
         gate: Gate | None = None,
     ) -> None:
         self._bus = bus
-        self._queue = queue
+        self._take_from = take_from
         self._handle = handle
         self._set_aside = set_aside
         self._control = control
@@ -77,10 +83,10 @@ class Worker:
         try:
             while True:
                 try:
-                    consumer = consumer or await self._bus.consume(self._queue)
+                    consumer = consumer or await self._take_from()
                     await self._take(consumer)
                 except EvalmeshError as error:
-                    _LOG.warning("queue %s: %s", self._queue.step, error.message)
+                    _LOG.warning("no work can be taken now: %s", error.message)
                     await asyncio.sleep(1.0)
         finally:
             if consumer is not None:
@@ -125,13 +131,13 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _process(self, delivery: Delivery) -> None:
-        item = delivery.item
-        with continue_trace(item.trace), log_fields(run=item.run, benchmark=item.benchmark, shard=item.shard):
+        item = cast(ItemT, delivery.item)
+        with continue_trace(item.trace), log_fields(**item.labels):
             if await self._is_unwanted(item):
                 await self._settled(delivery.ack)
                 return
             if delivery.delivered > self._policy.max_deliveries:
-                error = f"the {item.step} step was handed out {delivery.delivered - 1} times and never finished"
+                error = f"it was handed out {delivery.delivered - 1} times and never finished"
                 await self._put_aside(delivery, error)
                 return
             heartbeat = asyncio.create_task(self._keep_alive(delivery))
@@ -139,13 +145,22 @@ class Worker:
                 async with self._alone(item):
                     await self._attempt(delivery)
             except asyncio.CancelledError:
-                await self._settled(lambda: delivery.nak(0.0))
+                await self._hand_over(delivery)
                 raise
             finally:
                 heartbeat.cancel()
 
+    async def _hand_over(self, delivery: Delivery) -> None:
+        async def give_on() -> None:
+            async with asyncio.timeout(_HANDOVER_S):
+                await self._bus.publish([delivery.item.handed_over()])
+                await delivery.ack()
+
+        with contextlib.suppress(TimeoutError):  # then it comes back after the ack wait, as from a worker that died
+            await self._settled(give_on)
+
     @asynccontextmanager
-    async def _alone(self, item: WorkItem) -> AsyncIterator[None]:
+    async def _alone(self, item: Item) -> AsyncIterator[None]:
         """What is handed out again while it is in hand here waits, then finds it done.
 
         It happens when the bus lost its memory in a crash, and when a run is resumed.
@@ -160,7 +175,7 @@ class Worker:
             del self._in_hand[item.place]
             mine.set_result(None)
 
-    async def _is_unwanted(self, item: WorkItem) -> bool:
+    async def _is_unwanted(self, item: Item) -> bool:
         try:
             return await self._control.is_unwanted(item)
         except EvalmeshError as error:
@@ -168,10 +183,10 @@ class Worker:
             return False
 
     async def _attempt(self, delivery: Delivery) -> None:
-        item = delivery.item
+        item = cast(ItemT, delivery.item)
         try:
             await wait_out(
-                lambda: self._handle(item), self._policy.patience, lambda: self._control.is_cancelled(item.run)
+                lambda: self._handle(item), self._policy.patience, lambda: self._control.is_cancelled(item.owner)
             )
         except RunCancelledError:
             if await self._is_unwanted(item):
@@ -182,27 +197,35 @@ class Worker:
             if error.retryable and delivery.delivered < self._policy.max_deliveries:
                 await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))
             else:
-                _LOG.error("%s step set aside: %s", item.step, error.message)
+                _LOG.error("set aside: %s", error.message)
                 await self._put_aside(delivery, error.message)
         except Exception as error:  # noqa: BLE001  (a defect must not stop the worker: it is logged, retried, buried)
-            _LOG.exception("%s step failed", item.step)
+            _LOG.exception("%s failed", item.place)
             if delivery.delivered < self._policy.max_deliveries:
                 await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))
             else:
                 await self._put_aside(delivery, f"{type(error).__name__}: {error}")
         else:
             await self._settled(delivery.ack)
-            _LOG.info("%s step done", item.step)
+            _LOG.info("%s done", item.queue)
 
     async def _put_aside(self, delivery: Delivery, error: str) -> None:
-        item = delivery.item
+        item = cast(ItemT, delivery.item)
         try:
             await self._bus.bury(item, error)
             await self._set_aside(item, error)
         except EvalmeshError as trouble:
-            _LOG.warning("could not set the item aside yet: %s", trouble.message)
-            await self._settled(lambda: delivery.nak(self._policy.patience.cap_s))
-            return
+            if trouble.retryable:
+                _LOG.warning("could not set the item aside yet: %s", trouble.message)
+                await self._settled(lambda: delivery.nak(self._policy.patience.cap_s))
+                return
+            # It is about something that is not there (any more): nobody waits for what follows.
+            _LOG.error("%s has no consequence: %s", item.place, trouble.message)
+        except Exception:  # noqa: BLE001  (as for the item itself: logged, retried, given up)
+            _LOG.exception("the consequence of %s failed", item.place)
+            if delivery.delivered <= 2 * self._policy.max_deliveries:
+                await self._settled(lambda: delivery.nak(self._policy.patience.cap_s))
+                return
         await self._settled(delivery.ack)
 
     async def _settled(self, settle: Callable[[], Awaitable[None]]) -> None:

@@ -1,21 +1,36 @@
 """Completions to scores: quickly in this process, slowly in one that may be killed."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
+from numbers import Real
+from typing import get_args
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.errors import DeadlineExceeded, InternalError
+from evalmesh.domain.errors import DeadlineExceeded, InternalError, InvalidInput
 from evalmesh.domain.sample import Sample
-from evalmesh.domain.score import Score
-from evalmesh.scorer.pool import KillablePool
+from evalmesh.domain.score import Score, ScoreState
+from evalmesh.scorer.pool import CallRaisedError, KillablePool
+
+_LOG = logging.getLogger(__name__)
+_MOST = 1e100
+"""Magnitude of a value: the squares of many must add up to what a float can hold."""
+_REASON_CHARS = 500
+
+
+class BadScore(Exception):
+    """What a scorer returned is no score of the completion."""
 
 
 def score_slowly(benchmark: str, sample: Sample, completion: Completion) -> Score:
-    """Runs in a process of the pool."""
-    return registry.get(benchmark).shape.score(sample, completion)
+    """Runs in a process of the pool. Raises what the scorer raises, and `BadScore`."""
+    found = registry.get(benchmark)
+    return checked(found, found.shape.score(sample, completion), completion)
 
 
 class Judgement:
@@ -24,11 +39,13 @@ class Judgement:
     def __init__(self, pool: KillablePool, deadline_s: float) -> None:
         self._pool = pool
         self._deadline_s = deadline_s
+        self._told: set[str] = set()
+        """Benchmarks whose scorer has failed, which is logged once."""
 
     async def score_all(
         self, benchmark: Benchmark, pairs: Sequence[tuple[Sample, Completion]], remove_until: str | None = None
     ) -> list[Score]:
-        """One score per pair, in order; a score always comes back, whatever the completion is."""
+        """One score per pair, in order; a score always comes back, whatever completion and scorer are."""
         cut_pairs = [(sample, cut(completion, remove_until)) for sample, completion in pairs]
         scores = [self._quick(benchmark, sample, completion) for sample, completion in cut_pairs]
         slow = [place for place, score in enumerate(scores) if score is None]
@@ -45,18 +62,104 @@ class Judgement:
                 state="errored",
                 reason=f"{error.error_class}: {error.message}",
             )
-        return benchmark.shape.score_fast(sample, completion)
+        try:
+            score = benchmark.shape.score_fast(sample, completion)
+            return None if score is None else checked(benchmark, score, completion)
+        except Exception as failure:  # noqa: BLE001 - a scorer may raise anything, and it costs this sample
+            self._tell(benchmark, failure)
+            return _unscored(completion, f"{type(failure).__name__}: {_text(failure)}")
 
     async def _slow(self, benchmark: Benchmark, sample: Sample, completion: Completion) -> Score:
         try:
-            score: Score = await self._pool.run(
-                score_slowly, benchmark.name, sample, completion, deadline_s=self._deadline_s
-            )
-        except (DeadlineExceeded, InternalError) as error:
-            return Score(
-                sample_id=completion.sample_id, repeat=completion.repeat, state="unscored", reason=error.message
-            )
-        return score
+            score = await self._pool.run(score_slowly, benchmark.name, sample, completion, deadline_s=self._deadline_s)
+            return checked(benchmark, score, completion)
+        except (DeadlineExceeded, InternalError, InvalidInput) as error:
+            self._tell(benchmark, error)
+            return _unscored(completion, error.message)
+        except BadScore as error:
+            self._tell(benchmark, error)
+            return _unscored(completion, f"{type(error).__name__}: {error}")
+
+    def _tell(self, benchmark: Benchmark, error: Exception) -> None:
+        if benchmark.name in self._told:
+            return
+        self._told.add(benchmark.name)
+        shown = error.trace if isinstance(error, CallRaisedError) else ""
+        _LOG.warning(
+            "the scorer of %s failed with a sample, which stays unscored; more of this is not logged: %s",
+            benchmark.name,
+            shown or _text(error),
+            exc_info=None if isinstance(error, CallRaisedError) else error,
+        )
+
+
+def checked(benchmark: Benchmark, score: object, completion: Completion) -> Score:
+    """The score, fit to be stored and counted. Raises `BadScore`."""
+    if not isinstance(score, Score):
+        raise BadScore(f"the scorer returned a {type(score).__name__} where a Score is expected")
+    if (score.sample_id, score.repeat) != (completion.sample_id, completion.repeat):
+        raise BadScore(
+            f"the scorer was asked about {completion.request_id} and answered about {score.sample_id!r:.100}"
+        )
+    if score.state not in get_args(ScoreState):
+        raise BadScore(f"the scorer returned the state {score.state!r:.100}")
+    for name in ("answer", "extractor", "explanation", "reason"):
+        if not isinstance(getattr(score, name), str | None):
+            raise BadScore(f"the scorer returned a {type(getattr(score, name)).__name__} as {name}")
+    scored = score.state == "scored"
+    return Score(
+        completion.sample_id,
+        completion.repeat,
+        score.state,
+        values=_values(benchmark, score.values) if scored else {},
+        answer=_storable(score.answer),
+        extractor=_storable(score.extractor),
+        explanation=_storable(score.explanation),
+        reason=_storable(score.reason) if scored else _storable(score.reason) or "the scorer gave no reason",
+    )
+
+
+def _values(benchmark: Benchmark, values: object) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        raise BadScore(f"the scorer returned a {type(values).__name__} as values")
+    numbers = {name: _number(name, value) for name, value in values.items()}
+    primary = benchmark.metrics[0].score
+    if primary not in numbers:
+        raise BadScore(f"the scorer returned no value for {primary!r}")
+    return numbers
+
+
+def _number(name: object, value: object) -> float:
+    if not isinstance(name, str):
+        raise BadScore(f"the scorer returned a value whose name is a {type(name).__name__}")
+    if not isinstance(value, Real | Decimal):
+        raise BadScore(f"the value {name!r} is a {type(value).__name__}, which is no number")
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        number = math.inf
+    if not math.isfinite(number):
+        raise BadScore(f"the value {name!r} is {_text(value)}, which is no number to count with")
+    if abs(number) > _MOST:
+        raise BadScore(f"the value {name!r} is {number:g}; {_MOST:g} is the most that can be counted with")
+    return number
+
+
+def _unscored(completion: Completion, reason: str) -> Score:
+    return Score(completion.sample_id, completion.repeat, "unscored", reason=_storable(reason))
+
+
+def _text(value: object) -> str:
+    """Of an object of somebody else's making."""
+    try:
+        return str(value)[:_REASON_CHARS]
+    except Exception:  # noqa: BLE001 - whatever that raises
+        return "(it cannot be shown)"
+
+
+def _storable(text: str | None) -> str | None:
+    """JSON holds no half of a surrogate pair."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def cut(completion: Completion, remove_until: str | None) -> Completion:

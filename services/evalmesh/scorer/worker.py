@@ -1,36 +1,42 @@
-"""The score step: completions of a shard to scores."""
+"""The score stages: completions of a shard to scores."""
 
 from evalmesh.benchmarks import registry
-from evalmesh.domain.work import BenchmarkPlan, Step, WorkItem
-from evalmesh.ports.bus import Bus
+from evalmesh.domain.completion import Completion
+from evalmesh.domain.errors import Unimplemented
+from evalmesh.domain.plan import BenchmarkPlan
+from evalmesh.domain.stage import StageKind
+from evalmesh.domain.work import WorkItem
 from evalmesh.runtime.plans import PlanCache
-from evalmesh.runtime.telemetry import current_trace
+from evalmesh.runtime.stages import PassOn
 from evalmesh.scorer.judgement import Judgement
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import RunFiles
 
 
 class ScoreWorker:
     """Scores shards. Scores are a pure function of completions, so that doing it twice changes nothing."""
 
-    def __init__(self, *, files: ShardFiles, bus: Bus, judgement: Judgement) -> None:
+    def __init__(self, *, files: RunFiles, plans: PlanCache, pass_on: PassOn, judgement: Judgement) -> None:
         self._files = files
-        self._bus = bus
+        self._plans = plans
+        self._pass_on = pass_on
         self._judgement = judgement
-        self._plans = PlanCache(files)
 
     async def handle(self, item: WorkItem) -> None:
-        """Scores a shard and passes it on to the report."""
-        key = (item.run, item.benchmark, item.shard)
-        if not await self._files.has_scores(*key):
-            plan = (await self._plans.get(item.run)).benchmark(item.benchmark)
-            await self._score(key, plan)
-        await self._bus.publish([item.then(Step.REPORT, current_trace())])
+        """Scores a shard and passes it on. Raises `Unimplemented` for a kind that is not served here."""
+        if item.kind != StageKind.SCORE:
+            raise Unimplemented(f"This scorer does not know the stage kind {item.kind!r}; run a version that does.")
+        files = self._files.of(item.run, item.benchmark)
+        if not await files.of(item.stage).has(item.shard_index):
+            await self._score(item, await self._plans.get(item.run, item.benchmark))
+        await self._pass_on(item)
 
-    async def _score(self, key: tuple[str, str, int], plan: BenchmarkPlan) -> None:
-        _, rows = await self._files.read_requests(*key)
+    async def _score(self, item: WorkItem, plan: BenchmarkPlan) -> None:
+        files = self._files.of(item.run, item.benchmark)
+        _, rows = await files.read_requests(item.shard_index)
         samples = {row.sample.id: row.sample for row in rows}
-        completions = await self._files.read_completions(*key)
+        answered = plan.graph.stage(item.stage).after[0]
+        completions = await files.of(answered).read(Completion, item.shard_index)
         pairs = [(samples[completion.sample_id], completion) for completion in completions]
         benchmark = registry.get(plan.name).for_spec(plan.spec)
         scores = await self._judgement.score_all(benchmark, pairs, plan.spec.remove_until)
-        await self._files.write_scores(*key, scores)
+        await files.of(item.stage).write(item.shard_index, scores)

@@ -1,80 +1,56 @@
 """Scores multiple choice answered in free text: finds the label of the option that a completion settles on.
 
-Explicit statements come first, guesses last, and an ambiguous guess is no answer. A label is never read out of a
-word: "Default output" is not D, the article in "A dog" is not A, and the pronoun I is not the ninth option.
+The rules go from what is said outright to what is only implied. A letter that is denied, left open or merely mentioned
+is no answer, and no rule knows one letter from another: scores must not depend on where the right option stands.
+docs/guides/how-answers-are-read.md tells users the rules in their order.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cached_property
 
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
-from evalmesh.scoring.extractors import Extraction, last_boxed, marker_tails, strip_thinking
+from evalmesh.scoring.extractors import Extraction, last_boxed, strip_thinking
 from evalmesh.scoring.final_answer import answered, no_answer
+from evalmesh.scoring.letters.labels import patterns
+from evalmesh.scoring.letters.markers import markers, plain_last_line, read_marker
+from evalmesh.scoring.letters.none_of import closing_none, kind_of_none, last_none
+from evalmesh.scoring.letters.options import named_option, none_option, option_of, starts_with_option
+from evalmesh.scoring.letters.plain import narrow, unwrap, without_end_token
+from evalmesh.scoring.letters.polarity import called_wrong, denied_before, denies, unsettled_after
+from evalmesh.scoring.letters.statements import chosen, concluded, listed
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MAX_LINES = 400
-_WRAPPER = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|boxed|fbox)\s?\{([^{}]{0,200})\}")
-_LATEX_NOISE = re.compile(r"\\[()\[\]]|[$*`]|\\(?=[ ,;])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-_PUNCTUATION = re.compile(r"[^\w\s%+\-/^<>=.]|(?<!\d)\.|\.(?!\d)")
-_SPACES = re.compile(r"\s+")
-_OPTION_MARK = re.compile(
-    r"(?:correct|right|best|final|my)[ ](?:option|choice|letter)(?:[ ]is)?\b[ :]{0,3}", re.IGNORECASE
+_MAX_REPLY_CHARS = 150
+"""How long a reply may be whose one sentence names an option."""
+_MAX_SHORT_CHARS = 40
+"""Up to here a reply need not end like a sentence: "(B) the second image"."""
+_ONE_SENTENCE = re.compile(r"(?:[^.!?\n\u3002]|\.(?=\w))+[.!\u3002]")
+_ANNOUNCES = re.compile(r"\b(?:is|be|choose|pick|select|with)[ ]?:$", re.IGNORECASE)
+"""Ends of a line that promise the answer: "the matching city is:"."""
+_LEAD = re.compile(
+    r"(?:(?:I[ ]think|so|therefore|thus|hence|clearly),?[ ](?:that[ ])?)?(?:it|that|this)(?:['\u2019]s|[ ](?:is"
+    r"|must[ ]be|would[ ]be|has[ ]to[ ]be))[ ]",
+    re.IGNORECASE,
 )
-_IS_RIGHT = r"[)\].]{0,2}[ ](?:is|seems|would[ ]be)[ ](?:the[ ])?(?:correct|right|best)\b"
-
-
-_NO_VERB = r"(?![ ](?:is|was|can|could|would|and|or|does|seems)\b)"
-
-
-class _Patterns(NamedTuple):
-    """Compiled for one set of labels."""
-
-    after_marker: re.Pattern[str]
-    alone: re.Pattern[str]
-    line_start: re.Pattern[str]
-    bracketed: re.Pattern[str]
-    is_right: re.Pattern[str]
-    standalone: re.Pattern[str]
-    line_end: re.Pattern[str]
-    two: re.Pattern[str]
-
-
-@lru_cache(maxsize=64)
-def _patterns(labels: str) -> _Patterns:
-    upper, both = f"[{labels}]", f"[{labels}{labels.lower()}]"
-    # The article and the pronoun count only where nothing but punctuation follows or brackets surround them.
-    safe = "".join(c for c in labels if c not in "AI")
-    words = r"(?:because|since|as|is|due|with|for|which|according|\u2014|-)"
-    plain = rf"{upper}(?=[ ]*$|[ ]*[).:,;\]\-\u2014\u2013(\u3002\uff0c]|[ ]{words}\b)" + (
-        rf"|[{safe}](?=[ ])" if safe else ""
-    )
-    return _Patterns(
-        after_marker=re.compile(
-            rf"[ \t(\[{{\"':]{{0,6}}(?:(?:option|choice|letter|answer)[ ]|[(\[\"'])?"
-            rf"(?:[(\[]\s?(?P<a>{both})\s?[)\]]|(?P<b>{plain})|(?P<c>{both})(?=[)\]\"'. ]{{0,4}}$))(?![\w'\u2019])",
-        ),
-        alone=re.compile(rf"[(\[\"' ]{{0,3}}(?:(?:option|choice)[ ])?({both})[)\]\"'. :,!]{{0,4}}", re.IGNORECASE),
-        line_start=re.compile(
-            rf"[ \t>#-]{{0,6}}(?:[(\[]({upper})[)\]]|({upper})(?:[).:]|[ ]?$))(?![\w'\u2019]){_NO_VERB}"
-        ),
-        bracketed=re.compile(rf"[(\[]({upper})[)\]]"),
-        is_right=re.compile(rf"(?<![\w'\u2019])({upper}){_IS_RIGHT}"),
-        standalone=re.compile(rf"(?<![\w'\u2019.\-/]){upper}(?![\w'\u2019/+#]|-\w|\.\w)"),
-        line_end=re.compile(rf"(?<![\w'\u2019])({upper})[)\].!\"']{{0,3}}$"),
-        two=re.compile(
-            rf"(?<![\w'\u2019])(?:{upper})[)\]]?[ ]?(?:,[ ]?(?:or|and)?|or|and|/|&|vs\.?)"
-            rf"[ ]?[(\[]?(?:{upper})(?![\w'\u2019])"
-        ),
-    )
+_MAX_STATED_CHARS = 6000
+"""How much of the end is searched for statements without a marker."""
+_SHORTEST_NONE_CHARS = 20
+"""A marker, a letter and a "none of them" behind it do not fit into fewer."""
+_SMALL_LABEL = re.compile(r"\(?([a-z])[).][ ]([^\n]+)")
+_NUMBERING = re.compile(r"\s*(?:\d|\d{1,2}[.)]\W*)")
+"""The start of a step that is missing: "2. " is not the option "2"."""
+_MORE = re.compile(r"[.!?\u3002]\s|\n")
+_ENDS = ".!\u3002)]}\"'*`$:>"
 
 
 def score_choice(sample: Sample, completion: Completion) -> Score:
     """1.0 when the completion settles on a target letter, else 0.0."""
-    extraction = extract_choice(completion.text, labels_of(sample), sample.choices)
+    cut = completion.finish_reason == "length"
+    extraction = extract_choice(completion.text, labels_of(sample), sample.choices, cut=cut)
     if extraction is None:
         return no_answer(completion)
     return answered(completion, extraction, sample, correct=extraction.answer in sample.target)
@@ -88,172 +64,208 @@ def labels_of(sample: Sample) -> str:
     return ALPHABET[: max(4, last + 1)]
 
 
-def extract_choice(text: str, labels: str, choices: Sequence[str] = ()) -> Extraction | None:
-    """The letter a completion settles on, and which rule found it."""
-    visible = strip_thinking(text).strip()
+def extract_choice(text: str, labels: str, choices: Sequence[str] = (), *, cut: bool = False) -> Extraction | None:
+    """The letter a completion settles on, and which rule found it.
+
+    `cut`: the completion ended at its token limit, so what it implies is not what it would have said in the end; only a
+    letter alone, a box or a marker count.
+    """
+    visible = without_end_token(narrow(strip_thinking(text)).strip())
     if not visible:
         return None
     if len(visible) == 1 and visible in labels:
         return Extraction(visible, "letter")
     search = _Search(visible, labels, choices)
-    rules: tuple[tuple[str, Callable[[], str | None]], ...] = (
-        ("letter", search.whole_reply),
-        ("boxed", search.boxed),
-        ("answer-marker", search.marker),
-        ("leading-label", search.leading_label),
-        ("option-text", search.option_text),
-        ("stated-right", search.stated_right),
-        ("last-label", search.last_label),
-        ("bracketed", search.bracketed),
-        ("line-end", search.line_end),
-        ("standalone-letter", search.standalone),
-    )
-    for name, rule in rules:
-        found = rule()
-        if found is not None:
-            return Extraction(found, name) if found else None
-    return None
+    found = search.first_of(search.explicit())
+    if found is None and not cut and not search.unfinished:
+        found = search.first_of(search.implied())
+    return found if found and found.answer else None
+
+
+_Rules = tuple[tuple[str, Callable[[], str | None]], ...]
 
 
 class _Search:
     """One completion being searched.
 
-    Each method is one rule and returns a letter, `None` (ask the next rule) or "" (two letters were named: no answer).
+    Each method is one rule and returns a letter, `None` (ask the next rule) or "" (undecided, or none of the options is
+    right: no answer).
     """
 
     def __init__(self, text: str, labels: str, choices: Sequence[str]) -> None:
         self.text = text
         self.labels = labels
         self.choices = choices
-        self.patterns = _patterns(labels)
-        self._plain: str | None = None
+        self.patterns = patterns(labels)
+        self.denied: set[str] = set()
+        """Letters that a marker took back: "Wait, the answer is not B"."""
 
-    @property
+    def explicit(self) -> _Rules:
+        """What is said outright: it counts in texts that break off, too."""
+        return ("letter", self.whole_reply), ("boxed", self.boxed), ("answer-marker", self.marker)
+
+    def implied(self) -> _Rules:
+        """What a finished reply implies."""
+        return (
+            ("option-text", self.option_text),
+            ("stated", self.stated),
+            ("conclusion", self.conclusion),
+            ("leading-label", self.leading_label),
+            ("last-label", self.last_label),
+        )
+
+    def first_of(self, rules: _Rules) -> Extraction | None:
+        """What the first rule says that has something to say."""
+        for name, rule in rules:
+            found = rule()
+            if found is not None and found not in self.denied:
+                return Extraction(found, name)
+        return None
+
+    @cached_property
     def plain(self) -> str:
-        """The text without emphasis and math mode, made once when a rule needs it."""
-        if self._plain is None:
-            self._plain = _unwrap(self.text)
-        return self._plain
+        """The text without emphasis and math mode."""
+        return unwrap(self.text).strip()
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines that say something."""
+        return [line for line in self.plain.split("\n", _MAX_LINES) if line.strip()]
+
+    @cached_property
+    def unfinished(self) -> bool:
+        """Whether the text breaks off: it is not short and ends unlike a sentence, a label or an option."""
+        if not self.plain:
+            return True
+        if self.plain[-1] in _ENDS or len(self.plain) <= _MAX_SHORT_CHARS:
+            return False
+        line = self.lines[-1].strip()
+        if self.patterns.last.search(line):
+            return False
+        return (
+            option_of(line, self.labels, self.choices) is None
+            and option_of(self.patterns.line_start.sub("", line), self.labels, self.choices) is None
+        )
 
     def whole_reply(self) -> str | None:
         if len(self.text) > 40:
             return None
-        match = self.patterns.alone.fullmatch(_unwrap(self.text).strip())
+        match = self.patterns.alone.fullmatch(unwrap(self.text).strip())
         return match[1].upper() if match else None
 
     def boxed(self) -> str | None:
         content = last_boxed(self.text)
-        return None if content is None else self._label_or_option(content)
+        if content is None or denied_before(self.text, max(self.text.rfind("\\boxed"), self.text.rfind("\\fbox"))):
+            return None
+        plain = unwrap(content).strip()
+        match = self.patterns.alone.fullmatch(plain) or self.patterns.line_start.match(plain)
+        if match is None:
+            return option_of(plain, self.labels, self.choices)
+        return str(next(group for group in match.groups() if group)).upper()
 
     def marker(self) -> str | None:
-        for tail in marker_tails(self.text):
-            found = self._of_tail(tail)
-            if found is not None:
-                return found
-        end = self.text[-2000:]
-        if not any(word in end for word in ("option", "choice", "letter")):
-            return None
-        found = None
-        for match in _OPTION_MARK.finditer(end):
-            found = self._of_tail(end[match.end() : match.end() + 200]) or found
+        asked = plain_last_line(self.text, self.labels)
+        if asked is not None:
+            return asked
+        for marker in markers(self.text):
+            found = read_marker(marker, self.labels, self.choices)
+            if found is None:
+                continue
+            if found.startswith("!"):
+                self.denied.add(found[1:])
+                continue
+            rest = self.text[marker.at :]
+            none_at = closing_none(rest) if found and len(rest) > _SHORTEST_NONE_CHARS else -1
+            if none_at > 0:
+                return none_option(kind_of_none(rest, none_at), self.labels, self.choices) or ""
+            return (
+                found
+                if marker.strong or last_none(self.text[max(0, marker.at - _MAX_STATED_CHARS) : marker.at]) < 0
+                else ""
+            )
+        return None
+
+    def stated(self) -> str | None:
+        """What is picked or called right; behind the last "none of the above", if there is one."""
+        end = self.plain[-_MAX_STATED_CHARS:]
+        none_at = last_none(end)
+        found = chosen(end, self.labels, max(none_at, 0))
+        if found is None and none_at >= 0:
+            closing = end[-1] in _ENDS and _MORE.search(end, none_at) is None
+            kind = kind_of_none(end, none_at) if closing else None
+            return none_option(kind, self.labels, self.choices) or ""
         return found
+
+    def option_text(self) -> str | None:
+        """The reply or its last paragraph is an option, or its one sentence says no more than that.
+
+        A sentence that ends in the name of an option which holds a letter names the option: "... a lack of vitamin C."
+        """
+        if not self.choices or len(self.text) > 20_000 or not self.lines:
+            return None
+        candidates = [self.plain]
+        if len(self.lines) <= 2 or self.plain.rpartition("\n\n")[2].strip() == self.lines[-1].strip():
+            candidates += (self.lines[-1], self.lines[0])
+        for candidate in candidates:
+            words = candidate[:-4] if self.patterns.firm.fullmatch(candidate[-3:]) else candidate  # "lead (B)"
+            label = option_of(words, self.labels, self.choices)
+            if label is not None and not _NUMBERING.fullmatch(candidate):
+                return label if words == candidate or candidate[-2] == label else None
+        if len(self.plain) > _MAX_REPLY_CHARS or not _ONE_SENTENCE.fullmatch(self.plain):
+            return None
+        lead = _LEAD.match(self.plain)
+        label = option_of(self.plain[lead.end() :], self.labels, self.choices) if lead else None
+        label = label or named_option(self.plain, self.labels, self.choices)
+        if label is None or lead:
+            return label
+        named = self.plain.rstrip(" .!\u3002")[-len(self.choices[self.labels.index(label)]) :]
+        return label if self.patterns.anywhere.search(named) else None
+
+    def conclusion(self) -> str | None:
+        return concluded(self.plain, self.labels)
 
     def leading_label(self) -> str | None:
         """The reply opens with one label, and no other line does: a list of all options is no answer."""
-        if self.patterns.line_start.match(_unwrap(self.text[:40])) is None:
+        small = _SMALL_LABEL.fullmatch(self.plain)
+        if small and small[1].upper() in self.labels:  # "b) lead"
+            label = small[1].upper()
+            return label if option_of(small[2], self.labels, self.choices) == label else None
+        match = self.patterns.line_start.match(self.lines[0]) if self.lines else None
+        if match is None or len(listed(self.lines, self.labels)) > 1:
             return None
-        found: set[str] = set()
-        for line in self.plain.split("\n", _MAX_LINES):
-            match = self.patterns.line_start.match(line)
-            if match:
-                found.add(match[1] or match[2])
-        return found.pop() if len(found) == 1 else None
+        letter = str(match[1] or match[2] or match[3])
+        return letter if self._goes_on_as_answer(letter, self.lines[0], match.end()) else None
 
-    def option_text(self) -> str | None:
-        if not self.choices or len(self.text) > 20_000:
-            return None
-        first, last = self.plain.partition("\n")[0], self.plain.rpartition("\n")[2]
-        for candidate in (self.plain, last, first):
-            label = self._option(candidate)
-            if label is not None:
-                return label
-        return None
-
-    def stated_right(self) -> str | None:
-        found = set(self.patterns.is_right.findall(self.plain))
-        return found.pop() if len(found) == 1 else None
+    def _goes_on_as_answer(self, letter: str, line: str, end: int) -> bool:
+        """Whether what follows a label at the start is its option, a reason, or a sentence that denies nothing."""
+        rest = line[end:]
+        reason = rest.lstrip(" ,-\u2014\u2013:").lower().startswith(("because", "since"))
+        if self.choices and starts_with_option(rest, self.choices[self.labels.index(letter)]):
+            return self.plain[-1] in _ENDS or option_of(rest, self.labels, self.choices) == letter
+        if unsettled_after(line, end) or called_wrong(line, end):
+            return False
+        if reason or rest[:1].islower() or self.patterns.alone.fullmatch(rest.strip()):  # "A: B" is no answer
+            return reason
+        sentence = rest.lstrip(" ").partition(". ")[0]
+        return not (denies(sentence) or "?" in sentence or self.patterns.item.search(rest))
 
     def last_label(self) -> str | None:
-        """The last line opens with a label and the line before it does not, which sets it apart from a list."""
-        lines = [line for line in self.plain.rsplit("\n", 8) if line.strip()][-2:]
-        match = self.patterns.line_start.match(lines[-1]) if lines else None
-        if match is None or (len(lines) > 1 and self.patterns.line_start.match(lines[0])):
+        """The last line is a label, alone or with its option; not the last of a list."""
+        if len(self.lines) < 2:
             return None
-        return match[1] or match[2]
-
-    def bracketed(self) -> str | None:
-        found = self.patterns.bracketed.findall(self.plain)
-        if not found:
+        line, before, labels = self.lines[-1], self.lines[-2].rstrip(), listed(self.lines[:-1], self.labels)
+        match = self.patterns.line_start.match(line)
+        if match is None or (labels and (match[1] or match[2] or match[3]) not in labels):
             return None
-        last_line = self.plain.rpartition("\n")[2]
-        if self.patterns.two.search(last_line):
-            return ""
-        return str(found[-1]) if len(set(found)) == 1 or found[-1] in last_line else None
-
-    def line_end(self) -> str | None:
-        line = self.plain.rpartition("\n")[2].rstrip()
-        match = self.patterns.line_end.search(line[-200:])
-        if match is None or (match[1] == "I" and line != "I"):
+        announced = _ANNOUNCES.search(before)
+        if self.patterns.line_start.match(before) or (before[-1] == ":" and not announced and not labels):
             return None
-        return "" if self.patterns.two.search(line[-40:]) else match[1]
-
-    def standalone(self) -> str | None:
-        found = set()
-        for match in self.patterns.standalone.finditer(self.plain):
-            letter = match.group()
-            if letter in "AI" and self.plain[match.end() : match.end() + 1] not in {"", ".", ")", ",", ":", ";", "\n"}:
-                continue
-            found.add(letter)
-        return found.pop() if len(found) == 1 else None
-
-    def _of_tail(self, tail: str) -> str | None:
-        line = _unwrap(tail.lstrip(" \t\r\n*_`:#>-")).partition("\n")[0].strip()
-        match = self.patterns.after_marker.match(line)
-        option = self._option(line) if match and " " in line else None
-        if option is not None:
-            return option  # "C major" may be an option of its own
-        if match is None:
-            return self._option(line) or self._option(line.partition(". ")[0])
-        if self.patterns.two.match(line, match.start(match.lastgroup or 0)):
-            return ""
-        return str(match["a"] or match["b"] or match["c"]).upper()
-
-    def _label_or_option(self, content: str) -> str | None:
-        plain = _unwrap(content).strip()
-        match = self.patterns.alone.fullmatch(plain) or self.patterns.line_start.match(plain)
-        if match is None:
-            return self._option(plain)
-        return str(next(group for group in match.groups() if group)).upper()
-
-    def _option(self, text: str) -> str | None:
-        """The label of the one option whose text this is."""
-        if not self.choices or len(text) > 2000:
-            return None
-        wanted = _normalise(text)
-        if not wanted:
-            return None
-        matches = [i for i, choice in enumerate(self.choices) if _normalise(choice) == wanted]
-        return self.labels[matches[0]] if len(matches) == 1 else None
-
-
-def _unwrap(text: str) -> str:
-    if "\\" in text:
-        text = _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text))
-    if any(char in text for char in "\\$*`_"):
-        text = _LATEX_NOISE.sub("", text)
-    return text
-
-
-@lru_cache(maxsize=4096)
-def _normalise(text: str) -> str:
-    return _SPACES.sub(" ", _PUNCTUATION.sub(" ", _unwrap(text).casefold())).strip()
+        letter, rest = str(match[1] or match[2] or match[3]), line[match.end() :].strip(" .:)")
+        if not rest:
+            alone = match[3] is None or line.strip() == letter
+            return letter if alone and before[-1] in _ENDS else None
+        return (
+            letter
+            if (announced and line.rstrip()[-1] in _ENDS) or option_of(rest, self.labels, self.choices) == letter
+            else None
+        )

@@ -12,7 +12,7 @@ ACCURACY = "accuracy"
 
 def score_final_answer(sample: Sample, completion: Completion) -> Score | None:
     """The score where microseconds suffice; `None`: ask `score_final_answer_symbolic` in a killable process."""
-    extraction = extract_final_answer(completion.text)
+    extraction = extract_final_answer(completion.text, cut=completion.finish_reason == "length")
     if extraction is None:
         return no_answer(completion)
     undecided = False
@@ -26,7 +26,7 @@ def score_final_answer(sample: Sample, completion: Completion) -> Score | None:
 
 def score_final_answer_symbolic(sample: Sample, completion: Completion) -> Score:
     """The score with algebra where it is needed; may take seconds."""
-    extraction = extract_final_answer(completion.text)
+    extraction = extract_final_answer(completion.text, cut=completion.finish_reason == "length")
     if extraction is None:
         return no_answer(completion)
     correct = any(symbolic_equal(extraction.answer, target) for target in sample.target)

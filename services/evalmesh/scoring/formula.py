@@ -1,177 +1,159 @@
-r"""From LaTeX or plain formulas to sympy expressions, without evaluating text as code.
+r"""Whether two formulas have the same value, by the parser of latex2sympy2-extended and the comparison of math-verify.
 
-A formula is cut into tokens, missing multiplication signs are put in, Python's own parser builds the tree, and only
-the node kinds and functions listed here become sympy objects. sympy's own `parse_expr` calls `eval`, so it is not used.
+Plain notation is turned into LaTeX first. Nothing is evaluated as code, decimals become exact fractions, and what would
+take for ever to compute is refused before it is. Both libraries load at first use, which takes a second: call this only
+in a process that may be killed.
 """
 
-import ast
-import operator
 import re
-from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 _MAX_CHARS = 300
+_MAX_DEPTH = 6
+"""Of brackets: the parser's time doubles with each level."""
 _MAX_POWER_BITS = 20_000
 _MAX_EXPONENT = 2_000
-_TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|([A-Za-zπ∞θα]+)|(\*\*|[-+*/^(){}\[\]!|]))")
-_FRAC = re.compile(r"\\[dt]?frac\s*(?:(\d)\s*(\d)|(\d)\s*(?=\{))")
-_FUNCTIONS = frozenset({"sqrt", "root", "sin", "cos", "tan", "log", "ln", "exp", "abs", "asin", "acos", "atan"})
-_CONSTANTS = frozenset({"pi", "oo", "E", "I"})
-_REPLACEMENTS = (
-    ("\\cdot", "*"), ("\\times", "*"), ("\\div", "/"), ("\u00d7", "*"), ("·", "*"), ("÷", "/"), ("\u2212", "-"),
-    ("\\pi", " pi "), ("π", " pi "), ("\\infty", " oo "), ("∞", " oo "), ("\\%", ""), ("%", ""), ("\\ ", " "),
-    ("\\left", ""), ("\\right", ""), ("\\,", ""), ("\\!", ""), ("\\;", " "), ("\\$", ""), ("$", ""),
-    ("^\\circ", ""), ("^{\\circ}", ""), ("√", "\\sqrt"),
-)  # fmt: skip
+_DIGITS = 15
+"""Of a numeric comparison, which only decides where neither side is a number."""
+_UNREADABLE = re.compile(r"\d\s+\d|:|\\(?:prod|sum|i*int|lim|text)(?![a-z])|binom.*\d{4}|(?:[_^]\s*\w\s*){3}")
+"""Two numbers side by side are a question and no product; a colon is a ratio or a time; the rest may never end."""
+_GROUPS = re.compile(r"(?<=\d)[,' \u00a0\u2009\u202f](?=\d{3}(?!\d))")
+_SIGNS = {
+    "\u00d7": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "√": r"\sqrt ", "∞": r"\infty ", "θ": r"\theta ",
+    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "\u222a": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "\u03b1": r"\alpha ",
+    "²": "^{2}", "³": "^{3}", "°": "", "\\%": "", "%": "", "**": "^", "<=": r"\le ", ">=": r"\ge ",
+    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|",
+}  # fmt: skip
+"""What `math_equal` leaves of signs and commands, as the parser knows them."""
+_SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(_SIGNS, key=len, reverse=True)))
+_NAMES = re.compile(
+    r"(?<![\\A-Za-z])(sqrt|a?(?:rc)?(?:sin|cos|tan)|cot|sec|csc|log|ln|exp|abs|pi|infty|infinity|oo)(?![A-Za-z])"
+)
+_LATEX_NAMES = {"infinity": "infty", "oo": "infty", "asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+_BRACKETED = re.compile(r"\\sqrt\s*\(|\^\s*\(|\\abs\s*\(")
+_LONG_EXPONENT = re.compile(r"\^\s*(-?\d+|-[A-Za-z])")
+_INDEX = re.compile(r"_\s*(\d+)")
+_LONG_ROOT = re.compile(r"\\sqrt\s*(\d+)")
+_PLAIN = re.compile(r"-?[0-9]{1,40}(?:/[0-9]{1,40}|\.[0-9]{1,40})?")
+_BARE_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
+_FACTOR = re.compile(r"(?<=[\d)])(?=\()")
 
 
 class Unreadable(ValueError):
-    """The text is no formula this module understands, or one too big to compute."""
+    """The text is no formula, or one too big to compute."""
 
 
-def to_sympy(text: str) -> Any:
-    """The sympy expression a formula stands for; raises `Unreadable`."""
-    if len(text) > _MAX_CHARS:
-        raise Unreadable("The formula is too long.")
-    source = " ".join(_tokens(_plain(text)))
+def same_formula(answer: str, target: str) -> bool:
+    """Whether both have the same value; what cannot be read or computed has none."""
     try:
-        tree = ast.parse(source, mode="eval")
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise Unreadable(source) from error
-    return _build(tree.body)
+        return _same(_parse(answer), _parse(target))
+    except Exception:  # noqa: BLE001 - parser and algebra raise anything on hostile text, from Exception to MemoryError
+        return False
 
 
-def _plain(text: str) -> str:
-    text = _digits_without_commas(text)
-    for old, new in _REPLACEMENTS:
-        text = text.replace(old, new)
-    text = _FRAC.sub(lambda m: f"(({m[1]})/({m[2]}))" if m[1] else f"\\frac{{{m[3]}}}", text)
-    for _ in range(20):
-        at = text.rfind("\\frac")
-        if at < 0:
-            break
-        upper, middle = _group(text, at + 5)
-        lower, end = _group(text, middle)
-        text = f"{text[:at]}(({upper})/({lower})){text[end:]}"
-    for _ in range(20):
-        at = text.rfind("\\sqrt")
-        if at < 0:
-            break
-        text = text[:at] + _root(text, at + 5)
-    return text.replace("\\", " ").replace("{", "(").replace("}", ")").replace("[", "(").replace("]", ")")
+def _same(answer: Any, target: Any) -> bool:
+    import sympy  # noqa: PLC0415 - as above
+    from math_verify.grader import sympy_expr_eq  # noqa: PLC0415 - a second that only a killable process should pay
+
+    if isinstance(answer, sympy.Expr) and isinstance(target, sympy.Expr) and _differ_somewhere(answer - target):
+        return False
+    return bool(sympy_expr_eq(target, answer, _DIGITS, _DIGITS, allow_set_relation_comp=True))
 
 
-def _root(text: str, at: int) -> str:
-    index = ""
-    if text[at : at + 1] == "[":
-        close = text.find("]", at)
-        if close < 0:
-            raise Unreadable(text)
-        index, at = text[at + 1 : close], close + 1
-    inner, end = _group(text, at)
-    return (f"((({inner}))^(1/({index})))" if index else f"(sqrt({inner}))") + text[end:]
-
-
-def _digits_without_commas(text: str) -> str:
-    return re.sub(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))", "", text)
-
-
-def _group(text: str, at: int) -> tuple[str, int]:
-    """The argument that starts at a place: a braced or bracketed group, or one character or number."""
-    while text[at : at + 1] == " ":
-        at += 1
-    opening = text[at : at + 1]
-    if opening not in {"{", "("}:
-        match = re.compile(r"\d+|[A-Za-z]").match(text, at)
-        if match is None:
-            raise Unreadable(text)
-        return match.group(), match.end()
-    closing = "}" if opening == "{" else ")"
-    depth = 0
-    for end in range(at, len(text)):
-        depth += (text[end] == opening) - (text[end] == closing)
-        if depth == 0:
-            return text[at + 1 : end], end + 1
-    raise Unreadable(text)
-
-
-def _tokens(text: str) -> list[str]:
-    tokens: list[str] = []
-    at = 0
-    text = text.rstrip()
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise Unreadable(text)
-        at = match.end()
-        for piece in _split_names(match):
-            if tokens and _needs_times(tokens[-1], piece):
-                tokens.append("*")
-            tokens.append("**" if piece == "^" else piece)
-    return tokens
-
-
-def _split_names(match: re.Match[str]) -> list[str]:
-    number, name, sign = match.groups()
-    if number:
-        return [number if "." in number else (number.lstrip("0") or "0")]
-    if sign:
-        if sign in "!|":
-            raise Unreadable(sign)
-        return [sign]
-    if name in _FUNCTIONS or name in _CONSTANTS:
-        return [name]
-    if name == "i":
-        return ["I"]
-    return ["E" if letter == "e" else letter for letter in name]
-
-
-def _needs_times(left: str, right: str) -> bool:
-    ends_value = left == ")" or left[0].isalnum() or left[0] == "."
-    starts_value = right == "(" or right[0].isalnum() or right[0] == "."
-    return ends_value and starts_value and not (left in _FUNCTIONS and right == "(")
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    if exponent.is_number:
-        size = abs(exponent.evalf())
-        if not size.is_comparable or size > _MAX_EXPONENT:
-            raise Unreadable("The exponent is too large.")
-        if base.is_Rational and size * max(abs(int(base.p)), int(base.q)).bit_length() > _MAX_POWER_BITS:
-            raise Unreadable("The power is too large.")
-    return base**exponent
-
-
-def _call(name: str, argument: Any) -> Any:
+def _differ_somewhere(difference: Any) -> bool:
+    """Whether a difference is clearly no zero at one point: faster than algebra, and most wrong answers end here."""
     import sympy  # noqa: PLC0415 - as above
 
-    if name == "exp" and argument.is_number and abs(argument.evalf()) > _MAX_EXPONENT:
-        raise Unreadable("The exponent is too large.")
-    return getattr(sympy, {"abs": "Abs", "ln": "log", "root": "sqrt"}.get(name, name))(argument)
+    symbols = sorted(difference.free_symbols, key=str)
+    there = difference.subs({symbol: sympy.Rational(37 + 11 * i, 29) for i, symbol in enumerate(symbols)}).evalf(30)
+    return bool(there.is_number and there.is_finite and abs(there) > sympy.Float("1e-12"))
 
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: _power,
-}
+@lru_cache(maxsize=256)
+def _parse(text: str) -> Any:
+    import sympy  # noqa: PLC0415 - as above
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy  # noqa: PLC0415 - as above
+    from latex2sympy2_extended.math_normalization import NormalizationConfig  # noqa: PLC0415 - as above
+
+    if _PLAIN.fullmatch(text):
+        return sympy.Rational(text)
+    tidy = NormalizationConfig(malformed_operators=True, boxed="none")
+    expression = latex2sympy(
+        to_latex(text),
+        is_real=True,
+        normalization_config=tidy,
+        conversion_config=ConversionConfig(lowercase_symbols=False),
+    )
+    _bits(expression)
+    exact = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
+    return expression.xreplace(exact | {symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"})
 
 
-def _build(node: ast.expr) -> Any:
-    import sympy  # noqa: PLC0415 - half a second that only a killable process should pay
+def _bits(node: Any) -> float:
+    """About how many binary digits the value has; raises `Unreadable` where computing it would take too long."""
+    import sympy  # noqa: PLC0415 - as above
 
-    match node:
-        case ast.Constant(value=int() | float()):
-            return sympy.Rational(str(node.value))
-        case ast.Name(id=name):
-            return getattr(sympy, name) if name in _CONSTANTS else sympy.Symbol(name)
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-            return -_build(operand) if isinstance(sign, ast.USub) else _build(operand)
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_build(left), _build(right))
-        case ast.Call(func=ast.Name(id=name), args=[argument]) if name in _FUNCTIONS:
-            return _call(name, _build(argument))
-        case _:
-            raise Unreadable(ast.dump(node)[:80])
+    inner = [_bits(argument) for argument in node.args]
+    bits = max(inner, default=1.0)
+    if node.is_Integer or node.is_Rational:
+        bits = float(max(abs(int(node.p)), int(node.q)).bit_length())
+    elif isinstance(node, sympy.Pow | sympy.exp):
+        power = inner[-1]
+        if power > _MAX_EXPONENT.bit_length():
+            raise Unreadable("The exponent is too large.")
+        bits = (inner[0] if node.is_Pow else 2.0) * 2.0**power
+    elif isinstance(node, sympy.factorial | sympy.binomial):
+        if bits > _MAX_EXPONENT.bit_length():
+            raise Unreadable("The factorial is too large.")
+        bits *= 2.0**bits
+    elif node.is_Mul or node.is_Add:
+        bits = sum(inner)
+    if bits > _MAX_POWER_BITS:
+        raise Unreadable("The value is too large.")
+    return bits
+
+
+def to_latex(text: str) -> str:
+    """The LaTeX of a formula in plain or LaTeX notation; raises `Unreadable`."""
+    if len(text) > _MAX_CHARS:
+        raise Unreadable("The formula is too long.")
+    text = _SIGN.sub(lambda found: _SIGNS[found.group()], _GROUPS.sub("", text))
+    text = _NAMES.sub(lambda found: "\\" + _LATEX_NAMES.get(found[1], found[1]) + " ", text)
+    text = _INDEX.sub(r"_{\1}", text)
+    text = _FACTOR.sub(r"\\cdot ", _braced(text))
+    text = _BARE_FRACTION.sub(r"\\frac{\1}{\2}", _LONG_ROOT.sub(r"\\sqrt{\1}", _LONG_EXPONENT.sub(r"^{\1}", text)))
+    if _UNREADABLE.search(text) or _depth(text) > _MAX_DEPTH:
+        raise Unreadable(text)
+    return text.strip()
+
+
+def _braced(text: str) -> str:
+    r"""`\sqrt(x)` as `\sqrt{x}`, `x^(2)` as `x^{2}`, `\abs(x)` as `|x|`."""
+    at = 0
+    while match := _BRACKETED.search(text, at):
+        depth, end = 1, match.end()
+        while end < len(text) and depth:
+            depth += (text[end] == "(") - (text[end] == ")")
+            end += 1
+        if depth:
+            raise Unreadable(text)
+        head = match.group()[:-1].rstrip()
+        opening, closing = ("|", "|") if head == "\\abs" else (head + "{", "}")
+        text = text[: match.start()] + opening + text[match.end() : end - 1] + closing + text[end:]
+        at = match.start() + 1
+    return text
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested, braces that are no argument of a command among them."""
+    opened: list[bool] = []
+    depth = deepest = 0
+    for before, char in zip(" " + text, text, strict=False):
+        if char in "([{":
+            opened.append(char != "{" or not (before.isalpha() or before in "}^_]"))
+            depth += opened[-1]
+        elif char in ")]}" and opened:
+            depth -= opened.pop()
+        deepest = max(deepest, depth)
+    return deepest

@@ -13,7 +13,6 @@ import msgspec
 from evalmesh.domain.errors import InternalError
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
-from evalmesh.domain.work import Pool
 
 T = TypeVar("T")
 
@@ -91,16 +90,6 @@ def encode_load_test(load_test: LoadTest) -> bytes:
 def decode_load_test(data: bytes, key: str = "") -> LoadTest:
     """The record of a load test back. Raises `InternalError`."""
     return decode_json(LoadTest, data, key)
-
-
-def encode_pool(pool: Pool) -> bytes:
-    """The pool record."""
-    return encode_json(pool)
-
-
-def decode_pool(data: bytes, key: str = "") -> Pool:
-    """The pool record back. Raises `InternalError`."""
-    return decode_json(Pool, data, key)
 
 
 def _corrupt(kind: Any, key: str, error: Exception) -> InternalError:

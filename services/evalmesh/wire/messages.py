@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError
 
 from evalmesh.domain.errors import InternalError
 from evalmesh.domain.events import Activity, Event, EventKind
-from evalmesh.domain.work import Step, WorkItem
+from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.work import Item, Queue, Shard, Task, WorkItem
 from evalmesh.internal.v1 import messages_pb2 as pb
 
 MAX_ERROR_BYTES = 2048
@@ -20,31 +21,22 @@ _TRACE_HEADERS = ("traceparent", "tracestate")
 _EVENT_KINDS: Mapping[str, EventKind] = {kind: kind for kind in get_args(EventKind)}
 
 
-def encode_item(item: WorkItem) -> bytes:
+def encode_item(item: Item) -> bytes:
     """The body of a work message."""
     return _item_message(item).SerializeToString()
 
 
-def decode_item(body: bytes, headers: Mapping[str, str] | None = None) -> WorkItem:
+def decode_item(body: bytes, headers: Mapping[str, str] | None = None) -> WorkItem | LoadItem:
     """An item from a message's body and headers. Raises `InternalError` for a body that is none."""
     try:
-        return _item(pb.WorkItem.FromString(body), headers)
+        return _item(pb.Item.FromString(body), headers)
     except (DecodeError, ValueError) as error:
         raise InternalError(f"A message of the work queue is not a work item: {error}.") from error
 
 
-def encode_dead(item: WorkItem, error: str) -> bytes:
+def encode_dead(item: Item, error: str) -> bytes:
     """The body of a dead-letter message."""
     return pb.DeadItem(item=_item_message(item), error=cut_error(error)).SerializeToString()
-
-
-def decode_dead(body: bytes, headers: Mapping[str, str] | None = None) -> tuple[WorkItem, str]:
-    """The item that was set aside, and why. Raises `InternalError` for a body that is none."""
-    try:
-        message = pb.DeadItem.FromString(body)
-        return _item(message.item, headers), message.error
-    except (DecodeError, ValueError) as error:
-        raise InternalError(f"A dead-letter message is not a work item: {error}.") from error
 
 
 def encode_event(event: Event) -> bytes:
@@ -73,7 +65,7 @@ def decode_event(body: bytes) -> Event:
     )
 
 
-def trace_headers(item: WorkItem) -> dict[str, str]:
+def trace_headers(item: Item) -> dict[str, str]:
     """The item's trace context as headers; anything but W3C's two fields is dropped."""
     return {name: item.trace[name] for name in _TRACE_HEADERS if item.trace.get(name)}
 
@@ -86,28 +78,81 @@ def cut_error(error: str) -> str:
     return data[: MAX_ERROR_BYTES - 3].decode("utf-8", "ignore") + "…"
 
 
-def _item_message(item: WorkItem) -> pb.WorkItem:
-    return pb.WorkItem(
+def _item_message(item: Item) -> pb.Item:
+    if isinstance(item, WorkItem):
+        return pb.Item(work=_work_message(item))
+    if isinstance(item, LoadItem):
+        return pb.Item(load=_load_message(item))
+    raise InternalError(f"A {type(item).__name__} is no work item.")
+
+
+def _work_message(item: WorkItem) -> pb.WorkItem:
+    message = pb.WorkItem(
         run=item.run,
-        step=item.step,
+        task=item.task,
         benchmark=item.benchmark,
-        shard=item.shard,
+        stage=item.stage,
+        kind=item.kind,
+        block=item.block,
         pool=item.pool,
         attempt=item.attempt,
         error=cut_error(item.error),
-        final=item.final,
+        handovers=item.handovers,
+    )
+    if (shard := item.shard) is not None:
+        message.shard.CopyFrom(
+            pb.Shard(
+                index=shard.index,
+                subset=shard.subset,
+                start=shard.start,
+                samples=shard.samples,
+                requests=shard.requests,
+            )
+        )
+    return message
+
+
+def _load_message(item: LoadItem) -> pb.LoadItem:
+    return pb.LoadItem(
+        load_test=item.load_test,
+        queue=item.queue,
+        seat=item.seat,
+        attempt=item.attempt,
+        ends=item.ends,
+        cancel=item.cancel,
+        handovers=item.handovers,
     )
 
 
-def _item(message: pb.WorkItem, headers: Mapping[str, str] | None) -> WorkItem:
+def _item(message: pb.Item, headers: Mapping[str, str] | None) -> WorkItem | LoadItem:
+    trace = {name: headers[name] for name in _TRACE_HEADERS if name in headers} if headers else {}
+    if message.HasField("load"):
+        load = message.load
+        return LoadItem(
+            load_test=load.load_test,
+            queue=Queue(load.queue),
+            seat=load.seat,
+            attempt=load.attempt,
+            ends=load.ends,
+            cancel=load.cancel,
+            handovers=load.handovers,
+            trace=trace,
+        )
+    work = message.work
+    shard = work.shard
     return WorkItem(
-        run=message.run,
-        step=Step(message.step),
-        benchmark=message.benchmark,
-        shard=message.shard,
-        pool=message.pool,
-        attempt=message.attempt,
-        error=message.error,
-        final=message.final,
-        trace={name: headers[name] for name in _TRACE_HEADERS if name in headers} if headers else {},
+        run=work.run,
+        task=Task(work.task),
+        benchmark=work.benchmark,
+        stage=work.stage,
+        kind=work.kind,
+        shard=Shard(shard.index, shard.subset, shard.start, shard.samples, shard.requests)
+        if work.HasField("shard")
+        else None,
+        block=work.block,
+        pool=work.pool,
+        attempt=work.attempt,
+        error=work.error,
+        handovers=work.handovers,
+        trace=trace,
     )

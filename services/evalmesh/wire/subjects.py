@@ -1,9 +1,11 @@
 """Names on the bus: streams, buckets, subjects, consumers. The one place that knows.
 
-work.plan.{run}   work.generate.{pool}.{run}   work.score.{run}   work.report.{run}      stream WORK
-work.conduct.{load_test}   work.load.{load_test}
+work.plan.{run}   work.generate.{pool}.{run}   work.score.{run}   work.reduce.{run}      stream WORK
+work.execute.{run}   work.judge.{run}
+work.conduct.{load_test}   work.load.{load_test}   work.load_report.{load_test}
 events.{run}.{kind}                                                                      stream EVENTS
-dead.{step}.{run}                                                                        stream DEAD
+live.{run}                                                                               kept nowhere
+dead.{queue}.{run}                                                                       stream DEAD
 load.{load_test}.conductor                                                               request and reply, not kept
 
 Where `{run}` stands there may also be a load test. It is always a token of its own, so that a run can be purged by a
@@ -17,7 +19,7 @@ from functools import lru_cache
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
-from evalmesh.domain.work import Step
+from evalmesh.domain.work import Queue
 
 WORK_STREAM = "WORK"
 EVENTS_STREAM = "EVENTS"
@@ -25,16 +27,11 @@ DEAD_STREAM = "DEAD"
 RUNS_BUCKET = "runs"
 CONTROL_BUCKET = "control"
 POOLS_BUCKET = "pools"
+POOL_NOTES_BUCKET = "pool_notes"
+PROGRESS_BUCKET = "progress"
 LOAD_TESTS_BUCKET = "load_tests"
 
-WORK_SUBJECTS = (
-    "work.plan.*",
-    "work.generate.*.*",
-    "work.score.*",
-    "work.report.*",
-    "work.conduct.*",
-    "work.load.*",
-)
+WORK_SUBJECTS = tuple(f"work.{queue}.*.*" if queue is Queue.GENERATE else f"work.{queue}.*" for queue in Queue)
 EVENTS_SUBJECTS = ("events.*.*",)
 DEAD_SUBJECTS = ("dead.*.*",)
 
@@ -51,28 +48,29 @@ def token(field: str, value: str) -> str:
     return value
 
 
-def work_subject(step: Step, run: str, pool: str = "") -> str:
+def work_subject(queue: Queue, owner: str, pool: str = "") -> str:
     """Where an item is published."""
-    if step is Step.GENERATE:
-        return f"work.generate.{token('pool', pool)}.{token('run', run)}"
-    return f"work.{step}.{token('run', run)}"
+    if queue is Queue.GENERATE:
+        return f"work.generate.{token('pool', pool)}.{token('run', owner)}"
+    return f"work.{queue}.{token('run', owner)}"
 
 
-def work_filter(step: Step, pool: str = "") -> str:
-    """What the consumer of a queue takes: its step (and pool) of every run."""
-    if step is Step.GENERATE:
-        return f"work.generate.{token('pool', pool)}.*"
-    return f"work.{step}.*"
+def work_filter(queue: Queue, pool: str = "", run: str = "") -> str:
+    """What a consumer takes: its queue (and pool) of every run, or of one."""
+    of_run = token("run", run) if run else "*"
+    return f"work.generate.{token('pool', pool)}.{of_run}" if queue is Queue.GENERATE else f"work.{queue}.{of_run}"
 
 
-def work_purge_filters(run: str) -> Sequence[str]:
-    """Filters that together match every queued item of a run, and nothing else."""
-    return (f"work.*.{token('run', run)}", f"work.generate.*.{token('run', run)}")
+def work_purge_filters(owner: str) -> Sequence[str]:
+    """Filters that together match every queued item of a run or load test, and nothing else."""
+    return (f"work.*.{token('run', owner)}", f"work.generate.*.{token('run', owner)}")
 
 
-def consumer_name(step: Step, pool: str = "") -> str:
-    """The durable consumer that all workers of a queue share."""
-    return f"generate-{token('pool', pool)}" if step is Step.GENERATE else str(step)
+def consumer_name(queue: Queue, pool: str = "", run: str = "") -> str:
+    """The durable consumer that all workers of a queue share; of `generate` there is one per pool and run."""
+    if queue is not Queue.GENERATE:
+        return str(queue)
+    return f"generate-{token('pool', pool)}" + (f"-{token('run', run)}" if run else "")
 
 
 def event_subject(run: str, kind: str) -> str:
@@ -85,9 +83,14 @@ def event_filter(run: str) -> str:
     return f"events.{token('run', run)}.*"
 
 
-def dead_subject(step: Step, run: str) -> str:
+def live_subject(run: str) -> str:
+    """Where what changes many times a second is told; nobody keeps it."""
+    return f"live.{token('run', run)}"
+
+
+def dead_subject(queue: Queue, owner: str) -> str:
     """Where an item is set aside."""
-    return f"dead.{step}.{token('run', run)}"
+    return f"dead.{queue}.{token('run', owner)}"
 
 
 def conductor_subject(load_test: str) -> str:
@@ -115,11 +118,31 @@ def request_key(request_id: str) -> str:
     return f"request.{hashlib.sha256(request_id.encode()).hexdigest()}"
 
 
-def progress_key(run: str) -> str:
-    """Key of the aggregator's record of a run."""
-    return f"{token('run', run)}.progress"
+def progress_key(run: str, benchmark: str) -> str:
+    """Key of the record of one benchmark of a run, or of the run itself."""
+    return f"{token('run', run)}.{token('benchmark', benchmark)}" if benchmark else token("run", run)
+
+
+def active_key(run: str) -> str:
+    """Key of the mark that a run goes on."""
+    return f"active.{token('run', run)}"
+
+
+def lease_key(name: str) -> str:
+    """Key of a lease."""
+    return f"lease.{token('lease', name)}"
+
+
+def wish_key(pool: str, run: str) -> str:
+    """Key of a run's wish for a pool."""
+    return f"{token('pool', pool)}.{token('run', run)}"
+
+
+def note_key(pool: str, runner: str) -> str:
+    """Key of what a runner says of a pool."""
+    return f"{token('pool', pool)}.{token('runner', runner)}"
 
 
 def pool_key(pool: str) -> str:
-    """Key of a pool's record."""
+    """First token of the keys of a pool."""
     return token("pool", pool)

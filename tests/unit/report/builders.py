@@ -4,9 +4,10 @@ import math
 import random
 
 from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
+from evalmesh.domain.plan import BenchmarkPlan
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
-from evalmesh.domain.work import BenchmarkPlan, RunPlan, Shard
+from evalmesh.domain.stage import PLAIN
 
 CREATED = 1_772_000_000.0
 
@@ -64,20 +65,22 @@ def make_run(state=RunState.SUCCEEDED, **changes):
 
 
 def make_plan(*names):
-    plans = (
+    return tuple(
         BenchmarkPlan(
+            run="r-20260225-abc",
             name=name,
             version=1,
             spec=BenchmarkSpec(name, few_shot_num=4),
+            graph=PLAIN,
+            pools={"model": "qwen-plus-1"},
             dataset_digest="9f" * 32,
             generation=GenerationConfig(max_tokens=512, temperature=0.0),
             repeats=1,
+            shard_size=64,
             scoring_digest="5c" * 32,
-            shards=(Shard(0, "main", 0, 64, 64),),
         )
         for name in names
     )
-    return RunPlan(run="r-20260225-abc", pool="qwen-plus-1", benchmarks=tuple(plans))
 
 
 def make_errored(count=3):

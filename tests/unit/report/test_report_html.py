@@ -69,8 +69,9 @@ def test_a_clean_run_has_no_banner(build):
 
 
 def test_simulated_models_and_missing_benchmarks_are_announced(build):
-    run = make_run(spec={"labels": {"simulated": "true"}})
-    page = Page(render_html(build(make_benchmark(), run=run, plan=make_plan("gsm8k", "arc"))))
+    wanted = (BenchmarkSpec("gsm8k"), BenchmarkSpec("arc"))
+    run = make_run(spec={"labels": {"simulated": "true"}, "benchmarks": wanted})
+    page = Page(render_html(build(make_benchmark(), run=run)))
     assert "This model is simulated." in page.shown
     assert "Benchmarks without any result: arc" in page.shown
 

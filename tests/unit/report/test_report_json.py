@@ -10,7 +10,7 @@ from tests.unit.report.builders import make_benchmark, make_errored, make_many_s
 
 from evalmesh.domain.metric import Metric
 from evalmesh.domain.request import GenerationConfig
-from evalmesh.domain.run import ModelSpec, RunState
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunState
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -85,7 +85,8 @@ def test_complete_means_that_nothing_is_missing(build):
     assert build(make_benchmark())["run"]["complete"] is True
     assert build(make_benchmark(n_not_run=1))["run"]["complete"] is False
     assert build(make_benchmark(), run=make_run(RunState.CANCELLED))["run"]["complete"] is False
-    partial = build(make_benchmark(), plan=make_plan("gsm8k", "arc"))
+    wanted = (BenchmarkSpec("gsm8k"), BenchmarkSpec("arc"))
+    partial = build(make_benchmark(), run=make_run(spec={"benchmarks": wanted}))
     assert partial["run"]["complete"] is False
     assert partial["benchmarks_not_reported"] == ["arc"]
 
@@ -100,7 +101,6 @@ def test_settings_are_those_in_force_and_those_changed(build):
 
 
 def test_an_override_of_zero_is_an_override(build):
-    plan = make_plan("gsm8k")
-    only = plan.benchmarks[0]
-    plan = replace(plan, benchmarks=(replace(only, spec=replace(only.spec, few_shot_num=0)),))
-    assert build(make_benchmark(), plan=plan)["benchmarks"][0]["overrides"] == {"few_shot_num": 0}
+    (only,) = make_plan("gsm8k")
+    plan = replace(only, spec=replace(only.spec, few_shot_num=0))
+    assert build(make_benchmark(), plan=(plan,))["benchmarks"][0]["overrides"] == {"few_shot_num": 0}

@@ -7,20 +7,12 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judging import judge
 
-from evalmesh.domain.completion import Completion, FinishReason
+from evalmesh.domain.completion import Completion
 from evalmesh.domain.sample import Sample
-from evalmesh.domain.score import Score
 from evalmesh.scoring.extractors import extract_final_answer, strip_thinking
-from evalmesh.scoring.final_answer import score_final_answer, score_final_answer_symbolic
-
-
-def judge(text: str, target: str, finish_reason: FinishReason = "stop") -> Score:
-    sample = Sample(id="d/0", index=0, subset="d", input="?", target=(target,))
-    completion = Completion(sample_id="d/0", repeat=2, digest="", text=text, finish_reason=finish_reason)
-    score = score_final_answer(sample, completion)
-    return score_final_answer_symbolic(sample, completion) if score is None else score
-
+from evalmesh.scoring.final_answer import score_final_answer
 
 RIGHT = [
     ("9 * 2 = 18\n#### 18", "18", "hash-marker"),
@@ -94,6 +86,100 @@ def test_wrong_answers_stay_wrong(text, target):
     assert judge(text, target).values == {"accuracy": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("text", "target", "extractor"),
+    [
+        ("#### 50% discount\nHalf of $24 is $12.\n\n**Answer: 12**", "12", "answer-marker"),
+        ("#### 3 Remaining steps\n5 + 7 = 12\n\n\\boxed{12}", "12", "boxed"),
+        ("#### 3 Remaining steps\n5 + 7 = 12", "12", "last-number"),
+        ("#### 3 Steps\n5 + 7 = 12", "12", "last-number"),
+        ("#### 5\nThen seven more:\n\\boxed{12}", "12", "boxed"),
+        ("#### 5 apples\nThen seven more.\nThe answer is 12", "12", "answer-marker"),
+        ("#### Final Answer\n12", "12", "answer-marker"),
+        ("#### 12 US dollars\n", "12", "hash-marker"),
+        ("#### 12\n\nQuestion: 3 + 4?\nThe answer is 7\n#### 7", "12", "hash-marker"),
+        ("#### infinite", "\\text{infinite}", "hash-marker"),
+    ],
+)
+def test_a_heading_is_no_answer_and_a_box_behind_it_is_surer(text, target, extractor):
+    score = judge(text, target)
+    assert (score.values["accuracy"], score.extractor) == (1.0, extractor)
+
+
+@pytest.mark.parametrize("word", ["infinite", "none", "no solution"])
+def test_a_last_hash_line_without_a_number_leaves_no_number_to_take(word):
+    for target in ("7", "12"):
+        assert judge(f"5 + 7 = 12\n#### {word}\n", target).values["accuracy"] == 0.0
+
+
+THOUGHTS = [
+    ("[THINK]", "[/THINK]"), ("<think>", "</think>"), ("<THINK>", "</THINK>"), ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"), ("<reasoning>", "</reasoning>"), ("<reflection>", "</reflection>"),
+    ("<scratchpad>", "</scratchpad>"), ("<analysis>", "</analysis>"), ("<seed:think>", "</seed:think>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("opening", "closing"), THOUGHTS)
+def test_what_was_thought_is_no_answer(opening, closing):
+    for cut in (
+        "it may be 7, let me",
+        "the answer is 7.\n#### 7\n",
+        "\\boxed{7}",
+        "a" + closing + opening + "\\boxed{7}",
+    ):
+        assert judge(opening + cut, "7").answer is None
+    assert judge(f"{opening}it is \\boxed{{7}}{closing}It is 18.", "18").values["accuracy"] == 1.0
+    assert judge(f"it may be 7{closing}It is 18.", "18").values["accuracy"] == 1.0
+
+
+def test_a_thought_within_a_thought_does_not_end_it():
+    assert judge("<thinking>a<reflection>b</reflection> so 7", "7").answer is None
+    assert judge("<thinking>a<reflection>b</reflection> so 7</thinking>18", "18").values["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(("text", "target", "extractor"), RIGHT)
+def test_a_completion_known_to_be_cut_gets_credit_by_marker_or_box_only(text, target, extractor):
+    for tenth in range(11):
+        score = judge(text[: len(text) * tenth // 10], target, finish_reason="length")
+        assert score.values["accuracy"] == 0.0 or score.extractor in {"hash-marker", "boxed", "answer-marker"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 12", "The answer is 12.", "The answer is 12,", "The answer is $12", "The answer is 12'", "A: 12",
+        "The answer is 10{,}", "#### 12", "\\boxed{12", "答案是12", "She has 12 apples. ", "Answer: **12",
+    ],
+)  # fmt: skip
+def test_a_number_that_the_limit_may_have_cut_gets_no_credit(text):
+    for target in ("12", "10"):
+        assert judge(text, target, finish_reason="length").values["accuracy"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 12. Let me",
+        "Answer: 12\nLet",
+        "Answer: **12**",
+        "#### 12\n",
+        "\\boxed{12} as",
+        "答案是12\u3002",
+        "$ANSWER: 12$",
+    ],
+)
+def test_a_closed_answer_counts_in_a_cut_completion(text):
+    assert judge(text, "12", finish_reason="length").values["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("text", ["\\begin{align*}\n5 + 7 &= 12 \\\\\n&= 12", "so \\[ 5 + 7 = 12"])
+def test_a_text_that_ends_inside_a_formula_was_not_finished(text):
+    assert judge(text, "12").answer is None
+
+
 def test_a_score_names_its_completion_and_explains_itself():
     score = judge("ANSWER: 17", "18")
     assert (score.sample_id, score.repeat, score.state, score.answer) == ("d/0", 2, "scored", "17")
@@ -114,9 +200,12 @@ def test_any_accepted_target_counts():
     assert score.values["accuracy"] == 1.0
 
 
-def test_sympy_is_not_loaded_where_nothing_is_symbolic():
-    code = "import sys, evalmesh.scoring.final_answer, evalmesh.scoring.tally; print('sympy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
+def test_no_algebra_is_loaded_where_nothing_is_symbolic():
+    code = (
+        "import sys, evalmesh.scoring.final_answer, evalmesh.scoring.tally;"
+        "print(sorted({'sympy', 'math_verify', 'latex2sympy2_extended', 'antlr4'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
 
 
 def test_text_without_tags_is_left_alone():

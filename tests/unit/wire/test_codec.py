@@ -9,7 +9,7 @@ from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, ModelSpec, Run
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
-from evalmesh.domain.work import Pool
+from evalmesh.domain.work import Pool, PoolWish
 from evalmesh.wire import codec
 
 MODEL = ModelSpec(name="org/m", headers={"x": "y"}, args={"list": [1, 2.5, None], "deep": {"a": True}})
@@ -53,8 +53,8 @@ def test_a_run_round_trips():
 
 
 def test_a_pool_round_trips():
-    pool = Pool(id="p", model=MODEL)
-    assert codec.decode_pool(codec.encode_pool(pool)) == pool
+    wish = PoolWish(Pool(id="p", model=MODEL), "run-1")
+    assert codec.decode_json(PoolWish, codec.encode_json(wish)) == wish
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(1, int), (0.5, float), (1.0, float), (None, type(None))])

@@ -23,6 +23,8 @@ IMAGE = ContentPart("image", sha256=SHA, mime="image/png", size_bytes=12_345)
 
 def planned_rows() -> tuple[ShardHeader, list[PlannedSample]]:
     head, _, body = (RECORDS / "requests.jsonl").read_bytes().partition(b"\n")
+    # What it might have reused is told in a form of its own since: see below.
+    head = head.replace(b'[["r0",2]]', b"[]")
     return codec.decode_json(ShardHeader, head), codec.decode_rows(PlannedSample, body)
 
 
@@ -36,7 +38,7 @@ def chat(*messages: Message, **more) -> PlannedSample:
 
 def test_a_shard_is_read():
     header, rows = planned_rows()
-    assert (header.generation.max_tokens, header.generation.top_logprobs, header.reuse) == (64, None, (("r0", 2),))
+    assert (header.generation.max_tokens, header.generation.top_logprobs, header.reuse) == (64, None, ())
     assert [message.content for message in rows[0].messages] == ["Be brief.", "What is 2 + 3?"]
     assert [request.id for request in rows[0].requests()] == ["main/0#0", "main/0#1"]
     assert (rows[1].prompt, rows[2].continuations, rows[2].sample.choices) == (
@@ -44,6 +46,12 @@ def test_a_shard_is_read():
         (" green", " blue"),
         ("green", "blue"),
     )
+
+
+def test_a_shard_that_might_have_reused_another_run_is_to_be_planned_anew():
+    head = (RECORDS / "requests.jsonl").read_bytes().partition(b"\n")[0]
+    with pytest.raises(InternalError, match=r"requests/0 is no ShardHeader .* start the run anew"):
+        codec.decode_json(ShardHeader, head, "runs/r/b/requests/0")
 
 
 def test_completions_are_read_and_old_fields_find_their_new_place():

@@ -16,6 +16,7 @@ from evalmesh.domain.errors import Conflict
 from evalmesh.ports.run_store import Versioned
 from evalmesh.wire import subjects
 
+_MARK_TTL = "1h"
 _NO_MESSAGE = 10037
 # The same refusal, worded for one and for many servers.
 _WRONG_SEQUENCE = frozenset({10071, 10164})
@@ -43,6 +44,7 @@ class Bucket:
             "allow_rollup_hdrs": True,
             "deny_delete": True,
             "allow_direct": False,
+            "allow_msg_ttl": True,
             "duplicate_window": nanoseconds(120),
         }
         await ensure_stream(self._connection, config)
@@ -87,6 +89,22 @@ class Bucket:
             {"key": key},
         )
 
+    async def remove(self, key: str) -> None:
+        """Watchers are told that the key is gone; the mark that says so goes by itself."""
+        headers = {"Nats-Msg-Id": uuid4().hex, "KV-Operation": "DEL", "Nats-TTL": _MARK_TTL}
+        answer = await self._connection.request(f"{self._prefix}{key}", b"", headers)
+        try:
+            decode_answer(answer.data)
+        except ApiError as error:
+            raise error.as_domain() from error
+
+    async def forget(self, pattern: str) -> None:
+        """Takes keys away without telling watchers."""
+        try:
+            await self._connection.api(f"STREAM.PURGE.{self._stream}", {"filter": f"{self._prefix}{pattern}"})
+        except ApiError as error:
+            raise error.as_domain() from error
+
     async def keys(self, pattern: str) -> Sequence[str]:
         """Keys that match a subject pattern. Raises `Unavailable`."""
         keys: list[str] = []
@@ -101,15 +119,18 @@ class Bucket:
             if not page or len(keys) >= info.get("total", 0):
                 return keys
 
-    async def watch(self) -> AsyncIterator[tuple[str, bytes]]:
-        """The newest value of every key, then changes, without end; after a broken connection values may repeat."""
+    async def watch(self, pattern: str = ">") -> AsyncIterator[tuple[str, bytes | None]]:
+        """The newest value of every key, then changes, without end; after a broken connection values may repeat.
+
+        `None`: the key was removed.
+        """
 
         def start(_seen: int) -> dict[str, object]:
             return {"deliver_policy": "last_per_subject"}
 
-        async for msg in follow(self._connection, self._stream, f"{self._prefix}>", start):
-            if not (msg.headers and "KV-Operation" in msg.headers):
-                yield msg.subject.removeprefix(self._prefix), msg.data
+        async for msg in follow(self._connection, self._stream, f"{self._prefix}{pattern}", start):
+            removed = msg.headers is not None and "KV-Operation" in msg.headers
+            yield msg.subject.removeprefix(self._prefix), None if removed else msg.data
 
     async def _last(self, key: str) -> Mapping[str, Any] | None:
         try:

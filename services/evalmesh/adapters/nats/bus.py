@@ -13,16 +13,17 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import nats.errors
 from nats.aio.msg import Msg
 
 from evalmesh.adapters.nats.connection import ApiError, LostAnswer, NatsConnection, decode_answer
 from evalmesh.adapters.nats.pull import Puller, follow, stream_sequence
 from evalmesh.adapters.nats.streams import ensure_consumer, ensure_stream, nanoseconds
-from evalmesh.domain.errors import InternalError, OutOfRange, Unavailable
+from evalmesh.domain.errors import FailedPrecondition, InternalError, OutOfRange, Unavailable
 from evalmesh.domain.events import Event, SequencedEvent
-from evalmesh.domain.work import Step, WorkItem
-from evalmesh.ports.bus import Queue
+from evalmesh.domain.work import Item, Queue, Task, WorkItem
 from evalmesh.wire import messages, subjects
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _PUBLISH_WINDOW = 512
 _ANSWER_S = 3.0
 _VOID_AFTER_S = 1.0
 _DAY_S = 86_400.0
+_NO_CONSUMER = 10014
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class BusSettings:
     events_max_age_s: float = _DAY_S
     events_max_bytes: int = 256 << 20
     dead_max_age_s: float = 30 * _DAY_S
+    idle_consumer_s: float = 3600.0
+    """A consumer of one run that nobody pulls from for so long is gone."""
     replicas: int = 1
     """Only for streams that do not exist yet."""
     call_timeout_s: float = 10.0
@@ -58,7 +62,7 @@ class NatsDelivery:
 
     __slots__ = ("_breaks", "_connection", "_reply", "_timeout_s", "delivered", "item")
 
-    def __init__(self, connection: NatsConnection, msg: Msg, item: WorkItem, timeout_s: float) -> None:
+    def __init__(self, connection: NatsConnection, msg: Msg, item: Item, timeout_s: float) -> None:
         self._connection = connection
         self._breaks = connection.breaks
         self._reply = msg.reply
@@ -105,20 +109,22 @@ class NatsDelivery:
 class NatsConsumer:
     """One worker's share of a queue."""
 
-    def __init__(self, bus: "NatsBus", queue: Queue) -> None:
+    def __init__(self, bus: "NatsBus", queue: Queue, pool: str, run: str) -> None:
         self._bus = bus
         self._queue = queue
+        self._pool = pool
+        self._run = run
         self._puller = Puller(bus.connection, subjects.WORK_STREAM, self.ensure, acked=True)
         self._turn = asyncio.Lock()
 
     async def ensure(self) -> str:
         """Creates the durable consumer when it is missing; returns its name."""
         settings = self._bus.settings
-        name = subjects.consumer_name(self._queue.step, self._queue.pool)
+        name = subjects.consumer_name(self._queue, self._pool, self._run)
         config = {
             "name": name,
             "durable_name": name,
-            "filter_subject": subjects.work_filter(self._queue.step, self._queue.pool),
+            "filter_subject": subjects.work_filter(self._queue, self._pool, self._run),
             "deliver_policy": "all",
             "replay_policy": "instant",
             "ack_policy": "explicit",
@@ -127,7 +133,15 @@ class NatsConsumer:
             "max_ack_pending": settings.max_ack_pending,
             "max_waiting": settings.max_waiting,
         }
-        await ensure_consumer(self._bus.connection, subjects.WORK_STREAM, config)
+        if self._run:
+            # Runs come and go: what nobody pulls from any more takes itself away, and is made again when asked for.
+            config["inactive_threshold"] = nanoseconds(settings.idle_consumer_s)
+        try:
+            await ensure_consumer(self._bus.connection, subjects.WORK_STREAM, config)
+        except FailedPrecondition:
+            # Before runs had consumers of their own there was one for the whole pool, whose filter overlaps.
+            await self._bus.retire(self._pool, "")
+            await ensure_consumer(self._bus.connection, subjects.WORK_STREAM, config)
         return name
 
     async def fetch(self, max_items: int, wait_s: float) -> Sequence[NatsDelivery]:
@@ -165,7 +179,7 @@ class NatsBus:
         """Creates what is missing. Raises `Unavailable`, `FailedPrecondition`, `ResourceExhausted`."""
         await asyncio.gather(*(ensure_stream(self.connection, config) for config in _stream_configs(self.settings)))
 
-    async def publish(self, items: Sequence[WorkItem]) -> None:
+    async def publish(self, items: Sequence[Item]) -> None:
         ready = [_message(item) for item in items]
         for start in range(0, len(ready), _PUBLISH_WINDOW):
             await self._publish_window(ready[start : start + _PUBLISH_WINDOW])
@@ -199,34 +213,49 @@ class NatsBus:
                 await self.connection.recover(lost, deadline)
             window = again
 
-    async def consume(self, queue: Queue) -> NatsConsumer:
-        consumer = NatsConsumer(self, queue)
+    async def consume(self, queue: Queue, pool: str = "", run: str = "") -> NatsConsumer:
+        consumer = NatsConsumer(self, queue, pool, run)
         await consumer.ensure()
         self.consumers.add(consumer)
         return consumer
 
-    async def purge(self, run: str) -> int:
+    async def purge(self, owner: str) -> int:
         try:
             answers = [
                 await self.connection.api(f"STREAM.PURGE.{subjects.WORK_STREAM}", {"filter": purge_filter})
-                for purge_filter in subjects.work_purge_filters(run)
+                for purge_filter in subjects.work_purge_filters(owner)
             ]
         except ApiError as error:
             raise error.as_domain() from error
         return sum(int(answer["purged"]) for answer in answers)
 
-    async def backlog(self, queue: Queue) -> int:
+    async def backlog(self, queue: Queue, pool: str = "") -> int:
+        return await self._count(subjects.work_filter(queue, pool))
+
+    async def pending(self, owner: str) -> int:
+        return sum([await self._count(one) for one in subjects.work_purge_filters(owner)])
+
+    async def _count(self, subjects_filter: str) -> int:
         # A work queue keeps exactly what is waiting or unsettled, so no consumer needs to exist.
-        queue_filter = subjects.work_filter(queue.step, queue.pool)
         try:
-            info = await self.connection.api(f"STREAM.INFO.{subjects.WORK_STREAM}", {"subjects_filter": queue_filter})
+            info = await self.connection.api(
+                f"STREAM.INFO.{subjects.WORK_STREAM}", {"subjects_filter": subjects_filter}
+            )
         except ApiError as error:
             raise error.as_domain() from error
-        return sum(info["state"].get("subjects", {}).values())
+        return sum((info["state"].get("subjects") or {}).values())
 
-    async def bury(self, item: WorkItem, error: str) -> None:
+    async def retire(self, pool: str, run: str) -> None:
+        name = subjects.consumer_name(Queue.GENERATE, pool, run)
+        try:
+            await self.connection.api(f"CONSUMER.DELETE.{subjects.WORK_STREAM}.{name}")
+        except ApiError as error:
+            if error.err_code != _NO_CONSUMER:
+                raise error.as_domain() from error
+
+    async def bury(self, item: Item, error: str) -> None:
         message = _Message(
-            subjects.dead_subject(item.step, item.run),
+            subjects.dead_subject(item.queue, item.owner),
             messages.encode_dead(item, error),
             {"Nats-Msg-Id": f"dead:{item.id}", **messages.trace_headers(item)},
         )
@@ -235,32 +264,56 @@ class NatsBus:
     async def bury_unreadable(self, msg: Msg, error: InternalError) -> None:
         """Sets aside a message that no worker can read, by what its subject tells."""
         _log.error("message %d of the work queue is set aside: %s", stream_sequence(msg), error)
-        _, step, *pool, run = msg.subject.split(".")
-        item = WorkItem(run=run, step=Step(step), pool="".join(pool))
-        await self.bury(item, error.message)
+        _, queue, *_, run = msg.subject.split(".")
+        dead = _Message(
+            f"{subjects.DEAD_SUBJECTS[0].partition('.')[0]}.{queue}.{run}",
+            messages.encode_dead(WorkItem(run=run, task=Task.PLAN), error.message),
+            {"Nats-Msg-Id": f"dead:unreadable/{stream_sequence(msg)}"},
+        )
+        await self._publish_window([dead])
         await self.connection.request(msg.reply, b"+ACK", within_s=self.settings.call_timeout_s)
 
     async def emit(self, event: Event) -> None:
+        live = event.kind == "activity"
+        subject = subjects.live_subject(event.run) if live else subjects.event_subject(event.run, event.kind)
         try:
-            await self.connection.publish(subjects.event_subject(event.run, event.kind), messages.encode_event(event))
+            await self.connection.publish(subject, messages.encode_event(event))
         except Unavailable as error:
             _log.debug("event of %s dropped: %s", event.run, error)
 
     async def watch(self, run: str, start_sequence: int = 0) -> AsyncIterator[SequencedEvent]:
-        subject = subjects.event_filter(run)
         await self.check_kept(start_sequence)
+        queue: asyncio.Queue[SequencedEvent | BaseException] = asyncio.Queue()
+        kept = asyncio.create_task(self._follow_kept(run, start_sequence, queue))
+        live = await self.connection.client.subscribe(subjects.live_subject(run), cb=partial(_take_live, queue))
+        try:
+            while True:
+                entry = await queue.get()
+                if isinstance(entry, BaseException):
+                    raise entry
+                yield entry
+        finally:
+            kept.cancel()
+            with contextlib.suppress(nats.errors.Error):
+                await live.unsubscribe()
 
+    async def _follow_kept(
+        self, run: str, start_sequence: int, queue: "asyncio.Queue[SequencedEvent | BaseException]"
+    ) -> None:
         def start(seen: int) -> dict[str, object]:
             first = max(seen + 1, start_sequence)
             return {"deliver_policy": "by_start_sequence", "opt_start_seq": first} if first > 1 else {}
 
-        async for msg in follow(self.connection, subjects.EVENTS_STREAM, subject, start):
-            try:
-                event = messages.decode_event(msg.data)
-            except InternalError as error:
-                _log.warning("event %d skipped: %s", stream_sequence(msg), error)
-                continue
-            yield SequencedEvent(sequence=stream_sequence(msg), event=event)
+        try:
+            async for msg in follow(self.connection, subjects.EVENTS_STREAM, subjects.event_filter(run), start):
+                try:
+                    event = messages.decode_event(msg.data)
+                except InternalError as error:
+                    _log.warning("event %d skipped: %s", stream_sequence(msg), error)
+                    continue
+                queue.put_nowait(SequencedEvent(sequence=stream_sequence(msg), event=event))
+        except Exception as error:  # noqa: BLE001  (raised where the events are asked for)
+            queue.put_nowait(error)
 
     async def check_kept(self, start_sequence: int) -> None:
         if start_sequence <= 0:
@@ -290,9 +343,14 @@ class _Message:
     headers: dict[str, str]
 
 
-def _message(item: WorkItem) -> _Message:
+async def _take_live(queue: "asyncio.Queue[SequencedEvent | BaseException]", msg: Msg) -> None:
+    with contextlib.suppress(InternalError):
+        queue.put_nowait(SequencedEvent(sequence=0, event=messages.decode_event(msg.data)))
+
+
+def _message(item: Item) -> _Message:
     return _Message(
-        subjects.work_subject(item.step, item.run, item.pool),
+        subjects.work_subject(item.queue, item.owner, item.pool),
         messages.encode_item(item),
         {"Nats-Msg-Id": item.id, **messages.trace_headers(item)},
     )

@@ -1,50 +1,30 @@
 """A real nats-server as a child process, with its data in a folder.
 
-A small shell stands between: it holds the read end of a pipe whose other end is ours, and ends the server when the
-pipe closes. So the server goes when this process goes, also by SIGKILL, on any POSIX system and whichever thread
-started it. The shell leads a session of its own: Ctrl-C in the terminal does not reach the server. A process that
-is forked (not spawned) from this one keeps the pipe open until it ends as well.
+It goes when this process goes, also by SIGKILL (`process/guard.py`), and Ctrl-C in the terminal does not reach it.
+A process that is forked (not spawned) from this one keeps it until that ends as well.
 
-The folder's lock is an flock on a descriptor that the shell and the server inherit, so it is held exactly as long
+The folder's lock is an flock on a descriptor that the guard and the server inherit, so it is held exactly as long
 as one of them lives; no stale lock can remain.
 """
 
-import contextlib
 import fcntl
 import json
 import os
 import secrets
 import shutil
-import signal
 import socket
-import subprocess
 import sysconfig
 import time
 from pathlib import Path
 
 from evalmesh.domain.errors import FailedPrecondition, Unavailable
-
-# In background, a shell's commands read /dev/null, hence the detour over descriptor 3.
-_SCRIPT = """
-exec 3<&0 </dev/null
-"$1" -c "$2" 3<&- &
-server=$!
-{ read -r _ <&3; kill -TERM "$server"; } 2>/dev/null &
-watcher=$!
-exec 3<&-
-wait "$server"
-code=$?
-kill "$watcher" 2>/dev/null
-wait "$watcher"
-exit "$code"
-"""
+from evalmesh.process.child import Child, Command, last_lines
+from evalmesh.process.environment import essentials
 
 _POLL_S = 0.001
 _STOP_S = 5.0
 _LOCK_WAIT_S = 5.0
 _MAX_PAYLOAD_BYTES = 8 << 20
-# Above every descriptor that the shell's script names.
-_LOCK_FD_MIN = 20
 
 
 class NatsServerProcess:
@@ -66,7 +46,7 @@ class NatsServerProcess:
         self.max_store_bytes = max_store_bytes
         self.pid = 0
         self._token = secrets.token_urlsafe(24)
-        self._shell: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -76,7 +56,7 @@ class NatsServerProcess:
     @property
     def alive(self) -> bool:
         """Whether the server runs."""
-        return self._shell is not None and self._shell.poll() is None
+        return self._child is not None and self._child.alive
 
     def start(self, timeout_s: float = 20.0) -> None:
         """Starts the server and returns once it answers; a no-op while it is alive.
@@ -87,7 +67,7 @@ class NatsServerProcess:
         """
         if self.alive:
             return
-        self._reap()
+        self.stop()
         binary = find_nats_server()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = _lock(self.folder / "lock")
@@ -95,7 +75,9 @@ class NatsServerProcess:
             for stale in self.folder.glob("*.ports"):
                 stale.unlink()
             config = self._write_config()
-            self._shell = self._spawn(binary, config, lock)
+            words = [binary, "-c", str(config)]
+            command = Command(words, essentials(), self.folder / "nats.log", (lock,), guard_s=_STOP_S)
+            self._child = Child(command)
         finally:
             os.close(lock)
         try:
@@ -106,35 +88,10 @@ class NatsServerProcess:
 
     def stop(self) -> None:
         """Ends the server gently, after 5 s by force; a no-op when it is not running."""
-        shell = self._shell
-        if shell is None:
-            return
-        if shell.stdin is not None:
-            shell.stdin.close()
-        try:
-            shell.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
-        self._shell = None
+        if self._child is not None:
+            self._child.end(_STOP_S + 1)
+        self._child = None
         self.pid = 0
-
-    def _reap(self) -> None:
-        """After a crash: nothing of the old server is left, only our end of its pipe."""
-        if self._shell is not None:
-            self.stop()
-
-    def _spawn(self, binary: str, config: Path, lock: int) -> subprocess.Popen[bytes]:
-        with (self.folder / "nats.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - our own script; the paths are arguments, never shell words
-                ["/bin/sh", "-c", _SCRIPT, "evalmesh-nats", binary, str(config)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=(lock,),
-                start_new_session=True,
-            )
 
     def _write_config(self) -> Path:
         jetstream: dict[str, object] = {"store_dir": str(self.folder / "data"), "max_memory_store": 64 << 20}
@@ -179,11 +136,7 @@ class NatsServerProcess:
         return False
 
     def _log_tail(self) -> str:
-        try:
-            lines = (self.folder / "nats.log").read_text(errors="replace").splitlines()
-        except OSError:
-            return "there is no log"
-        return " | ".join(lines[-3:]) or "its log is empty"
+        return " | ".join(last_lines(self.folder / "nats.log", 3)) or "there is nothing in its log"
 
 
 def find_nats_server() -> str:
@@ -198,11 +151,7 @@ def find_nats_server() -> str:
 
 def _lock(path: Path) -> int:
     """The folder's lock, as a descriptor to hand down. Raises `FailedPrecondition` when another server holds it."""
-    opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        descriptor = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _LOCK_FD_MIN)
-    finally:
-        os.close(opened)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
@@ -212,15 +161,21 @@ def _lock(path: Path) -> int:
             # A server whose owner is gone is about to go as well.
             if _lives(owner) or time.monotonic() > deadline:
                 os.close(descriptor)
-                raise FailedPrecondition(
-                    f"The folder {path.parent} is in use by a nats-server of process {owner}; "
-                    "end that process, wait for it, or choose another work directory."
-                ) from None
+                raise FailedPrecondition(_in_use(path.parent, owner)) from None
             time.sleep(_POLL_S)
         else:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             return descriptor
+
+
+def _in_use(folder: Path, owner: int) -> str:
+    server = " ".join(path.stem.rpartition("_")[2] for path in folder.glob("*.ports"))
+    return (
+        f"The folder {folder} is in use by a nats-server of process {owner}; end that process"
+        + (f" (if it is gone: kill {server})" if server else "")
+        + ", wait for it, or choose another work directory."
+    )
 
 
 def _owner(descriptor: int) -> int:

@@ -8,6 +8,7 @@ from evalmesh.domain.errors import FailedPrecondition
 
 _OTHER_CONFIGURATION = 10058
 _NO_STREAM = 10059
+_OVERLAPS = 10100
 # An operator of a cluster sets these; a service that starts must not undo them.
 _OPERATORS = frozenset({"num_replicas", "placement"})
 
@@ -48,7 +49,10 @@ async def _update_stream(connection: NatsConnection, config: Mapping[str, Any]) 
 
 
 async def ensure_consumer(connection: NatsConnection, stream: str, config: Mapping[str, Any]) -> None:
-    """Creates or updates a consumer with one filter; a missing stream is restored first. Any process may be first."""
+    """Creates or updates a consumer with one filter; a missing stream is restored first. Any process may be first.
+
+    Raises `FailedPrecondition` where another consumer of a work queue takes the same subjects.
+    """
     call = f"CONSUMER.CREATE.{stream}.{config['name']}.{config['filter_subject']}"
     body = {"stream_name": stream, "config": config}
     try:
@@ -60,4 +64,6 @@ async def ensure_consumer(connection: NatsConnection, stream: str, config: Mappi
             await connection.restore()
             await connection.api(call, body)
     except ApiError as error:
+        if error.err_code == _OVERLAPS:
+            raise FailedPrecondition(f"Another consumer of {stream} takes what {config['name']} is to take.") from error
         raise error.as_domain() from error

@@ -1,14 +1,13 @@
 """`evalmesh perf --api local`, `local_vllm`: an engine on this machine, started for a load test and stopped after it.
 
 The engine is a child in a session of its own: Ctrl-C in the terminal does not reach it, and it ends with us, however we
-end (`perf_server_guard`). Its output goes to a log file, whose last lines are part of every message about its death.
+end (`process/guard.py`). Its output goes to a log file, whose last lines are part of every message about its death.
 """
 
 import asyncio
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 import sysconfig
 import time
@@ -19,8 +18,9 @@ from pathlib import Path
 
 import aiohttp
 
-from evalmesh.cli.perf import server_guard as perf_server_guard
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, Unavailable
+from evalmesh.process.child import Child, Command, ending, last_lines
+from evalmesh.process.environment import everything
 
 LOCAL = "local"
 LOCAL_VLLM = "local_vllm"
@@ -28,10 +28,8 @@ LOCAL_VLLM = "local_vllm"
 _HOST = "127.0.0.1"
 _GRACE_S = 10.0
 _POLL_S = 0.1
-_STOP_POLL_S = 0.02
 _ASK_S = 2.0
 _TAIL_LINES = 12
-_TAIL_BYTES = 4000
 _STARTING = frozenset({502, 503, 504})
 _WAYS_OUT = "Or start the server yourself and give --url, or give --server-command with {port} and {model} in it."
 
@@ -67,73 +65,40 @@ async def serving(  # noqa: PLR0913 - one keyword each for what the command line
     port = _free_port() if port is None else _checked(port)
     words = _filled(command, model, port) if command else _engine(kind, model, port, attn_implementation)
     server = _Server(words, log_file)
-    server.start()
     try:
         url = f"http://{_HOST}:{port}/v1"
         await _wait_ready(server, url, ready_timeout_s)
         yield url
         server.check()
     finally:
-        server.release()
-        await server.gone()
+        await server.end()
 
 
 class _Server:
-    """The guard process and, under it, the engine."""
+    """The engine, under its guard."""
 
     def __init__(self, words: list[str], log_file: Path) -> None:
-        self._words = words
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        log_file.write_text(f"$ {shlex.join(words)}\n")
         self._log_file = log_file
-        self._guard: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        guard = [sys.executable, "-I", "-S", perf_server_guard.__file__, str(_GRACE_S)]
-        with self._log_file.open("wb") as log:
-            log.write(f"$ {shlex.join(self._words)}\n".encode())
-            log.flush()
-            self._guard = subprocess.Popen(  # noqa: S603 - our own program; the rest are its arguments
-                [*guard, *self._words],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
+        # The user's own program gets the user's own environment, a hub's token in it.
+        self._child = Child(Command(words, everything(), log_file, guard_s=_GRACE_S))
 
     def check(self) -> None:
         """Raises `Unavailable` when the engine has ended."""
-        guard = self._guard
-        if guard is None or guard.poll() is None:
-            return
-        said = guard.stdout.read().strip().decode() if guard.stdout else ""
-        code = f" with exit code {said}" if said else ""
-        raise Unavailable(
-            f"The local server ended{code}. The last lines of its log ({self._log_file}):\n{self.log_tail()}"
-        )
+        if not self._child.alive:
+            raise Unavailable(
+                f"The local server ended with {ending(self._child.ended.result())}. The last lines of its log "
+                f"({self._log_file}):\n{self.log_tail()}"
+            )
 
-    def release(self) -> None:
-        """Lets it end: gently, then by force. That is the guard's work, and done whatever becomes of us."""
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.close()
-
-    async def gone(self) -> None:
-        """Waits for that."""
-        guard = self._guard
-        if guard is None:
-            return
-        for _ in range(int(2 * _GRACE_S / _STOP_POLL_S)):
-            if guard.poll() is not None:
-                break
-            await asyncio.sleep(_STOP_POLL_S)
-        if guard.stdout is not None:
-            guard.stdout.close()
+    async def end(self) -> None:
+        """Gently, then by force. That is the guard's work, and done whatever becomes of us."""
+        self._child.terminate()
+        await asyncio.to_thread(self._child.end, _GRACE_S + 1)
 
     def log_tail(self) -> str:
-        try:
-            text = self._log_file.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
-        except OSError as error:
-            return f"  (it cannot be read: {error.strerror})"
-        return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL_LINES:])
+        return "\n".join(f"  {line}" for line in last_lines(self._log_file, _TAIL_LINES))
 
 
 async def _wait_ready(server: _Server, url: str, timeout_s: float) -> None:

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec, LoadTestState
-from evalmesh.domain.work import Step, WorkItem
+from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.work import Queue
 from evalmesh.gateway.acceptance import Acceptance
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
@@ -70,7 +71,7 @@ class LoadTestLifecycle:
         )
 
     async def _queue(self, load_test: LoadTest) -> None:
-        item = WorkItem(run=load_test.id, step=Step.CONDUCT, attempt=load_test.attempt, trace=current_trace())
+        item = LoadItem(load_test.id, Queue.CONDUCT, attempt=load_test.attempt, trace=current_trace())
         await self.bus.publish([item])
 
     async def get(self, load_test: str) -> LoadTest:
@@ -97,11 +98,11 @@ class LoadTestLifecycle:
         known = await change_load_test(self.load_tests, self.bus, self.clock, load_test, cancelling)
         await self.runs.set_control(load_test, "cancel")
         await self.bus.purge(load_test)
-        final = WorkItem(
-            run=load_test,
-            step=Step.CONDUCT,
-            final=True,
-            error=f"cancel-{secrets.token_hex(4)}",
+        final = LoadItem(
+            load_test,
+            Queue.CONDUCT,
+            ends=True,
+            cancel=f"cancel-{secrets.token_hex(4)}",
             attempt=known.attempt,
             trace=current_trace(),
         )

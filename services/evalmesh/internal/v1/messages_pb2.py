@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#evalmesh/internal/v1/messages.proto\x12\x14\x65valmesh.internal.v1\"\x84\x01\n\x08WorkItem\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x11\n\tbenchmark\x18\x03 \x01(\t\x12\r\n\x05shard\x18\x04 \x01(\x11\x12\x0c\n\x04pool\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\r\n\x05\x66inal\x18\x08 \x01(\x08\"G\n\x08\x44\x65\x61\x64Item\x12,\n\x04item\x18\x01 \x01(\x0b\x32\x1e.evalmesh.internal.v1.WorkItem\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"A\n\x08\x41\x63tivity\x12\x11\n\tin_flight\x18\x01 \x01(\x05\x12\x11\n\tgenerated\x18\x02 \x01(\x03\x12\x0f\n\x07\x65rrored\x18\x03 \x01(\x03\"\xdc\x01\n\x05\x45vent\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04time\x18\x04 \x01(\x01\x12;\n\x08\x61\x63tivity\x18\x05 \x03(\x0b\x32).evalmesh.internal.v1.Event.ActivityEntry\x12\x0c\n\x04load\x18\x06 \x01(\x0c\x1aO\n\rActivityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.evalmesh.internal.v1.Activity:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#evalmesh/internal/v1/messages.proto\x12\x14\x65valmesh.internal.v1\"t\n\x04Item\x12.\n\x04work\x18\t \x01(\x0b\x32\x1e.evalmesh.internal.v1.WorkItemH\x00\x12.\n\x04load\x18\n \x01(\x0b\x32\x1e.evalmesh.internal.v1.LoadItemH\x00\x42\x06\n\x04kindJ\x04\x08\x01\x10\t\"X\n\x05Shard\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06subset\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x03\x12\x0f\n\x07samples\x18\x04 \x01(\x05\x12\x10\n\x08requests\x18\x05 \x01(\x05\"\xd1\x01\n\x08WorkItem\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x11\n\tbenchmark\x18\x03 \x01(\t\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12*\n\x05shard\x18\x06 \x01(\x0b\x32\x1b.evalmesh.internal.v1.Shard\x12\r\n\x05\x62lock\x18\x07 \x01(\x11\x12\x0c\n\x04pool\x18\x08 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\t \x01(\x05\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x11\n\thandovers\x18\x0b \x01(\x05\"|\n\x08LoadItem\x12\x11\n\tload_test\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0c\n\x04seat\x18\x03 \x01(\x11\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0c\n\x04\x65nds\x18\x05 \x01(\x08\x12\x0e\n\x06\x63\x61ncel\x18\x06 \x01(\t\x12\x11\n\thandovers\x18\x07 \x01(\x05\"C\n\x08\x44\x65\x61\x64Item\x12(\n\x04item\x18\x01 \x01(\x0b\x32\x1a.evalmesh.internal.v1.Item\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"A\n\x08\x41\x63tivity\x12\x11\n\tin_flight\x18\x01 \x01(\x05\x12\x11\n\tgenerated\x18\x02 \x01(\x03\x12\x0f\n\x07\x65rrored\x18\x03 \x01(\x03\"\xdc\x01\n\x05\x45vent\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04time\x18\x04 \x01(\x01\x12;\n\x08\x61\x63tivity\x18\x05 \x03(\x0b\x32).evalmesh.internal.v1.Event.ActivityEntry\x12\x0c\n\x04load\x18\x06 \x01(\x0c\x1aO\n\rActivityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.evalmesh.internal.v1.Activity:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT_ACTIVITYENTRY']._loaded_options = None
   _globals['_EVENT_ACTIVITYENTRY']._serialized_options = b'8\001'
-  _globals['_WORKITEM']._serialized_start=62
-  _globals['_WORKITEM']._serialized_end=194
-  _globals['_DEADITEM']._serialized_start=196
-  _globals['_DEADITEM']._serialized_end=267
-  _globals['_ACTIVITY']._serialized_start=269
-  _globals['_ACTIVITY']._serialized_end=334
-  _globals['_EVENT']._serialized_start=337
-  _globals['_EVENT']._serialized_end=557
-  _globals['_EVENT_ACTIVITYENTRY']._serialized_start=478
-  _globals['_EVENT_ACTIVITYENTRY']._serialized_end=557
+  _globals['_ITEM']._serialized_start=61
+  _globals['_ITEM']._serialized_end=177
+  _globals['_SHARD']._serialized_start=179
+  _globals['_SHARD']._serialized_end=267
+  _globals['_WORKITEM']._serialized_start=270
+  _globals['_WORKITEM']._serialized_end=479
+  _globals['_LOADITEM']._serialized_start=481
+  _globals['_LOADITEM']._serialized_end=605
+  _globals['_DEADITEM']._serialized_start=607
+  _globals['_DEADITEM']._serialized_end=674
+  _globals['_ACTIVITY']._serialized_start=676
+  _globals['_ACTIVITY']._serialized_end=741
+  _globals['_EVENT']._serialized_start=744
+  _globals['_EVENT']._serialized_end=964
+  _globals['_EVENT_ACTIVITYENTRY']._serialized_start=885
+  _globals['_EVENT_ACTIVITYENTRY']._serialized_end=964
 # @@protoc_insertion_point(module_scope)

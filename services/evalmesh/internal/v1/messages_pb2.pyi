@@ -21,49 +21,163 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class Item(_message.Message):
+    """One message of a work queue. Its trace context travels as message headers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORK_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def work(self) -> Global___WorkItem: ...
+    @_builtins.property
+    def load(self) -> Global___LoadItem: ...
+    def __init__(
+        self,
+        *,
+        work: Global___WorkItem | None = ...,
+        load: Global___LoadItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "load", b"load", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "load", b"load", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["work", "load"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Item: _TypeAlias = Item  # noqa: Y015
+
+@_typing.final
+class Shard(_message.Message):
+    """Contiguous slice of one subset of one benchmark."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    SUBSET_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    subset: _builtins.str
+    start: _builtins.int
+    samples: _builtins.int
+    requests: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        subset: _builtins.str = ...,
+        start: _builtins.int = ...,
+        samples: _builtins.int = ...,
+        requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "requests", b"requests", "samples", b"samples", "start", b"start", "subset", b"subset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shard: _TypeAlias = Shard  # noqa: Y015
+
+@_typing.final
 class WorkItem(_message.Message):
-    """Asks for one step on one shard (plan: on the whole run). Its trace context travels as message headers."""
+    """Asks for one piece of work on a run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_FIELD_NUMBER: _builtins.int
-    STEP_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     BENCHMARK_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
-    FINAL_FIELD_NUMBER: _builtins.int
+    HANDOVERS_FIELD_NUMBER: _builtins.int
     run: _builtins.str
-    """Or load test."""
-    step: _builtins.str
-    """plan, generate, score or report; conduct or load."""
+    task: _builtins.str
+    """plan, stage, arrive, fold, reduce or finish."""
     benchmark: _builtins.str
-    shard: _builtins.int
-    """Position of the shard in the benchmark's plan; -1 where the item is about the whole run. load: the seat."""
+    stage: _builtins.str
+    """Node of the benchmark's graph; arrive: the stage that the shard has passed."""
+    kind: _builtins.str
+    """stage: generate, score, execute, ..."""
+    block: _builtins.int
+    """fold: which block of shards."""
     pool: _builtins.str
     attempt: _builtins.int
     error: _builtins.str
-    final: _builtins.bool
+    handovers: _builtins.int
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Absent where the item is about no shard."""
+
     def __init__(
         self,
         *,
         run: _builtins.str = ...,
-        step: _builtins.str = ...,
+        task: _builtins.str = ...,
         benchmark: _builtins.str = ...,
-        shard: _builtins.int = ...,
+        stage: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        shard: Global___Shard | None = ...,
+        block: _builtins.int = ...,
         pool: _builtins.str = ...,
         attempt: _builtins.int = ...,
         error: _builtins.str = ...,
-        final: _builtins.bool = ...,
+        handovers: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "benchmark", b"benchmark", "error", b"error", "final", b"final", "pool", b"pool", "run", b"run", "shard", b"shard", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "benchmark", b"benchmark", "block", b"block", "error", b"error", "handovers", b"handovers", "kind", b"kind", "pool", b"pool", "run", b"run", "shard", b"shard", "stage", b"stage", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkItem: _TypeAlias = WorkItem  # noqa: Y015
+
+@_typing.final
+class LoadItem(_message.Message):
+    """Asks to conduct a load test, to hold a seat of it, or to report it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOAD_TEST_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    SEAT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    ENDS_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    HANDOVERS_FIELD_NUMBER: _builtins.int
+    load_test: _builtins.str
+    queue: _builtins.str
+    """conduct, load or load_report."""
+    seat: _builtins.int
+    attempt: _builtins.int
+    ends: _builtins.bool
+    cancel: _builtins.str
+    handovers: _builtins.int
+    def __init__(
+        self,
+        *,
+        load_test: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        seat: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        ends: _builtins.bool = ...,
+        cancel: _builtins.str = ...,
+        handovers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel", b"cancel", "ends", b"ends", "handovers", b"handovers", "load_test", b"load_test", "queue", b"queue", "seat", b"seat"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadItem: _TypeAlias = LoadItem  # noqa: Y015
 
 @_typing.final
 class DeadItem(_message.Message):
@@ -75,11 +189,11 @@ class DeadItem(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     @_builtins.property
-    def item(self) -> Global___WorkItem: ...
+    def item(self) -> Global___Item: ...
     def __init__(
         self,
         *,
-        item: Global___WorkItem | None = ...,
+        item: Global___Item | None = ...,
         error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015

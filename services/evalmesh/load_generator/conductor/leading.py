@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, NotFound, Unavailable
 from evalmesh.domain.load_test import LevelStatus, LoadTest, LoadTestState
-from evalmesh.domain.work import Step, WorkItem
+from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.work import Queue
 from evalmesh.load.objective.slo import per_request
 from evalmesh.load_generator import seat_talk as talk
 from evalmesh.load_generator.conductor.desk import Desk
@@ -66,15 +67,15 @@ class ConductWorker:
     def __init__(self, tools: ConductorTools) -> None:
         self._tools = tools
 
-    async def handle(self, item: WorkItem) -> None:
+    async def handle(self, item: LoadItem) -> None:
         """Returns when the load test has its report item, or is another conductor's."""
-        test = await self._unconducted(item.run)
+        test = await self._unconducted(item.load_test)
         if test is None:
             return
         try:
             await _Conducting(self._tools, test).conduct()
         except Superseded:
-            _LOG.info("another conductor has taken over %s", item.run)
+            _LOG.info("another conductor has taken over %s", item.load_test)
 
     async def _unconducted(self, load_test: str) -> LoadTest | None:
         """The record, once no other conductor is at it; `None` when there is nothing to conduct any more."""
@@ -96,20 +97,18 @@ class ConductWorker:
             return False
         return True
 
-    async def set_aside(self, item: WorkItem, error: str) -> None:
+    async def set_aside(self, item: LoadItem, error: str) -> None:
         """The load test ends with what it has."""
 
         def failed(test: LoadTest) -> LoadTest:
             return test if test.state.terminal else replace(test, error=error, error_reason="INTERNAL")
 
-        test = await change_load_test(self._tools.tests, self._tools.bus, self._tools.clock, item.run, failed)
+        test = await change_load_test(self._tools.tests, self._tools.bus, self._tools.clock, item.load_test, failed)
         await _ask_for_report(self._tools.bus, test)
 
 
 async def _ask_for_report(bus: Bus, test: LoadTest) -> None:
-    await bus.publish(
-        [WorkItem(run=test.id, step=Step.REPORT, final=True, attempt=test.attempt, trace=current_trace())]
-    )
+    await bus.publish([LoadItem(test.id, Queue.LOAD_REPORT, ends=True, attempt=test.attempt, trace=current_trace())])
 
 
 class _Conducting:
@@ -183,7 +182,7 @@ class _Conducting:
     async def _publish_seats(self) -> None:
         """Again by a conductor that takes over: what is queued or held already is the same message."""
         items = [
-            WorkItem(run=self._test.id, step=Step.LOAD, shard=seat, trace=current_trace())
+            LoadItem(self._test.id, Queue.LOAD, seat=seat, trace=current_trace())
             for seat in range(self._spec.generators)
         ]
         await self._tools.bus.publish(items)
@@ -246,7 +245,7 @@ class _Conducting:
         if await self._lead.prepare(run, self._orders(order)):
             self._lead.start(run, self._tools.clock.now())
             # The report of a load test that sends will be wanted: its aggregator may get ready.
-            begun = WorkItem(run=self._test.id, step=Step.REPORT, trace=current_trace())
+            begun = LoadItem(self._test.id, Queue.LOAD_REPORT, trace=current_trace())
             await self._tools.bus.publish([begun])
         await self._lead.finish(run)
         await self._conclude(run, server)

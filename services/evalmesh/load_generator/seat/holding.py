@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, NotFound, Unavailable
 from evalmesh.domain.events import Event
 from evalmesh.domain.load_test import LoadTest
-from evalmesh.domain.work import WorkItem
+from evalmesh.domain.load_work import LoadItem
 from evalmesh.load.measure.ticks import encode_seat_tick
 from evalmesh.load_generator import seat_talk as talk
 from evalmesh.load_generator.protocol import EngineSetup, FeederSetup, FeedLevel, RunLevel, Tick
@@ -63,24 +63,24 @@ class SeatWorker:
     def __init__(self, tools: SeatTools) -> None:
         self._tools = tools
 
-    async def handle(self, item: WorkItem) -> None:
+    async def handle(self, item: LoadItem) -> None:
         """Returns when the load test is over, or when the seat is somebody else's."""
         try:
-            test = (await self._tools.tests.get(item.run)).value
+            test = (await self._tools.tests.get(item.load_test)).value
         except NotFound:
             return
         if test.state.terminal:
             return
         pair = await self._tools.pairs.take()
-        holder = _Holder(self._tools, test, item.shard, pair)
+        holder = _Holder(self._tools, test, item.seat, pair)
         try:
             await holder.hold()
         finally:
             await self._tools.pairs.give_back(pair)
 
-    async def set_aside(self, item: WorkItem, error: str) -> None:
+    async def set_aside(self, item: LoadItem, error: str) -> None:
         """The conductor notices by itself that the seat stays empty."""
-        _LOG.error("seat %d of %s stays empty: %s", item.shard, item.run, error)
+        _LOG.error("seat %d of %s stays empty: %s", item.seat, item.load_test, error)
 
 
 class _Holder:

@@ -3,14 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from subprocess import PIPE, Popen, TimeoutExpired
-from typing import IO, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -34,11 +32,13 @@ from evalmesh.load_generator.protocol import (
     StopFeed,
     Tick,
 )
+from evalmesh.process.child import Command
+from evalmesh.process.environment import without_keys
+from evalmesh.runtime.child import ChildGoneError, PipedChild
 
 _LOG = logging.getLogger(__name__)
 _SOCKET_BYTES = 4 << 20
 """Asked of the kernel, which may give less: how far ahead of the engine the feeder can be."""
-_LINE_BYTES = 8 << 20
 _END_S = 2.0
 _SILENT_S = 30.0
 """An engine at work says something each second; one that is silent for so long hangs."""
@@ -60,49 +60,43 @@ class _Child(Generic[T]):
     def __init__(self, module: str, kind: object) -> None:
         self._module = module
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
-        self._process: Popen[bytes] | None = None
-        self._input: asyncio.WriteTransport | None = None
-        self._output: asyncio.StreamReader | None = None
-        self._errors: asyncio.Task[None] | None = None
+        self._process: PipedChild | None = None
         self._heard = 0
         self._watch: asyncio.TimerHandle | None = None
         self._why = ""
 
     async def start(self, feed: socket.socket) -> None:
         """Its end of the feed is inherited."""
-        self._process = process = await asyncio.to_thread(_spawn, self._module, feed.fileno())
-        loop = asyncio.get_running_loop()
-        self._input, _ = await loop.connect_write_pipe(asyncio.Protocol, process.stdin)
-        self._output = await _reader(process.stdout)
-        self._errors = asyncio.create_task(self._log_errors(await _reader(process.stderr)))
-
-    async def _log_errors(self, errors: asyncio.StreamReader) -> None:
-        """What a process writes to standard error is a defect of it, and belongs into the service's log."""
-        while line := await errors.readline():
-            _LOG.error("%s %s: %s", self._module, self.pid, line.decode(errors="replace").rstrip())
+        words = [sys.executable, "-m", f"evalmesh.load_generator.{self._module}", "--feed-fd", str(feed.fileno())]
+        # Keys come by `EngineSetup`; a tokenizer that is not public needs the hub's.
+        command = Command(words, without_keys(keep=("HF_TOKEN", "HF_TOKEN_PATH")), pass_fds=(feed.fileno(),))
+        self._process = await PipedChild.start(self._module, command)
 
     @property
     def pid(self) -> int | None:
         """Of the process, while it runs."""
         process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return process.pid if process is not None and process.alive else None
 
     async def tell(self, command: EngineCommand | FeederCommand) -> None:
         """Raises `PairBrokenError`."""
-        if self.pid is None or self._input is None or self._input.is_closing():
-            raise PairBrokenError(f"the {self._module} process is gone")
-        self._input.write(_encode(command) + b"\n")
+        if self._process is None:
+            raise PairBrokenError(f"the {self._module} process was not started")
+        try:
+            self._process.say(_encode(command) + b"\n")
+        except ChildGoneError as error:
+            raise PairBrokenError(str(error)) from None
 
     async def hear(self) -> T:
         """The next message. Raises `PairBrokenError` at the end of the process."""
         process = self._process
-        if process is None or self._output is None:
+        if process is None:
             raise PairBrokenError(f"the {self._module} process was not started")
-        line = await self._output.readline()
+        line = await process.output.readline()
         self._heard += 1
         if not line.endswith(b"\n"):
-            code = await asyncio.to_thread(process.wait)
-            raise PairBrokenError(self._why or f"the {self._module} process ended with {_ending(code)}")
+            how = await process.ended()
+            raise PairBrokenError(self._why or f"the {self._module} process ended with {how}")
         try:
             return self._decoder.decode(line)
         except msgspec.DecodeError as error:
@@ -132,44 +126,9 @@ class _Child(Generic[T]):
     async def close(self) -> None:
         """The end of its input tells it to go; one that stays is ended."""
         self.expect_nothing()
-        if self._input is not None:
-            self._input.close()
-        process = self._process
-        if process is not None:
-            try:
-                await asyncio.to_thread(process.wait, _END_S)
-            except TimeoutExpired:
-                process.kill()
-                await asyncio.to_thread(process.wait)
-        if self._errors is not None:
-            await asyncio.gather(self._errors, return_exceptions=True)
-
-
-def _spawn(module: str, feed_fd: int) -> "Popen[bytes]":
-    """Not by the event loop: uvloop forks, of which gRPC and large processes want to know; this does not."""
-    return Popen(  # noqa: S603  (our own modules)
-        [sys.executable, "-m", f"evalmesh.load_generator.{module}", "--feed-fd", str(feed_fd)],
-        pass_fds=(feed_fd,),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        start_new_session=True,
-        bufsize=0,
-    )
-
-
-async def _reader(pipe: "IO[bytes] | None") -> asyncio.StreamReader:
-    reader = asyncio.StreamReader(limit=_LINE_BYTES)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    return reader
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
+        if self._process is not None:
+            self._process.hang_up()
+            await self._process.close(_END_S)
 
 
 @dataclass(frozen=True, slots=True)

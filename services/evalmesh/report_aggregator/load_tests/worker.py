@@ -5,9 +5,8 @@ import logging
 from collections.abc import Collection
 from dataclasses import replace
 
-from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LevelState, LoadTest, LoadTestState
-from evalmesh.domain.work import WorkItem
+from evalmesh.domain.load_work import LoadItem
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_tests.store import LoadTestStore
@@ -27,26 +26,12 @@ class PerfWorker:
         self._bus = bus
         self._clock = clock
 
-    async def owns(self, item: WorkItem) -> bool:
-        """Whether the item is about a load test.
-
-        An item without a benchmark is about a whole run or a whole load test; ids are unique among both, so that the
-        record tells which.
-        """
-        if item.benchmark:
-            return False
-        try:
-            await self._tests.get(item.run)
-        except NotFound:
-            return False
-        return True
-
-    async def handle(self, item: WorkItem) -> None:
-        """With `final` the report; without it the word that a load test has begun, so that its report need not wait."""
-        if not item.final:
+    async def handle(self, item: LoadItem) -> None:
+        """The report; or, unless it `ends`, the word that a load test has begun, so that its report need not wait."""
+        if not item.ends:
             await asyncio.to_thread(_warm_up)
             return
-        test = (await self._tests.get(item.run)).value
+        test = (await self._tests.get(item.load_test)).value
         if test.state.terminal or test.attempt != item.attempt:
             return
         from evalmesh.pages.load_tests.page import render_perf_html  # noqa: PLC0415  (see `_warm_up`)
@@ -69,7 +54,7 @@ class PerfWorker:
         await change_load_test(self._tests, self._bus, self._clock, test.id, end)
         _LOG.info("load test ended", extra={"state": str(ended.state)})
 
-    async def set_aside(self, item: WorkItem, error: str) -> None:
+    async def set_aside(self, item: LoadItem, error: str) -> None:
         """A load test whose report cannot be made: it has failed and says why."""
 
         def failed(test: LoadTest) -> LoadTest:
@@ -80,7 +65,7 @@ class PerfWorker:
                 test, state=LoadTestState.FAILED, error=error, error_reason="REPORT_FAILED", end_time=end_time
             )
 
-        await change_load_test(self._tests, self._bus, self._clock, item.run, failed)
+        await change_load_test(self._tests, self._bus, self._clock, item.load_test, failed)
 
 
 def _ended(test: LoadTest, documented: Collection[int], now: float) -> LoadTest:

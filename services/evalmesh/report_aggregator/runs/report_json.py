@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
+from evalmesh.domain.plan import BenchmarkPlan
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunState
-from evalmesh.domain.work import BenchmarkPlan, RunPlan
 from evalmesh.results.json_values import duration_s, iso, own_version, plain, public_key_ref, public_url
 
 SCHEMA_VERSION = 1
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 
 def build_report(
     run: Run,
-    plan: RunPlan,
+    planned: Sequence[BenchmarkPlan],
     benchmarks: Sequence[BenchmarkReport],
     created_time: float,
     *,
@@ -27,7 +27,7 @@ def build_report(
 
     Args:
         run: The run in the state the report should show.
-        plan: What was planned; benchmarks of it without a report are listed as `benchmarks_not_reported`.
+        planned: What was planned; those without a report are listed as `benchmarks_not_reported`.
         benchmarks: Metrics, in the order to show.
         created_time: When the report is made, in Unix seconds.
         titles: Benchmark name to human-readable title.
@@ -35,17 +35,22 @@ def build_report(
     Returns:
         Plain JSON values only; no key, and no NaN or infinity (what is not a finite number is null or left out).
     """
-    plans = {benchmark.name: benchmark for benchmark in plan.benchmarks}
+    plans = {plan.name: plan for plan in planned}
     reported = {benchmark.name for benchmark in benchmarks}
+    missing = [one.name for one in run.spec.benchmarks if one.name not in reported]
     return {
         "schema_version": SCHEMA_VERSION,
         "evalmesh_version": own_version(),
         "create_time": iso(created_time),
-        "run": _run(run, complete=reported >= set(plans) and all(b.n_not_run == 0 for b in benchmarks)),
+        "run": _run(
+            run,
+            complete=reported >= {one.name for one in run.spec.benchmarks}
+            and all(b.n_not_run == 0 for b in benchmarks),
+        ),
         "model": _model(run),
         "config": _config(run),
         "benchmarks": [_benchmark(b, plans.get(b.name), (titles or {}).get(b.name, "")) for b in benchmarks],
-        "benchmarks_not_reported": [name for name in plans if name not in reported],
+        "benchmarks_not_reported": missing,
     }
 
 
@@ -130,6 +135,7 @@ def _benchmark(report: BenchmarkReport, plan: BenchmarkPlan | None, title: str) 
         "n_not_run": report.n_not_run,
         "n_reused": report.n_reused,
         "error_classes": dict(sorted(report.error_classes.items())),
+        **({"artefacts": report.artefacts} if report.artefacts else {}),
         "usage": {name: value for name, value in report.usage.items() if math.isfinite(value)},
     }
 

@@ -21,13 +21,13 @@ def metric_rules(benchmark: Benchmark, repeats: int) -> tuple[MetricRule, ...]:
     return tuple(rules)
 
 
-def count_scores(benchmark: Benchmark, shard: int, scores: Sequence[Score]) -> ShardCounts:
+def count_scores(benchmark: Benchmark, stage: str, shard: int, scores: Sequence[Score]) -> ShardCounts:
     """What the scores of a shard add to the progress record."""
     primary = benchmark.metrics[0].score
     scored = [score for score in scores if score.state == "scored"]
     errored = sum(score.state == "errored" for score in scores)
     return ShardCounts(
-        benchmark=benchmark.name,
+        stage=stage,
         shard=shard,
         done=len(scores),
         errored=errored,

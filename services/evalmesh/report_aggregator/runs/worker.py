@@ -1,4 +1,4 @@
-"""The report step: shards into the results, and when all are in, the report."""
+"""Reducing: shards come to barriers, blocks are folded, benchmarks are joined, and the run ends with its report."""
 
 import asyncio
 import json
@@ -9,104 +9,155 @@ from dataclasses import replace
 from evalmesh.benchmarks import registry
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion, CompletionError
+from evalmesh.domain.errors import InternalError, NotFound
 from evalmesh.domain.metric import BenchmarkReport
+from evalmesh.domain.plan import BLOCK_SHARDS, BenchmarkPlan
+from evalmesh.domain.progress import BenchmarkRecord, RunRecord, ShardCounts
 from evalmesh.domain.run import Run, RunState
 from evalmesh.domain.score import Score
-from evalmesh.domain.work import RunPlan, Step, WorkItem
-from evalmesh.ports.bus import Bus
-from evalmesh.ports.environment import Clock
-from evalmesh.ports.run_store import RunStore
+from evalmesh.domain.stage import StageKind
+from evalmesh.domain.work import Shard, Task, WorkItem
 from evalmesh.report_aggregator.runs.planned_rows import planned_rows
 from evalmesh.report_aggregator.runs.progress import ProgressKeeper
 from evalmesh.report_aggregator.runs.report_json import build_report
 from evalmesh.report_aggregator.runs.shard_counts import count_scores
 from evalmesh.runtime.plans import PlanCache
-from evalmesh.runtime.runs import change_run
+from evalmesh.runtime.progress import change_run_progress
+from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.telemetry import current_trace
-from evalmesh.wire.runs.shard_files import ShardFiles
+from evalmesh.wire.runs.shard_files import RunFiles
 
 _LOG = logging.getLogger(__name__)
 
 
-class ReportWorker:
-    """Takes in scored shards and writes reports. A shard taken in twice counts once."""
+class ReduceWorker:
+    """Takes in shards and writes reports. A shard taken in twice counts once."""
 
-    def __init__(self, *, files: ShardFiles, runs: RunStore, bus: Bus, clock: Clock) -> None:
+    def __init__(self, files: RunFiles, records: RunRecords) -> None:
         self._files = files
-        self._runs = runs
-        self._bus = bus
-        self._clock = clock
+        self._records = records
         self._plans = PlanCache(files)
-        self._progress = ProgressKeeper(runs, bus, clock)
+        self._progress = ProgressKeeper(records.store, records.bus, records.clock)
+        self._turn = asyncio.Semaphore(1)
         self._warm_up: asyncio.Task[None] | None = None
 
     async def handle(self, item: WorkItem) -> None:
-        """A shard, or with `final` the whole run."""
-        if item.final:
-            await self._finish(item)
-            return
+        """A shard at a barrier, a block, a benchmark, or the whole run."""
         if self._warm_up is None:
             # While the model is being waited for, so that the report need not wait.
             self._warm_up = asyncio.create_task(asyncio.to_thread(_load_and_warm_up))
-        plan = await self._plans.get(item.run)
-        if item.error and not await self._files.has_scores(item.run, item.benchmark, item.shard):
-            await self._give_up_shard(item, plan)
-        scores = await self._files.read_scores(item.run, item.benchmark, item.shard)
-        counts = count_scores(registry.get(item.benchmark), item.shard, scores)
-        if await self._progress.take_in(plan, counts):
-            final = WorkItem(run=item.run, step=Step.REPORT, final=True, attempt=item.attempt, trace=current_trace())
-            await self._bus.publish([final])
+        if item.task is Task.ARRIVE:
+            await self._arrive(item)
+        elif item.task is Task.FOLD:
+            await self._fold(item)
+        elif item.task is Task.REDUCE:
+            await self._reduce(item)
+        else:
+            await self._finish(item)
 
-    async def _give_up_shard(self, item: WorkItem, plan: RunPlan) -> None:
-        """A step set the shard aside: its requests become errored results, so that the run still ends."""
-        place = (item.run, item.benchmark, item.shard)
-        one = plan.benchmark(item.benchmark)
-        rows = await planned_rows(self._files, item.run, one, one.shards[item.shard])
-        reason = f"poison: {item.error}"
-        known = {c.request_id: c for c in await self._files.read_checkpoints(*place)}
-        if not await self._files.has_completions(*place):
+    async def set_aside(self, item: WorkItem, error: str) -> None:
+        """A shard or benchmark whose results cannot be computed: the run has failed and says why."""
+        if item.task is not Task.FOLD:  # what was not folded in time is folded at the end
+            await self._records.fail(item.run, error, "REPORT_FAILED")
+
+    # Shards
+
+    async def _arrive(self, item: WorkItem) -> None:
+        plan = await self._plans.get(item.run, item.benchmark)
+        assert item.shard is not None  # noqa: S101  (arrivals are about shards)
+        counts = ShardCounts(item.stage, item.shard.index)
+        judged = item.stage == plan.graph.judged
+        if item.error and not await self._files.of(item.run, item.benchmark).of(item.stage).has(item.shard.index):
+            await self._give_up_shard(item, item.shard, plan)
+        if judged:
+            scores = await self._files.of(item.run, item.benchmark).read_scores(item.stage, item.shard.index)
+            counts = count_scores(registry.get(item.benchmark), item.stage, item.shard.index, scores)
+        record = await self._progress.take_in(item.run, item.benchmark, counts)
+        await self._records.bus.publish(self._after(item, plan, record))
+
+    def _after(self, item: WorkItem, plan: BenchmarkPlan, record: BenchmarkRecord) -> list[WorkItem]:
+        """What begins because this shard is in."""
+        begun = []
+        common = WorkItem(item.run, Task.REDUCE, item.benchmark, attempt=item.attempt, trace=current_trace())
+        for stage in plan.graph.following(item.stage):
+            if stage.barrier and all(record.complete(name) for name in stage.after):
+                if stage.kind is StageKind.REDUCE:
+                    begun.append(common)
+                else:
+                    begun.append(replace(common, task=Task.STAGE, stage=stage.name, kind=stage.kind))
+        if begun or item.stage != plan.graph.judged:
+            return begun
+        block = record.full_block(item.stage, item.shard_index)
+        return [] if block is None else [replace(common, task=Task.FOLD, block=block)]
+
+    async def _give_up_shard(self, item: WorkItem, shard: Shard, plan: BenchmarkPlan) -> None:
+        """A stage set the shard aside: its requests become errored results, so that the run still ends."""
+        files = self._files.of(item.run, item.benchmark)
+        answered = files.of(plan.graph.answered)
+        rows = await planned_rows(files, shard)
+        requests = [request for row in rows for request in row.requests()]
+        if not await answered.has(shard.index):
+            known = {c.request_id: c for c in await answered.read_parts(shard.index)}
             error = CompletionError("poison", item.error)
             completions = [
                 known.get(request.id)
                 or Completion(sample_id=request.sample_id, repeat=request.repeat, digest=request.digest, error=error)
-                for row in rows
-                for request in row.requests()
+                for request in requests
             ]
-            await self._files.write_completions(*place, completions)
-        scores = [
-            Score(request.sample_id, request.repeat, "errored", reason=reason)
-            for row in rows
-            for request in row.requests()
-        ]
-        await self._files.write_scores(*place, scores)
+            await answered.write(shard.index, completions)
+        if item.stage != plan.graph.answered:
+            reason = f"poison: {item.error}"
+            scores = [Score(request.sample_id, request.repeat, "errored", reason=reason) for request in requests]
+            await files.of(item.stage).write(shard.index, scores)
 
-    async def set_aside(self, item: WorkItem, error: str) -> None:
-        """A shard or run whose results cannot be computed: the run has failed and says why."""
+    # Blocks and benchmarks
 
-        def failed(run: Run) -> Run:
-            if run.state.terminal:
-                return run
-            return replace(
-                run, state=RunState.FAILED, error=error, error_reason="REPORT_FAILED", end_time=self._clock.now()
-            )
+    async def _fold(self, item: WorkItem) -> None:
+        from evalmesh.report_aggregator.runs.fold import Folder  # noqa: PLC0415  (brings pyarrow)
 
-        await change_run(self._runs, self._bus, self._clock, item.run, failed)
+        files = self._files.of(item.run, item.benchmark)
+        folder = Folder(files, await self._plans.get(item.run, item.benchmark), self._turn)
+        first = item.block * BLOCK_SHARDS
+        try:
+            # What else there is to know of a shard is in its rows.
+            await folder.keep(item.block, [Shard(first + place, "", 0, 0, 0) for place in range(BLOCK_SHARDS)])
+        except (NotFound, InternalError) as error:
+            _LOG.warning("block %d is left to the end: %s", item.block, error.message)
 
-    async def _finish(self, item: WorkItem) -> None:
-        run = (await self._runs.get_run(item.run)).value
+    async def _reduce(self, item: WorkItem) -> None:
+        from evalmesh.report_aggregator.runs.fold import Folder  # noqa: PLC0415  (brings pyarrow)
+        from evalmesh.report_aggregator.runs.join import Joiner  # noqa: PLC0415  (likewise)
+
+        run = (await self._records.store.get_run(item.run)).value
         if run.state.terminal or run.attempt != item.attempt:
             return
-        plan = await self._files.find_plan(run.id)
-        ended = replace(run, state=_end_state(run), end_time=self._clock.now())
-        if plan is not None:
-            from evalmesh.report_aggregator.runs.collect import BenchmarkCollector  # noqa: PLC0415  (see below)
+        plan = await self._plans.get(item.run, item.benchmark)
+        joiner = Joiner(Folder(self._files.of(item.run, item.benchmark), plan, self._turn), run.spec.on_error)
+        if await joiner.kept() is None:
+            await joiner.join(complete=True)
+        place = next(place for place, spec in enumerate(run.spec.benchmarks) if spec.name == item.benchmark)
 
-            reports = [
-                await BenchmarkCollector(self._files, run.id, one, run.spec.on_error).collect()
-                for one in plan.benchmarks
-            ]
+        def reduced(record: RunRecord) -> bool:
+            before = record.reduced
+            record.add(place)
+            return record.reduced != before
+
+        record = await change_run_progress(self._records.store, item.run, reduced)
+        if record.complete(len(run.spec.benchmarks)):
+            await self._finish(item)
+
+    # The run
+
+    async def _finish(self, item: WorkItem) -> None:
+        run = (await self._records.store.get_run(item.run)).value
+        if run.state.terminal or run.attempt != item.attempt:
+            return
+        state = RunState.CANCELLED if run.state is RunState.CANCELLING else RunState.SUCCEEDED
+        ended = replace(run, state=state, end_time=self._records.clock.now())
+        plans, reports = await self._benchmark_reports(run)
+        if plans:
             ended = _failed_by_policy(ended, reports)
-            await self._write_report(ended, plan, reports)
+            await self._write_report(ended, plans, reports)
 
         def end(current: Run) -> Run:
             if current.state.terminal or current.attempt != item.attempt:
@@ -117,16 +168,33 @@ class ReportWorker:
                 end_time=ended.end_time,
                 error=ended.error,
                 error_reason=ended.error_reason,
+                notice="",
             )
 
-        await change_run(self._runs, self._bus, self._clock, run.id, end)
+        await self._records.stop(await self._records.change(run.id, end))
         _LOG.info("run ended", extra={"state": str(ended.state)})
 
-    async def _write_report(self, run: Run, plan: RunPlan, reports: list[BenchmarkReport]) -> None:
-        from evalmesh.pages.runs.page import render_html  # noqa: PLC0415  (see below)
+    async def _benchmark_reports(self, run: Run) -> tuple[list[BenchmarkPlan], list[BenchmarkReport]]:
+        """What there is of each benchmark; of a run that was cancelled, what is finished."""
+        from evalmesh.report_aggregator.runs.fold import Folder  # noqa: PLC0415  (brings pyarrow)
+        from evalmesh.report_aggregator.runs.join import Joiner  # noqa: PLC0415  (likewise)
+
+        plans, reports = [], []
+        for spec in run.spec.benchmarks:
+            try:
+                plan = await self._plans.get(run.id, spec.name)
+            except NotFound:
+                continue
+            joiner = Joiner(Folder(self._files.of(run.id, spec.name), plan, self._turn), run.spec.on_error)
+            plans.append(plan)
+            reports.append(await joiner.kept() or await joiner.join(complete=False))
+        return plans, reports
+
+    async def _write_report(self, run: Run, plans: list[BenchmarkPlan], reports: list[BenchmarkReport]) -> None:
+        from evalmesh.pages.runs.page import render_html  # noqa: PLC0415  (brings jinja2)
 
         titles = {report.name: registry.get(report.name).title for report in reports}
-        document = build_report(run, plan, reports, self._clock.now(), titles=titles)
+        document = build_report(run, plans, reports, self._records.clock.now(), titles=titles)
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         await self._files.store.put(layout.report_html_key(run.id), render_html(document).encode())
         await self._files.store.put(layout.report_json_key(run.id), text.encode())
@@ -135,13 +203,9 @@ class ReportWorker:
 def _load_and_warm_up() -> None:
     """Loads what a report is made with while the model is waited for: the platform starts sooner without it."""
     from evalmesh.pages.runs.page import warm_up  # noqa: PLC0415  (brings jinja2)
-    from evalmesh.report_aggregator.runs import collect  # noqa: F401, PLC0415  (brings pyarrow)
+    from evalmesh.report_aggregator.runs import join  # noqa: F401, PLC0415  (brings pyarrow)
 
     warm_up()
-
-
-def _end_state(run: Run) -> RunState:
-    return RunState.CANCELLED if run.state is RunState.CANCELLING else RunState.SUCCEEDED
 
 
 def _failed_by_policy(run: Run, reports: list[BenchmarkReport]) -> Run:

@@ -1,94 +1,151 @@
-"""Shards in the object store: the rows each step reads and writes, at the keys of `domain.layout`."""
+"""What a run keeps in the object store, typed: plans, requests, what each stage makes of each shard.
 
-from collections.abc import Sequence
+Keys are those of `domain.layout`. Errors are those of the store, and `InternalError` for an object that is not what
+its key says.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import NotFound
+from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample, ShardHeader
-from evalmesh.domain.work import RunPlan
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.wire.codec import decode_json, decode_rows, encode_json, encode_rows
+from evalmesh.wire.runs.scores import decode_scores
+
+T = TypeVar("T")
 
 
-class ShardFiles:
-    """Typed access to everything a run keeps in the object store.
+@dataclass(frozen=True, slots=True)
+class StageFiles:
+    """What one stage makes of the shards of one benchmark of one run."""
 
-    Errors are those of the store, and `InternalError` for an object that is not what its key says.
-    """
+    store: ObjectStore
+    run: str
+    benchmark: str
+    stage: str
 
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
+    def key(self, shard: int) -> str:
+        """Of the output."""
+        return layout.output_key(self.run, self.benchmark, self.stage, shard)
 
-    async def read_plan(self, run: str) -> RunPlan:
-        """Raises `NotFound` before planning is done."""
-        key = layout.plan_key(run)
-        return decode_json(RunPlan, await self.store.get(key), key)
+    async def has(self, shard: int) -> bool:
+        """Whether the output is there."""
+        return await self.store.exists(self.key(shard))
 
-    async def find_plan(self, run: str) -> RunPlan | None:
-        """The plan, if planning is done."""
-        try:
-            return await self.read_plan(run)
-        except NotFound:
-            return None
+    async def there(self) -> frozenset[int]:
+        """All shards whose output is there."""
+        prefix = layout.output_prefix(self.run, self.benchmark, self.stage)
+        names = [info.key.removeprefix(prefix).partition(".")[0] async for info in self.store.list(prefix)]
+        return frozenset(int(name) for name in names if name.isdigit())
 
-    async def write_plan(self, plan: RunPlan) -> None:
-        """Planning is done once this returns."""
-        await self.store.put(layout.plan_key(plan.run), encode_json(plan))
+    async def write(self, shard: int, rows: Iterable[object]) -> bool:
+        """First writer wins; `False` when the output was there already."""
+        return await self.store.create(self.key(shard), encode_rows(rows))
 
-    async def write_requests(self, header: ShardHeader, rows: Sequence[PlannedSample]) -> None:
-        """Samples and requests of a shard."""
-        key = layout.requests_key(header.run, header.benchmark, header.shard)
-        await self.store.put(key, encode_rows([header, *rows]))
+    async def read(self, kind: type[T], shard: int) -> list[T]:
+        """In request order. Raises `NotFound`."""
+        key = self.key(shard)
+        return decode_rows(kind, await self.store.get(key), key)
 
-    async def read_requests(self, run: str, benchmark: str, shard: int) -> tuple[ShardHeader, list[PlannedSample]]:
-        """Header and samples in plan order."""
-        key = layout.requests_key(run, benchmark, shard)
-        head, _, body = (await self.store.get(key)).partition(b"\n")
-        return decode_json(ShardHeader, head, key), decode_rows(PlannedSample, body, key)
+    async def forget(self) -> None:
+        """Removes every output of the stage, and of no other."""
+        prefix = layout.output_prefix(self.run, self.benchmark, self.stage)
+        await forget(self.store, prefix)
 
-    async def has_completions(self, run: str, benchmark: str, shard: int) -> bool:
-        """Whether every request of the shard has its completion."""
-        return await self.store.exists(layout.completions_key(run, benchmark, shard))
-
-    async def read_completions(self, run: str, benchmark: str, shard: int) -> list[Completion]:
-        """In request order."""
-        key = layout.completions_key(run, benchmark, shard)
-        return decode_rows(Completion, await self.store.get(key), key)
-
-    async def write_completions(self, run: str, benchmark: str, shard: int, rows: Sequence[Completion]) -> bool:
-        """First writer wins; `False` when the shard had its completions already."""
-        return await self.store.create(layout.completions_key(run, benchmark, shard), encode_rows(rows))
-
-    async def write_checkpoint(
-        self, run: str, benchmark: str, shard: int, name: str, rows: Sequence[Completion]
-    ) -> None:
+    async def write_part(self, shard: int, name: str, rows: Sequence[Completion]) -> None:
         """Keeps finished completions of an unfinished shard."""
-        await self.store.put(layout.checkpoint_prefix(run, benchmark, shard) + f"{name}.jsonl", encode_rows(rows))
+        key = f"{layout.parts_prefix(self.run, self.benchmark, self.stage, shard)}{name}.jsonl"
+        await self.store.put(key, encode_rows(rows))
 
-    async def read_checkpoints(self, run: str, benchmark: str, shard: int) -> list[Completion]:
+    async def read_parts(self, shard: int) -> list[Completion]:
         """Everything checkpointed, in no order; a request may occur twice."""
         rows: list[Completion] = []
-        async for info in self.store.list(layout.checkpoint_prefix(run, benchmark, shard)):
+        async for info in self.store.list(layout.parts_prefix(self.run, self.benchmark, self.stage, shard)):
             rows += decode_rows(Completion, await self.store.get(info.key), info.key)
         return rows
 
-    async def drop_checkpoints(self, run: str, benchmark: str, shard: int) -> None:
+    async def drop_parts(self, shard: int) -> None:
         """They are superseded once the shard is complete."""
-        keys = [info.key async for info in self.store.list(layout.checkpoint_prefix(run, benchmark, shard))]
-        if keys:
-            await self.store.delete(keys)
+        await forget(self.store, layout.parts_prefix(self.run, self.benchmark, self.stage, shard))
 
-    async def has_scores(self, run: str, benchmark: str, shard: int) -> bool:
-        """Whether the shard is scored."""
-        return await self.store.exists(layout.scores_key(run, benchmark, shard))
 
-    async def read_scores(self, run: str, benchmark: str, shard: int) -> list[Score]:
-        """In request order."""
-        key = layout.scores_key(run, benchmark, shard)
-        return decode_rows(Score, await self.store.get(key), key)
+@dataclass(frozen=True, slots=True)
+class BenchmarkFiles:
+    """Everything of one benchmark of one run."""
 
-    async def write_scores(self, run: str, benchmark: str, shard: int, rows: Sequence[Score]) -> None:
-        """Scores are a pure function of the completions, so that writing twice changes nothing."""
-        await self.store.put(layout.scores_key(run, benchmark, shard), encode_rows(rows))
+    store: ObjectStore
+    run: str
+    benchmark: str
+
+    def of(self, stage: str) -> StageFiles:
+        """Outputs of a stage."""
+        return StageFiles(self.store, self.run, self.benchmark, stage)
+
+    async def read_plan(self) -> BenchmarkPlan:
+        """Raises `NotFound` before planning has begun."""
+        key = layout.plan_key(self.run, self.benchmark)
+        return decode_json(BenchmarkPlan, await self.store.get(key), key)
+
+    async def write_plan(self, plan: BenchmarkPlan) -> None:
+        """Before the first shard."""
+        await self.store.put(layout.plan_key(self.run, self.benchmark), encode_json(plan))
+
+    async def find_index(self) -> BenchmarkIndex | None:
+        """The index, if planning is done."""
+        key = layout.index_key(self.run, self.benchmark)
+        try:
+            return decode_json(BenchmarkIndex, await self.store.get(key), key)
+        except NotFound:
+            return None
+
+    async def write_index(self, index: BenchmarkIndex) -> None:
+        """Planning is done once this returns."""
+        await self.store.put(layout.index_key(self.run, self.benchmark), encode_json(index))
+
+    async def write_requests(self, header: ShardHeader, rows: Sequence[PlannedSample]) -> None:
+        """Samples and requests of a shard."""
+        await self.store.put(self.of(layout.REQUESTS).key(header.shard), encode_rows([header, *rows]))
+
+    async def read_requests(self, shard: int, source: str = layout.REQUESTS) -> tuple[ShardHeader, list[PlannedSample]]:
+        """Header and samples in plan order; `source` is the stage that rendered them, if not the planner."""
+        key = self.of(source).key(shard)
+        head, _, body = (await self.store.get(key)).partition(b"\n")
+        return decode_json(ShardHeader, head, key), decode_rows(PlannedSample, body, key)
+
+    async def read_scores(self, stage: str, shard: int) -> list[Score]:
+        """In request order. Raises `NotFound`."""
+        key = self.of(stage).key(shard)
+        return decode_scores(await self.store.get(key), key)
+
+    async def forget_folded(self) -> None:
+        """Removes what was folded: it is folded again."""
+        await forget(self.store, layout.folded_prefix(self.run, self.benchmark))
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """Everything that runs keep in the object store."""
+
+    store: ObjectStore
+
+    def of(self, run: str, benchmark: str) -> BenchmarkFiles:
+        """One benchmark of one run."""
+        return BenchmarkFiles(self.store, run, benchmark)
+
+
+async def forget(store: ObjectStore, prefix: str) -> None:
+    """Removes every object below a prefix, in pieces, so that a long list is never held."""
+    keys: list[str] = []
+    async for info in store.list(prefix):
+        keys.append(info.key)
+        if len(keys) == 1000:
+            await store.delete(keys)
+            keys = []
+    if keys:
+        await store.delete(keys)

@@ -1,0 +1,36 @@
+"""What a child process gets of our environment: never all of it by accident, for keys lie in it."""
+
+import os
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+_ESSENTIAL = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|TZ|TZDIR|LANG|LANGUAGE|LC_[A-Z]+|PYTHON[A-Z0-9]+|VIRTUAL_ENV"
+    r"|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|SYSTEMROOT|[A-Z]+_NUM_THREADS|XDG_[A-Z_]+"
+)
+_KEY = re.compile(
+    r"(?:^|_)(?:(?:API|ACCESS|SECRET|PRIVATE|ENCRYPTION)?KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE"
+    r"|PWD|PAT|AUTH|CREDENTIALS?|COOKIES?|DSN|WEBHOOK)(?:_|$)",
+    re.IGNORECASE,
+)
+_NO_KEYS = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK"})
+
+
+def essentials() -> dict[str, str]:
+    """What any program needs: where programs are, the language, the interpreter's settings. No keys."""
+    return {name: value for name, value in os.environ.items() if _ESSENTIAL.fullmatch(name)}
+
+
+def without_keys(keep: Sequence[str] = ()) -> dict[str, str]:
+    """All that is not named like a key. `keep`: patterns (`AWS_*`) of those that are wanted although they are."""
+    return {name: value for name, value in os.environ.items() if _stays(name, keep)}
+
+
+def _stays(name: str, keep: Sequence[str]) -> bool:
+    return name in _NO_KEYS or not _KEY.search(name) or any(fnmatchcase(name, pattern) for pattern in keep)
+
+
+def everything(but: Sequence[str] = ()) -> dict[str, str]:
+    """For those to whom the keys belong: all except the named ones."""
+    return {name: value for name, value in os.environ.items() if name not in but}
