@@ -53,7 +53,7 @@ def shard_of(number: int, samples: int) -> Shard:
 async def lay_out(opened: Connections, samples: int) -> None:
     """Everything that the stages before the end leave behind, with texts of the usual length."""
     spec = RunSpec(ModelSpec("m", url="http://h/v1"), (BenchmarkSpec(NAME),))
-    await opened.runs.create_run(Run(RUN, spec, RunState.RUNNING, time.time(), format=RUN_FORMAT))
+    await opened.runs.create(Run(RUN, spec, RunState.RUNNING, time.time(), format=RUN_FORMAT))
     files = RunFiles(opened.objects).of(RUN, NAME)
     plan = BenchmarkPlan(
         RUN,
@@ -115,7 +115,7 @@ async def report(opened: Connections, shards: range, samples: int) -> float:
     items = [WorkItem(RUN, Task.ARRIVE, NAME, "score", shard=shard_of(number, samples)) for number in shards]
     await opened.bus.publish(items)
     if shards.stop * SHARD >= samples:
-        while not (await opened.runs.get_run(RUN)).value.state.terminal:  # noqa: ASYNC110  (as a client does)
+        while not (await opened.runs.get(RUN)).value.state.terminal:  # noqa: ASYNC110  (as a client does)
             await asyncio.sleep(0.05)
     else:
         while await opened.bus.pending(RUN):  # noqa: ASYNC110  (likewise)

@@ -20,10 +20,10 @@ from measure import cpu_s
 
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.query import query_for
 from evalmesh.benchmarks.samples import choose_shots, iter_samples, render
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.run import BenchmarkSpec
-from evalmesh.ports.dataset_source import query_for
 
 SEED = 42
 

@@ -92,7 +92,7 @@ async def score_shards(opened, shards, right=lambda index: index % 4 == 0, run="
 async def until_ended(opened, run="r1", within_s=20.0):
     async with asyncio.timeout(within_s):
         while True:
-            known = (await opened.runs.get_run(run)).value
+            known = (await opened.runs.get(run)).value
             if known.state.terminal:
                 return known
             await asyncio.sleep(0.02)
@@ -171,18 +171,18 @@ async def test_report_is_written_once(opened, tmp_path):
     final = WorkItem("r1", Task.REDUCE, NAME)
     await worker.handle(final)
     first = await opened.objects.get(layout.report_json_key("r1"))
-    ended = (await opened.runs.get_run("r1")).revision
+    ended = (await opened.runs.get("r1")).revision
     await make_worker(opened).handle(final)
     assert await opened.objects.get(layout.report_json_key("r1")) == first
-    assert (await opened.runs.get_run("r1")).revision == ended
+    assert (await opened.runs.get("r1")).revision == ended
 
 
 async def test_wish_of_an_earlier_attempt_does_not_end_a_resumed_run(opened, tmp_path):
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
-    known = await opened.runs.get_run("r1")
-    await opened.runs.update_run(replace(known.value, attempt=1), known.revision)
+    known = await opened.runs.get("r1")
+    await opened.runs.update(replace(known.value, attempt=1), known.revision)
     await make_worker(opened).handle(WorkItem("r1", Task.REDUCE, NAME, attempt=0))
-    assert (await opened.runs.get_run("r1")).value.state is RunState.RUNNING
+    assert (await opened.runs.get("r1")).value.state is RunState.RUNNING
     with pytest.raises(NotFound):
         await report_of(opened)
 
@@ -195,8 +195,8 @@ async def test_cancelled_run_reports_what_is_finished_and_counts_what_is_not(ope
         async with asyncio.timeout(10):
             while await opened.bus.backlog(REPORT):  # noqa: ASYNC110  (a queue has no event for it)
                 await asyncio.sleep(0.02)
-        known = await opened.runs.get_run("r1")
-        await opened.runs.update_run(replace(known.value, state=RunState.CANCELLING), known.revision)
+        known = await opened.runs.get("r1")
+        await opened.runs.update(replace(known.value, state=RunState.CANCELLING), known.revision)
         await opened.runs.set_control("r1", "cancel")
         await opened.bus.publish([WorkItem("r1", Task.FINISH, error="cancel-1")])
         assert (await until_ended(opened)).state is RunState.CANCELLED
@@ -211,10 +211,10 @@ async def test_cancelled_run_reports_what_is_finished_and_counts_what_is_not(ope
 async def test_run_cancelled_before_it_was_planned_ends_without_a_report(opened, tmp_path):
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     await opened.objects.delete([layout.plan_key("r1", NAME)])
-    known = await opened.runs.get_run("r1")
-    await opened.runs.update_run(replace(known.value, state=RunState.CANCELLING), known.revision)
+    known = await opened.runs.get("r1")
+    await opened.runs.update(replace(known.value, state=RunState.CANCELLING), known.revision)
     await make_worker(opened).handle(WorkItem("r1", Task.FINISH, error="cancel-1"))
-    assert (await opened.runs.get_run("r1")).value.state is RunState.CANCELLED
+    assert (await opened.runs.get("r1")).value.state is RunState.CANCELLED
 
 
 async def test_malformed_rows_are_errored_results(opened, tmp_path):

@@ -19,8 +19,9 @@ from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain import layout
 from evalmesh.domain.errors import NotFound
-from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTestState
+from evalmesh.domain.load_test import LevelStatus, LoadLevel
 from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.state import State
 from evalmesh.domain.work import Queue
 from evalmesh.load.measure.records import HEADER, MAGIC, RECORD
 from evalmesh.load.measure.table import DTYPE
@@ -28,6 +29,7 @@ from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.runtime.serve import ServiceHost
+from evalmesh.runtime.submission import RecordBook
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "perf.schema.json").read_text())
 HEAD = HEADER.pack(MAGIC, RECORD.size)
@@ -59,7 +61,7 @@ async def running(opened):
 
 
 def make_worker(opened):
-    return PerfWorker(tests=opened.load_tests, objects=opened.objects, bus=opened.bus, clock=SystemClock())
+    return PerfWorker(RecordBook(opened.load_tests, opened.bus, SystemClock()), opened.objects)
 
 
 def records_of(indices, generator=0):
@@ -70,7 +72,7 @@ def records_of(indices, generator=0):
     return HEAD + records.tobytes()
 
 
-async def conducted(opened, *levels, state=LoadTestState.RUNNING, seats=2, **changes):
+async def conducted(opened, *levels, state=State.RUNNING, seats=2, **changes):
     """What a conductor leaves when its levels are done: the record, their documents, and the seats' records."""
     statuses = tuple(
         LevelStatus(level["index"], LoadLevel(parallel=8), repeat=level["repeat"], state="done") for level in levels
@@ -116,7 +118,7 @@ async def test_final_item_makes_the_report_and_ends_the_load_test(opened):
     async with running(opened):
         await opened.bus.publish([final()])
         test = await until_ended(opened)
-    assert test.state is LoadTestState.SUCCEEDED
+    assert test.state is State.SUCCEEDED
     assert before <= test.end_time <= time.time()
     perf = await perf_of(opened)
     assert perf["load_test"]["state"] == "SUCCEEDED"
@@ -146,14 +148,14 @@ async def test_a_crash_before_the_end_state_is_made_up_for(opened):
     await opened.objects.put(layout.perf_json_key("lt1"), b"{}")
     await opened.objects.put(layout.perf_html_key("lt1"), b"half")
     await make_worker(opened).handle(final())
-    assert (await opened.load_tests.get("lt1")).value.state is LoadTestState.SUCCEEDED
+    assert (await opened.load_tests.get("lt1")).value.state is State.SUCCEEDED
     assert (await perf_of(opened))["levels"]
 
 
 async def test_item_of_a_conductor_that_was_replaced_ends_nothing(opened):
     await conducted(opened, make_level(0))
     await make_worker(opened).handle(final(attempt=0))
-    assert (await opened.load_tests.get("lt1")).value.state is LoadTestState.RUNNING
+    assert (await opened.load_tests.get("lt1")).value.state is State.RUNNING
     with pytest.raises(NotFound):
         await opened.objects.get(layout.perf_json_key("lt1"))
 
@@ -161,9 +163,9 @@ async def test_item_of_a_conductor_that_was_replaced_ends_nothing(opened):
 @pytest.mark.parametrize(
     ("state", "error", "expected"),
     [
-        (LoadTestState.CANCELLING, "", LoadTestState.CANCELLED),
-        (LoadTestState.CANCELLING, "The endpoint went away.", LoadTestState.CANCELLED),
-        (LoadTestState.RUNNING, "The endpoint went away.", LoadTestState.FAILED),
+        (State.CANCELLING, "", State.CANCELLED),
+        (State.CANCELLING, "The endpoint went away.", State.CANCELLED),
+        (State.RUNNING, "The endpoint went away.", State.FAILED),
     ],
 )
 async def test_the_end_state_is_the_one_the_conductor_left(opened, state, error, expected):
@@ -175,7 +177,7 @@ async def test_the_end_state_is_the_one_the_conductor_left(opened, state, error,
         await opened.bus.publish([final()])
         ended = await until_ended(opened)
     assert (ended.state, ended.error) == (expected, error)
-    broken = "cancelled" if expected is LoadTestState.CANCELLED else "failed"
+    broken = "cancelled" if expected is State.CANCELLED else "failed"
     assert [level.state for level in ended.levels] == ["done", broken]
     perf = await perf_of(opened)
     assert perf["load_test"]["state"] == expected
@@ -185,7 +187,7 @@ async def test_the_end_state_is_the_one_the_conductor_left(opened, state, error,
 async def test_a_load_test_that_measured_nothing_ends_with_an_empty_report(opened):
     await conducted(opened, error="No generator took a seat.", error_reason="FAILED_PRECONDITION")
     await make_worker(opened).handle(final())
-    assert (await opened.load_tests.get("lt1")).value.state is LoadTestState.FAILED
+    assert (await opened.load_tests.get("lt1")).value.state is State.FAILED
     assert (await perf_of(opened))["levels"] == []
     assert await rows_of(opened) == []
     assert "No generator took a seat." in (await opened.objects.get(layout.perf_html_key("lt1"))).decode()
@@ -194,7 +196,7 @@ async def test_a_load_test_that_measured_nothing_ends_with_an_empty_report(opene
 async def test_failures_and_a_limited_client_do_not_make_a_load_test_fail(opened):
     await conducted(opened, make_limited(make_failures(make_level(0), http_500=1990)))
     await make_worker(opened).handle(final())
-    assert (await opened.load_tests.get("lt1")).value.state is LoadTestState.SUCCEEDED
+    assert (await opened.load_tests.get("lt1")).value.state is State.SUCCEEDED
     assert (await perf_of(opened))["client_limited"]
 
 
@@ -216,7 +218,7 @@ async def test_objects_that_are_no_records_or_documents_fail_the_load_test_and_s
     async with running(opened):
         await opened.bus.publish([final()])
         test = await until_ended(opened)
-    assert (test.state, test.error_reason) == (LoadTestState.FAILED, "REPORT_FAILED")
+    assert (test.state, test.error_reason) == (State.FAILED, "REPORT_FAILED")
     assert key in test.error
 
 
@@ -225,7 +227,7 @@ async def test_two_aggregators_end_a_load_test_once(opened):
     workers = [make_worker(opened) for _ in range(3)]
     await asyncio.gather(*(worker.handle(final()) for worker in workers))
     known = await opened.load_tests.get("lt1")
-    assert known.value.state is LoadTestState.SUCCEEDED
+    assert known.value.state is State.SUCCEEDED
     perf = await perf_of(opened)
     assert perf["repeats"][0]["levels"] == [0, 1, 2, 3, 4]
     assert [row["repeat"] for row in await rows_of(opened)] == [n for n in range(5) for _ in range(10)]

@@ -356,7 +356,7 @@ class TestFaults:
         said = child.hear()
         assert isinstance(said, FeedFailed)
         assert said.error == end.body.decode()
-        assert "of the JSON array is broken" in said.error
+        assert "is not valid JSON: item 29, line 1" in said.error
         assert said.field == "prompts.file_digest"
 
     def test_a_command_that_is_none_ends_it(self) -> None:

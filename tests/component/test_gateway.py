@@ -120,7 +120,7 @@ async def test_same_request_gives_the_same_run(client, opened, spec):
     again = await client.create_run(spec, request_id="mine")
     other = await client.create_run(spec, request_id="another")
     assert first.id == again.id != other.id
-    assert sorted(await opened.runs.list_runs()) == sorted([first.id, other.id])
+    assert sorted(await opened.runs.list_ids()) == sorted([first.id, other.id])
     assert await opened.bus.backlog(PLAN) == 2
 
 
@@ -135,7 +135,7 @@ async def test_same_request_through_two_gateways_at_once_gives_one_run(opened, p
         asked = [client.create_run(spec, request_id="mine") for client in (here, there) * 4]
         runs = {run.id for run in await asyncio.gather(*asked)}
         assert len(runs) == 1
-        assert list(await opened.runs.list_runs()) == list(runs)
+        assert list(await opened.runs.list_ids()) == list(runs)
         assert await opened.bus.backlog(PLAN) == 1
         # And both follow it.
         async for now in there.watch_run(runs.copy().pop()):
@@ -145,7 +145,7 @@ async def test_same_request_through_two_gateways_at_once_gives_one_run(opened, p
 
 async def test_gateway_that_died_before_the_plan_was_queued_is_made_up_for(client, opened, spec):
     await opened.runs.claim_request("mine", "20aborted")
-    await opened.runs.create_run(Run("20aborted", spec, RunState.QUEUED, 1.0, request_id="mine"))
+    await opened.runs.create(Run("20aborted", spec, RunState.QUEUED, 1.0, request_id="mine"))
     assert await opened.bus.backlog(PLAN) == 0
     assert (await client.create_run(spec, request_id="mine")).id == "20aborted"
     assert await opened.bus.backlog(PLAN) == 1
@@ -160,7 +160,7 @@ async def test_gateway_that_died_before_the_run_was_written_is_made_up_for(clien
 async def test_validation_alone_leaves_nothing_behind(client, opened, spec):
     run = await client.create_run(spec, validate_only=True)
     assert (run.id, run.state) == ("", RunState.QUEUED)
-    assert list(await opened.runs.list_runs()) == []
+    assert list(await opened.runs.list_ids()) == []
     assert await opened.bus.backlog(PLAN) == 0
 
 
@@ -178,7 +178,7 @@ async def test_run_that_cannot_work_is_refused_before_anything_is_spent(client, 
     with pytest.raises((error, InvalidInput)) as refused:
         await client.create_run(replace(spec, **change))
     assert named in refused.value.message
-    assert list(await opened.runs.list_runs()) == []
+    assert list(await opened.runs.list_ids()) == []
 
 
 # Listing
@@ -187,13 +187,13 @@ async def test_run_that_cannot_work_is_refused_before_anything_is_spent(client, 
 async def test_pages_are_newest_first_and_complete(client, address, opened, spec):
     ids = [f"10run{number:02d}" for number in range(7)]
     for run in ids:
-        await opened.runs.create_run(Run(run, spec, RunState.SUCCEEDED, 1.0))
+        await opened.runs.create(Run(run, spec, RunState.SUCCEEDED, 1.0))
     assert [run.id async for run in client.list_runs(page_size=3)] == ids[::-1]
     async with grpc.aio.insecure_channel(address) as channel:
         stub = runs_pb2_grpc.RunServiceStub(channel)
         first = await stub.ListRuns(runs_pb2.ListRunsRequest(page_size=3))
         # A run that comes in between pages neither hides nor doubles another.
-        await opened.runs.create_run(Run("11newer", spec, RunState.QUEUED, 2.0))
+        await opened.runs.create(Run("11newer", spec, RunState.QUEUED, 2.0))
         second = await stub.ListRuns(runs_pb2.ListRunsRequest(page_size=3, page_token=first.next_page_token))
         assert [run.name for run in second.runs] == [f"runs/{run}" for run in ids[::-1][3:6]]
         for request in (runs_pb2.ListRunsRequest(page_size=-1), runs_pb2.ListRunsRequest(page_token="nonsense")):
@@ -219,7 +219,7 @@ async def events(address, run, start=0, count=1):
 
 
 async def test_watch_goes_on_after_the_sequence_it_is_given(address, opened, spec):
-    await opened.runs.create_run(Run("r1", spec, RunState.RUNNING, 1.0))
+    await opened.runs.create(Run("r1", spec, RunState.RUNNING, 1.0))
     for number in range(5):
         await opened.bus.emit(Event("r1", "progress", "test", float(number)))
     await asyncio.sleep(0.2)
@@ -230,13 +230,13 @@ async def test_watch_goes_on_after_the_sequence_it_is_given(address, opened, spe
 
 
 async def test_watch_ends_with_the_run(client, opened, spec):
-    await opened.runs.create_run(Run("r1", spec, RunState.RUNNING, 1.0))
+    await opened.runs.create(Run("r1", spec, RunState.RUNNING, 1.0))
     seen = []
 
     async def finish():
         await asyncio.sleep(0.3)
-        known = await opened.runs.get_run("r1")
-        await opened.runs.update_run(replace(known.value, state=RunState.SUCCEEDED), known.revision)
+        known = await opened.runs.get("r1")
+        await opened.runs.update(replace(known.value, state=RunState.SUCCEEDED), known.revision)
         await opened.bus.emit(Event("r1", "state", "test", 1.0))
 
     finishing = asyncio.create_task(finish())
@@ -247,7 +247,7 @@ async def test_watch_ends_with_the_run(client, opened, spec):
 
 
 async def test_watch_from_a_place_that_is_not_kept_says_so(address, opened, spec):
-    await opened.runs.create_run(Run("r1", spec, RunState.RUNNING, 1.0))
+    await opened.runs.create(Run("r1", spec, RunState.RUNNING, 1.0))
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await events(address, "r1", start=500, count=2)
     assert refused.value.code() is grpc.StatusCode.OUT_OF_RANGE
@@ -286,14 +286,14 @@ async def test_cancel_asked_twice_still_ends_the_run(client, opened, spec):
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])
 async def test_ended_run_cannot_be_cancelled(client, opened, spec, state):
-    await opened.runs.create_run(Run("r1", spec, state, 1.0))
+    await opened.runs.create(Run("r1", spec, state, 1.0))
     with pytest.raises(FailedPrecondition, match=rf"r1 has ended already \({state}\)"):
         await client.cancel_run("r1")
 
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED])
 async def test_ended_run_is_resumed_as_a_new_attempt(client, opened, spec, state):
-    await opened.runs.create_run(
+    await opened.runs.create(
         Run("r1", spec, state, 1.0, end_time=2.0, error="what was", error_reason="WHY", format=RUN_FORMAT)
     )
     run = await client.resume_run("r1")
@@ -305,8 +305,8 @@ async def test_ended_run_is_resumed_as_a_new_attempt(client, opened, spec, state
 
 
 async def test_what_cannot_be_resumed_says_why(client, opened, spec):
-    await opened.runs.create_run(Run("done", spec, RunState.SUCCEEDED, 1.0, format=RUN_FORMAT))
-    await opened.runs.create_run(Run("busy", spec, RunState.RUNNING, 1.0, format=RUN_FORMAT))
+    await opened.runs.create(Run("done", spec, RunState.SUCCEEDED, 1.0, format=RUN_FORMAT))
+    await opened.runs.create(Run("busy", spec, RunState.RUNNING, 1.0, format=RUN_FORMAT))
     with pytest.raises(FailedPrecondition, match="--use-cache done"):
         await client.resume_run("done")
     with pytest.raises(FailedPrecondition, match="going on"):
@@ -318,7 +318,7 @@ async def test_what_cannot_be_resumed_says_why(client, opened, spec):
 
 
 async def test_run_of_the_time_before_stages_says_how_its_answers_are_kept(client, opened, spec):
-    await opened.runs.create_run(Run("old", spec, RunState.CANCELLED, 1.0))
+    await opened.runs.create(Run("old", spec, RunState.CANCELLED, 1.0))
     with pytest.raises(FailedPrecondition, match="--use-cache old"):
         await client.resume_run("old")
 

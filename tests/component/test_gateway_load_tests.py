@@ -27,11 +27,11 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     PromptSpec,
     SloTerm,
 )
 from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.state import State
 from evalmesh.domain.work import Queue
 from evalmesh.gateway.peers import LOAD, Peers, lazy_channel
 from evalmesh.gateway.service import GatewayPorts, build
@@ -40,8 +40,8 @@ from evalmesh.load.measure.ticks import Sketches, Tick, encode_seat_tick
 from evalmesh.load_generator import service as load_generator
 from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.runtime.control import ControlView
-from evalmesh.runtime.load_tests import change_load_test, load_test_is_over
 from evalmesh.runtime.serve import ServiceHost
+from evalmesh.runtime.submission import RecordBook, is_over
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import load_tests_pb2, load_tests_pb2_grpc
 from evalmesh.wire.errors import from_rpc_error
@@ -115,7 +115,7 @@ async def client(address):
         yield client
 
 
-def load_test(id_="t1", state=LoadTestState.RUNNING, **more):
+def load_test(id_="t1", state=State.RUNNING, **more):
     return LoadTest(id_, SPEC, state, 1.0, **more)
 
 
@@ -127,7 +127,7 @@ async def test_same_request_gives_the_same_load_test(client, opened):
     again = await client.create_load_test(SPEC, request_id="mine")
     other = await client.create_load_test(SPEC, request_id="another")
     assert first.id == again.id != other.id
-    assert (first.state, first.spec) == (LoadTestState.QUEUED, SPEC)
+    assert (first.state, first.spec) == (State.QUEUED, SPEC)
     assert sorted(await opened.load_tests.list_ids()) == sorted([first.id, other.id])
     assert await opened.bus.backlog(CONDUCT) == 2
     consumer = await opened.bus.consume(CONDUCT)
@@ -163,7 +163,7 @@ async def test_same_request_through_two_gateways_at_once_gives_one(opened, gener
 
 async def test_gateway_that_died_before_the_item_was_queued_is_made_up_for(client, opened):
     await opened.load_tests.claim_request("mine", "20aborted")
-    await opened.load_tests.create(load_test("20aborted", LoadTestState.QUEUED, request_id="mine"))
+    await opened.load_tests.create(load_test("20aborted", State.QUEUED, request_id="mine"))
     assert await opened.bus.backlog(CONDUCT) == 0
     assert (await client.create_load_test(SPEC, request_id="mine")).id == "20aborted"
     assert await opened.bus.backlog(CONDUCT) == 1
@@ -183,7 +183,7 @@ async def test_ids_are_unlike_those_of_runs_and_sort_by_time(client):
 
 async def test_validation_alone_leaves_nothing_behind(client, opened):
     found = await client.create_load_test(SPEC, validate_only=True)
-    assert (found.id, found.state) == ("", LoadTestState.QUEUED)
+    assert (found.id, found.state) == ("", State.QUEUED)
     assert list(await opened.load_tests.list_ids()) == []
     assert await opened.bus.backlog(CONDUCT) == 0
 
@@ -195,7 +195,7 @@ async def test_spec_is_checked_against_the_endpoint_before_it_is_accepted(client
     assert list(await opened.load_tests.list_ids()) == []
     url = f"{model.url}/chat/completions"
     found = await client.create_load_test(replace(spec, target=replace(spec.target, url=url)))
-    assert found.state is LoadTestState.QUEUED
+    assert found.state is State.QUEUED
 
 
 async def test_spec_without_its_file_is_refused(client, opened):
@@ -274,9 +274,8 @@ async def tell(opened, seat, *ticks, ago_s=0.0):
 
 
 async def change(opened, **more):
-    return await change_load_test(
-        opened.load_tests, opened.bus, SystemClock(), "t1", lambda known: replace(known, **more)
-    )
+    book = RecordBook(opened.load_tests, opened.bus, SystemClock())
+    return await book.change("t1", lambda known: replace(known, **more))
 
 
 async def until(updates, wanted):
@@ -295,7 +294,7 @@ async def test_watch_begins_with_what_stands_and_ends_with_the_load_test(client,
     async def finish():
         await asyncio.sleep(0.3)
         await change(opened, levels=(LevelStatus(0, LoadLevel(parallel=1, number=1), state="done", ok=1),))
-        await change(opened, state=LoadTestState.SUCCEEDED)
+        await change(opened, state=State.SUCCEEDED)
 
     finishing = asyncio.create_task(finish())
     async with asyncio.timeout(10):
@@ -303,8 +302,8 @@ async def test_watch_begins_with_what_stands_and_ends_with_the_load_test(client,
             assert snapshot is None
             states.append((one.state, len(one.levels)))
     await finishing
-    assert states[0] == (LoadTestState.RUNNING, 0)
-    assert states[-1] == (LoadTestState.SUCCEEDED, 1)
+    assert states[0] == (State.RUNNING, 0)
+    assert states[-1] == (State.SUCCEEDED, 1)
 
 
 async def test_watch_merges_what_all_seats_saw(client, opened):
@@ -323,9 +322,9 @@ async def test_watch_merges_what_all_seats_saw(client, opened):
     await tell(opened, 1, tick(2))
     await until(updates, lambda _, snapshot: snapshot.sent == 60)
     # What stands in the record and what was seen come together.
-    await change(opened, state=LoadTestState.SUCCEEDED)
+    await change(opened, state=State.SUCCEEDED)
     one, last = await until(updates, lambda one, _: one.state.terminal)
-    assert (one.state, last) == (LoadTestState.SUCCEEDED, None)
+    assert (one.state, last) == (State.SUCCEEDED, None)
 
 
 async def test_seconds_that_are_over_are_not_shown_as_if_they_were_now(client, opened):
@@ -391,12 +390,12 @@ async def test_nothing_is_told_more_often_than_asked_for(client, opened):
     for second in range(20):
         await tell(opened, 0, tick(second))
         await asyncio.sleep(0.05)
-    await change(opened, state=LoadTestState.SUCCEEDED)
+    await change(opened, state=State.SUCCEEDED)
     async with asyncio.timeout(10):
         updates = await following
     # The first and the last one come at once.
     assert len(updates) <= time.monotonic() - began + 2
-    assert updates[-1][0].state is LoadTestState.SUCCEEDED
+    assert updates[-1][0].state is State.SUCCEEDED
 
 
 # Cancelling
@@ -405,7 +404,7 @@ async def test_nothing_is_told_more_often_than_asked_for(client, opened):
 async def test_cancelled_load_test_is_told_to_everybody_and_gets_a_conductor(client, opened):
     found = await client.create_load_test(SPEC)
     await opened.bus.publish([LoadItem(found.id, Queue.LOAD, seat=seat) for seat in range(3)])
-    assert (await client.cancel_load_test(found)).state is LoadTestState.CANCELLING
+    assert (await client.cancel_load_test(found)).state is State.CANCELLING
     async for name, wish in opened.runs.watch_control():
         assert (name, wish) == (found.id, "cancel")
         break
@@ -414,7 +413,7 @@ async def test_cancelled_load_test_is_told_to_everybody_and_gets_a_conductor(cli
     (delivery,) = await consumer.fetch(10, 2)
     assert (delivery.item.load_test, delivery.item.ends) == (found.id, True)
     # Nobody drops it as work of something that was cancelled; a seat that is left over is dropped.
-    view = ControlView(opened.runs, load_test_is_over(opened.load_tests))
+    view = ControlView(opened.runs, is_over(opened.load_tests))
     following = asyncio.create_task(view.follow())
     async with asyncio.timeout(5):
         while not view.is_cancelled(found.id):  # noqa: ASYNC110  (nor has the view)
@@ -443,11 +442,11 @@ async def test_cancel_reaches_past_the_item_that_a_living_conductor_holds(client
 async def test_cancel_asked_twice_still_ends_the_load_test(client, opened):
     found = await client.create_load_test(SPEC)
     await client.cancel_load_test(found)
-    assert (await client.cancel_load_test(found)).state is LoadTestState.CANCELLING
+    assert (await client.cancel_load_test(found)).state is State.CANCELLING
     assert await opened.bus.backlog(CONDUCT) == 1
 
 
-@pytest.mark.parametrize("state", [LoadTestState.SUCCEEDED, LoadTestState.FAILED, LoadTestState.CANCELLED])
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
 async def test_ended_load_test_cannot_be_cancelled(client, opened, state):
     await opened.load_tests.create(load_test(state=state))
     with pytest.raises(FailedPrecondition, match=rf"t1 has ended already \({state}\)"):

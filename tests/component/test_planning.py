@@ -82,7 +82,7 @@ async def running(opened, source=None):
 
 
 async def submit(opened, run, spec):
-    await opened.runs.create_run(Run(run, spec, RunState.QUEUED, time.time(), format=RUN_FORMAT))
+    await opened.runs.create(Run(run, spec, RunState.QUEUED, time.time(), format=RUN_FORMAT))
     await opened.bus.publish([WorkItem(run, Task.PLAN)])
 
 
@@ -118,7 +118,7 @@ async def test_shards_go_out_while_rows_are_still_read(opened, tmp_path):
         first = await taken(opened, Queue.GENERATE, pool, "r1", count=2)
         assert rows.read <= 35
         assert [item.shard.start for item in first[:2]] == [0, 10]
-        assert (await opened.runs.get_run("r1")).value.state in {RunState.PLANNING, RunState.RUNNING}
+        assert (await opened.runs.get("r1")).value.state in {RunState.PLANNING, RunState.RUNNING}
         assert not (await read_progress(opened.runs, "r1", NAME)).planned
         rows.let_through(65)
         rest = await taken(opened, Queue.GENERATE, pool, "r1", count=7)
@@ -140,8 +140,8 @@ async def test_cancel_while_rows_are_read_is_seen_within_a_second(opened, tmp_pa
         await submit(opened, "r1", spec_of(tmp_path, 4000, shard_size=10, **more))
         rows.let_through(300)
         await until(lambda: asyncio.sleep(0, rows.read >= 250))
-        known = await opened.runs.get_run("r1")
-        await opened.runs.update_run(replace(known.value, state=RunState.CANCELLING), known.revision)
+        known = await opened.runs.get("r1")
+        await opened.runs.update(replace(known.value, state=RunState.CANCELLING), known.revision)
         await opened.runs.set_control("r1", "cancel")
         asked = time.monotonic()
         # Rows come slowly from here on, as from a large file.
@@ -234,7 +234,7 @@ async def test_role_without_a_model_is_refused_by_name(opened, tmp_path, monkeyp
 async def test_subset_of_an_earlier_run_of_the_old_form_is_found(opened, tmp_path):
     """Runs from before stages kept all shards in one plan and their completions under another name."""
     spec = spec_of(tmp_path, 20, shard_size=5)
-    await opened.runs.create_run(Run("old", spec, RunState.SUCCEEDED, 1.0))
+    await opened.runs.create(Run("old", spec, RunState.SUCCEEDED, 1.0))
     shards = [{"index": n, "subset": "default", "start": 8 * n, "samples": 8, "requests": 8} for n in range(2)]
     plan = {"run": "old", "pool": "p", "benchmarks": [{"name": NAME, "version": 1, "shards": shards}]}
     await opened.objects.put("runs/old/plan.json", json.dumps(plan).encode())

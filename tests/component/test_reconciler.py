@@ -47,12 +47,12 @@ async def reconciling(opened, count=1):
 
 async def put(opened, run, spec, state, **more):
     await opened.runs.set_active(run, active=True)
-    await opened.runs.create_run(Run(run, spec, state, time.time(), format=RUN_FORMAT, **more))
+    await opened.runs.create(Run(run, spec, state, time.time(), format=RUN_FORMAT, **more))
 
 
 async def change(opened, run, **changes):
-    known = await opened.runs.get_run(run)
-    await opened.runs.update_run(replace(known.value, **changes), known.revision)
+    known = await opened.runs.get(run)
+    await opened.runs.update(replace(known.value, **changes), known.revision)
 
 
 async def next_item(opened, queue):
@@ -72,7 +72,7 @@ async def until(condition, within_s=10.0):
 
 
 async def ended(opened, run):
-    found = (await opened.runs.get_run(run)).value
+    found = (await opened.runs.get(run)).value
     return found if found.state.terminal else None
 
 
@@ -107,7 +107,7 @@ async def test_run_that_is_at_work_is_left_alone(opened, spec):
             for delivery in taken:
                 await delivery.heartbeat()
     assert await opened.bus.backlog(Queue.PLAN) == 0
-    assert (await opened.runs.get_run("r1")).value.state is RunState.RUNNING
+    assert (await opened.runs.get("r1")).value.state is RunState.RUNNING
 
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED])
@@ -145,16 +145,16 @@ async def test_pool_that_nobody_serves_yet_is_said_and_waited_for(opened, spec):
         assert waiting.state is RunState.RUNNING
         await opened.runs.note_pool(PoolNote(run.pool, "runner-1", serves=True, time=time.time()))
         await until(lambda: unnoticed(opened))
-    assert (await opened.runs.get_run("r1")).value.state is RunState.RUNNING
+    assert (await opened.runs.get("r1")).value.state is RunState.RUNNING
 
 
 async def noticed(opened):
-    found = (await opened.runs.get_run("r1")).value
+    found = (await opened.runs.get("r1")).value
     return found if found.notice else None
 
 
 async def unnoticed(opened):
-    return not (await opened.runs.get_run("r1")).value.notice
+    return not (await opened.runs.get("r1")).value.notice
 
 
 async def test_one_of_many_gateways_looks_after_a_run(opened, spec):

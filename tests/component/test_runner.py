@@ -19,7 +19,7 @@ from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
 from evalmesh.domain.work import Queue
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
-from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.ports.endpoint import Capabilities, Occupancy
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
@@ -51,7 +51,7 @@ class TestEndpoint:
 
     @property
     def load(self):
-        return Load(self.in_flight, self.limit)
+        return Occupancy(self.in_flight, self.limit)
 
     async def check(self):
         pass
@@ -317,12 +317,12 @@ async def test_run_that_has_failed_stops_spending_like_a_cancelled_one(opened, t
         assert endpoint.asked.total() == asked
         kept = [await checkpointed(opened, "r1", shard) for shard in range(10)]
         assert sum(map(len, kept)) == 10
-    assert (await opened.runs.get_run("r1")).value.state is RunState.FAILED
+    assert (await opened.runs.get("r1")).value.state is RunState.FAILED
 
 
 async def cancel(opened, run):
-    known = await opened.runs.get_run(run)
-    await opened.runs.update_run(replace(known.value, state=RunState.CANCELLING), known.revision)
+    known = await opened.runs.get(run)
+    await opened.runs.update(replace(known.value, state=RunState.CANCELLING), known.revision)
     await opened.runs.set_control(run, "cancel")
 
 

@@ -15,7 +15,7 @@ from evalmesh.adapters.server_metrics import open_server_metrics
 from evalmesh.adapters.server_metrics.exposition import ExpositionReader
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.server.names import kind_of
-from evalmesh.load.server.readings import Sample
+from evalmesh.load.server.readings import Reading
 from evalmesh.load.server.series import build_server
 
 VLLM = """\
@@ -94,7 +94,7 @@ async def until(metrics, enough, timeout_s=8.0):
     while not enough(samples):
         assert time.monotonic() < deadline, samples
         await asyncio.sleep(0.05)
-        samples += await metrics.sample()
+        samples += await metrics.take()
     return samples
 
 
@@ -108,7 +108,7 @@ async def test_a_page_is_read_about_once_a_second(page):
     page.pages["/metrics"] = lambda: web.Response(text=VLLM % {"tokens": next(tokens)})
     async with reading([f"{page.root}/metrics"]) as metrics:
         samples = await until(metrics, lambda found: len(found) >= 3)
-        assert await metrics.sample() == []
+        assert await metrics.take() == []
     gaps = [after.time_s - before.time_s for before, after in pairwise(samples)]
     assert all(0.5 < gap < 3 for gap in gaps)
     # All samples of an unchanged page share their metrics.
@@ -153,7 +153,7 @@ async def test_auto_without_a_page_asks_no_more_and_is_no_source(page, answer):
         await asyncio.sleep(0.3)
         asked = len(page.asked)
         await asyncio.sleep(1.3)
-        assert await metrics.sample() == []
+        assert await metrics.take() == []
     assert asked == 1
     assert "/login" not in page.asked
     if answer is None or isinstance(answer, str):
@@ -167,7 +167,7 @@ async def test_auto_waits_for_a_server_that_is_not_there_yet(page):
     late.pages["/metrics"] = VLLM % {"tokens": 1}
     async with reading(["auto"], f"{late.root}/v1/chat/completions") as metrics:
         await asyncio.sleep(0.3)
-        assert await metrics.sample() == []
+        assert await metrics.take() == []
         await late.start(late.port)
         samples = await until(metrics, lambda found: found)
         await late.stop()
@@ -177,7 +177,7 @@ async def test_auto_waits_for_a_server_that_is_not_there_yet(page):
 async def test_no_address_asks_nobody(page):
     async with reading([], f"{page.root}/v1/chat/completions") as metrics:
         await asyncio.sleep(0.2)
-        assert await metrics.sample() == []
+        assert await metrics.take() == []
     assert page.asked == []
 
 
@@ -190,7 +190,7 @@ async def test_a_slow_source_holds_up_nobody_and_is_told(page):
     async with reading([f"{slow.root}/metrics", f"{page.root}/metrics"]) as metrics:
         samples = await until(metrics, lambda found: any(one.error for one in found))
         begun_s = time.monotonic()
-        assert isinstance(await metrics.sample(), list)
+        assert isinstance(await metrics.take(), list)
         assert time.monotonic() - begun_s < 1
     await slow.stop()
     by_source = {one.source: one for one in samples}
@@ -430,7 +430,7 @@ def test_each_product_speaks_one_vocabulary(kind):
         reading = reader.read(text % {"n": second + 1})
         assert reading.error == ""
         said = kind_of(metric.name for metric in reading.metrics)
-        samples.append(Sample("http://h/metrics", said, 50.0 + second, reading.metrics, reading.values))
+        samples.append(Reading("http://h/metrics", said, 50.0 + second, reading.metrics, reading.values))
     server = build_server(samples, 50.0, 60.0, (0.0, 10.0), 0)
     assert server["sources"][0]["kind"] == kind
     assert {name: server["summary"][name] for name in expected} == pytest.approx(expected, rel=1e-5)

@@ -19,8 +19,9 @@ from tests.kit.simulator import simulator
 
 from evalmesh.adapters.connections import open_connections
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.load_test import LoadLevel, LoadTarget, LoadTestSpec, LoadTestState, PromptSpec
+from evalmesh.domain.load_test import LoadLevel, LoadTarget, LoadTestSpec, PromptSpec
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
+from evalmesh.domain.state import State
 from evalmesh.domain.work import Queue, Shard, Task, WorkItem
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import benchmarks_pb2, models_pb2, reports_pb2, runs_pb2, scoring_pb2
@@ -169,7 +170,7 @@ async def test_one_trace_goes_through_a_load_test(platform, model):
         finally:
             context.detach(token)
         ended = await asyncio.wait_for(client.wait_load_test(test), 60)
-    assert ended.state is LoadTestState.SUCCEEDED
+    assert ended.state is State.SUCCEEDED
     for room in ("gateway", "load_generator", "report_aggregator"):
         lines = await lines_about(platform[room], test.id)
         assert {line.get("trace_id") for line in lines} == {"1af7651916cd43dd8448eb211c80319c"}, room

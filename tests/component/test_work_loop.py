@@ -297,8 +297,8 @@ async def known_cancelled(view, run):
 
 
 async def test_items_of_a_cancelled_run_are_dropped_and_its_report_is_not(opened):
-    await opened.runs.create_run(Run("run-1", SPEC, RunState.CANCELLING, 0.0))
-    await opened.runs.create_run(Run("run-2", SPEC, RunState.RUNNING, 0.0))
+    await opened.runs.create(Run("run-1", SPEC, RunState.CANCELLING, 0.0))
+    await opened.runs.create(Run("run-2", SPEC, RunState.RUNNING, 0.0))
     await opened.runs.set_control("run-1", "cancel")
     view = ControlView(opened.runs)
     async with following(view):
@@ -319,13 +319,13 @@ async def test_items_of_a_cancelled_run_are_dropped_and_its_report_is_not(opened
 
 async def test_item_of_a_resumed_run_is_kept_though_the_view_is_old(opened):
     """A worker that still believes in the cancel must not drop what the resume has queued: nobody queues it again."""
-    await opened.runs.create_run(Run("run-1", SPEC, RunState.CANCELLED, 0.0))
+    await opened.runs.create(Run("run-1", SPEC, RunState.CANCELLED, 0.0))
     await opened.runs.set_control("run-1", "cancel")
     view = ControlView(opened.runs)
     async with following(view):
         await known_cancelled(view, "run-1")
-    known = await opened.runs.get_run("run-1")
-    await opened.runs.update_run(Run("run-1", SPEC, RunState.QUEUED, 0.0, attempt=1), known.revision)
+    known = await opened.runs.get("run-1")
+    await opened.runs.update(Run("run-1", SPEC, RunState.QUEUED, 0.0, attempt=1), known.revision)
     await opened.bus.publish([*items(1), *items(1, attempt=1)])
     attempts = []
 
@@ -339,8 +339,8 @@ async def test_item_of_a_resumed_run_is_kept_though_the_view_is_old(opened):
 
 
 async def test_step_that_stops_for_a_cancel_ends_its_item_only_if_it_is_one(opened):
-    await opened.runs.create_run(Run("run-1", SPEC, RunState.CANCELLED, 0.0))
-    await opened.runs.create_run(Run("run-2", SPEC, RunState.RUNNING, 0.0))
+    await opened.runs.create(Run("run-1", SPEC, RunState.CANCELLED, 0.0))
+    await opened.runs.create(Run("run-2", SPEC, RunState.RUNNING, 0.0))
     for run in ("run-1", "run-2"):
         await opened.runs.set_control(run, "cancel")
     seen = Counter()

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from evalmesh.adapters.datasets import LocalDatasets
+from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.ports.dataset_source import DatasetQuery
 
 ROWS = [{"question": "café?", "answer": 1}, {"question": 'say "hi", twice', "answer": 2}]
 
@@ -84,10 +84,10 @@ def test_bad_json_lines_are_reasons_and_the_rest_is_read(source, tmp_path):
     data = b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n[1, 2]\n{"a": "\xff"}\n' + b"[" * 100_000 + b'\n{"a": 2}'
     rows = list(source.rows([write(tmp_path / "x.jsonl", data)]))
     assert rows[0] == (0, {"a": 1})
-    assert rows[1][1].startswith("x.jsonl: line 3 is not valid JSON: ")
-    assert rows[2] == (2, "x.jsonl: line 4 holds a list, expected an object")
-    assert rows[3][1].startswith("x.jsonl: line 5 is not valid JSON: 'utf-8' codec")
-    assert rows[4][1] == "x.jsonl: line 6 is not valid JSON: nested too deeply"
+    assert rows[1][1].startswith("x.jsonl: line 3: not valid JSON: ")
+    assert rows[2] == (2, "x.jsonl: line 4: a list, expected an object")
+    assert rows[3][1].startswith("x.jsonl: line 5: not valid UTF-8: byte 0xff at column 8")
+    assert rows[4][1] == "x.jsonl: line 6: not valid JSON: nested too deeply"
     assert rows[5] == (5, {"a": 2})
 
 
@@ -95,10 +95,10 @@ def test_bad_csv_records_are_reasons_and_the_rest_is_read(source, tmp_path):
     data = b'\xef\xbb\xbfa,b\n1,2\n\n1,2,3\n"x\ny",5\n"x"z,6\ncaf\xe9,7\n8,9\n'
     rows = list(source.rows([write(tmp_path / "x.csv", data)]))
     assert rows[0] == (0, {"a": "1", "b": "2"})
-    assert rows[1] == (1, "x.csv: line 4 has 3 fields, expected 2 (a, b)")
+    assert rows[1] == (1, "x.csv: line 4: 3 fields, expected 2 (a, b)")
     assert rows[2] == (2, {"a": "x\ny", "b": "5"})
     assert rows[3][1].startswith("x.csv: line 7: ',' expected after '\"'")
-    assert rows[4] == (4, "x.csv: line 8 is not valid UTF-8")
+    assert rows[4] == (4, "x.csv: line 8: not valid UTF-8: byte 0xe9 at column 4; save the file as UTF-8")
     assert rows[5] == (5, {"a": "8", "b": "9"})
 
 
@@ -134,7 +134,7 @@ def test_rows_are_read_as_they_are_asked_for(source, tmp_path):
     ("name", "data", "message"),
     [
         ("x.json", "[1", "'.*x.json' is not valid JSON: .* Repair the file"),
-        ("x.json", '{"a": 1}', "holds no list of rows: expected a list of objects"),
+        ("x.json", '{"a": {"b": 1},\n"c": 2}', "holds no list of rows: expected a list of objects"),
         ("x.parquet", "no parquet", "is not a valid Parquet file: .* Fetch it again"),
         ("x.txt", "a", "cannot be read as rows: file names end in one of jsonl, jsonl.gz"),
     ],

@@ -18,13 +18,13 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     PromptSpec,
     SearchSpec,
     SloTerm,
     Stage,
     TurnSpec,
 )
+from evalmesh.domain.state import State
 
 SPEC = LoadTestSpec(
     target=LoadTarget("http://127.0.0.1:1/v1/chat/completions", "m", headers={"X-A": "b"}),
@@ -43,7 +43,7 @@ SPEC = LoadTestSpec(
 
 
 def load_test(id_="test-1", **more):
-    return LoadTest(id_, SPEC, LoadTestState.QUEUED, 1.0, **more)
+    return LoadTest(id_, SPEC, State.QUEUED, 1.0, **more)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_an_unknown_load_test_is_not_found(store):
 async def test_an_update_needs_the_newest_revision(store):
     await store.create(load_test())
     first = await store.get("test-1")
-    running = replace(first.value, state=LoadTestState.RUNNING)
+    running = replace(first.value, state=State.RUNNING)
     revision = await store.update(running, first.revision)
     with pytest.raises(Conflict):
         await store.update(replace(running, attempt=7), first.revision)
@@ -86,9 +86,9 @@ async def test_load_tests_are_listed_newest_first_and_are_no_runs(store, nats_co
         await store.create(load_test(id_))
     await store.claim_request("r", "20260102-a")
     assert list(await store.list_ids()) == ["20260102-a", "20260101-b", "20251231-c"]
-    assert list(await runs.list_runs()) == []
+    assert list(await runs.list_ids()) == []
     with pytest.raises(NotFound):
-        await runs.get_run("20260101-b")
+        await runs.get("20260101-b")
 
 
 async def test_a_request_is_bound_to_the_first_that_claims_it(store):

@@ -49,59 +49,59 @@ async def test_what_was_asked_for_does_not_grow_the_record(store, nats_connectio
     """Ten thousand subsets: the record is written at each change of state, the spec once."""
     subsets = tuple(f"subset-number-{number}" for number in range(10_000))
     spec = RunSpec(model=MODEL, benchmarks=(BenchmarkSpec("gsm8k", subsets=subsets),))
-    await store.create_run(Run("large", spec, RunState.QUEUED, 1.0))
+    await store.create(Run("large", spec, RunState.QUEUED, 1.0))
     message = await nats_connection.client.jetstream().get_last_msg("KV_runs", "$KV.runs.large")
     assert len(message.data) < 1024
     elsewhere = await open_run_store(nats_connection, objects)
-    known = await elsewhere.get_run("large")
+    known = await elsewhere.get("large")
     assert known.value.spec == spec
-    await elsewhere.update_run(dataclasses.replace(known.value, state=RunState.RUNNING), known.revision)
-    found = (await store.get_run("large")).value
+    await elsewhere.update(dataclasses.replace(known.value, state=RunState.RUNNING), known.revision)
+    found = (await store.get("large")).value
     assert (found.spec, found.state) == (spec, RunState.RUNNING)
 
 
 async def test_a_record_that_holds_its_spec_is_still_read(store, nats_connection):
     await nats_connection.client.jetstream().publish("$KV.runs.old", codec.encode_run(run("old")))
-    assert (await store.get_run("old")).value == run("old")
+    assert (await store.get("old")).value == run("old")
 
 
 async def test_a_run_comes_back_as_it_was(store):
-    await store.create_run(run())
-    found = await store.get_run("run-1")
+    await store.create(run())
+    found = await store.get("run-1")
     assert found.value == run()
     assert isinstance(found.value.spec.benchmarks[0].limit, int)
     assert isinstance(found.value.spec.benchmarks[1].limit, float)
 
 
 async def test_a_run_is_created_once(store):
-    await store.create_run(run())
+    await store.create(run())
     with pytest.raises(AlreadyExists, match="run-1"):
-        await store.create_run(run(error="other"))
-    assert (await store.get_run("run-1")).value == run()
+        await store.create(run(error="other"))
+    assert (await store.get("run-1")).value == run()
 
 
 async def test_an_unknown_run_is_not_found(store):
     with pytest.raises(NotFound, match="run-9"):
-        await store.get_run("run-9")
+        await store.get("run-9")
 
 
 async def test_an_update_needs_the_newest_revision(store):
-    await store.create_run(run())
-    first = await store.get_run("run-1")
+    await store.create(run())
+    first = await store.get("run-1")
     planning = dataclasses.replace(first.value, state=RunState.PLANNING)
-    revision = await store.update_run(planning, first.revision)
+    revision = await store.update(planning, first.revision)
     with pytest.raises(Conflict):
-        await store.update_run(dataclasses.replace(first.value, state=RunState.FAILED), first.revision)
-    assert (await store.get_run("run-1")).revision == revision
-    assert (await store.get_run("run-1")).value == planning
-    await store.update_run(run(), revision)
+        await store.update(dataclasses.replace(first.value, state=RunState.FAILED), first.revision)
+    assert (await store.get("run-1")).revision == revision
+    assert (await store.get("run-1")).value == planning
+    await store.update(run(), revision)
 
 
 async def test_of_concurrent_updates_one_wins(store):
-    await store.create_run(run())
-    first = await store.get_run("run-1")
+    await store.create(run())
+    first = await store.get("run-1")
     results = await asyncio.gather(
-        *(store.update_run(dataclasses.replace(first.value, attempt=n), first.revision) for n in range(20)),
+        *(store.update(dataclasses.replace(first.value, attempt=n), first.revision) for n in range(20)),
         return_exceptions=True,
     )
     assert sum(isinstance(result, int) for result in results) == 1
@@ -109,11 +109,11 @@ async def test_of_concurrent_updates_one_wins(store):
 
 
 async def test_runs_are_listed_newest_first_and_progress_is_no_run(store):
-    assert list(await store.list_runs()) == []
+    assert list(await store.list_ids()) == []
     for id_ in ("20260101-b", "20260102-a", "20251231-c"):
-        await store.create_run(run(id_))
+        await store.create(run(id_))
         await store.update_progress(id_, "gsm8k", b"{}", 0)
-    assert list(await store.list_runs()) == ["20260102-a", "20260101-b", "20251231-c"]
+    assert list(await store.list_ids()) == ["20260102-a", "20260101-b", "20251231-c"]
 
 
 async def test_progress_starts_empty_and_is_guarded_by_its_revision(store):
@@ -196,13 +196,13 @@ async def test_a_lease_is_one_holder_s_until_it_runs_out(store):
 async def test_a_corrupt_record_is_named(store, nats_connection):
     await nats_connection.client.jetstream().publish("$KV.runs.run-1", b'{"id": 5}')
     with pytest.raises(InternalError, match="runs/run-1"):
-        await store.get_run("run-1")
+        await store.get("run-1")
 
 
 @pytest.mark.parametrize("bad", ["", "a.b", "a b", "*", ">", "../x"])
 async def test_names_that_could_break_a_key_are_refused(store, bad):
     with pytest.raises(InvalidInput):
-        await store.get_run(bad)
+        await store.get(bad)
     with pytest.raises(InvalidInput):
         await store.set_control(bad, "run")
     with pytest.raises(InvalidInput):
@@ -210,31 +210,31 @@ async def test_names_that_could_break_a_key_are_refused(store, bad):
 
 
 async def test_records_and_watches_survive_a_killed_server(store, nats_server):
-    await store.create_run(run())
-    revision = (await store.get_run("run-1")).revision
+    await store.create(run())
+    revision = (await store.get("run-1")).revision
     watching = asyncio.create_task(take(distinct(store.watch_control()), 2))
     await store.set_control("run-1", "run")
     await asyncio.sleep(0.1)
     await asyncio.to_thread(kill, nats_server)
-    writing = asyncio.create_task(store.update_run(run(attempt=1), revision))
+    writing = asyncio.create_task(store.update(run(attempt=1), revision))
     await asyncio.sleep(0.2)
     await asyncio.to_thread(nats_server.start)
     async with asyncio.timeout(10):
         assert await writing > revision
-    assert (await store.get_run("run-1")).value.attempt == 1
+    assert (await store.get("run-1")).value.attempt == 1
     await store.set_control("run-1", "cancel")
     assert await watching == [("run-1", "run"), ("run-1", "cancel")]
 
 
 async def test_counting_through_kills_of_the_server_counts_each_once(store, nats_server):
-    await store.create_run(run())
+    await store.create(run())
 
     async def add(times):
         for _ in range(times):
             while True:
-                found = await store.get_run("run-1")
+                found = await store.get("run-1")
                 try:
-                    await store.update_run(
+                    await store.update(
                         dataclasses.replace(found.value, attempt=found.value.attempt + 1), found.revision
                     )
                 except Conflict:
@@ -247,14 +247,14 @@ async def test_counting_through_kills_of_the_server_counts_each_once(store, nats
         await asyncio.to_thread(kill, nats_server)
         await asyncio.to_thread(nats_server.start)
     await adding
-    assert (await store.get_run("run-1")).value.attempt == 1500
+    assert (await store.get("run-1")).value.attempt == 1500
 
 
 async def test_a_server_that_stays_away_is_unavailable(nats_server, objects):
     connection = await connect(nats_server.url, "test")
     store = await open_run_store(connection, objects)
     nats_server.stop()
-    reading = asyncio.create_task(store.get_run("run-1"))
+    reading = asyncio.create_task(store.get("run-1"))
     await asyncio.sleep(0.05)
     await connection.close()
     with pytest.raises(Unavailable):

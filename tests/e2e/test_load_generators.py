@@ -22,9 +22,9 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     PromptSpec,
 )
+from evalmesh.domain.state import State
 from evalmesh.local.platform import LocalPlatform, open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
@@ -105,7 +105,7 @@ class TestScaleOut:
                 generators=generators,
             )
             test, perf = await to_end(client, await client.create_load_test(spec))
-        assert (test.state, test.error) == (LoadTestState.SUCCEEDED, "")
+        assert (test.state, test.error) == (State.SUCCEEDED, "")
         wide, narrow = perf["levels"]
         check_counts(wide)
         assert (wide["ok"], wide["errors"], wide["lost"]) == (120, {}, 0)
@@ -121,7 +121,7 @@ class TestScaleOut:
         async with opened(tmp_path, 3) as (_, client):
             spec = spec_of(model, LoadLevel(rate=50, number=150), arrival="constant", generators=3)
             test, perf = await to_end(client, await client.create_load_test(spec))
-        assert test.state is LoadTestState.SUCCEEDED
+        assert test.state is State.SUCCEEDED
         level = perf["levels"][0]
         check_counts(level)
         assert level["ok"] == 150
@@ -140,7 +140,7 @@ class TestDeaths:
             await until_sent(client, test, 20)
             os.kill(engines_of(os.getpid())[0], signal.SIGKILL)
             ended, perf = await to_end(client, test)
-        assert (ended.state, ended.error) == (LoadTestState.SUCCEEDED, "")
+        assert (ended.state, ended.error) == (State.SUCCEEDED, "")
         hit, next_one = perf["levels"]
         check_counts(hit)
         assert hit["planned"] == 160
@@ -161,7 +161,7 @@ class TestDeaths:
             await until_sent(client, test, 10, level=1)
             os.kill(platform.processes.children["load_generator"].process.pid, signal.SIGKILL)
             ended, perf = await to_end(client, test)
-        assert ended.state is LoadTestState.FAILED
+        assert ended.state is State.FAILED
         assert "interrupted" in ended.error
         assert perf["levels"][0]["ok"] == 10
         assert perf["levels"][1]["state"] == "failed"
@@ -173,7 +173,7 @@ class TestDeaths:
             await until_sent(client, test, 20)
             kill_nats(platform.nats)
             ended, perf = await to_end(client, test)
-        assert (ended.state, ended.error) == (LoadTestState.SUCCEEDED, "")
+        assert (ended.state, ended.error) == (State.SUCCEEDED, "")
         for level in perf["levels"]:
             check_counts(level)
             assert (level["lost"], level["errors"]) == (0, {})
@@ -201,7 +201,7 @@ class TestDeaths:
                 first.signal(signal.SIGKILL)
                 stack.enter_context(service("load_generator", conducts))
                 ended, perf = await to_end(client, test)
-        assert (ended.state, ended.error) == (LoadTestState.SUCCEEDED, "")
+        assert (ended.state, ended.error) == (State.SUCCEEDED, "")
         assert ended.attempt == 2
         assert [(level["ok"], level["lost"]) for level in perf["levels"]] == [(300, 0), (20, 0)]
 
@@ -218,7 +218,7 @@ class TestCancel:
             await client.cancel_load_test(test)
             ended, perf = await to_end(client, test)
             took_s = asyncio.get_running_loop().time() - began_s
-        assert ended.state is LoadTestState.CANCELLED
+        assert ended.state is State.CANCELLED
         assert len(perf["levels"]) == 1
         level = perf["levels"][0]
         check_counts(level)

@@ -26,9 +26,9 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     PromptSpec,
 )
+from evalmesh.domain.state import State
 from evalmesh.load_generator.seat import pair
 from evalmesh.local.platform import open_platform
 from evalmesh.local.settings import LocalSettings
@@ -332,7 +332,7 @@ async def test_the_only_generator_dies_and_the_next_level_is_whole(model, tmp_pa
         await until_sent(client, test, 20)
         os.kill(engines()[0], signal.SIGKILL)
         ended, (hit, whole) = await to_end(client, test)
-    assert ended.state is LoadTestState.SUCCEEDED
+    assert ended.state is State.SUCCEEDED
     assert hit["lost"] > 0
     assert "SIGKILL" in hit["generators"][0]["error"]
     assert (whole["ok"], whole["lost"], whole["state"]) == (20, 0, "done")
@@ -348,7 +348,7 @@ async def test_an_engine_that_hangs_keeps_nobody_from_ending(model, tmp_path, mo
         os.kill(engines()[0], signal.SIGSTOP)
         await client.cancel_load_test(test)
         ended, (hit,) = await to_end(client, test)
-    assert ended.state is LoadTestState.CANCELLED
+    assert ended.state is State.CANCELLED
     assert hit["ok"] > 10
     assert "did not leave off" in hit["generators"][0]["error"]
 

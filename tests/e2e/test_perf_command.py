@@ -322,4 +322,5 @@ def test_load_tests_on_a_running_platform(slow, tmp_path):
         assert "parallel 2" in shown.stdout
         compared = evalmesh("perf", "compare", one["id"], one["id"], cwd=tmp_path, **variables)
         ran(compared, 0)
-        assert "inconclusive" in compared.stdout
+        assert "B is" in compared.stdout
+        assert "worse" not in compared.stdout

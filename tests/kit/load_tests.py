@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evalmesh.domain.load_test import LoadTarget, LoadTest, LoadTestSpec, LoadTestState
+from evalmesh.domain.load_test import LoadTarget, LoadTest, LoadTestSpec
+from evalmesh.domain.state import State
 from evalmesh.local.platform import open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
@@ -154,7 +155,7 @@ def _name(row: int) -> str:
 async def run_to_end(client: AsyncClient, spec: LoadTestSpec, within_s: float = 60.0) -> tuple[LoadTest, Any]:
     """Submits a load test; returns its record and its document when it has succeeded."""
     test = await asyncio.wait_for(client.wait_load_test(await client.create_load_test(spec)), within_s)
-    assert test.state is LoadTestState.SUCCEEDED, test.error
+    assert test.state is State.SUCCEEDED, test.error
     return test, await client.perf_report(test)
 
 

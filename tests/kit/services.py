@@ -174,7 +174,7 @@ async def plan_run(opened: Connections, run_id: str, spec: RunSpec, *, attempt: 
     if attempt == 0:
         await opened.runs.set_active(run_id, active=True)
         now = time.time()
-        await opened.runs.create_run(Run(run_id, spec, RunState.QUEUED, now, format=RUN_FORMAT, change_time=now))
+        await opened.runs.create(Run(run_id, spec, RunState.QUEUED, now, format=RUN_FORMAT, change_time=now))
     files = RunFiles(opened.objects)
     worker = PlanWorker(
         files=files,

@@ -3,7 +3,7 @@
 Places, in order: `local_path` (then nothing else is looked at); the packaged file; in `dataset_dir` and in each cache
 folder: `{name}`, `{org}/{dataset}`, `{dataset}`, `datasets--{org}--{dataset}/snapshots/{revision}` (Hugging Face).
 
-In a place, the first of these that matches, for subset S, split P and any extension of `row_files.EXTENSIONS`; each is
+In a place, the first of these that matches, for subset S, split P and any extension of `EXTENSIONS`; each is
 looked for as it stands and below `data/`:
 
     with a subset                                  without, or where S is the only subset
@@ -23,11 +23,15 @@ from functools import lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from evalmesh.adapters.row_files import EXTENSIONS, extension_of, read_rows
+from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.media import MAX_MEDIA_BYTES
-from evalmesh.ports.dataset_source import DatasetQuery, Row
+from evalmesh.ports.dataset_source import Row
+from evalmesh.wire.row_files import Bad, Placed, RowFile, kind_by_name
 
+EXTENSIONS = tuple(
+    extension + packing for extension in ("jsonl", "json", "csv", "tsv", "parquet") for packing in ("", ".gz")
+)
 _WITH_SUBSET = ("{S}/{P}-[0-9]*", "{S}/{P}", "{S}/{P}/[0-9]*", "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
 _WITHOUT_SUBSET = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*")
 _ALIASES = {"validation": ("validation", "val", "valid"), "val": ("val", "validation", "valid")}
@@ -73,8 +77,13 @@ class LocalDatasets:
         """(0-based row number over all files, row) in file order; a line that cannot be parsed comes as the reason."""
         number = 0
         for path in files:
-            for row in read_rows(path, columns):
-                yield number, (f"{path.name}: {row}" if isinstance(row, str) else row)
+            for where, row in _placed(path, columns):
+                if isinstance(row, dict):
+                    yield number, row
+                elif isinstance(row, Bad):
+                    yield number, f"{path.name}: {row}"
+                else:
+                    yield number, f"{path.name}: {where}: a {type(row).__name__}, expected an object"
                 number += 1
 
     def read_media(self, files: Sequence[Path], name: str) -> bytes:
@@ -153,6 +162,25 @@ def _blobs(folder: Path) -> Iterator[Path]:
 
 def _is_inside(path: Path, folder: Path) -> bool:
     return Path(os.path.normpath(path)).is_relative_to(folder)
+
+
+def extension_of(path: Path) -> str:
+    """`jsonl`, `csv.gz`, ...; empty for a file that cannot be read as rows."""
+    name = path.name.lower()
+    return next((extension for extension in EXTENSIONS if name.endswith("." + extension)), "")
+
+
+def _placed(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
+    kind = kind_by_name(path.name) if extension_of(path) else None
+    if kind is None:
+        raise InvalidInput(
+            f"'{path}' cannot be read as rows: file names end in one of {', '.join(EXTENSIONS)}.",
+            {"field": "local_path", "value": str(path)},
+        )
+    file = RowFile(path, f"'{path}'", "local_path")
+    if kind == "json" and file.sniffed() == "lines":  # JSON lines under the wrong name are common
+        kind = "lines"
+    return file.rows(kind, columns)
 
 
 def _packaged(name: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from evalmesh.benchmarks.base import GENERATE, MODE, Benchmark
 from evalmesh.benchmarks.naming import suggestion
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.limit import check_limit
 from evalmesh.domain.run import BenchmarkSpec
 
 DEFAULT_SUBSET = "default"
@@ -41,15 +42,6 @@ def few_shot_num(benchmark: Benchmark, spec: BenchmarkSpec) -> int:
     return benchmark.few_shot_num if spec.few_shot_num is None else spec.few_shot_num
 
 
-def validate_limit(limit: float | None, field: str = "limit") -> None:
-    """Raises `InvalidInput` unless it is a count of at least 1 or a fraction in (0, 1]."""
-    if limit is None:
-        return
-    highest = float("inf") if isinstance(limit, int) else 1
-    if isinstance(limit, bool) or not 0 < limit <= highest:
-        raise _wrong(field, limit, "must be a whole number of rows from 1 on, or a fraction above 0 and up to 1")
-
-
 def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
     """Refuses wishes that cannot be met, before anything is read; raises `InvalidInput` with `details["field"]`.
 
@@ -67,7 +59,7 @@ def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
             raise _wrong(where + "subsets", ", ".join(spec.subsets), "must name at least one subset, and none twice")
         if benchmark.subsets:
             _check_subsets(benchmark, spec.subsets, benchmark.subsets)
-    validate_limit(spec.limit, where + "limit")
+    check_limit(spec.limit, where + "limit")
     _check_few_shot(benchmark, spec, where)
     _check_prompt(benchmark.for_spec(spec), spec, where)
     if spec.remove_until == "":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,32 +52,21 @@ def _value(text: str) -> Any:
         return text
 
 
-def parse_limit(value: Any) -> Any:
-    """`5` -> 5, `0.1` -> 0.1; other things are left to the checks. Raises `InvalidInput` for text that is no number."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    raise InvalidInput(
-        f"limit: {_short(value)} is no number; write a count of samples per subset like 5, or a fraction like 0.1.",
-        {"field": "limit"},
-    )
+def read_config_file(name: str) -> dict[str, Any]:
+    """A YAML or JSON file that holds one mapping; `-` is standard input.
 
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file that holds one mapping. Raises `InvalidInput`, with line and column where it can."""
+    Raises `InvalidInput`, with line and column where it can.
+    """
+    path = Path(name).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = sys.stdin.read() if name == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise InvalidInput(f"config: {str(path)!r} cannot be read: {why}.", {"field": "config"}) from None
     try:
         # Every JSON document is YAML too; its own parser gives better messages.
-        value = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        is_json = path.suffix.lower() == ".json" or (name == "-" and text.lstrip().startswith("{"))
+        value = json.loads(text) if is_json else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "it"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from evalmesh.benchmarks.samples import MalformedRow
-from evalmesh.dataset_loader.dataset import RunDataset
 from evalmesh.dataset_loader.earlier import EarlierRun
 from evalmesh.domain.digest import GenerationDigest, canonical_json, pool_id, sha256_hex
 from evalmesh.domain.errors import InvalidInput
@@ -17,6 +16,7 @@ from evalmesh.domain.run import BenchmarkSpec, RunSpec
 from evalmesh.domain.shard_data import PlannedSample, ShardHeader
 from evalmesh.domain.stage import given
 from evalmesh.domain.work import Shard
+from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.work import RunCancelledError
 from evalmesh.wire.runs.media_files import MediaFiles

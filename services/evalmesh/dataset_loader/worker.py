@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
-from evalmesh.dataset_loader.dataset import RunDataset
 from evalmesh.dataset_loader.earlier import look_at
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, pools_of
 from evalmesh.domain import layout
@@ -19,6 +18,7 @@ from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
 from evalmesh.domain.stage import StageKind
 from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
 from evalmesh.ports.dataset_source import DatasetSource
+from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.progress import change_progress, read_progress
@@ -62,7 +62,7 @@ class PlanWorker:
 
     async def handle(self, item: WorkItem) -> None:
         """Plans a run, or takes up the plan there is, and queues every shard that is not in the results."""
-        run = (await self._records.store.get_run(item.run)).value
+        run = (await self._records.store.get(item.run)).value
         if run.state.terminal or run.state is RunState.CANCELLING:
             return
         await self._change(run.id, RunState.PLANNING)
@@ -122,9 +122,7 @@ class _Planning:
         spec = self._run.spec
         datasets = await asyncio.to_thread(lambda: [self._worker.open_dataset(one, spec) for one in spec.benchmarks])
         recorded = await self._recorded(spec)
-        earlier = [
-            await look_at(self._files, (await self._records.store.get_run(name)).value) for name in spec.reuse_runs
-        ]
+        earlier = [await look_at(self._files, (await self._records.store.get(name)).value) for name in spec.reuse_runs]
         if recorded is None:
             await self._wish_pools(datasets)
         streams = []

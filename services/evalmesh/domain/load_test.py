@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Literal
+from typing import ClassVar, Literal
+
+from evalmesh.domain.state import Submission
 
 Arrival = Literal["closed", "constant", "poisson", "gamma", "trace"]
 Transport = Literal["auto", "fast", "compatible"]
@@ -11,26 +12,6 @@ ImageMode = Literal["RGB", "L"]
 LengthKind = Literal["fixed", "uniform", "normal", "lognormal", "trace"]
 SearchVariable = Literal["rate", "parallel"]
 LevelState = Literal["pending", "running", "done", "failed", "cancelled"]
-
-
-class LoadTestState(StrEnum):
-    """QUEUED -> RUNNING -> SUCCEEDED | FAILED; the first two -> CANCELLING -> CANCELLED.
-
-    A load test whose requests partly failed has SUCCEEDED: failures are what it measures. FAILED means that it could
-    not be conducted to its end.
-    """
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLING = "CANCELLING"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the load test will not change again."""
-        return self in {LoadTestState.SUCCEEDED, LoadTestState.FAILED, LoadTestState.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +210,8 @@ class LoadTestSpec:
     """Send one request before anything else and refuse the load test when it fails."""
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    client_config: str = ""
+    """JSON object with the keys of `evalmesh perf -c`: the client's own words, for people to ask for the same again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,30 +246,15 @@ class LevelStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadTest:
+class LoadTest(Submission[LoadTestSpec]):
     """A submitted load test."""
 
-    id: str
-    """Lower-case, DNS characters, sortable by time; unique among runs and load tests."""
-    spec: LoadTestSpec
-    state: LoadTestState
-    create_time: float
-    """Unix seconds; likewise the others."""
-    start_time: float | None = None
-    end_time: float | None = None
-    attempt: int = 0
-    """Grows when another conductor takes over; part of message ids."""
-    error: str = ""
-    error_reason: str = ""
+    COLLECTION: ClassVar[str] = "loadTests"
+    NOUN: ClassVar[str] = "load test"
+
     levels: tuple[LevelStatus, ...] = ()
-    request_id: str = ""
     notes: tuple[str, ...] = ()
     """What was noticed before it was accepted."""
-
-    @property
-    def name(self) -> str:
-        """The resource name."""
-        return f"loadTests/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Literal
+from typing import ClassVar, Literal
 
 from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.state import State, Submission
 
 RUN_FORMAT = 1
 """What `Run.format` of a new run is. 0: a fixed chain of steps, as runs were before stages."""
@@ -14,25 +14,7 @@ OnError = Literal["exclude", "zero", "fail"]
 Engine = Literal["openai", "recorded"]
 
 
-class RunState(StrEnum):
-    """QUEUED -> PLANNING -> RUNNING -> SUCCEEDED | FAILED; any but the last two -> CANCELLING -> CANCELLED.
-
-    FAILED and CANCELLED runs can be resumed, which puts them back to QUEUED. A run whose samples partly errored has
-    SUCCEEDED under the policies `exclude` and `zero`; its counts tell.
-    """
-
-    QUEUED = "QUEUED"
-    PLANNING = "PLANNING"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLING = "CANCELLING"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the run will not change again by itself."""
-        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+RunState = State
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +105,9 @@ class RunSpec:
         """The model that has a role; `KeyError` when the spec names none."""
         return self.model if role == "model" else self.roles[role]
 
+    client_config: str = ""
+    """JSON object with the keys of `evalmesh eval -c`: the client's own words, for people to ask for the same again."""
+
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkProgress:
@@ -142,33 +127,14 @@ class BenchmarkProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Submission[RunSpec]):
     """A submitted run."""
 
-    id: str
-    """Lower-case, DNS characters, sortable by time."""
-    spec: RunSpec
-    state: RunState
-    create_time: float
-    """Unix seconds; likewise the others."""
-    start_time: float | None = None
-    end_time: float | None = None
-    attempt: int = 0
-    """Grows by one with each resume; part of message ids, so that a resume is not taken for a duplicate."""
-    error: str = ""
-    """Why it FAILED."""
-    error_reason: str = ""
+    COLLECTION: ClassVar[str] = "runs"
+    NOUN: ClassVar[str] = "run"
+
     benchmarks: tuple[BenchmarkProgress, ...] = ()
-    request_id: str = ""
-    """The caller's key for idempotent creation."""
     notice: str = ""
     """What the run waits for, when somebody should know."""
     format: int = 0
     """Which layout its objects have; see `RUN_FORMAT`."""
-    change_time: float = 0.0
-    """When the state last changed."""
-
-    @property
-    def name(self) -> str:
-        """The resource name."""
-        return f"runs/{self.id}"

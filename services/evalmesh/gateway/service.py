@@ -5,20 +5,22 @@ from dataclasses import dataclass
 
 import grpc.aio
 
+from evalmesh.domain.load_test import LoadTest
 from evalmesh.gateway.forward import Forwarder
-from evalmesh.gateway.load_tests.lifecycle import LoadTestLifecycle
+from evalmesh.gateway.load_tests.lifecycle import load_tests
 from evalmesh.gateway.load_tests.servicer import LoadTestServicer
 from evalmesh.gateway.peers import OpenChannel, Peers
-from evalmesh.gateway.runs.lifecycle import RunLifecycle
+from evalmesh.gateway.runs.lifecycle import run_lifecycle
 from evalmesh.gateway.runs.reconciler import Reconciler, ReconcilerPolicy
 from evalmesh.gateway.runs.servicer import RunServicer
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
-from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
+from evalmesh.ports.records import RecordStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.service import Service
+from evalmesh.runtime.submission import RecordBook
 from evalmesh.v1 import load_tests_pb2_grpc, runs_pb2_grpc
 from evalmesh.wire.runs.shard_files import RunFiles
 
@@ -28,7 +30,7 @@ class GatewayPorts:
     """What the gateway is handed."""
 
     runs: RunStore
-    load_tests: LoadTestStore
+    load_tests: RecordStore[LoadTest]
     bus: Bus
     objects: ObjectStore
     clock: Clock
@@ -39,12 +41,12 @@ def build(
 ) -> Service:
     """The gateway; `routes` are the gRPC services to pass on, by full name."""
     records = RunRecords(ports.runs, ports.bus, ports.clock)
-    runs = RunLifecycle(records, RunFiles(ports.objects), peers.check_run)
-    load_tests = LoadTestLifecycle(ports.load_tests, ports.runs, ports.bus, ports.clock, peers.check_load_test)
+    runs = run_lifecycle(records, RunFiles(ports.objects), peers.check_run)
+    tests = load_tests(RecordBook(ports.load_tests, ports.bus, ports.clock), ports.runs, peers.check_load_test)
 
     def mount(server: grpc.aio.Server) -> None:
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs), server)
-        load_tests_pb2_grpc.add_LoadTestServiceServicer_to_server(LoadTestServicer(load_tests, ports.objects), server)
+        load_tests_pb2_grpc.add_LoadTestServiceServicer_to_server(LoadTestServicer(tests, ports.objects), server)
         if routes:
             server.add_generic_rpc_handlers((Forwarder(routes),))
 

@@ -3,17 +3,17 @@
 import asyncio
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from tempfile import gettempdir
 
 import grpc.aio
 
+from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.load_work import LoadItem
 from evalmesh.domain.work import Queue
 from evalmesh.load_generator.conductor.leading import ConductorTools, ConductWorker
 from evalmesh.load_generator.conductor.level_files import LevelFiles
+from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.holding import SeatTools, SeatWorker
-from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.seat.local_copies import LocalCopies
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.load_generator.seat.slices import SliceFiles
 from evalmesh.load_generator.servicer import LoadServicer
@@ -22,13 +22,13 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock, Secrets
 from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics
-from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.object_store import ObjectStore
+from evalmesh.ports.records import RecordStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
-from evalmesh.runtime.load_tests import load_test_is_over
 from evalmesh.runtime.service import Service
+from evalmesh.runtime.submission import RecordBook, is_over
 from evalmesh.runtime.work import Worker, WorkPolicy
 from evalmesh.v1 import load_generators_pb2_grpc
 
@@ -38,7 +38,7 @@ class LoadGeneratorPorts:
     """What the load generator is handed."""
 
     runs: RunStore
-    load_tests: LoadTestStore
+    load_tests: RecordStore[LoadTest]
     bus: Bus
     signals: Signals
     objects: ObjectStore
@@ -52,11 +52,10 @@ class LoadGeneratorPorts:
 
 def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service:
     """The load generator: conducts load tests and holds seats of them."""
-    scratch = Path(settings.scratch_dir or gettempdir()) / "evalmesh-load"
-    scratch.mkdir(parents=True, exist_ok=True)
-    control = ControlView(ports.runs, load_test_is_over(ports.load_tests))
+    scratch = Scratch(settings.scratch_dir)
+    control = ControlView(ports.runs, is_over(ports.load_tests))
     pairs = ports.pairs
-    files = LocalFiles(ports.objects, scratch / "files")
+    files = LocalCopies(ports.objects, scratch)
     conducting = ConductWorker(_conductor_tools(settings, ports, control))
     seats = SeatWorker(_seat_tools(ports, control, pairs, files, scratch))
     workers = [
@@ -79,6 +78,10 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         pairs.warm(min(settings.seats, settings.warm_pairs))
         await asyncio.Event().wait()
 
+    async def close() -> None:
+        await pairs.close()
+        await scratch.close()
+
     def mount(server: grpc.aio.Server) -> None:
         servicer = LoadServicer(ports.objects, files, ports.probe, scratch)
         load_generators_pb2_grpc.add_LoadServiceServicer_to_server(servicer, server)
@@ -88,7 +91,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         grpc_services=("evalmesh.v1.LoadService",),
         mount=mount,
         loops=(control.follow, keep_warm, *(worker.run for worker in workers)),
-        close=pairs.close,
+        close=close,
     )
 
 
@@ -96,7 +99,7 @@ def _conductor_tools(
     settings: LoadGeneratorSettings, ports: LoadGeneratorPorts, control: ControlView
 ) -> ConductorTools:
     return ConductorTools(
-        tests=ports.load_tests,
+        tests=RecordBook(ports.load_tests, ports.bus, ports.clock),
         bus=ports.bus,
         signals=ports.signals,
         clock=ports.clock,
@@ -110,10 +113,10 @@ def _conductor_tools(
 
 
 def _seat_tools(
-    ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalFiles, scratch: Path
+    ports: LoadGeneratorPorts, control: ControlView, pairs: PairPool, files: LocalCopies, scratch: Scratch
 ) -> SeatTools:
     return SeatTools(
-        tests=ports.load_tests,
+        tests=RecordBook(ports.load_tests, ports.bus, ports.clock),
         bus=ports.bus,
         signals=ports.signals,
         secrets=ports.secrets,

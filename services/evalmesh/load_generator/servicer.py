@@ -11,9 +11,10 @@ from evalmesh.domain import layout
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load_generator.probes.probing import check_endpoint
-from evalmesh.load_generator.prompts import files
+from evalmesh.load_generator.prompts import inspection
 from evalmesh.load_generator.prompts.datasets import registry as datasets
-from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.scratch import Scratch
+from evalmesh.load_generator.seat.local_copies import LocalCopies
 from evalmesh.load_generator.seat.slices import pieces_of
 from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.object_store import ObjectStore
@@ -29,7 +30,7 @@ _MOST_PREVIEWED = 20
 class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
     """Errors are raised as domain errors; the error interceptor turns them into statuses."""
 
-    def __init__(self, objects: ObjectStore, local: LocalFiles, probe: LoadProbe, scratch: Path) -> None:
+    def __init__(self, objects: ObjectStore, local: LocalCopies, probe: LoadProbe, scratch: Scratch) -> None:
         self._objects = objects
         self._local = local
         self._probe = probe
@@ -40,7 +41,7 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
     ) -> pb.ImportLoadFileResponse:
         found = hashlib.sha256()
         size_bytes = 0
-        with TemporaryDirectory(prefix="evalmesh-import-", dir=self._scratch) as folder:
+        with TemporaryDirectory(prefix="evalmesh-import-", dir=self._scratch.folder) as folder:
             path = Path(folder) / "file"
             with path.open("wb") as file:
                 async for piece in request_iterator:
@@ -58,7 +59,7 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
 
     async def ValidateLoadTest(self, request: pb.ValidateLoadTestRequest, context: Any) -> pb.ValidateLoadTestResponse:
         spec = load_spec_from_proto(request.spec)
-        notes = await asyncio.to_thread(files.check, spec, *await self._paths(spec))
+        notes = await asyncio.to_thread(inspection.check, spec, *await self._paths(spec))
         if spec.check_endpoint:
             notes = [*notes, *await check_endpoint(spec, self._probe)]
         return pb.ValidateLoadTestResponse(notes=notes)
@@ -66,7 +67,7 @@ class LoadServicer(load_generators_pb2_grpc.LoadServiceServicer):
     async def PreviewLoadTest(self, request: pb.PreviewLoadTestRequest, context: Any) -> pb.PreviewLoadTestResponse:
         spec = load_spec_from_proto(request.spec)
         count = min(max(request.request_count, 1), _MOST_PREVIEWED)
-        bodies = await asyncio.to_thread(files.preview, spec, *await self._paths(spec), count)
+        bodies = await asyncio.to_thread(inspection.preview, spec, *await self._paths(spec), count)
         return pb.PreviewLoadTestResponse(
             requests=[
                 pb.PreviewedRequest(body=body.decode("utf-8", "replace"), prepared_tokens=tokens)

@@ -23,4 +23,5 @@ class LoadGeneratorSettings(RoomSettings):
     lost_after_s: float = Field(default=6.0, gt=0)
     """A generator that is not heard for this long is lost."""
     scratch_dir: str = ""
-    """Where records and downloaded files lie while they are needed; empty: the system's folder for temporary files."""
+    """Where each process makes a folder of its own for records and downloaded files while they are needed; empty: the
+    system's folder for temporary files."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -79,6 +79,24 @@ def duration(duration_s: float | None) -> str:
     minutes, seconds = divmod(round(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+class Again(NamedTuple):
+    """How the same is asked for again."""
+
+    code: str
+    is_command: bool
+    """For a shell; else Python."""
+
+
+def again(command: str, client_config: str, api_name: str, resource_id: str) -> Again:
+    """The client's own words as a command, or, of what came without any, how its spec is submitted once more."""
+    if client_config:
+        words = json.dumps(json.loads(client_config), ensure_ascii=False, indent=2)
+        words = words.encode("utf-8", "backslashreplace").decode()  # half a character is an escape in JSON, too
+        return Again(f"evalmesh {command} -c - <<'END'\n{words}\nEND", is_command=True)
+    submit = f"client.create_{api_name}(client.get_{api_name}({resource_id!r}).spec)"
+    return Again(f'from evalmesh import Client\n\nwith Client("HOST:PORT") as client:\n    {submit}', is_command=False)
 
 
 def config_rows(config: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

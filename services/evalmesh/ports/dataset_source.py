@@ -1,39 +1,13 @@
 """Where rows come from: a file, a folder in a hub's layout, a hub."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalmesh.benchmarks import spec as wishes
-from evalmesh.benchmarks.base import Benchmark
-from evalmesh.domain.run import BenchmarkSpec
+from evalmesh.benchmarks.query import DatasetQuery
 
 Row = Mapping[str, Any]
 """Column name to value, as the source has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetQuery:
-    """Which rows of which data set."""
-
-    name: str
-    """The benchmark's name, for messages and for `{dataset_dir}/{name}`."""
-    hub_id: str
-    split: str
-    subset: str = ""
-    """Empty for a data set without subsets."""
-    revision: str = ""
-    local_path: str = ""
-    dataset_dir: str = ""
-    columns: Sequence[str] = ()
-    """Column names for files that have no header."""
-    packaged: str = ""
-    """File that ships with evalmesh; read unless `local_path` says otherwise."""
-    only_subset: bool = False
-    """Whether `subset` is the data set's only one, so that file names need not hold it."""
-    few_shot: bool = False
-    """Whether these rows become solved examples: a single file given as `local_path` never serves for them."""
 
 
 class DatasetSource(Protocol):
@@ -57,38 +31,3 @@ class DatasetSource(Protocol):
         Raises `ValueError` for one that is not there, is larger than a medium may be, or lies outside their folder.
         """
         ...
-
-
-def query_for(
-    benchmark: Benchmark,
-    spec: BenchmarkSpec,
-    subset: str = "",
-    *,
-    dataset_dir: str = "",
-    dataset_hub: str = "local",
-    few_shot: bool = False,
-) -> DatasetQuery:
-    """Where the rows of one subset are to be looked for: those to evaluate, or the solved examples.
-
-    Without a subset it serves `DatasetSource.subsets`. `dataset_dir` and `dataset_hub` are those of the `RunSpec`.
-    """
-    info = benchmark.dataset
-    hub_ids = (
-        (info.modelscope, info.huggingface) if dataset_hub == "modelscope" else (info.huggingface, info.modelscope)
-    )
-    # A data set without a list of subsets may hold a file called `default`, or one that names no subset at all.
-    alone = len(benchmark.subsets) == 1 or (not benchmark.subsets and subset == wishes.DEFAULT_SUBSET)
-    return DatasetQuery(
-        name=benchmark.name,
-        hub_id=spec.dataset_id or hub_ids[0] or hub_ids[1],
-        split=wishes.few_shot_split(benchmark, spec) if few_shot else wishes.split(benchmark, spec),
-        # Where a column tells the subsets apart, one file holds them all and is named after none.
-        subset="" if info.subset_column else subset,
-        revision=spec.revision or info.revision,
-        local_path=spec.local_path or "",
-        dataset_dir=dataset_dir,
-        columns=info.columns,
-        packaged=info.packaged,
-        only_subset=alone,
-        few_shot=few_shot,
-    )

@@ -18,7 +18,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Occupancy:
     """How busy an endpoint is."""
 
     in_flight: int
@@ -38,7 +38,7 @@ class Endpoint(Protocol):
         ...
 
     @property
-    def load(self) -> Load:
+    def load(self) -> Occupancy:
         """Now."""
         ...
 

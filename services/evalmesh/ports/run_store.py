@@ -1,50 +1,13 @@
 """Records of runs, pools and control wishes: small, strongly consistent, watched."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from evalmesh.domain.run import Run
 from evalmesh.domain.work import PoolNote, PoolWish
+from evalmesh.ports.records import RecordStore, Versioned
 
 ControlWish = Literal["run", "cancel"]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Versioned(Generic[T]):
-    """A value with the revision a later `update` must name."""
-
-    value: T
-    revision: int
-
-
-class RunRecords(Protocol):
-    """The records of runs. `update_run` raises `Conflict` when the revision is no longer the newest: read again."""
-
-    async def create_run(self, run: Run) -> None:
-        """Raises `AlreadyExists`."""
-        ...
-
-    async def get_run(self, run: str) -> Versioned[Run]:
-        """Raises `NotFound`."""
-        ...
-
-    async def update_run(self, run: Run, revision: int) -> int:
-        """Replaces the record; returns the new revision."""
-        ...
-
-    async def list_runs(self) -> Sequence[str]:
-        """Ids of all runs, newest first."""
-        ...
-
-    async def claim_request(self, request_id: str, run: str) -> str:
-        """Binds a caller's request to a run id, for ever; returns the id it is bound to, perhaps an earlier one."""
-        ...
-
-    async def find_request(self, request_id: str) -> str | None:
-        """The run id that `claim_request` bound it to."""
-        ...
 
 
 class ProgressStore(Protocol):
@@ -111,5 +74,5 @@ class PoolStore(Protocol):
         ...
 
 
-class RunStore(RunRecords, ProgressStore, ControlStore, PoolStore, Protocol):
+class RunStore(RecordStore[Run], ProgressStore, ControlStore, PoolStore, Protocol):
     """Everything that is kept in records about runs."""

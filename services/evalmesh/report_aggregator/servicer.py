@@ -63,7 +63,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         try:
             return report_to_proto(run, await self._objects.get(layout.report_json_key(run)))
         except NotFound:
-            state = (await self._runs.get_run(run)).value.state
+            state = (await self._runs.get(run)).value.state
             raise NotFound(f"Run {run} has no report yet; it is {state}. Watch it: evalmesh runs watch {run}") from None
 
     async def GetReport(self, request: pb.GetReportRequest, context: Any) -> pb.Report:
@@ -73,7 +73,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         size = page_size(request.page_size, 20, 100)
         after = decode_token(request.page_token)
         answer = pb.ListReportsResponse()
-        for run in await self._runs.list_runs():
+        for run in await self._runs.list_ids():
             if after is not None and run >= str(after):
                 continue
             if len(answer.reports) == size:

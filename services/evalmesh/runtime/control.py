@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.work import Item
 from evalmesh.ports.run_store import RunStore
-from evalmesh.runtime.runs import run_is_over
+from evalmesh.runtime.submission import is_over as record_is_over
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 4096
@@ -25,7 +25,7 @@ class ControlView:
 
     def __init__(self, store: RunStore, is_over: IsOver | None = None) -> None:
         self._store = store
-        self._is_over = is_over or run_is_over(store)
+        self._is_over = is_over or record_is_over(store)
         self._cancelled: dict[str, None] = {}
         self._listeners: list[Callable[[str], None]] = []
 

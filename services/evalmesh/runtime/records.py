@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from evalmesh.domain.errors import Conflict
-from evalmesh.ports.run_store import Versioned
+from evalmesh.ports.records import Versioned
 
 T = TypeVar("T")
 _PAUSE_S = 0.01

@@ -77,6 +77,11 @@ def t_quantile(p: float, df: int) -> float:
     return math.sqrt(df * (1 - x) / x)
 
 
+def t_tails(t: float, df: float) -> float:
+    """P(|T| >= t) of Student's t distribution with `df` (not necessarily whole) degrees of freedom, for t >= 0."""
+    return _incomplete_beta(df / (df + t * t), df / 2, 0.5)
+
+
 def _t_expansion(z: float, df: int) -> float:
     terms = (
         (z**3 + z) / 4,

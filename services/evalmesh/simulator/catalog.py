@@ -7,11 +7,12 @@ from typing import Any
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.query import query_for
 from evalmesh.benchmarks.samples import MalformedRow, iter_samples
 from evalmesh.benchmarks.spec import selected_subsets
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import BenchmarkSpec
-from evalmesh.ports.dataset_source import DatasetSource, query_for
+from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.simulator.skill import KnownSample
 
 

@@ -178,6 +178,7 @@ class LoadTestSpec(_message.Message):
     SKIP_ENDPOINT_CHECK_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
     """Times each level is run; 0 means 1."""
     warmup: _builtins.float
@@ -190,6 +191,8 @@ class LoadTestSpec(_message.Message):
     """Do not send a request before the load test to see whether the endpoint answers."""
     display_name: _builtins.str
     """Shown in lists and reports."""
+    client_config: _builtins.str
+    """The client's own words for it, a JSON object with the keys of `evalmesh perf -c`; no key in it, at most 64 KiB."""
     @_builtins.property
     def target(self) -> Global___LoadTarget:
         """The endpoint under load."""
@@ -244,10 +247,11 @@ class LoadTestSpec(_message.Message):
         skip_endpoint_check: _builtins.bool = ...,
         display_name: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        client_config: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arrival", b"arrival", "pause", b"pause", "prompts", b"prompts", "search", b"search", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival", b"arrival", "display_name", b"display_name", "generator_count", b"generator_count", "labels", b"labels", "levels", b"levels", "pause", b"pause", "prompts", b"prompts", "repeats", b"repeats", "search", b"search", "seed", b"seed", "server_metrics", b"server_metrics", "skip_endpoint_check", b"skip_endpoint_check", "slo", b"slo", "target", b"target", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival", b"arrival", "client_config", b"client_config", "display_name", b"display_name", "generator_count", b"generator_count", "labels", b"labels", "levels", b"levels", "pause", b"pause", "prompts", b"prompts", "repeats", b"repeats", "search", b"search", "seed", b"seed", "server_metrics", b"server_metrics", "skip_endpoint_check", b"skip_endpoint_check", "slo", b"slo", "target", b"target", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -82,6 +82,7 @@ class Run(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     BENCHMARKS_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{run}`."""
     state: Global___Run.State.ValueType
@@ -92,6 +93,8 @@ class Run(_message.Message):
     """Output only. Why the run failed."""
     error_reason: _builtins.str
     """Output only. Machine-readable reason of `error`."""
+    notice: _builtins.str
+    """Output only. What the run waits for, when somebody should know."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """What was asked for; immutable."""
@@ -125,10 +128,11 @@ class Run(_message.Message):
         error: _builtins.str = ...,
         error_reason: _builtins.str = ...,
         benchmarks: _abc.Iterable[Global___BenchmarkProgress] | None = ...,
+        notice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "name", b"name", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "name", b"name", "notice", b"notice", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,6 +191,27 @@ class RunSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RolesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _models_pb2.ModelSpec: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _models_pb2.ModelSpec | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     BENCHMARKS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
@@ -201,6 +226,8 @@ class RunSpec(_message.Message):
     SHARD_SIZE_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
     """Generations per sample; 0 means 1."""
     seed: _builtins.int
@@ -217,6 +244,8 @@ class RunSpec(_message.Message):
     """Samples per shard; 0 leaves it to the server."""
     display_name: _builtins.str
     """Shown in lists and reports."""
+    client_config: _builtins.str
+    """The client's own words for it, a JSON object with the keys of `evalmesh eval -c`; no key in it, at most 64 KiB."""
     @_builtins.property
     def model(self) -> _models_pb2.ModelSpec:
         """The model under test."""
@@ -241,6 +270,10 @@ class RunSpec(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free labels."""
 
+    @_builtins.property
+    def roles(self) -> _containers.MessageMap[_builtins.str, _models_pb2.ModelSpec]:
+        """Other models that stages ask, by role: a judge, an embedder, a baseline."""
+
     def __init__(
         self,
         *,
@@ -258,10 +291,12 @@ class RunSpec(_message.Message):
         shard_size: _builtins.int = ...,
         display_name: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        roles: _abc.Mapping[_builtins.str, _models_pb2.ModelSpec] | None = ...,
+        client_config: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "limit", b"limit", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmarks", b"benchmarks", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

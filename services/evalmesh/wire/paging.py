@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 
 from evalmesh.domain.errors import InvalidInput
 
@@ -40,6 +41,17 @@ def decode_offset(token: str, query: str = "") -> int:
     if position is None or isinstance(position, int):
         return position or 0
     raise _foreign_token()
+
+
+def newest_first(ids: Sequence[str], size: int, token: str) -> tuple[Sequence[str], str]:
+    """Ids of one page, and the token of the next one; empty on the last page.
+
+    Ids sort by time; a page goes on below the last id of the one before.
+    """
+    size = page_size(size, 50, 1000)
+    after = decode_token(token)
+    wanted = [id_ for id_ in ids if after is None or id_ < str(after)]
+    return wanted[:size], encode_token(wanted[size - 1]) if len(wanted) > size else ""
 
 
 def _foreign_token() -> InvalidInput:

@@ -8,10 +8,10 @@ import pytest
 
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.query import query_for
 from evalmesh.benchmarks.samples import MalformedRow, choose_shots, iter_samples
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain.run import BenchmarkSpec
-from evalmesh.ports.dataset_source import query_for
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.query import query_for
 from evalmesh.benchmarks.samples import iter_samples
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
-from evalmesh.ports.dataset_source import query_for
 
 
 def load(name):

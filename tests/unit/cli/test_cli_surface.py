@@ -9,10 +9,14 @@ import yaml
 from evalmesh.cli.__main__ import exit_code, main
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.evaluate import Outcome
-from evalmesh.cli.eval.live import RunProgress, Speed, clock_text
-from evalmesh.cli.eval.outputs import find_folder, folder_of, lost_count, run_id_of, write_run_yaml
+from evalmesh.cli.eval.live import RunProgress, Speed
+from evalmesh.cli.eval.outputs import lost_count
 from evalmesh.cli.eval.show import make_console
+from evalmesh.cli.eval.spec import repeating
 from evalmesh.cli.flags import parse
+from evalmesh.cli.live import clock_text
+from evalmesh.cli.outputs import RUNS
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.domain import errors
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 
@@ -87,6 +91,18 @@ def test_only_what_was_said_is_in_the_namespace(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("words", "config", "no_flag"),
+    [(["eval"], TaskConfig, {"labels", "completions"}), (["perf"], PerfConfig, {"labels", "notes"})],
+)
+def test_each_option_of_a_config_is_a_flag(words, config, no_flag, monkeypatch):
+    monkeypatch.delenv("EVALMESH_SERVER", raising=False)
+    args = parse(words)
+    flags = {one.dest for one in args.parser._actions if one.option_strings}
+    assert set(config.model_fields) - flags == no_flag
+    assert config(**{name: value for name, value in vars(args).items() if name in config.model_fields}) == config()
+
+
+@pytest.mark.parametrize(
     ("state", "doc", "reason", "ignore", "code"),
     [
         (RunState.SUCCEEDED, report(), "", False, 0),
@@ -111,16 +127,16 @@ def test_run_yaml_repeats_the_run_and_holds_no_key(tmp_path):
     config = TaskConfig(
         model="m", api_url="http://h/v1", datasets=["gsm8k"], limit=5, api_key="sk-secret", work_dir=str(tmp_path)
     )
-    folder = folder_of(RUN, tmp_path)
-    write_run_yaml(config, RUN, folder)
+    folder = RUNS.folder_of(RUN, tmp_path)
+    RUNS.write_config(repeating(config, SPEC), RUN, folder)
     text = (folder / "run.yaml").read_text()
     assert "sk-secret" not in text
     again = TaskConfig(**yaml.safe_load(text))
     assert (again.model, again.limit, again.api_key.get_secret_value()) == ("m", 5, "env:EVALMESH_API_KEY")
-    assert run_id_of(str(folder)) == run_id_of(str(folder / "run.yaml")) == run_id_of("runs/20260101-abc") == RUN.id
-    assert find_folder(RUN.id, tmp_path) == folder
+    assert RUNS.id_of(str(folder)) == RUNS.id_of(str(folder / "run.yaml")) == RUNS.id_of("runs/20260101-abc") == RUN.id
+    assert RUNS.find_folder(RUN.id, tmp_path) == folder
     with pytest.raises(errors.NotFound, match=r"run\.yaml"):
-        run_id_of(str(tmp_path))
+        RUNS.id_of(str(tmp_path))
 
 
 def test_report_prints_every_form(tmp_path, capsys):

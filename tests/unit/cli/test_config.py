@@ -6,8 +6,7 @@ import pytest
 
 from evalmesh import TaskConfig
 from evalmesh.cli.eval.spec import to_run_spec
-from evalmesh.cli.loading import load_config
-from evalmesh.cli.options import parse_limit, parse_options
+from evalmesh.cli.options import parse_options
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.wire.runs.checks import check_spec
@@ -107,6 +106,8 @@ def test_full_addresses_are_understood(url, base, kind):
         ({"limit": "many"}, ["limit", "'many'", "0.1"]),
         ({"repeats": "two"}, ["repeats", "'two'", "whole number"]),
         ({"repeats": 0}, ["repeats", "0"]),
+        ({"repeats": True}, ["repeats", "True", "number"]),
+        ({"timeout": False}, ["timeout", "False", "number"]),
         ({"timeout": -1}, ["timeout", "-1"]),
         ({"dataset_hub": "hugginface"}, ["dataset_hub", "'hugginface'", "huggingface"]),
         ({"dataset_args": {"gsm": {}}}, ["dataset_args.gsm", "'gsm8k'"]),
@@ -185,13 +186,13 @@ def test_every_form_of_config_gives_the_same(tmp_path):
     as_yaml.write_text("model: org/my-model\napi_url: http://h:8000/v1\ndatasets: [gsm8k]\nlimit: 5\n")
     as_json.write_text(json.dumps({**BASE, "limit": 5}))
     forms = [as_yaml, str(as_json), {**BASE, "limit": 5}, TaskConfig(**BASE, limit=5)]
-    assert len({repr(to_run_spec(load_config(form))) for form in forms}) == 1
+    assert len({repr(to_run_spec(TaskConfig.of(form))) for form in forms}) == 1
 
 
 def test_flags_win_over_the_file_key_by_key(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("model: a\nlimit: 5\ngeneration_config: {temperature: 1, max_tokens: 9}\n")
-    config = load_config(file, {"limit": "0.25", "generation_config": "temperature=0"})
+    config = TaskConfig.load(str(file), {"limit": "0.25", "generation_config": "temperature=0"})
     assert (config.model, config.limit) == ("a", 0.25)
     assert config.generation_config == {"temperature": 0, "max_tokens": 9}
 
@@ -200,7 +201,7 @@ def test_a_changed_config_is_checked_again():
     config = TaskConfig(**BASE)
     config.repeats = -3
     with pytest.raises(InvalidInput, match="repeats"):
-        load_config(config)
+        TaskConfig.of(config)
 
 
 @pytest.mark.parametrize(
@@ -211,16 +212,15 @@ def test_files_that_are_wrong(tmp_path, text, words):
     file = tmp_path / "c.yaml"
     file.write_text(text)
     with pytest.raises(InvalidInput, match=words):
-        load_config(file)
+        TaskConfig.of(file)
     with pytest.raises(InvalidInput, match=r"nothere\.yaml"):
-        load_config(tmp_path / "nothere.yaml")
+        TaskConfig.of(tmp_path / "nothere.yaml")
 
 
 def test_options_as_people_type_them():
     assert parse_options("a=1,b=true,c=0.5,d=x y,e=None", "f") == {"a": 1, "b": True, "c": 0.5, "d": "x y", "e": None}
     assert parse_options('stop=["a","b"],x={"y": 1}', "f") == {"stop": ["a", "b"], "x": {"y": 1}}
     assert parse_options('{"a": {"b": 1}}', "f") == {"a": {"b": 1}}
-    assert (parse_limit("5"), parse_limit("0.1"), type(parse_limit("5"))) == (5, 0.1, int)
 
 
 def test_local_paths_become_absolute_here_and_stay_for_a_server():
@@ -232,3 +232,34 @@ def test_local_paths_become_absolute_here_and_stay_for_a_server():
 @pytest.mark.parametrize("given", ["gsm8k arc", "gsm8k,arc", ["gsm8k,arc"], ["gsm8k", "arc"], ["gsm8k,", "arc"]])
 def test_datasets_in_every_form_people_type(given):
     assert TaskConfig(datasets=given).datasets == ["gsm8k", "arc"]
+
+
+def test_the_clients_words_travel_with_the_spec_and_ask_for_the_same(monkeypatch, tmp_path):
+    monkeypatch.setenv("MY_KEY", "x")
+    (tmp_path / "x.jsonl").write_text("{}\n")
+    made = spec(
+        api_key="env:MY_KEY",
+        limit="0.5",
+        dataset_args={"gsm8k": {"local_path": str(tmp_path / "x.jsonl"), "few_shot_num": 0}},
+        generation_config={"temperature": 0.5, "extra_headers": {"X-Team": "env:MY_KEY"}},
+        labels={"team": "a"},
+    )
+    assert spec(**json.loads(made.client_config)) == made
+    assert list(json.loads(made.client_config)) != []
+
+
+def test_no_key_travels_with_the_clients_words():
+    made = spec(
+        api_key=SECRET,
+        api_url=f"http://h/v1?key={SECRET}",
+        generation_config={"extra_headers": {"X-Team": SECRET}},
+        dataset_args={"gsm8k": {"extra_params": {"api_key_of_mine": SECRET}}},
+        work_dir="somewhere",
+    )
+    assert SECRET not in made.client_config
+    assert json.loads(made.client_config)["api_key"] == "env:EVALMESH_API_KEY"
+    assert "somewhere" not in made.client_config
+
+
+def test_words_that_are_too_long_to_travel_are_left_out():
+    assert spec(dataset_args={"gsm8k": {"system_prompt": "x" * 70_000}}).client_config == ""

@@ -10,9 +10,9 @@ import yaml
 
 from evalmesh.cli.__main__ import main
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf.config import PerfConfig, load_perf_config
-from evalmesh.cli.perf.outputs import load_test_id_of, write_perf_yaml
-from evalmesh.cli.perf.spec import all_notes, resolve
+from evalmesh.cli.outputs import LOAD_TESTS
+from evalmesh.cli.perf.config import PerfConfig
+from evalmesh.cli.perf.spec import all_notes, repeating, resolve
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.load_test import (
     ArrivalSpec,
@@ -20,12 +20,12 @@ from evalmesh.domain.load_test import (
     Lengths,
     LoadLevel,
     LoadTest,
-    LoadTestState,
     SearchSpec,
     SloTerm,
     Stage,
     TurnSpec,
 )
+from evalmesh.domain.state import State
 
 BASE = ("--url", "http://h:8000/v1/chat/completions", "--model", "m")
 SECRET = "sk-live-0123456789abcdef"
@@ -41,7 +41,7 @@ def _no_keys(monkeypatch):
 
 def config(*words):
     args = parse(["perf", *words])
-    return load_perf_config(args.config, {k: v for k, v in vars(args).items() if k not in OUTSIDE})
+    return PerfConfig.load(args.config, {k: v for k, v in vars(args).items() if k not in OUTSIDE})
 
 
 def spec(*words):
@@ -188,6 +188,24 @@ def test_stages_and_ramps_are_one_level():
         (["--input-lengths", "normal"], "normal:512:64"),
         (["--query-template", "{"], "query_template: this is no JSON"),
         (["--dataset-args", "speed"], "dataset_args"),
+        (["--arrival", "poisson"], "rate: 0 is not allowed"),
+        (["--arrival", "closed", "--rate", "5"], "rate: 5.0 is not allowed; arrival `closed` knows no rate"),
+        (["--find-max", "rate"], "slo: [] is not allowed; a search needs slo"),
+        (
+            ["--find-max", "rate", "--slo", "ttft:p99:1s", "--sla-lower-bound", "9", "--sla-upper-bound", "3"],
+            "sla_upper_bound: 3.0 is not allowed; it must be at least sla_lower_bound, 9",
+        ),
+        (
+            ["--dataset", "random_multi_turn", "--max-prompt-length", "9", "--min-turns", "5", "--max-turns", "3"],
+            "min_turns: 5 is not allowed; it must not be above max_turns, 3.",
+        ),
+        (
+            ["--dataset", "random", "--min-prompt-length", "9", "--max-prompt-length", "3"],
+            "max_prompt_length: '9 to 3' is not allowed; give whole numbers of tokens, the least first",
+        ),
+        (["--warmup-num", "1.5"], "warmup_num: 1.5 is not allowed"),
+        (["--min-tokens", "9", "--max-tokens", "3"], "min_tokens: 9 is not allowed; no answer can be longer"),
+        (["--sleep-interval", "1e9"], "sleep_interval: 1000000000.0 is not allowed"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_way_out(words, says):
@@ -494,11 +512,22 @@ def test_perf_yaml_repeats_the_load_test_and_holds_no_key(tmp_path):
         *BASE, *words, "--dataset", "openqa", "--dataset-path", str(tmp_path / "data.jsonl"), "--slo", "ttft:p99:1s"
     )
     submitted = resolve(made)
-    test = LoadTest("20260101-abc", submitted, LoadTestState.QUEUED, 1.75e9)
-    write_perf_yaml(made, test, tmp_path / "out")
+    test = LoadTest("20260101-abc", submitted, State.QUEUED, 1.75e9)
+    LOAD_TESTS.write_config(repeating(made, submitted), test, tmp_path / "out")
     text = (tmp_path / "out" / "perf.yaml").read_text()
     assert SECRET not in text
     assert "wandb" not in text
     assert yaml.safe_load(text)["export_args"] == {"project": "p"}
     assert resolve(PerfConfig(**yaml.safe_load(text))) == submitted
-    assert load_test_id_of(str(tmp_path / "out")) == load_test_id_of("loadTests/20260101-abc") == test.id
+    assert SECRET not in submitted.client_config
+    assert LOAD_TESTS.id_of(str(tmp_path / "out")) == LOAD_TESTS.id_of("loadTests/20260101-abc") == test.id
+
+
+def test_no_key_travels_with_the_clients_words():
+    words = ["--url", f"http://h:8000/v1/chat/completions?key={SECRET}", "--model", "m", "--api-key", SECRET]
+    words += ["--headers", f"X-Team={SECRET}", "--server-metrics", f"http://h:9/metrics?key={SECRET}"]
+    words += ["--export", "prometheus", "--export-args", f"url=http://me:{SECRET}@h/push,token={SECRET}"]
+    travels = resolve(config(*words)).client_config
+    assert SECRET not in travels
+    assert json.loads(travels)["server_metrics"] == ["http://h:9/metrics"]
+    assert json.loads(travels)["api_key"] == "env:EVALMESH_API_KEY"

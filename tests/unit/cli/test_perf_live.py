@@ -15,15 +15,15 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     SearchSpec,
     Stage,
 )
+from evalmesh.domain.state import State
 
 LEVELS = (LoadLevel(parallel=8, number=100), LoadLevel(parallel=32, number=1000))
 SPEC = LoadTestSpec(LoadTarget("http://h/v1/chat/completions", "m"), levels=LEVELS)
 SECOND = LevelStatus(1, LEVELS[1], state="running", planned=1000)
-TEST = LoadTest("lt-1", SPEC, LoadTestState.RUNNING, 1.75e9, levels=(LevelStatus(0, LEVELS[0], state="done"), SECOND))
+TEST = LoadTest("lt-1", SPEC, State.RUNNING, 1.75e9, levels=(LevelStatus(0, LEVELS[0], state="done"), SECOND))
 SNAPSHOT = LoadSnapshot(
     level_index=1,
     elapsed_s=10.0,
@@ -91,7 +91,7 @@ def test_a_client_in_trouble_is_red():
 
 
 def test_before_the_first_level_it_says_so():
-    text = viewed(replace(TEST, levels=(), state=LoadTestState.QUEUED), replace(SNAPSHOT, level_index=-1))
+    text = viewed(replace(TEST, levels=(), state=State.QUEUED), replace(SNAPSHOT, level_index=-1))
     assert "lt-1  queued  preparing" in text
 
 

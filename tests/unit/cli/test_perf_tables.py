@@ -23,13 +23,13 @@ from tests.unit.report.perf_builders import (
 )
 
 from evalmesh.cli.__main__ import main
+from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.compare import compare_reports, render_comparison
 from evalmesh.cli.perf.outcome import PerfOutcome, objective_met
-from evalmesh.cli.perf.outputs import find_folder, folder_of, local_report, newest_folder, read_report
 from evalmesh.cli.perf.show import show_outcome, show_perf
 from evalmesh.cli.perf.words import milliseconds, per_second
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.domain.load_test import LoadTestState
+from evalmesh.domain.state import State
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
 
@@ -293,7 +293,7 @@ def test_rates_in_words():
 # Exit codes.
 
 
-def code(document, state=LoadTestState.SUCCEEDED, *, ignore=False, strict=False, **changes):
+def code(document, state=State.SUCCEEDED, *, ignore=False, strict=False, **changes):
     test = replace(make_test(state), error_reason=changes.pop("reason", ""))
     return PerfOutcome(test, Path(), document, **changes).exit_code(ignore_errors=ignore, strict=strict)
 
@@ -303,11 +303,11 @@ def nobody(**errors):
 
 
 def test_exit_codes_without_a_finished_load_test():
-    assert code(None, LoadTestState.FAILED, reason="INTERNAL") == 1
-    assert code(None, LoadTestState.FAILED, reason="UNAVAILABLE") == 5
-    assert code(None, LoadTestState.FAILED, reason="UNAUTHENTICATED") == 5
-    assert code(None, LoadTestState.CANCELLED) == 4
-    assert code(perf(make_level()), LoadTestState.CANCELLED, interrupted=True) == 130
+    assert code(None, State.FAILED, reason="INTERNAL") == 1
+    assert code(None, State.FAILED, reason="UNAVAILABLE") == 5
+    assert code(None, State.FAILED, reason="UNAUTHENTICATED") == 5
+    assert code(None, State.CANCELLED) == 4
+    assert code(perf(make_level()), State.CANCELLED, interrupted=True) == 130
 
 
 def test_exit_codes_of_requests_that_failed():
@@ -358,35 +358,35 @@ def test_the_end_names_every_file_that_is_there(tmp_path):
 
 
 def test_a_failed_load_test_says_why(tmp_path):
-    test = replace(make_test(LoadTestState.FAILED), error="The endpoint is gone.")
+    test = replace(make_test(State.FAILED), error="The endpoint is gone.")
     console = paper(200)
     show_outcome(console, PerfOutcome(test, tmp_path, None))
     assert "failed: The endpoint is gone." in console.export_text()
 
 
 def test_reports_are_found_by_folder_file_and_age(tmp_path):
-    folder = folder_of(make_test(), tmp_path)
+    folder = LOAD_TESTS.folder_of(make_test(), tmp_path)
     assert folder.name.endswith("_lt-20260225-abc")
-    assert folder_of(make_test(), tmp_path, no_timestamp=True) == tmp_path
+    assert LOAD_TESTS.folder_of(make_test(), tmp_path, no_timestamp=True) == tmp_path
     with pytest.raises(NotFound, match="no load test"):
-        newest_folder(tmp_path)
+        LOAD_TESTS.newest_folder(tmp_path)
     folder.mkdir()
     (folder / "perf.json").write_text(json.dumps(perf(make_level())))
     (folder / "perf.yaml").write_text("# load test: lt-20260225-abc\n")
-    assert local_report(str(folder)) == local_report(str(folder / "perf.json")) == folder / "perf.json"
-    assert local_report("lt-20260225-abc") is None
-    assert newest_folder(tmp_path) == find_folder("lt-20260225-abc", tmp_path) == folder
-    assert read_report(folder / "perf.json")["levels"][0]["label"] == "parallel 8"
+    assert LOAD_TESTS.report_at(folder) == LOAD_TESTS.report_at(folder / "perf.json") == folder / "perf.json"
+    assert LOAD_TESTS.report_at(tmp_path / "lt-20260225-abc") is None
+    assert LOAD_TESTS.newest_folder(tmp_path) == LOAD_TESTS.find_folder("lt-20260225-abc", tmp_path) == folder
+    assert LOAD_TESTS.read_report(folder / "perf.json")["levels"][0]["label"] == "parallel 8"
 
 
 def test_other_files_are_no_reports(tmp_path):
     path = tmp_path / "report.json"
     path.write_text('{"schema_version": 1, "benchmarks": []}')
     with pytest.raises(InvalidInput, match=r"no perf\.json"):
-        read_report(path)
+        LOAD_TESTS.read_report(path)
     path.write_text('{"schema_version": 2, "levels": []}')
     with pytest.raises(InvalidInput, match="update evalmesh"):
-        read_report(path)
+        LOAD_TESTS.read_report(path)
 
 
 # Comparison.
@@ -405,7 +405,10 @@ def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
     assert "worse" not in same
     assert row(slower, "ttft_ms.p50").startswith("ttft_ms.p50 50.0 ms 100 ms +100.0% +")
     assert row(slower, "ttft_ms.p50").endswith("worse")
-    assert "worse" in row(slower, "request_rate")
+    assert "worse" in row(slower, "output_token_rate")
+    assert row(same, "error_rate").split()[3:5] == ["+0.00", "pp"]
+    assert not row(same, "request_rate").endswith(("worse", "better", "inconclusive"))
+    assert "figures are judged together" in text
 
 
 def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from evalmesh.load.measure.distributions import Sample, sample
+from evalmesh.load.measure.distributions import ExactDistribution, exact
 from evalmesh.load.measure.intervals import mean_interval, share_interval
 
 RUNS = 300
@@ -44,7 +44,7 @@ def queueing(load: float) -> Series:
 def coverage(series: Series, n: int, statistic: str, truth: float) -> tuple[float, float]:
     """Share of intervals that hold the truth, and share of runs that have one."""
     rng = np.random.default_rng(11)
-    found = [Sample(series(rng, n)).interval(statistic) for _ in range(RUNS)]
+    found = [ExactDistribution(series(rng, n)).interval(statistic) for _ in range(RUNS)]
     told = [interval for interval in found if interval is not None]
     return sum(low <= truth <= high for low, high in told) / max(1, len(told)), len(told) / RUNS
 
@@ -97,11 +97,11 @@ def test_independent_intervals_would_not() -> None:
 
 def test_what_the_data_do_not_support_has_no_interval() -> None:
     rng = np.random.default_rng(3)
-    few = Sample(rng.random(100))
+    few = ExactDistribution(rng.random(100))
     assert few.interval("p50") is not None
     assert few.interval("p99") is None
-    assert Sample(rng.random(9)).interval("mean") is None
-    wandering = Sample(np.cumsum(rng.standard_normal(1000)))
+    assert ExactDistribution(rng.random(9)).interval("mean") is None
+    wandering = ExactDistribution(np.cumsum(rng.standard_normal(1000)))
     assert wandering.interval("mean") is None
     assert wandering.interval("p90") is None
 
@@ -118,16 +118,16 @@ def test_shares_that_never_happened_still_have_an_upper_bound() -> None:
 
 def test_constant_values_are_certain() -> None:
     assert mean_interval(np.full(100, 7.0)) == (7.0, 7.0)
-    assert Sample(np.full(100, 7.0)).interval("p50") == (7.0, 7.0)
+    assert ExactDistribution(np.full(100, 7.0)).interval("p50") == (7.0, 7.0)
 
 
 def test_percentiles_are_interpolated_between_neighbours() -> None:
     values = np.random.default_rng(1).permutation(np.arange(1.0, 12.0))
-    told = Sample(values)
+    told = ExactDistribution(values)
     assert told.value("p50") == 6.0
     assert told.value("p90") == pytest.approx(10.0)
     assert told.value("p95") == pytest.approx(10.5)
     assert told.value("max") == 11.0
     assert told.value("min") == 1.0
-    assert math.isnan(Sample(np.zeros(0)).value("p50"))
-    assert sample(np.array([1.0, np.nan, 3.0])).n == 2
+    assert math.isnan(ExactDistribution(np.zeros(0)).value("p50"))
+    assert exact(np.array([1.0, np.nan, 3.0])).n == 2

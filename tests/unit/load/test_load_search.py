@@ -11,7 +11,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, SearchSpec
 from evalmesh.load.measure.figures import build_level
 from evalmesh.load.objective.probes import Estimate, Observation, observe
-from evalmesh.load.objective.search import Answer, Probe, Search, observations, probe_level
+from evalmesh.load.objective.search import Probe, Search, SearchAnswer, observations, probe_level
 from evalmesh.load.objective.slo import parse_slo
 
 SLO = parse_slo("ttft:p95:200ms")
@@ -22,11 +22,11 @@ TRUE_RATE = 67.0
 """Likewise, over 1000 s, from the due time: 185 ms at 66 per second, 209 ms at 68."""
 
 
-def simulated(spec: SearchSpec, seed: int, server: Server = SERVER) -> tuple[Answer, list[dict]]:
+def simulated(spec: SearchSpec, seed: int, server: Server = SERVER) -> tuple[SearchAnswer, list[dict]]:
     documents: list[dict] = []
     while True:
         step = Search(spec).next(observations(documents, spec.variable))
-        if isinstance(step, Answer):
+        if isinstance(step, SearchAnswer):
             return step, documents
         level = probe_level(LoadLevel(), spec.variable, step)
         rng = np.random.default_rng(seed * 1000 + len(documents))
@@ -95,12 +95,12 @@ def seen(value: float, level: int, *, passed: bool, **other: object) -> Observat
     return Observation(value=value, level=level, **(fields | other))
 
 
-def walked(spec: SearchSpec, shows: Shows) -> tuple[Answer, list[Probe], list[Observation]]:
+def walked(spec: SearchSpec, shows: Shows) -> tuple[SearchAnswer, list[Probe], list[Observation]]:
     history: list[Observation] = []
     probes: list[Probe] = []
     for _ in range(100):
         step = Search(spec).next(history)
-        if isinstance(step, Answer):
+        if isinstance(step, SearchAnswer):
             return step, probes, history
         probes.append(step)
         history.append(replace(shows(step.value, len(history)), asked_s=step.duration_s))
@@ -214,12 +214,12 @@ def test_results_that_contradict_each_other_are_tried_again() -> None:
     assert "the lower one counts" in answer.note
 
 
-def walked_from(history: list[Observation], shows: Shows) -> tuple[Answer, list[Probe], list[Observation]]:
+def walked_from(history: list[Observation], shows: Shows) -> tuple[SearchAnswer, list[Probe], list[Observation]]:
     spec = SearchSpec("parallel", low=8)
     seen_so_far, probes = list(history), []
     for _ in range(100):
         step = Search(spec).next(seen_so_far)
-        if isinstance(step, Answer):
+        if isinstance(step, SearchAnswer):
             return step, probes, seen_so_far
         probes.append(step)
         seen_so_far.append(replace(shows(step.value, len(seen_so_far)), asked_s=step.duration_s))

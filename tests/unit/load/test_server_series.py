@@ -5,9 +5,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from evalmesh.load.server.columns import Column, grown, growth, quantile
+from evalmesh.load.server.columns import ServerColumn, grown, growth, quantile
 from evalmesh.load.server.names import QUANTITIES, WANTED, kind_of, raw_name
-from evalmesh.load.server.readings import Metric, Sample
+from evalmesh.load.server.readings import RawSeries, Reading
 from evalmesh.load.server.series import build_server
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/perf.schema.json").read_text(encoding="utf-8"))
@@ -15,7 +15,7 @@ VLLM = "http://127.0.0.1:8000/metrics"
 
 
 def metric(name, **labels):
-    return Metric(name, tuple(sorted(labels.items())))
+    return RawSeries(name, tuple(sorted(labels.items())))
 
 
 def samples(rows, *, source=VLLM, kind="vllm", start_s=100.0, step_s=1.0, skip=()):
@@ -23,9 +23,9 @@ def samples(rows, *, source=VLLM, kind="vllm", start_s=100.0, step_s=1.0, skip=(
     metrics = tuple(rows)
     length = 11
     return [
-        Sample(source, kind, start_s + n * step_s, metrics, array("d", [rows[one](n * step_s) for one in metrics]))
+        Reading(source, kind, start_s + n * step_s, metrics, array("d", [rows[one](n * step_s) for one in metrics]))
         if n not in skip
-        else Sample(source, "", start_s + n * step_s, error="it cannot be reached: Connection refused")
+        else Reading(source, "", start_s + n * step_s, error="it cannot be reached: Connection refused")
         for n in range(length)
     ]
 
@@ -318,11 +318,11 @@ def test_every_quantity_has_a_name_of_its_own_and_ratios_a_denominator_each():
 
 
 def test_growth_between_readings():
-    counted = grown(Column((0.0, 10.0), (5.0, 105.0)))
+    counted = grown(ServerColumn((0.0, 10.0), (5.0, 105.0)))
     assert growth(counted, 2.5, 7.5) == (50.0, 5.0)
     assert growth(counted, -100.0, 5.0) == (50.0, 5.0)
     assert growth(counted, 11.0, 12.0) is None
-    assert growth(Column((1.0,), (0.0,)), 0.0, 2.0) is None
+    assert growth(ServerColumn((1.0,), (0.0,)), 0.0, 2.0) is None
 
 
 def test_quantiles_of_buckets():

@@ -19,10 +19,10 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, Stage
 from evalmesh.load.measure.histogram import Histogram
 from evalmesh.load_generator.apis import registry
+from evalmesh.load_generator.engine.dialogue import Dialogue
 from evalmesh.load_generator.engine.feed import Feed, Frame
-from evalmesh.load_generator.engine.flight import carried_tokens, gaps_of
+from evalmesh.load_generator.engine.flight import answer_gaps, carried_tokens
 from evalmesh.load_generator.engine.pacing import bound_s, parallel_at
-from evalmesh.load_generator.engine.talks import Talk
 from evalmesh.load_generator.engine.timer import LoopTimer, open_timer
 from evalmesh.load_generator.protocol import FRAME
 
@@ -39,20 +39,20 @@ def answered(times, sizes=None, *, stopped=False, marks=None):
 
 class TestGaps:
     def test_one_token_a_chunk(self) -> None:
-        gaps = gaps_of(answered([1.0, 1.1, 1.3]), 3)
+        gaps = answer_gaps(answered([1.0, 1.1, 1.3]), 3)
         assert gaps.chunk == pytest.approx([0.1, 0.2])
         assert gaps.token is None
         assert (gaps.mean_s, gaps.max_s, gaps.chunk_max_s) == pytest.approx((0.15, 0.2, 0.2))
 
     def test_a_gap_is_divided_by_the_tokens_it_carried(self) -> None:
-        gaps = gaps_of(answered([0.0, 0.4, 0.8]), 12)
+        gaps = answer_gaps(answered([0.0, 0.4, 0.8]), 12)
         assert gaps.token == [(pytest.approx(0.1), 4)] * 2
         assert gaps.mean_s == pytest.approx(0.8 / 11)
         assert (gaps.max_s, gaps.chunk_max_s) == pytest.approx((0.1, 0.4))
 
     def test_the_99th_percentile_is_over_tokens(self) -> None:
         # 200 gaps of ten tokens each; the longest are half a percent of them.
-        gaps = gaps_of(answered([*(0.1 * i for i in range(200)), 30.0]), 2010)
+        gaps = answer_gaps(answered([*(0.1 * i for i in range(200)), 30.0]), 2010)
         assert gaps.p99_s == pytest.approx(0.01)
         assert gaps.max_s == pytest.approx((30 - 19.9) / 10)
 
@@ -81,7 +81,7 @@ class TestGaps:
         assert carried_tokens(reader, 6) == [2, 2, 2]
 
     def test_one_chunk_has_no_gap(self) -> None:
-        assert math.isnan(gaps_of(answered([1.0]), 5).mean_s)
+        assert math.isnan(answer_gaps(answered([1.0]), 5).mean_s)
 
     @given(st.lists(st.integers(0, 60), min_size=2, max_size=40), st.integers(0, 200))
     def test_shares_add_up(self, sizes, surplus) -> None:
@@ -178,15 +178,15 @@ def test_a_conversation_grows_by_its_answers() -> None:
     for name, key, limit in (("chat", "messages", "max_tokens"), ("responses", "input", "max_output_tokens")):
         frame = conversation_frame(4, ["one", "two"], system="s")
         api = registry.get(name)
-        talk = Talk(api, frame_of(frame))
-        first = talk.next_turn(0.0)
+        dialogue = Dialogue(api, frame_of(frame))
+        first = dialogue.next_turn(0.0)
         first.reader.texts.append('answer "quoted"\n')
-        talk.hear(first)
-        second = json.loads(talk.next_turn(1.0).body)
+        dialogue.hear(first)
+        second = json.loads(dialogue.next_turn(1.0).body)
         assert [message["content"] for message in second[key]] == ["s", "one", 'answer "quoted"\n', "two"]
         assert second[limit] == 16
         assert second["stream"] is True
-        assert not talk.has_more
+        assert not dialogue.has_more
 
 
 def frame_of(data):

@@ -150,6 +150,28 @@ class TestChat:
         assert not reader.times
         assert reader.outcome() is Outcome.EMPTY
 
+    def test_thoughts_as_parts_of_the_content_are_reasoning(self) -> None:
+        """As Magistral and its successors send them."""
+        thoughts = [choice(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm "}]}])] * 4
+        reader = read("chat", *thoughts, choice(content="a"), choice("stop"), texts=True)
+        assert list(reader.times) == [0.0, 0.01, 0.02, 0.03, 0.04]
+        assert list(reader.sizes) == [3, 3, 3, 3, 1]
+        assert reader.reasoning_tokens == 4
+        assert reader.texts == ["a"]
+        whole = {
+            "message": {"content": [{"type": "thinking", "thinking": "hm"}, {"text": "a"}]},
+            "finish_reason": "stop",
+        }
+        assert read_whole("chat", {"choices": [whole]}).outcome() is Outcome.OK
+
+    @pytest.mark.parametrize("api", ["chat", "completions"])
+    @pytest.mark.parametrize("mark", [b"[DONE]", b"[DONE] ", b" [DONE]\r"])
+    def test_the_end_mark_alone_ends_an_answer(self, api, mark) -> None:
+        said = {"choices": [{"index": 0, "delta": {"content": "a"}} if api == "chat" else {"index": 0, "text": "a"}]}
+        assert read(api, said, mark).outcome() is Outcome.OK
+        assert read(api, said).outcome() is Outcome.TRUNCATED
+        assert read(api, mark).outcome() is Outcome.EMPTY
+
     def test_every_choice_must_have_ended(self) -> None:
         start = [choice(content="a"), choice(index=1, content="b"), choice("stop")]
         assert read("chat", *start).outcome() is Outcome.TRUNCATED

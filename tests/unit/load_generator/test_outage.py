@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.engine import outage
 from evalmesh.load_generator.engine.outage import Outage
-from evalmesh.ports.load_tests.http import Exchange
 
 
 def ended(outcome: Outcome, at_s: float, *, first_byte: bool = False) -> Exchange:

@@ -12,8 +12,8 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget, PromptSpec
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.chat import ChatReader
-from evalmesh.load_generator.prompts.base import Prompt
+from evalmesh.load_generator.apis.chat import ChoicesReader
+from evalmesh.load_generator.prompts.base import LoadPrompt
 from evalmesh.load_generator.prompts.bodies import Bodies
 
 TARGET = LoadTarget("http://127.0.0.1:9/v1/chat/completions", "tiny")
@@ -31,14 +31,14 @@ class ShoutingApi(LoadApi):
         return json_body(ask, {"loud": ask.text.upper(), "length": len(ask.text), "max": ask.max_tokens})
 
     def reader(self) -> Reader:
-        return ChatReader()
+        return ChoicesReader()
 
 
 def bodies(api: str = "chat", **spec: Any) -> Bodies:
     return Bodies(registry.get(api), replace(TARGET, api=api), PromptSpec(**spec))
 
 
-def made(prompt: Prompt, limit: int = 0, api: str = "chat", **spec: Any) -> dict[str, Any]:
+def made(prompt: LoadPrompt, limit: int = 0, api: str = "chat", **spec: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(bodies(api, **spec).of(prompt, limit))
     return found
 
@@ -46,22 +46,22 @@ def made(prompt: Prompt, limit: int = 0, api: str = "chat", **spec: Any) -> dict
 @given(st.text(), st.integers(0, 5))
 def test_a_text_put_in_its_place_is_the_body_the_api_makes(text: str, limit: int) -> None:
     maker = bodies(body={"temperature": 0})
-    maker.of(Prompt(text="first"), limit)
+    maker.of(LoadPrompt(text="first"), limit)
     direct = registry.get("chat").body(
         Ask("tiny", stream=True, messages=({"role": "user", "content": text or "-"},), max_tokens=limit,
             extra={"temperature": 0})
     )  # fmt: skip
-    assert json.loads(maker.of(Prompt(text=text or "-"), limit)) == json.loads(direct)
+    assert json.loads(maker.of(LoadPrompt(text=text or "-"), limit)) == json.loads(direct)
 
 
 def test_an_api_that_changes_texts_is_asked_for_each_body() -> None:
     maker = Bodies(ShoutingApi(), replace(TARGET, api="shouting"), PromptSpec())
-    assert json.loads(maker.of(Prompt(text="one"), 0)) == {"loud": "ONE", "length": 3, "max": 0}
-    assert json.loads(maker.of(Prompt(text="two words"), 4)) == {"loud": "TWO WORDS", "length": 9, "max": 4}
+    assert json.loads(maker.of(LoadPrompt(text="one"), 0)) == {"loud": "ONE", "length": 3, "max": 0}
+    assert json.loads(maker.of(LoadPrompt(text="two words"), 4)) == {"loud": "TWO WORDS", "length": 9, "max": 4}
 
 
 def test_limits_and_what_is_merged_in() -> None:
-    body = made(Prompt(text="hi"), 7, min_tokens=3, body={"top_p": 0.5, "stream_options": None})
+    body = made(LoadPrompt(text="hi"), 7, min_tokens=3, body={"top_p": 0.5, "stream_options": None})
     assert body == {
         "model": "tiny",
         "messages": [{"role": "user", "content": "hi"}],
@@ -74,21 +74,21 @@ def test_limits_and_what_is_merged_in() -> None:
 
 @pytest.mark.parametrize(("api", "key"), [("completions", "prompt"), ("responses", "input"), ("embeddings", "input")])
 def test_other_apis_get_texts_too(api: str, key: str) -> None:
-    body = made(Prompt(text="hi"), api=api)
+    body = made(LoadPrompt(text="hi"), api=api)
     assert body[key] in ("hi", [{"role": "user", "content": "hi"}])
 
 
 def test_answers_of_exact_length_ignore_the_end_mark_unless_that_is_taken_out() -> None:
-    assert made(Prompt(text="hi", exact_output=True), 7)["ignore_eos"] is True
-    assert "ignore_eos" not in made(Prompt(text="hi", exact_output=True), 0)
-    assert "ignore_eos" not in made(Prompt(text="hi", exact_output=True), 7, body={"ignore_eos": None})
-    assert made(Prompt(text="hi", exact_output=True), 7, body={"ignore_eos": False})["ignore_eos"] is False
+    assert made(LoadPrompt(text="hi", exact_output=True), 7)["ignore_eos"] is True
+    assert "ignore_eos" not in made(LoadPrompt(text="hi", exact_output=True), 0)
+    assert "ignore_eos" not in made(LoadPrompt(text="hi", exact_output=True), 7, body={"ignore_eos": None})
+    assert made(LoadPrompt(text="hi", exact_output=True), 7, body={"ignore_eos": False})["ignore_eos"] is False
 
 
 class TestTemplates:
     def test_placeholders_are_filled_wherever_they_stand(self) -> None:
         template = '{"m": "{model}", "in": [{"t": "say {prompt} now"}], "n": "{max_tokens}", "all": "{messages}"}'
-        assert made(Prompt(text='a "b" {model} {prompt}'), 5, template=template) == {
+        assert made(LoadPrompt(text='a "b" {model} {prompt}'), 5, template=template) == {
             "m": "tiny",
             "in": [{"t": 'say a "b" {model} {prompt} now'}],
             "n": 5,
@@ -97,7 +97,7 @@ class TestTemplates:
 
     def test_what_is_merged_in_holds_here_too(self) -> None:
         template = '{"prompt": "{prompt}", "stop": 1, "none": null}'
-        assert made(Prompt(text="x"), template=template, body={"stop": None, "n": 2}) == {
+        assert made(LoadPrompt(text="x"), template=template, body={"stop": None, "n": 2}) == {
             "prompt": "x",
             "none": None,
             "n": 2,
@@ -112,7 +112,7 @@ class TestTemplates:
 class TestRecorded:
     def test_a_recorded_body_stays_as_it_is_and_is_filled_up(self) -> None:
         recorded = {**CHAT, "model": "other", "temperature": 1, "stream": False}
-        body = made(Prompt(body=recorded), 9, body={"temperature": 0, "top_p": 0.9})
+        body = made(LoadPrompt(body=recorded), 9, body={"temperature": 0, "top_p": 0.9})
         assert body == {
             **CHAT,
             "model": "other",
@@ -124,22 +124,22 @@ class TestRecorded:
         }
 
     def test_the_targets_model_stands_in(self) -> None:
-        assert made(Prompt(body=CHAT))["model"] == "tiny"
+        assert made(LoadPrompt(body=CHAT))["model"] == "tiny"
 
     def test_models_are_replaced_where_that_is_asked_for(self) -> None:
         recorded = {**CHAT, "model": "gpt"}
-        assert made(Prompt(body=recorded), args={"model_override": "mine"})["model"] == "mine"
-        assert made(Prompt(body=recorded), args={"model_mapping": {"gpt": "mine"}})["model"] == "mine"
-        assert made(Prompt(body=recorded), args={"model_mapping": {"other": "mine"}})["model"] == "gpt"
+        assert made(LoadPrompt(body=recorded), args={"model_override": "mine"})["model"] == "mine"
+        assert made(LoadPrompt(body=recorded), args={"model_mapping": {"gpt": "mine"}})["model"] == "mine"
+        assert made(LoadPrompt(body=recorded), args={"model_mapping": {"other": "mine"}})["model"] == "gpt"
 
     def test_recorded_lengths_win_unless_they_are_part_of_the_load(self) -> None:
         recorded = {**CHAT, "max_tokens": 5}
-        assert made(Prompt(body=recorded), 9)["max_tokens"] == 5
-        exact = made(Prompt(body=recorded, exact_output=True), 9)
+        assert made(LoadPrompt(body=recorded), 9)["max_tokens"] == 5
+        exact = made(LoadPrompt(body=recorded, exact_output=True), 9)
         assert (exact["max_tokens"], exact["ignore_eos"]) == (9, True)
 
     def test_keys_are_taken_out(self) -> None:
-        assert "seed" not in made(Prompt(body={**CHAT, "seed": 1}), body={"seed": None})
+        assert "seed" not in made(LoadPrompt(body={**CHAT, "seed": 1}), body={"seed": None})
 
 
 class TestConversations:

@@ -23,8 +23,8 @@ from evalmesh.domain.load_test import (
     TurnSpec,
 )
 from evalmesh.load.arrivals.schedule import Share
-from evalmesh.load_generator.prompts import datasets, files, preview
-from evalmesh.load_generator.prompts.base import Prompt
+from evalmesh.load_generator.prompts import datasets, inspection, preview
+from evalmesh.load_generator.prompts.base import LoadPrompt
 from evalmesh.load_generator.prompts.opening import open_prompts
 from evalmesh.load_generator.prompts.source import Source
 from evalmesh.load_generator.protocol import FeederSetup
@@ -42,7 +42,7 @@ def source(spec: PromptSpec, path: Path | None = None, tokenizer: str = "", api:
     return open_prompts(FeederSetup(target, spec, str(path or ""), tokenizer, 42, 0, 1)).source
 
 
-def first(count: int, *args: Any, **kwargs: Any) -> list[Prompt]:
+def first(count: int, *args: Any, **kwargs: Any) -> list[LoadPrompt]:
     return [prompt for prompt, _ in islice(source(*args, **kwargs).prompts(0, Share()), count)]
 
 
@@ -244,7 +244,7 @@ class TestBadRows:
         assert len(list(islice(opened.prompts(0, Share()), 248))) == 248
         assert not opened.repeated
         opened.look(10_000)
-        assert any("2 bad rows were left out; the first is line 4: no valid JSON" in note for note in opened.notes)
+        assert any("2 bad rows were left out; the first is line 4: not valid JSON" in note for note in opened.notes)
 
     def test_many_are_a_wrong_file(self, tmp_path: Path) -> None:
         path = written(tmp_path, "a.jsonl", *({"answer": n} for n in range(50)))
@@ -347,7 +347,7 @@ class TestCheckAndPreview:
     def test_notes_and_bodies(self, tmp_path: Path, tokenizer: str) -> None:
         path = written(tmp_path, "a.jsonl", {"question": "of the"}, "{")
         spec = LoadTestSpec(TARGET, PromptSpec("openqa", file_name="a.jsonl"))
-        notes = files.check(spec, str(path), tokenizer)
+        notes = inspection.check(spec, str(path), tokenizer)
         assert "counted with the given tokenizer" in notes[0]
         assert "1 bad rows were left out" in notes[-1]
         ((body, tokens),) = preview(spec, str(path), tokenizer, 1)
@@ -365,7 +365,7 @@ class TestCheckAndPreview:
 
     def test_replay_needs_times(self) -> None:
         with pytest.raises(InvalidInput, match="does not say when") as caught:
-            files.check(LoadTestSpec(TARGET, arrival=ArrivalSpec("trace")))
+            inspection.check(LoadTestSpec(TARGET, arrival=ArrivalSpec("trace")))
         assert caught.value.details["field"] == "arrival.kind"
 
     @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ class TestCheckAndPreview:
     )
     def test_what_is_wrong_is_named_by_field(self, prompts: PromptSpec, field: str) -> None:
         with pytest.raises(InvalidInput) as caught:
-            files.check(LoadTestSpec(TARGET, prompts))
+            inspection.check(LoadTestSpec(TARGET, prompts))
         assert caught.value.details["field"] == field
 
 
@@ -409,10 +409,10 @@ class TestRealFiles:
 
 class TestPlugIns:
     CODE = (
-        "from evalmesh.load_generator.prompts.base import Dataset, Prompt\n"
-        "GREETINGS = Dataset('greetings', 'Greetings.', make=lambda context: lambda n: Prompt(text=f'hello {n}'))\n"
+        "from evalmesh.load_generator.prompts.base import Dataset, LoadPrompt\n"
+        "GREETINGS = Dataset('greetings', 'Greetings.', make=lambda context: lambda n: LoadPrompt(text=f'hello {n}'))\n"
         "def _rows(context):\n"
-        "    yield from (Prompt(text=line) for line in context.file().read_text().split())\n"
+        "    yield from (LoadPrompt(text=line) for line in context.file().read_text().split())\n"
         "WORDS = Dataset('own_words', 'Words.', rows=_rows)\n"
         "EMPTY = Dataset('nothing', 'Neither.')\n"
     )

@@ -12,7 +12,7 @@ from tests.kit import tokenizers as kit
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import Lengths, LoadTarget, PromptSpec
 from evalmesh.load.arrivals.schedule import Share
-from evalmesh.load_generator.prompts.base import Prompt
+from evalmesh.load_generator.prompts.base import LoadPrompt
 from evalmesh.load_generator.prompts.opening import open_prompts
 from evalmesh.load_generator.prompts.source import Source
 from evalmesh.load_generator.protocol import FeederSetup
@@ -35,7 +35,7 @@ def source(path: Path, tokenizer: str = "", **spec: Any) -> Source:
     return open_prompts(FeederSetup(TARGET, asked, str(path), tokenizer, 42, 0, 1)).source
 
 
-def made(opened: Source, count: int, first: int = 0) -> list[tuple[Prompt, int]]:
+def made(opened: Source, count: int, first: int = 0) -> list[tuple[LoadPrompt, int]]:
     return list(islice(opened.prompts(first, Share()), count))
 
 
@@ -121,7 +121,7 @@ def test_asked_output_lengths_replace_the_recorded_ones(tmp_path: Path) -> None:
 class TestRecordedTexts:
     ROW = {"timestamp": "2026-01-01T00:00:00Z", "completion_tokens": 5}  # noqa: RUF012
 
-    def one(self, folder: Path, extra: dict[str, object], **spec: Any) -> tuple[Source, Prompt, int]:
+    def one(self, folder: Path, extra: dict[str, object], **spec: Any) -> tuple[Source, LoadPrompt, int]:
         path = folder / "trace.jsonl"
         path.write_text(json.dumps({**self.ROW, **extra}), encoding="utf-8")
         opened = source(path, **spec)

@@ -11,6 +11,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.tags, self.ids, self.text, self._open = [], [], [], []
+        self.code = ""
         self.feed(html)
         assert self._open == []
 
@@ -29,6 +30,8 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data):
+        if "pre" in self._open:
+            self.code = data
         if not self._open or self._open[-1] not in {"script", "style"}:
             self.text.append(data)
 

@@ -3,7 +3,8 @@
 import math
 import random
 
-from evalmesh.domain.load_test import Lengths, LoadLevel, LoadTarget, LoadTest, LoadTestSpec, LoadTestState, PromptSpec
+from evalmesh.domain.load_test import Lengths, LoadLevel, LoadTarget, LoadTest, LoadTestSpec, PromptSpec
+from evalmesh.domain.state import State
 
 CREATED = 1_772_000_000.0
 STATISTICS = {"p25": -0.67, "p50": 0.0, "p75": 0.67, "p90": 1.28, "p95": 1.64, "p99": 2.33, "p99.9": 3.09}
@@ -338,7 +339,7 @@ def make_lengths(*lengths, n=2):
     ]
 
 
-def make_test(state=LoadTestState.SUCCEEDED, *, target=None, body=None, server_metrics=("auto",), **changes):
+def make_test(state=State.SUCCEEDED, *, target=None, body=None, server_metrics=("auto",), **changes):
     spec = LoadTestSpec(
         target or LoadTarget("http://127.0.0.1:8000/v1/chat/completions", "org/qwen-plus", key_ref="env:API_KEY"),
         PromptSpec(

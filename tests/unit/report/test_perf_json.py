@@ -17,7 +17,8 @@ from tests.unit.report.perf_builders import (
     make_turns,
 )
 
-from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTarget, LoadTestState, SearchSpec
+from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTarget, SearchSpec
+from evalmesh.domain.state import State
 from evalmesh.report_aggregator.load_tests.perf_json import best, build_perf, encode_perf
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
@@ -49,7 +50,7 @@ def test_every_kind_of_level_is_valid():
 
 
 def test_a_load_test_without_levels_is_a_document_too():
-    found = written(test=make_test(LoadTestState.FAILED, error="No generator came.", error_reason="NO_GENERATORS"))
+    found = written(test=make_test(State.FAILED, error="No generator came.", error_reason="NO_GENERATORS"))
     assert found["load_test"]["error"] == "No generator came."
     assert found["best"] == {"throughput": None, "goodput": None, "latency": None}
 
@@ -59,7 +60,7 @@ def test_levels_that_have_no_figures_are_named():
         LevelStatus(0, LoadLevel(parallel=1), state="done"),
         LevelStatus(1, LoadLevel(parallel=8), state="cancelled", note="No generator held a seat."),
     )
-    found = written(make_level(0), test=make_test(LoadTestState.CANCELLED, levels=statuses))
+    found = written(make_level(0), test=make_test(State.CANCELLED, levels=statuses))
     assert found["notes"] == ["Level 1 has no figures; it is cancelled. No generator held a seat."]
 
 
@@ -107,7 +108,7 @@ def test_the_answer_of_a_search_follows_from_its_probes():
 
 
 def test_a_search_that_was_broken_off_tells_what_is_known():
-    test = make_test(LoadTestState.CANCELLED, spec={"search": SearchSpec("rate")})
+    test = make_test(State.CANCELLED, spec={"search": SearchSpec("rate")})
     search = written(probe(0, 1.0, 100.0), test=test)["search"]
     assert (search["state"], search["answer"]) == ("unfinished", 1.0)
     assert "ended before" in search["stop_rule"]

@@ -1,15 +1,18 @@
 """The command that a report prints asks for the load test it reports, as the command line itself understands it."""
 
 import dataclasses
+import io
 import shlex
+import subprocess
 
 import pytest
+from tests.unit.report.page import Page
 from tests.unit.report.perf_builders import CREATED, make_test
 
 from evalmesh.cli.flags import parse
-from evalmesh.cli.perf.config import load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.spec import resolve
-from evalmesh.pages.load_tests.again import command
+from evalmesh.pages.load_tests.page import render_perf_html
 from evalmesh.report_aggregator.load_tests.perf_json import build_perf
 
 BASE = "--url http://127.0.0.1:8000/v1/chat/completions --model org/m"
@@ -27,15 +30,19 @@ def _no_keys(monkeypatch):
 def asked(words):
     """The spec that the command line makes of these words."""
     args = vars(parse(["perf", *words]))
-    return resolve(load_perf_config(None, {k: v for k, v in args.items() if k not in NOT_A_SETTING}))
+    return resolve(PerfConfig.load(args["config"], {k: v for k, v in args.items() if k not in NOT_A_SETTING}))
 
 
-def printed(spec):
-    """The words of the command in the report of a load test with this spec."""
+def pasted(spec, monkeypatch):
+    """The spec that a shell makes of what the report of a load test with this spec shows."""
     test = dataclasses.replace(make_test(), spec=spec)
-    words = shlex.split(command(build_perf(test, [], CREATED)["spec"]).replace("\\\n", " "))
-    assert words[:2] == ["evalmesh", "perf"]
-    return words[2:]
+    page = Page(render_perf_html(build_perf(test, [], CREATED)))
+    # A shell reads it, with a function in the place of the program that shows what the program gets.
+    script = f"evalmesh() {{ printf '%s ' \"$@\"; cat; }}\n{page.code}"
+    got = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=10).stdout
+    assert got.startswith("perf -c - {")
+    monkeypatch.setattr("sys.stdin", io.StringIO(got.removeprefix("perf -c - ")))
+    return asked(["-c", "-"])
 
 
 @pytest.mark.parametrize(
@@ -59,18 +66,24 @@ def printed(spec):
         "--headers X-A=1 X-B=two --api-key env:MY_KEY --api openai_completions",
     ],
 )
-def test_it_asks_for_the_same_load_test(words):
+def test_it_asks_for_the_same_load_test(words, monkeypatch):
     spec = asked(shlex.split(f"{BASE} {words}"))
-    again = asked(printed(spec))
+    again = pasted(spec, monkeypatch)
     hidden = dataclasses.replace(spec.target, headers=dict.fromkeys(spec.target.headers, "***"))
     assert again == dataclasses.replace(spec, target=hidden)
 
 
-def test_embeddings_are_asked_for_again():
+def test_embeddings_are_asked_for_again(monkeypatch):
     words = (
         "--url http://127.0.0.1:8000/v1/embeddings --model bge --parallel 8 --number 10 --dataset random --documents 4"
     )
     words += " --min-prompt-length 32 --max-prompt-length 32"
     spec = asked(shlex.split(words))
     assert spec.target.api == "embeddings"
-    assert asked(printed(spec)) == spec
+    assert pasted(spec, monkeypatch) == spec
+
+
+def test_what_came_through_the_api_says_how_its_spec_is_taken_again():
+    page = Page(render_perf_html(build_perf(make_test(), [], CREATED)))
+    assert "client.create_load_test(client.get_load_test('" in page.code
+    compile(page.code, "page", "exec")

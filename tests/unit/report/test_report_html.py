@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -132,9 +133,17 @@ def test_a_benchmark_without_any_score_and_a_report_without_benchmarks_render(bu
     assert "No benchmark has a result." in empty.shown
 
 
-def test_the_command_asks_for_the_same_run(build):
+def test_the_clients_own_words_ask_for_the_same_run(build):
+    words = '{"model": "org/qwen-plus", "datasets": ["gsm8k"], "dataset_args": {"gsm8k": {"few_shot_num": 4}}}'
+    page = Page(render_html(build(make_benchmark(), run=make_run(spec={"client_config": words}))))
+    first, *middle, last = page.code.splitlines()
+    assert (first, last) == ("evalmesh eval -c - <<'END'", "END")
+    assert json.loads("\n".join(middle)) == json.loads(words)
+    assert "run.yaml" in page.shown
+
+
+def test_a_run_that_came_through_the_api_says_how_its_spec_is_taken_again(build):
     page = Page(render_html(build(make_benchmark())))
-    assert "--model org/qwen-plus" in page.shown
-    assert """--dataset-args '{"gsm8k": {"few_shot_num": 4}}'""" in page.shown
-    assert "--limit 100" in page.shown
-    assert "--seed 42" in page.shown
+    assert "client.create_run(client.get_run('r-20260225-abc').spec)" in page.code
+    compile(page.code, "page", "exec")
+    assert "run.yaml" not in page.shown

@@ -10,7 +10,8 @@ import grpc.aio
 import pytest
 
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound, OutOfRange, Unavailable
-from evalmesh.domain.load_test import LoadSnapshot, LoadTarget, LoadTest, LoadTestSpec, LoadTestState
+from evalmesh.domain.load_test import LoadSnapshot, LoadTarget, LoadTest, LoadTestSpec
+from evalmesh.domain.state import State
 from evalmesh.sdk import AsyncClient, Client
 from evalmesh.v1 import load_generators_pb2, load_generators_pb2_grpc, load_tests_pb2, load_tests_pb2_grpc
 from evalmesh.wire.errors import ErrorInterceptor
@@ -19,8 +20,8 @@ from evalmesh.wire.load_tests.views import PreviewedRequest, snapshot_to_proto
 from evalmesh.wire.paging import decode_offset, encode_token
 
 SPEC = LoadTestSpec(LoadTarget("http://h/v1/chat/completions", "m"))
-RUNNING = LoadTest("t1", SPEC, LoadTestState.RUNNING, 1.75e9)
-DONE = replace(RUNNING, state=LoadTestState.SUCCEEDED)
+RUNNING = LoadTest("t1", SPEC, State.RUNNING, 1.75e9)
+DONE = replace(RUNNING, state=State.SUCCEEDED)
 SEEN = LoadSnapshot(0, 3.0, 3.0, sent=7, errors={"reset": 1})
 
 

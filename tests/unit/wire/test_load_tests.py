@@ -18,13 +18,13 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     PromptSpec,
     SearchSpec,
     SloTerm,
     Stage,
     TurnSpec,
 )
+from evalmesh.domain.state import State
 from evalmesh.v1 import load_tests_pb2 as pb
 from evalmesh.wire.load_tests.checks import check_load_spec
 from evalmesh.wire.load_tests.specs import (
@@ -144,6 +144,7 @@ def specs(draw):
         check_endpoint=draw(st.booleans()),
         display_name=draw(LINE),
         labels=draw(st.dictionaries(LINE.filter(bool), LINE, max_size=2)),
+        client_config=draw(st.sampled_from(["", '{"model": "m"}'])),
     )
     if kind == "trace" or draw(st.booleans()):
         return spec
@@ -180,7 +181,7 @@ LOAD_TEST = st.builds(
     LoadTest,
     id=NAMES,
     spec=specs(),
-    state=st.sampled_from(list(LoadTestState)),
+    state=st.sampled_from([one for one in State if one is not State.PLANNING]),
     create_time=TIME,
     start_time=st.none() | TIME,
     end_time=st.none() | TIME,
@@ -314,7 +315,11 @@ TRACE = PromptSpec(dataset="trace", file_digest="a" * 64)
         (prompts(template="{prompt}"), "prompts.template", "JSON object"),
         (prompts(template='{"prompt": "x"}'), "prompts.template", "{prompt}"),
         (prompts(template='["{prompt}"]'), "prompts.template", "JSON object"),
-        (prompts(input_tokens=Lengths("uniform", 9, 8)), "prompts.input_tokens.low", "above high, 8"),
+        (
+            prompts(input_tokens=Lengths("uniform", 9, 8)),
+            "prompts.input_tokens.low",
+            "input_tokens.high, 8",
+        ),
         (prompts(input_tokens=Lengths("uniform", 0, 8)), "prompts.input_tokens.low", "at least 1"),
         (prompts(input_tokens=Lengths("fixed", 8, 9)), "prompts.input_tokens.high", "uniform"),
         (prompts(output_tokens=Lengths("normal", 8, 9, 0.0, 1.0)), "prompts.output_tokens.mean", "8 to 9"),

@@ -86,6 +86,8 @@ SPEC = st.builds(
     shard_size=st.integers(1, 1000),
     display_name=LINE,
     labels=st.dictionaries(LINE.filter(bool), LINE, max_size=2),
+    roles=st.dictionaries(st.sampled_from(["judge", "embedder"]), MODEL, max_size=2),
+    client_config=st.sampled_from(["", '{"model": "m"}']),
 )
 PROGRESS = st.builds(
     BenchmarkProgress,
@@ -189,6 +191,11 @@ def model(**changes):
         (replace(GOOD, completions_digest="a" * 64), "completions_digest", "recorded"),
         (model(engine="recorded"), "completions_digest", "recorded"),
         (replace(GOOD, labels={"": "x"}), "labels", "name"),
+        (replace(GOOD, client_config="model: m"), "client_config", "JSON object"),
+        (replace(GOOD, client_config='["m"]'), "client_config", "JSON object"),
+        (replace(GOOD, client_config='{"m": "' + "x" * 65536 + '"}'), "client_config", "64 KiB"),
+        (replace(GOOD, client_config='{"api_key": "sk-1"}'), "client_config", "withheld"),
+        (replace(GOOD, client_config='{"a": [{"Authorization": "Bearer x"}]}'), "client_config", "withheld"),
         (replace(GOOD, generation=GenerationConfig(temperature=-0.1)), "generation.temperature", "-0.1"),
         (replace(GOOD, generation=GenerationConfig(top_p=1.5)), "generation.top_p", "1.5"),
         (replace(GOOD, generation=GenerationConfig(max_tokens=0)), "generation.max_tokens", "0"),

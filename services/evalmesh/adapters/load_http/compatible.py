@@ -13,8 +13,8 @@ from evalmesh.adapters.load_http.address import address_of, complete_headers, tl
 from evalmesh.adapters.load_http.causes import PROXY, cause_of
 from evalmesh.adapters.load_http.sse import SseSplitter
 from evalmesh.domain.load_test import LoadTarget
+from evalmesh.load.exchange import DETAIL_BYTES, Exchange
 from evalmesh.load.measure.records import Outcome
-from evalmesh.ports.load_tests.http import DETAIL_BYTES, Exchange
 
 _LARGE_BODY_BYTES = 1 << 20
 _KEEPALIVE_S = 15.0

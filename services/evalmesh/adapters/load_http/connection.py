@@ -5,16 +5,13 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import httptools
 
 from evalmesh.adapters.load_http.sse import SseSplitter
+from evalmesh.load.exchange import DETAIL_BYTES, Exchange
 from evalmesh.load.measure.records import OK, Outcome
-from evalmesh.ports.load_tests.http import DETAIL_BYTES, Exchange
-
-if TYPE_CHECKING:
-    from evalmesh.adapters.load_http.fast import FastTransport
 
 _UNDECIDED, _STREAM, _WHOLE, _REFUSED = range(4)
 """What the body of the answer is."""
@@ -29,7 +26,27 @@ _LOCATION = re.compile(rb"^location:[ \t]*(.*?)\r$", re.IGNORECASE | re.MULTILIN
 _monotonic = time.monotonic
 
 
-class Connection(asyncio.Protocol):
+class Pool(Protocol):
+    """Who has connections, and hears what becomes of them and of their exchanges."""
+
+    @property
+    def head(self) -> bytes:
+        """What every request begins with, up to the value of its content length."""
+
+    def rest(self, connection: "HttpConnection") -> None:
+        """Takes a connection back that can be used again."""
+
+    def lost(self, connection: "HttpConnection") -> None:
+        """Forgets a connection."""
+
+    def end(self, exchange: Exchange, outcome: Outcome, detail: str, end_s: float) -> None:
+        """Tells that an exchange has ended."""
+
+    def retry(self, exchange: Exchange) -> None:
+        """Sends once more, on a new connection."""
+
+
+class HttpConnection(asyncio.Protocol):
     """Carries one exchange at a time. The names of its `on_` methods are those httptools looks for."""
 
     __slots__ = (
@@ -56,7 +73,7 @@ class Connection(asyncio.Protocol):
         "seen_s",
     )
 
-    def __init__(self, pool: "FastTransport", own_socket: socket.socket | None) -> None:
+    def __init__(self, pool: Pool, own_socket: socket.socket | None) -> None:
         """With `own_socket` (no TLS) requests are written straight into it, so that the time of sending is true."""
         self._pool = pool
         self._socket = own_socket

@@ -14,10 +14,10 @@ from typing import Any
 
 from evalmesh.adapters.load_http.address import address_of, request_head, tls_context
 from evalmesh.adapters.load_http.causes import cause_of
-from evalmesh.adapters.load_http.connection import Connection
+from evalmesh.adapters.load_http.connection import HttpConnection
 from evalmesh.domain.load_test import LoadTarget
+from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import Outcome
-from evalmesh.ports.load_tests.http import Exchange
 
 _SWEEPS_PER_TIMEOUT = 20
 _SHORTEST_SWEEP_S, _LONGEST_SWEEP_S = 0.02, 0.25
@@ -36,8 +36,8 @@ class FastTransport:
         self._tls = tls_context(target) if self._address.scheme == "https" else None
         self.head = request_head(self._address, headers)
         self.opened = 0
-        self._idle: list[Connection] = []
-        self._busy: set[Connection] = set()
+        self._idle: list[HttpConnection] = []
+        self._busy: set[HttpConnection] = set()
         self._connecting: dict[Exchange, asyncio.Task[None]] = {}
         self._addresses: Addresses = []
         self._addresses_until_s = 0.0
@@ -59,7 +59,7 @@ class FastTransport:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self) -> HttpConnection | None:
         """The one that rested last, unless the server has closed it and this loop has not heard of it yet."""
         while self._idle:
             connection = self._idle.pop()
@@ -72,7 +72,7 @@ class FastTransport:
         task = self._connecting.pop(exchange, None)
         if task is not None:
             task.cancel()
-        elif isinstance(exchange.carrier, Connection) and exchange.carrier.exchange is exchange:
+        elif isinstance(exchange.carrier, HttpConnection) and exchange.carrier.exchange is exchange:
             exchange.carrier.drop()
         exchange.end_s = time.monotonic()
 
@@ -91,21 +91,18 @@ class FastTransport:
         # Connections that were dropped tell so in the next turn of the loop.
         await asyncio.sleep(0)
 
-    # For connections
+    # `connection.Pool`
 
-    def rest(self, connection: Connection) -> None:
-        """Takes a connection back that can be used again."""
+    def rest(self, connection: HttpConnection) -> None:
         self._busy.discard(connection)
         self._idle.append(connection)
 
-    def lost(self, connection: Connection) -> None:
-        """Forgets a connection."""
+    def lost(self, connection: HttpConnection) -> None:
         self._busy.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
     def end(self, exchange: Exchange, outcome: Outcome, detail: str, end_s: float) -> None:
-        """Tells that an exchange has ended."""
         exchange.carrier = None
         exchange.outcome = outcome
         exchange.detail = detail
@@ -113,7 +110,6 @@ class FastTransport:
         self._ended(exchange)
 
     def retry(self, exchange: Exchange) -> None:
-        """Sends once more, on a new connection."""
         exchange.tries += 1
         self._open(exchange)
 
@@ -143,7 +139,7 @@ class FastTransport:
     async def _connect_and_send(self, exchange: Exchange) -> None:
         begun_s = time.monotonic()
         failure: tuple[Outcome, str] | None = None
-        connection: Connection | None = None
+        connection: HttpConnection | None = None
         try:
             async with asyncio.timeout(self._target.connect_timeout_s):
                 connection = await self._connect()
@@ -168,7 +164,7 @@ class FastTransport:
         elif connection is not None:
             connection.drop()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> HttpConnection:
         """Tries one address after the other. Raises what the last one raised."""
         loop = asyncio.get_running_loop()
         problem: OSError | None = None
@@ -189,14 +185,14 @@ class FastTransport:
             return await self._attach(own)
         raise problem or OSError(f"{self._address.host} has no address")
 
-    async def _attach(self, own: socket.socket) -> Connection:
+    async def _attach(self, own: socket.socket) -> HttpConnection:
         """Makes a connection of a connected socket; with TLS, after the handshake."""
         loop = asyncio.get_running_loop()
         tls = self._tls
         self.opened += 1
         try:
             _, connection = await loop.create_connection(
-                lambda: Connection(self, own if tls is None else None),
+                lambda: HttpConnection(self, own if tls is None else None),
                 sock=own,
                 ssl=tls,
                 server_hostname=self._address.host if tls is not None else None,

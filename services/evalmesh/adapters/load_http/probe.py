@@ -9,9 +9,9 @@ from evalmesh.adapters.load_http.causes import PROXY
 from evalmesh.adapters.load_http.transports import open_transport
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
+from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import Outcome
 from evalmesh.ports.environment import Secrets, with_keys
-from evalmesh.ports.load_tests.http import Exchange
 from evalmesh.ports.load_tests.probe import ProbeAnswer
 
 _TIMEOUTS = frozenset({Outcome.READ_TIMEOUT, Outcome.TOTAL_TIMEOUT})

@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Mapping
 
 from evalmesh.domain.load_test import LoadTarget
-from evalmesh.ports.load_tests.http import Exchange, LoadTransport
+from evalmesh.load.exchange import Exchange
+from evalmesh.ports.load_tests.http import LoadTransport
 
 
 def open_transport(target: LoadTarget, headers: Mapping[str, str], ended: Callable[[Exchange], None]) -> LoadTransport:

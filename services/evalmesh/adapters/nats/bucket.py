@@ -13,7 +13,7 @@ from evalmesh.adapters.nats.connection import ApiError, NatsConnection, decode_a
 from evalmesh.adapters.nats.pull import follow
 from evalmesh.adapters.nats.streams import ensure_stream, nanoseconds
 from evalmesh.domain.errors import Conflict
-from evalmesh.ports.run_store import Versioned
+from evalmesh.ports.records import Versioned
 from evalmesh.wire import subjects
 
 _MARK_TTL = "1h"

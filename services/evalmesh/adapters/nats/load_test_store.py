@@ -7,7 +7,7 @@ from evalmesh.domain.load_test import LoadTest
 from evalmesh.wire import codec, subjects
 
 NatsLoadTestStore = Records[LoadTest]
-"""See `ports.load_tests.store.LoadTestStore`; made by `open_load_test_store`."""
+"""See `ports.records.RecordStore`; made by `open_load_test_store`."""
 
 
 async def open_load_test_store(connection: NatsConnection, replicas: int = 1) -> NatsLoadTestStore:

@@ -6,7 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 from evalmesh.adapters.nats.bucket import Bucket
 from evalmesh.domain.errors import AlreadyExists, Conflict, NotFound
-from evalmesh.ports.run_store import Versioned
+from evalmesh.ports.records import Versioned
 from evalmesh.wire import subjects
 
 

@@ -14,7 +14,8 @@ from evalmesh.domain.errors import Conflict, InternalError, NotFound
 from evalmesh.domain.run import ModelSpec, Run, RunSpec
 from evalmesh.domain.work import PoolNote, PoolWish
 from evalmesh.ports.object_store import ObjectStore
-from evalmesh.ports.run_store import ControlWish, Versioned
+from evalmesh.ports.records import Versioned
+from evalmesh.ports.run_store import ControlWish
 from evalmesh.wire import codec, subjects
 
 _log = logging.getLogger(__name__)
@@ -45,12 +46,12 @@ class NatsRunStore:
         buckets = (self._runs, self._progress, self._control, self._pools, self._notes)
         await asyncio.gather(*(bucket.ensure() for bucket in buckets))
 
-    async def create_run(self, run: Run) -> None:
+    async def create(self, run: Run) -> None:
         # The spec may be large and never changes; the record is small and changes often.
         await self._objects.create(layout.spec_key(run.id), codec.encode_json(run.spec))
         await self._records.create(replace(run, spec=_ELSEWHERE))
 
-    async def get_run(self, run: str) -> Versioned[Run]:
+    async def get(self, run: str) -> Versioned[Run]:
         known = await self._records.get(run)
         if known.value.spec != _ELSEWHERE:
             return known  # as runs were kept before
@@ -70,10 +71,10 @@ class NatsRunStore:
         self._specs.move_to_end(run)
         return spec
 
-    async def update_run(self, run: Run, revision: int) -> int:
+    async def update(self, run: Run, revision: int) -> int:
         return await self._records.update(replace(run, spec=_ELSEWHERE), revision)
 
-    async def list_runs(self) -> Sequence[str]:
+    async def list_ids(self) -> Sequence[str]:
         return await self._records.list_ids()
 
     async def claim_request(self, request_id: str, run: str) -> str:

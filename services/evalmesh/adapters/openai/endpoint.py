@@ -23,7 +23,7 @@ from evalmesh.domain.errors import EvalmeshError, InvalidInput
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
-from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.ports.endpoint import Capabilities, Occupancy
 from evalmesh.ports.environment import Secrets
 from evalmesh.wire.runs.media_files import MediaFiles
 
@@ -92,9 +92,9 @@ class OpenAIEndpoint:
         return self._capabilities
 
     @property
-    def load(self) -> Load:
+    def load(self) -> Occupancy:
         """Requests that hold a slot, and how many slots the server is given at the moment."""
-        return Load(self._limiter.in_flight, self._limiter.limit)
+        return Occupancy(self._limiter.in_flight, self._limiter.limit)
 
     async def check(self) -> None:
         await check_endpoint(self._transport.session(), self._target, self._model, self._policy.check_timeout_s)

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from evalmesh.load.server.names import WANTED, raw_name
-from evalmesh.load.server.readings import Metric
+from evalmesh.load.server.readings import RawSeries
 
 _MOST_KNOWN = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Exposition:
     """What is kept of one exposition."""
 
-    metrics: tuple[Metric, ...]
+    metrics: tuple[RawSeries, ...]
     values: "array[float]"
     lines: int
     """Values in the text, of those that are not wanted where none is; 0: it is no exposition."""
@@ -30,12 +30,12 @@ class ExpositionReader:
     Names and labels are parsed once and remembered, since they are the same each second; then a page costs a tenth.
     """
 
-    _known: dict[str, Metric] = field(default_factory=dict)
+    _known: dict[str, RawSeries] = field(default_factory=dict)
     """By the text before the value."""
 
-    def read(self, text: str) -> Reading:
+    def read(self, text: str) -> Exposition:
         """Never raises; what cannot be read is left out and said."""
-        metrics: list[Metric] = []
+        metrics: list[RawSeries] = []
         values = array("d")
         error = ""
         lines = [line for line in text.splitlines() if line and line[0] not in "#<{"]
@@ -51,9 +51,9 @@ class ExpositionReader:
                 metrics.append(metric)
                 values.append(value)
         said = len(metrics) or sum(_is_name(line) for line in lines)
-        return Reading(tuple(metrics), values, said, error)
+        return Exposition(tuple(metrics), values, said, error)
 
-    def _read_line(self, line: str) -> tuple[Metric, float]:
+    def _read_line(self, line: str) -> tuple[RawSeries, float]:
         end = line.rfind("}") + 1 or line.find(" ")
         head, rest = line[:end], line[end:].split()
         if rest and (metric := self._known.get(head)) is not None:
@@ -64,11 +64,11 @@ class ExpositionReader:
         return metric, value
 
 
-def _parsed(line: str) -> tuple[Metric, float]:
+def _parsed(line: str) -> tuple[RawSeries, float]:
     try:
         for family in text_string_to_metric_families(f"{line}\n"):
             for sample in family.samples:
-                return Metric(raw_name(sample.name), tuple(sorted(sample.labels.items()))), float(sample.value)
+                return RawSeries(raw_name(sample.name), tuple(sorted(sample.labels.items()))), float(sample.value)
     except (IndexError, TypeError) as wrong:  # the parser lets these out for some lines that are cut
         raise ValueError(f"it is cut off ({wrong})") from wrong
     raise ValueError("it has no value")

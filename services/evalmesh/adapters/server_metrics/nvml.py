@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from evalmesh.adapters.server_metrics.refusal import Refusal
-from evalmesh.load.server.readings import Metric, Sample
+from evalmesh.load.server.readings import RawSeries, Reading
 
 NAME = "nvml"
 
@@ -21,13 +21,13 @@ class NvmlSource:
     def __init__(self) -> None:
         self._nvml: Any = None
         self._devices: list[Any] = []
-        self._metrics: tuple[Metric, ...] = ()
+        self._metrics: tuple[RawSeries, ...] = ()
 
-    async def read(self) -> Sample:
+    async def read(self) -> Reading:
         """In a thread, since the driver may take its time. Raises `Refusal`."""
         return await asyncio.to_thread(self._read)
 
-    def _read(self) -> Sample:
+    def _read(self) -> Reading:
         if self._nvml is None:
             self._open()
         begun_s = time.monotonic()
@@ -41,7 +41,7 @@ class NvmlSource:
             self._metrics = metrics
         if not metrics:
             raise Refusal("the driver shows no GPU", final=True)
-        return Sample(NAME, "nvml", time_s, self._metrics, array("d", (value for _, value in found)))
+        return Reading(NAME, "nvml", time_s, self._metrics, array("d", (value for _, value in found)))
 
     def _open(self) -> None:
         try:
@@ -55,7 +55,7 @@ class NvmlSource:
             raise Refusal(f"there is no NVIDIA driver to ask: {error}", final=True) from None
         self._nvml = nvml
 
-    def _ask(self, number: int, device: Any) -> Iterator[tuple[Metric, float]]:
+    def _ask(self, number: int, device: Any) -> Iterator[tuple[RawSeries, float]]:
         nvml = self._nvml
         asked: tuple[tuple[str, Callable[[], float]], ...] = (
             ("gpu_use", lambda: nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100),
@@ -73,7 +73,7 @@ class NvmlSource:
                 value = float(ask())
             except nvml.NVMLError_NotSupported:
                 continue  # old cards, and slices of a card, do not measure everything
-            yield Metric(f"nvml:{name}", (("gpu", str(number)),)), value
+            yield RawSeries(f"nvml:{name}", (("gpu", str(number)),)), value
 
     async def close(self) -> None:
         """Lets the driver go."""

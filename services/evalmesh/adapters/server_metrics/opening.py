@@ -1,7 +1,7 @@
 """Which sources there are, and reading each of them once a second beside the load.
 
 Each source has a task and an interval of its own, so that a slow one holds up nobody, and at most one question is under
-way to each. Nothing here raises into the load: a reading that fails becomes a sample that says why.
+way to each. Nothing here raises into the load: a reading that fails becomes one that says why.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from evalmesh.adapters.server_metrics.nvml import NAME as NVML
 from evalmesh.adapters.server_metrics.nvml import NvmlSource
 from evalmesh.adapters.server_metrics.refusal import Refusal
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.load.server.readings import Sample
+from evalmesh.load.server.readings import Reading
 
 AUTO = "auto"
 _INTERVAL_S = 1.0
@@ -31,26 +31,26 @@ _MOST_SAMPLES = 20_000
 class _Source(Protocol):
     name: str
 
-    async def read(self) -> Sample: ...
+    async def read(self) -> Reading: ...
 
 
 class _Reader:
     """Reads its sources until it is cancelled."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._readings: deque[Reading] = deque(maxlen=_MOST_SAMPLES)
 
-    async def sample(self) -> list[Sample]:
+    async def take(self) -> list[Reading]:
         """See the port."""
-        taken = list(self._samples)
-        self._samples.clear()
+        taken = list(self._readings)
+        self._readings.clear()
         return taken
 
     async def follow(self, source: _Source) -> None:
         """One source, asked for by name: what it does not say is said."""
         due_s = time.monotonic()
         while True:
-            self._samples.append(await _read(source))
+            self._readings.append(await _read(source))
             due_s = await _next(due_s)
 
     async def find(self, candidates: Sequence[_Source]) -> None:
@@ -60,27 +60,27 @@ class _Reader:
         while left:
             for source in tuple(left):
                 try:
-                    sample = await source.read()
+                    reading = await source.read()
                 except Refusal as refusal:
                     if refusal.final:
                         left.remove(source)
                 except Exception:  # noqa: BLE001 - whatever is there, it is no page of metrics
                     left.remove(source)
                 else:
-                    self._samples.append(sample)
+                    self._readings.append(reading)
                     await _next(due_s)
                     await self.follow(source)
             due_s = await _next(due_s)
 
 
-async def _read(source: _Source) -> Sample:
+async def _read(source: _Source) -> Reading:
     begun_s = time.monotonic()
     try:
         return await source.read()
     except Refusal as refusal:
-        return Sample(source.name, "", begun_s, error=refusal.why)
+        return Reading(source.name, "", begun_s, error=refusal.why)
     except Exception as error:  # noqa: BLE001 - whatever a page holds, the load goes on
-        return Sample(source.name, "", begun_s, error=f"it cannot be read: {type(error).__name__}")
+        return Reading(source.name, "", begun_s, error=f"it cannot be read: {type(error).__name__}")
 
 
 async def _next(due_s: float) -> float:

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
-from evalmesh.adapters.server_metrics.exposition import ExpositionReader, Reading
+from evalmesh.adapters.server_metrics.exposition import Exposition, ExpositionReader
 from evalmesh.adapters.server_metrics.refusal import Refusal
 from evalmesh.load.server.names import kind_of
-from evalmesh.load.server.readings import Metric, Sample
+from evalmesh.load.server.readings import RawSeries, Reading
 
 _DEADLINE_S = 2.0
 _FEW = 3
@@ -32,7 +32,7 @@ async def open_pages() -> AsyncIterator[Callable[[str], "PrometheusSource"]]:
 
 
 class PrometheusSource:
-    """A page of metrics. Its samples share their metrics while the page has the same lines."""
+    """A page of metrics. Its readings share their metrics while the page has the same lines."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, deadline_s: float) -> None:
         parsed = URL(url)
@@ -47,9 +47,9 @@ class PrometheusSource:
         self.name = str(self._url.with_query(None))
         self._reader = ExpositionReader()
         self._kind = ""
-        self._metrics: tuple[Metric, ...] = ()
+        self._metrics: tuple[RawSeries, ...] = ()
 
-    async def read(self) -> Sample:
+    async def read(self) -> Reading:
         """Raises `Refusal`."""
         begun_s = time.monotonic()
         reading = await self._fetch()
@@ -61,9 +61,9 @@ class PrometheusSource:
         if reading.metrics != self._metrics:
             self._metrics = reading.metrics
             self._kind = kind_of(metric.name for metric in reading.metrics)
-        return Sample(self.name, self._kind, time_s, self._metrics, reading.values, reading.error)
+        return Reading(self.name, self._kind, time_s, self._metrics, reading.values, reading.error)
 
-    async def _fetch(self) -> Reading:
+    async def _fetch(self) -> Exposition:
         try:
             async with self._session.get(
                 self._url, timeout=self._timeout, headers=self._headers, allow_redirects=False

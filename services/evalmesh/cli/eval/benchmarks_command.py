@@ -13,15 +13,14 @@ from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.cli import exits
-from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.config import TaskConfig, args_of_one
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import benchmark_spec, path_for
-from evalmesh.cli.options import parse_options
 from evalmesh.cli.plain import plain
-from evalmesh.dataset_loader.dataset import RunDataset
 from evalmesh.domain.content import describe
 from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
+from evalmesh.results.dataset import RunDataset
 from evalmesh.sdk import Client
 from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_info, preview_of
 
@@ -84,8 +83,7 @@ def _show(info: BenchmarkInfo) -> None:
 
 
 def _preview(args: argparse.Namespace) -> list[PreviewedSample]:
-    given = parse_options(args.dataset_args, "dataset_args")
-    own = given if args.name in given or not given else {args.name: given}
+    own = args_of_one(args.name, args.dataset_args or "")
     config = TaskConfig(
         datasets=[args.name], dataset_args=own, dataset_dir=args.dataset_dir, server=args.server, seed=args.seed
     )

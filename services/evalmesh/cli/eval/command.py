@@ -1,13 +1,14 @@
 """`evalmesh eval`."""
 
 import argparse
+from dataclasses import replace
 
 import yaml
 
 from evalmesh.cli import exits
+from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.evaluate import evaluate, validate
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
-from evalmesh.cli.loading import load_config
 from evalmesh.cli.plain import plain
 from evalmesh.cli.platform.session import run_async
 
@@ -17,10 +18,10 @@ _NOT_CONFIG = frozenset({"command", "module", "parser", "config"})
 def run(args: argparse.Namespace) -> int:
     """Flags over file over defaults."""
     said = {name: value for name, value in vars(args).items() if name not in _NOT_CONFIG}
-    config = load_config(args.config or {}, said)
+    config = TaskConfig.load(args.config, said)
     if config.dry_run:
         spec = run_async(validate(config))
-        print(yaml.safe_dump(plain(spec), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(plain(replace(spec, client_config="")), sort_keys=False, allow_unicode=True), end="")
         return exits.OK
     if config.demo:
         make_console(stderr=True).print("The model is simulated, reached over real HTTP; see --api-url for your own.")

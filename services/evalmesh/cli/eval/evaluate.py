@@ -16,8 +16,9 @@ from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import folder_of, lost_count, run_id_of, write_outputs, write_run_yaml
-from evalmesh.cli.eval.spec import DEMO_DATASETS, to_run_spec
+from evalmesh.cli.eval.outputs import lost_count, write_outputs
+from evalmesh.cli.eval.spec import DEMO_DATASETS, repeating, to_run_spec
+from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
 from evalmesh.cli.platform.waits import told_waits
@@ -55,17 +56,6 @@ class Outcome:
             kinds = {kind for benchmark in self.report["benchmarks"] for kind in benchmark["error_classes"]}
             return exits.UNAVAILABLE if kinds and kinds <= _UNREACHABLE else exits.FAILED
         return exits.PARTIAL if lost and not ignore_errors else exits.OK
-
-
-def place_of(config: TaskConfig) -> Place:
-    """Where the config wants the platform."""
-    return Place(
-        work_dir=Path(config.work_dir).expanduser(),
-        server=config.server,
-        processes=config.processes,
-        runners=config.runners,
-        debug=config.debug,
-    )
 
 
 @asynccontextmanager
@@ -125,7 +115,7 @@ async def _serving(settings: SimulatorSettings, port: int, *, or_any_port: bool)
 def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     """The config with its run named by id, and the checked spec. Raises before anything is started."""
     if config.use_cache:
-        config = config.model_copy(update={"use_cache": run_id_of(config.use_cache)})
+        config = config.model_copy(update={"use_cache": RUNS.id_of(config.use_cache)})
     spec = to_run_spec(config)
     if config.completions:
         file = _file(config.completions)
@@ -145,7 +135,7 @@ async def validate(config: TaskConfig) -> RunSpec:
     """The spec, checked by the platform too; nothing is run. Raises what is wrong with it."""
     async with simulated(config) as task:
         ready, spec = resolve(task)
-        async with connect(place_of(ready)) as client:
+        async with connect(Place.of(ready)) as client:
             spec = await _with_completions(client, ready, spec)
             await client.create_run(spec, validate_only=True)
     return spec
@@ -155,13 +145,13 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
         ready, spec = resolve(await stack.enter_async_context(simulated(config)))
-        place = place_of(ready)
+        place = Place.of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)
         run = await client.create_run(spec)
-        folder = folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
-        write_run_yaml(ready, run, folder)
+        folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
+        RUNS.write_config(repeating(ready, run.spec), run, folder)
         return await finish(client, run, folder, Watcher(console, live, mark, place))
 
 

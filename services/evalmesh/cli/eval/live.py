@@ -3,18 +3,17 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Self
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from evalmesh.cli.live import LiveView, clock_text
+from evalmesh.cli.platform.waits import waiting_notice
 from evalmesh.domain.run import BenchmarkProgress, Run
 
 _WINDOW_S = 10.0
-_PLAIN_EVERY_S = 2.0
 
 
 class Speed:
@@ -42,59 +41,33 @@ class Speed:
         return left / self.per_s if self.per_s else None
 
 
-def clock_text(seconds: float) -> str:
-    """`0:07`, `12:34`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def answered(one: BenchmarkProgress) -> int:
     """Requests that need not be asked any more, whether scored yet or not."""
     return max(one.generated, one.done)
 
 
-class RunProgress:
-    """Shows updates of one run. Use it as a context manager."""
+def _heading(run: Run) -> str:
+    notice = waiting_notice(run)
+    return f"{run.id} {run.state.value.lower()}{f': {notice}' if notice else ''}"
+
+
+class RunProgress(LiveView):
+    """Shows updates of one run."""
 
     def __init__(self, console: Console, *, live: bool, now: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if live else None
-        self._now = now
+        super().__init__(console, live=live, now=now)
         self._speeds: dict[str, Speed] = {}
-        self._state = ""
-        self._plain_s = float("-inf")
-        self._plain_text = ""
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def update(self, run: Run) -> None:
         """Takes in the newest state of the run."""
         now_s = self._now()
         for one in run.benchmarks:
             self._speeds.setdefault(one.name, Speed()).add(now_s, answered(one))
-        if self._live is not None:
-            self._live.update(self._table(run))
-        else:
-            self._lines(run, now_s)
+        self._show(now_s, run.state.value, lambda: self._table(run), lambda: self._lines(run))
 
-    def _lines(self, run: Run, now_s: float) -> None:
-        changed = run.state != self._state
-        if not changed and now_s - self._plain_s < _PLAIN_EVERY_S:
-            return
-        lines = [f"{run.id} {run.state.value.lower()}"]
-        lines += [f"  {self.line(one)}" for one in run.benchmarks if one.total]
-        text = "\n".join(lines)
-        if text != self._plain_text:
-            self._console.print(Text(text))
-        self._state, self._plain_s, self._plain_text = run.state, now_s, text
+    def _lines(self, run: Run) -> str:
+        lines = (f"  {self.line(one)}" for one in run.benchmarks if one.total)
+        return "\n".join([_heading(run), *lines])
 
     def line(self, one: BenchmarkProgress) -> str:
         """One benchmark in words."""
@@ -118,7 +91,7 @@ class RunProgress:
 
     def _table(self, run: Run) -> Table:
         table = Table.grid(padding=(0, 2))
-        table.title = Text(f"{run.id}  {run.state.value.lower()}", style="dim")
+        table.title = Text(_heading(run), style="dim")
         table.title_justify = "left"
         for one in run.benchmarks:
             rate, eta = self._pace(one)

@@ -1,22 +1,15 @@
 """`evalmesh runs list|watch|cancel|resume`."""
 
 import argparse
-import json
 import os
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
-from pathlib import Path
-
-from rich.table import Table
-from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import find_folder, folder_of, run_id_of
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
-from evalmesh.cli.eval.spec import KEY_VARIABLE
+from evalmesh.cli.listing import Listing
+from evalmesh.cli.outputs import KEY_VARIABLE, RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
@@ -32,20 +25,13 @@ _AT_WORK: dict[str, frozenset[str]] = {
 
 def run(args: argparse.Namespace) -> int:
     """One of the four actions."""
-    place = Place(
-        work_dir=Path(args.work_dir).expanduser(),
-        server=args.server,
-        processes=getattr(args, "processes", False),
-        runners=getattr(args, "runners", 1),
-        debug=args.debug,
-        at_work=_AT_WORK.get(args.action),
-    ).joined()
+    place = Place.of(args, at_work=_AT_WORK.get(args.action)).joined()
     if args.action == "list":
-        return _list(args, place)
+        return _LISTING.show(args, place)
     if args.action == "watch":
-        return _end_code(run_async(_watch(run_id_of(args.run), place)))
+        return _end_code(run_async(_watch(RUNS.id_of(args.run), place)))
     if args.action == "cancel":
-        cancelled = run_async(_cancel(run_id_of(args.run), place))
+        cancelled = run_async(_cancel(RUNS.id_of(args.run), place))
         print(f"{cancelled.id} {cancelled.state.value.lower()}")
         return exits.OK
     outcome = run_async(_resume(args, place))
@@ -53,60 +39,24 @@ def run(args: argparse.Namespace) -> int:
     return outcome.exit_code(ignore_errors=args.ignore_errors)
 
 
-def _list(args: argparse.Namespace, place: Place) -> int:
-    runs = run_async(_newest(args.limit, place))
-    if args.format == "json":
-        print(json.dumps([_as_json(one) for one in runs], indent=2))
-    elif runs:
-        make_console().print(_table(runs, going_on=place.server is not None))
-    else:
-        print("no runs yet; try: evalmesh eval --demo")
-    return exits.OK
-
-
-async def _newest(count: int, place: Place) -> list[Run]:
-    found: list[Run] = []
-    async with connect(place) as client:
-        async for one in client.list_runs(page_size=min(max(count, 1), 100)):
-            found.append(one)
-            if len(found) >= count:
-                break
-    return found
-
-
-def _table(runs: Sequence[Run], *, going_on: bool) -> Table:
-    table = Table(header_style="bold", pad_edge=False)
-    for heading in ("Run", "State", "Model", "Benchmarks", "Done", "Errored", "Created"):
-        table.add_column(heading, overflow="fold")
-    for one in runs:
-        done, total = sum(b.done for b in one.benchmarks), sum(b.total for b in one.benchmarks)
-        errored = sum(b.errored for b in one.benchmarks)
-        cells = [
-            one.id,
-            one.state.value.lower() if going_on or one.state.terminal else "interrupted",
-            one.spec.model.label,
-            " ".join(b.name for b in one.spec.benchmarks),
-            f"{done}/{total}",
-            str(errored or ""),
-            datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-        ]
-        table.add_row(*map(Text, cells))
-    return table
-
-
-def _as_json(one: Run) -> dict[str, object]:
-    return {
-        "id": one.id,
-        "state": one.state.value,
+_LISTING: Listing[Run] = Listing(
+    heading="Run",
+    fetch=lambda client, size: client.list_runs(page_size=size),
+    columns={
+        "Model": lambda one: one.spec.model.label,
+        "Benchmarks": lambda one: " ".join(b.name for b in one.spec.benchmarks),
+        "Done": lambda one: f"{sum(b.done for b in one.benchmarks)}/{sum(b.total for b in one.benchmarks)}",
+        "Errored": lambda one: str(sum(b.errored for b in one.benchmarks) or ""),
+    },
+    document=lambda one: {
         "model": one.spec.model.label,
-        "display_name": one.spec.display_name,
         "benchmarks": [
             {"name": b.name, "total": b.total, "done": b.done, "errored": b.errored, "unscored": b.unscored}
             for b in one.benchmarks
         ],
-        "create_time": datetime.fromtimestamp(one.create_time, UTC).isoformat(),
-        "error": one.error,
-    }
+    },
+    nothing="no runs yet; try: evalmesh eval --demo",
+)
 
 
 async def _watch(run_id: str, place: Place) -> Run:
@@ -149,7 +99,7 @@ def _check_key(known: Run, place: Place) -> None:
 
 
 async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
-    run_id = run_id_of(args.run)
+    run_id = RUNS.id_of(args.run)
     if args.api_key and not args.server:
         # The run refers to the key by this name; it stays in this process.
         other = args.api_key.removeprefix("env:")
@@ -160,7 +110,7 @@ async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
         known = await client.get_run(run_id)
         _check_key(known, place)
         await stack.enter_async_context(simulated_again(known))
-        folder = find_folder(run_id, place.work_dir) or folder_of(known, place.work_dir)
+        folder = RUNS.find_folder(run_id, place.work_dir) or RUNS.folder_of(known, place.work_dir)
         if known.state is RunState.SUCCEEDED and not args.rescore and not (folder / "report.json").is_file():
             # It ended while nobody watched: all that is missing are its outputs.
             resumed = known

@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
-from evalmesh.cli.options import parse_limit, parse_options
+from evalmesh.cli.options import parse_options
+from evalmesh.cli.outputs import KEY_VARIABLE, client_config
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 
-KEY_VARIABLE = "EVALMESH_API_KEY"
 DEMO_MODEL = "simulated"
 DEMO_DATASETS = ("starter_math", "starter_mcq")
 
@@ -69,7 +71,7 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
     model = _model(config, generation.pop("model"))
     names = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
     labels = {**config.labels, **({"simulated": "true"} if config.demo else {})}
-    return RunSpec(
+    spec = RunSpec(
         model=model,
         benchmarks=tuple(benchmark_spec(name, config) for name in names),
         generation=GenerationConfig(**generation["sampling"]),
@@ -83,6 +85,24 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
         display_name=config.name,
         labels=labels,
     )
+    return replace(spec, client_config=client_config(repeating(config, spec)))
+
+
+def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
+    """The keys of a config that asks for the same run again. Never a key in it: at most the name of what holds it."""
+    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"api_key", "dry_run", "debug"})
+    if config.demo:
+        values.pop("api_url", None)  # the next simulated model may have another port
+    elif reference := spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):
+        values["api_key"] = reference
+    for name in ("dataset_dir", "completions"):
+        if values.get(name):
+            values[name] = path_for(values[name], config)
+    for name, args in values.get("dataset_args", {}).items():
+        local = next((one.local_path for one in spec.benchmarks if one.name == name), None)
+        if "local_path" in args and local:
+            args["local_path"] = local
+    return values
 
 
 def path_for(path: str | None, config: TaskConfig) -> str:
@@ -209,7 +229,7 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
     if "subset_list" in given:
         values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
     if "limit" in given:
-        values["limit"] = _limit(given["limit"], f"{field}.limit")
+        values["limit"] = parse_limit(given["limit"], f"{field}.limit")
     filters = _typed(given.get("filters", {}), dict, f"{field}.filters")
     filters = sift(filters, ("remove_until",), FILTER_ADVICE, f"{field}.filters")
     if filters.get("remove_until"):
@@ -223,13 +243,6 @@ def _subsets(value: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise _wrong(field, value, "give a list of subsets, or leave it out for all.")
     return tuple(str(part) for part in value)
-
-
-def _limit(value: Any, field: str) -> int | float:
-    limit = parse_limit(value)
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)):
-        raise _wrong(field, value, "give a count of samples like 5, or a fraction like 0.1.")
-    return limit
 
 
 def _typed(value: Any, kind: type, field: str) -> Any:

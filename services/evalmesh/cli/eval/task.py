@@ -1,15 +1,18 @@
 """`run_task`: an evaluation from Python, with the configs EvalScope users have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.evaluate import Outcome, evaluate
 from evalmesh.cli.eval.show import is_live, make_console
-from evalmesh.cli.loading import ConfigSource, load_config
 from evalmesh.cli.platform.session import run_blocking
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.run import RunState
 from evalmesh.wire.errors import error_class
+
+ConfigSource = TaskConfig | Mapping[str, Any] | str | Path
 
 
 def run_task(task: ConfigSource | Sequence[ConfigSource]) -> dict[str, Any] | list[dict[str, Any]]:
@@ -31,8 +34,7 @@ def run_task(task: ConfigSource | Sequence[ConfigSource]) -> dict[str, Any] | li
 
 
 def _one(source: ConfigSource) -> dict[str, Any]:
-    config = load_config(source)
-    return _report(run_blocking(evaluate(config, make_console(stderr=True), live=is_live())))
+    return _report(run_blocking(evaluate(TaskConfig.of(source), make_console(stderr=True), live=is_live())))
 
 
 def _report(outcome: Outcome) -> dict[str, Any]:

@@ -2,22 +2,22 @@
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from evalmesh.cli import exits
 from evalmesh.cli.console import is_live, make_console
+from evalmesh.cli.listing import Listing
+from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.live import LoadProgress, errors_text
-from evalmesh.cli.perf.outputs import load_test_id_of, write_missing_outputs
+from evalmesh.cli.perf.outputs import write_missing_outputs
 from evalmesh.cli.perf.words import level_label, state_words
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.domain.errors import FailedPrecondition
-from evalmesh.domain.load_test import LoadTest, LoadTestState
+from evalmesh.domain.load_test import LoadTest
+from evalmesh.domain.state import State
 
 NOBODY: frozenset[str] = frozenset()
 """A look at the load tests must not start what is queued."""
@@ -27,32 +27,8 @@ _REPORTERS = frozenset({"report_aggregator", "load_generator"})
 
 def place_of_args(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
     """The platform the flags name, or one here in which only `at_work` take work."""
-    work_dir = Path(args.work_dir).expanduser()
     seats = 1 if "load_generator" in at_work else 0
-    return Place(work_dir=work_dir, server=args.server, debug=args.debug, at_work=at_work, generators=seats).joined()
-
-
-def show_list(args: argparse.Namespace) -> int:
-    """`perf list`."""
-    place = place_of_args(args, NOBODY)
-    tests = run_async(_newest(args.limit, place))
-    if args.format == "json":
-        print(json.dumps([_as_json(one) for one in tests], indent=2))
-    elif tests:
-        make_console().print(_table(tests, going_on=place.server is not None))
-    else:
-        print("no load tests yet; try: evalmesh perf --help")
-    return exits.OK
-
-
-async def _newest(count: int, place: Place) -> list[LoadTest]:
-    found: list[LoadTest] = []
-    async with connect(place) as client:
-        async for one in client.list_load_tests(page_size=min(max(count, 1), 100)):
-            found.append(one)
-            if len(found) >= count:
-                break
-    return found
+    return Place.of(args, at_work=at_work, generators=seats).joined()
 
 
 def _load_text(one: LoadTest) -> str:
@@ -62,39 +38,19 @@ def _load_text(one: LoadTest) -> str:
     return ", ".join(labels[:4]) + (f", {len(labels) - 4} more" if len(labels) > 4 else "")
 
 
-def _table(tests: Sequence[LoadTest], *, going_on: bool) -> Table:
-    table = Table(header_style="bold", pad_edge=False)
-    for heading in ("Load test", "State", "Model", "Load", "Levels", "Errors", "Created"):
-        table.add_column(heading, overflow="fold")
-    for one in tests:
-        done = sum(level.state == "done" for level in one.levels)
-        planned = len(one.levels) if one.spec.search else len(one.spec.levels) * one.spec.repeats
-        errors: dict[str, int] = {}
-        for level in one.levels:
-            for name, count in level.errors.items():
-                errors[name] = errors.get(name, 0) + count
-        cells = [
-            one.id,
-            one.state.value.lower() if going_on or one.state.terminal else "interrupted",
-            one.spec.display_name or one.spec.target.model,
-            _load_text(one),
-            f"{done}/{planned}",
-            errors_text(errors),
-            datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-        ]
-        table.add_row(*map(Text, cells))
-    return table
+def _levels_text(one: LoadTest) -> str:
+    planned = len(one.levels) if one.spec.search else len(one.spec.levels) * one.spec.repeats
+    return f"{sum(level.state == 'done' for level in one.levels)}/{planned}"
+
+
+def _errors_text(one: LoadTest) -> str:
+    return errors_text(sum((Counter(level.errors) for level in one.levels), Counter()))
 
 
 def _as_json(one: LoadTest) -> dict[str, Any]:
     return {
-        "id": one.id,
-        "state": one.state.value,
         "model": one.spec.target.model,
         "url": one.spec.target.url,
-        "display_name": one.spec.display_name,
-        "create_time": datetime.fromtimestamp(one.create_time, UTC).isoformat(),
-        "error": one.error,
         "levels": [
             {
                 "index": level.index,
@@ -111,11 +67,25 @@ def _as_json(one: LoadTest) -> dict[str, Any]:
     }
 
 
+_LISTING: Listing[LoadTest] = Listing(
+    heading="Load test",
+    fetch=lambda client, size: client.list_load_tests(page_size=size),
+    columns={
+        "Model": lambda one: one.spec.display_name or one.spec.target.model,
+        "Load": _load_text,
+        "Levels": _levels_text,
+        "Errors": _errors_text,
+    },
+    document=_as_json,
+    nothing="no load tests yet; try: evalmesh perf --help",
+)
+
+
 def watch(args: argparse.Namespace) -> int:
     """`perf watch`."""
-    ended = run_async(_watch(load_test_id_of(args.load_test), place_of_args(args, NOBODY)))
+    ended = run_async(_watch(LOAD_TESTS.id_of(args.load_test), place_of_args(args, NOBODY)))
     print(f"{ended.id} {state_words(ended)}{f': {ended.error}' if ended.error else ''}")
-    codes = {LoadTestState.CANCELLED: exits.CANCELLED, LoadTestState.FAILED: exits.FAILED}
+    codes = {State.CANCELLED: exits.CANCELLED, State.FAILED: exits.FAILED}
     if not any(level.ok for level in ended.levels):
         return codes.get(ended.state, exits.FAILED)
     failed = any(level.errors for level in ended.levels)
@@ -138,7 +108,7 @@ async def _watch(test_id: str, place: Place) -> LoadTest:
 
 def cancel(args: argparse.Namespace) -> int:
     """`perf cancel`."""
-    test_id = load_test_id_of(args.load_test)
+    test_id = LOAD_TESTS.id_of(args.load_test)
     ended, folder = run_async(_cancel(test_id, place_of_args(args, _REPORTERS), Path(args.work_dir).expanduser()))
     print(f"{ended.id} {ended.state.value.lower()}{f', {folder}' if folder else ''}")
     return exits.OK
@@ -165,7 +135,7 @@ async def _datasets(place: Place) -> list[str]:
 
 
 ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "list": show_list,
+    "list": lambda args: _LISTING.show(args, place_of_args(args, NOBODY)),
     "watch": watch,
     "cancel": cancel,
     "datasets": datasets,

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import yaml
 
@@ -19,7 +20,7 @@ def _run(args: argparse.Namespace) -> int:
     config: PerfConfig = args.config
     if config.dry_run:
         spec = run_async(validate(config, make_console(stderr=True)))
-        print(yaml.safe_dump(plain(spec), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(plain(replace(spec, client_config="")), sort_keys=False, allow_unicode=True), end="")
         return exits.OK
     outcome = run_async(run_load_test(config, make_console(stderr=True), live=is_live()))
     show_outcome(make_console(), outcome)

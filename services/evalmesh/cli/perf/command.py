@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-from evalmesh.cli.perf.config import load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 
 _NOT_CONFIG = frozenset({"command", "action", "module", "parser", "config", "count"})
 _MODULES = {
@@ -23,6 +23,6 @@ def run(args: argparse.Namespace) -> int:
     """What was asked for. A config is checked before anything heavy is loaded."""
     if _MODULES[args.action] == "asking":
         said = {name: value for name, value in vars(args).items() if name not in _NOT_CONFIG}
-        args.config = load_perf_config(args.config, said)
+        args.config = PerfConfig.load(args.config, said)
     module = import_module(f"evalmesh.cli.perf.{_MODULES[args.action]}")
     return int(module.ACTIONS[args.action](args))

@@ -14,12 +14,12 @@ from evalmesh.load.measure.compare import compare as compare_reports
 __all__ = ["compare_reports", "render_comparison"]
 
 _SHOWN = (
-    *("request_rate", "output_token_rate", "input_token_rate", "error_rate", "goodput.rate"),
+    *("request_rate", "output_token_rate", "input_token_rate", "error_rate", "goodput.share"),
     *("ttft_ms.p50", "ttft_ms.p99", "ttft_due_ms.p50", "ttft_due_ms.p99", "itl_ms.p50", "itl_ms.p99"),
     *("tpot_ms.p50", "e2e_ms.p50", "e2e_ms.p99", "e2e_due_ms.p50", "e2e_due_ms.p99"),
 )
 """The others are in `--format json`."""
-_STYLES = {"better": "green", "worse": "bold red", "inconclusive": "dim"}
+_STYLES = {"better": "green", "worse": "bold red", "inconclusive": "dim", "undecided": "dim", "": ""}
 
 
 def render_comparison(console: Console, result: Mapping[str, Any]) -> None:
@@ -33,6 +33,10 @@ def render_comparison(console: Console, result: Mapping[str, Any]) -> None:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     for level in result["levels"]:
         console.print(_table(level))
+    if result["judged"]:
+        many = f"{result['judged']} figures are judged together"
+        text = f"{many}: equal servers show any change in at most one comparison of 20."
+        console.print(Text(text, style="dim"), soft_wrap=True)
     for side in ("a", "b"):
         if labels := result[f"only_in_{side}"]:
             console.print(Text(f"only in {side.upper()}: {', '.join(labels)}", style="dim"), soft_wrap=True)
@@ -48,7 +52,7 @@ def _table(level: Mapping[str, Any]) -> Table:
     table.add_column("B is", no_wrap=True)
     for one in level["metrics"]:
         if one["metric"] in _SHOWN:
-            verdict = Text(one["verdict"], style=_STYLES[one["verdict"]])
+            verdict = Text(one["verdict"] or "", style=_STYLES[one["verdict"] or ""])
             cells = (one["metric"], _value(one["a"], one["unit"]), _value(one["b"], one["unit"]))
             table.add_row(*map(Text, cells), Text(_change(one)), Text(_interval(one)), verdict)
     return table
@@ -63,9 +67,11 @@ def _value(value: float | None, unit: str) -> str:
 
 
 def _change(one: Mapping[str, Any]) -> str:
-    if one["ratio"] is not None:
+    if one["unit"] and one["ratio"] is not None:
         return f"{one['ratio'] - 1:+.1%}"
-    return "-" if one["difference"] is None else f"{one['difference']:+.3g}"
+    if one["difference"] is None:
+        return "-"
+    return f"{one['difference']:+.3g}" if one["unit"] else _points(one["difference"])
 
 
 def _interval(one: Mapping[str, Any]) -> str:
@@ -74,5 +80,10 @@ def _interval(one: Mapping[str, Any]) -> str:
         return f"{low - 1:+.1%} to {high - 1:+.1%}"
     if one["difference_ci95"] is not None:
         low, high = one["difference_ci95"]
-        return f"{low:+.3g} to {high:+.3g}"
+        return f"{_points(low)} to {_points(high)}"
     return "-"
+
+
+def _points(difference: float) -> str:
+    """Of shares, whose ratio says little where they are small."""
+    return f"{100 * difference:+.2f} pp"

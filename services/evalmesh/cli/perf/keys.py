@@ -1,9 +1,10 @@
 """EvalScope's perf keys that this build takes in another way: what is done instead, or what to do instead."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evalmesh.domain.errors import Unimplemented
+from evalmesh.domain.errors import InvalidInput, Unimplemented
 
 INSTEAD: Mapping[str, str] = {
     "enable_pd_metrics": "the first gap of each stream is in requests.parquet, and chunk gaps are always reported.",
@@ -22,6 +23,7 @@ _REFUSED: Mapping[str, str] = {
     "scenario": "agents are not part of this build; replay their traffic with --dataset trace, whose rows may carry "
     "timestamps and session ids.",
 }
+FOREIGN = (*INSTEAD, *_REFUSED)
 API_ADVICE: Mapping[str, str] = {
     "dashscope": "use its OpenAI-compatible address (it ends in /compatible-mode/v1) with api openai",
     "custom": "install a plug-in (entry point group `evalmesh.load_apis`) and give its name",
@@ -30,12 +32,65 @@ API_ADVICE: Mapping[str, str] = {
 }
 
 
+_KEYS_OF_SPEC: Mapping[str, str] = {
+    # field of the spec -> key of the config
+    "arrival.kind": "arrival",
+    "arrival.speed": "trace_speed",
+    "display_name": "name",
+    "generator_count": "generators",
+    "pause": "sleep_interval",
+    "prompts.args": "dataset_args",
+    "prompts.body": "extra_args",
+    "prompts.document_count": "documents",
+    "prompts.file_digest": "dataset_path",
+    "prompts.file_name": "dataset_path",
+    "prompts.images.count": "image_num",
+    "prompts.images.height": "image_height",
+    "prompts.images.mode": "image_format",
+    "prompts.images.width": "image_width",
+    "prompts.input_tokens": "input_lengths",
+    "prompts.offset": "dataset_offset",
+    "prompts.output_tokens": "output_lengths",
+    "prompts.prefix_tokens": "prefix_length",
+    "prompts.template": "query_template",
+    "prompts.tokenizer_digest": "tokenizer_path",
+    "prompts.turns.high": "max_turns",
+    "prompts.turns.low": "min_turns",
+    "prompts.turns.think_mean": "think_time",
+    "search.high": "sla_upper_bound",
+    "search.level_duration": "duration",
+    "search.low": "sla_lower_bound",
+    "search.repeats": "sla_num_runs",
+    "search.variable": "find_max",
+    "target.key_ref": "api_key",
+    "warmup": "warmup_num",
+}
+_PATH = re.compile(r"^[a-z_]+(?=:)|\b(?:target|prompts|arrival|search|levels\[\d+\])(?:\.[a-z_]+(?:\[\d+\])?)+")
+
+
+def in_own_words(error: InvalidInput) -> InvalidInput:
+    """The refusal of a spec, in the keys of the config it was made from."""
+    return InvalidInput(
+        _PATH.sub(lambda found: _key_of(found[0]), error.message),
+        {**error.details, "field": _key_of(error.details.get("field", ""))},
+    )
+
+
+def _key_of(path: str) -> str:
+    """Of the longest field that is known; others are called as in the spec, without the part they are in."""
+    head, parts = path, list[str]()
+    while head and head not in _KEYS_OF_SPEC:
+        head, _, last = head.rpartition(".")
+        parts.insert(0, last)
+    return ".".join([_KEYS_OF_SPEC[head], *parts]) if head else path.rpartition(".")[2]
+
+
 def without_foreign(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What this build uses, and a sentence for each key that is taken in another way.
 
     Raises `Unimplemented` for keys whose wish cannot be met.
     """
-    kept = {key: value for key, value in given.items() if key not in INSTEAD and key not in _REFUSED}
+    kept = {key: value for key, value in given.items() if key not in FOREIGN}
     return kept, list(_said(given))
 
 

@@ -48,7 +48,8 @@ def levels_of(config: PerfConfig, kind: Arrival) -> tuple[LoadLevel, ...]:
         if kind == "closed":
             _check_whole(config, peak)
             cap = int(peak)
-        return (LoadLevel(parallel=cap, number=number, stages=stages),)
+        rate = config.rate[0] if config.rate else 0.0
+        return (LoadLevel(parallel=cap, rate=rate, number=number, stages=stages),)
     usual = 0 if duration_s or kind == "trace" else _SPEED_NUMBERS.get(config.dataset or "", DEFAULT_NUMBER)
     caps = config.parallel or ([0] if kind != "closed" else [1])
     caps = [0] if config.open_loop else caps

@@ -3,25 +3,21 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Self
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evalmesh.cli.eval.live import clock_text
+from evalmesh.cli.live import LiveView, clock_text
 from evalmesh.cli.perf.words import level_label, milliseconds, per_second, state_words
 from evalmesh.domain.load_test import LatencyQuantiles, LevelStatus, LoadLevel, LoadSnapshot, LoadTest
 
-_PLAIN_EVERY_S = 2.0
 _HISTORY = 40
 """Seconds the sparkline shows."""
 _BARS = "▁▂▃▄▅▆▇█"
 _BAD_CPU = 0.85
 _BAD_LAG_MS = 20.0
-_GOOD_SHARE = 0.99
 _METRICS: Mapping[str, str] = {
     "ttft": "TTFT",
     "ttft_due": "TTFT from schedule",
@@ -40,44 +36,21 @@ def sparkline(values: list[float]) -> str:
     return "".join(_BARS[min(len(_BARS) - 1, int(value / top * (len(_BARS) - 1) + 0.5))] for value in values)
 
 
-class LoadProgress:
-    """Shows updates of one load test. Use it as a context manager."""
+class LoadProgress(LiveView):
+    """Shows updates of one load test."""
 
     def __init__(self, console: Console, *, live: bool, now: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if live else None
-        self._now = now
-        self._plain_s = float("-inf")
-        self._plain_text = ""
-        self._state = ""
+        super().__init__(console, live=live, now=now)
         self._told: set[int] = set()
         self._rates: deque[float] = deque(maxlen=_HISTORY)
         self._seen: tuple[int, int] = (-1, -1)
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def update(self, test: LoadTest, snapshot: LoadSnapshot | None) -> None:
         """Takes in the newest state and the last seconds."""
         self._tell_finished(test)
         if snapshot is not None:
             self._note_rate(snapshot)
-        if self._live is not None:
-            self._live.update(self.view(test, snapshot))
-            return
-        now_s, state = self._now(), test.state.value
-        if state == self._state and now_s - self._plain_s < _PLAIN_EVERY_S:
-            return
-        text = plain_line(test, snapshot)
-        if text != self._plain_text:
-            self._console.print(Text(text), soft_wrap=True)
-        self._state, self._plain_s, self._plain_text = state, now_s, text
+        self._show(self._now(), test.state.value, lambda: self.view(test, snapshot), lambda: plain_line(test, snapshot))
 
     def _note_rate(self, snapshot: LoadSnapshot) -> None:
         level, second = self._seen

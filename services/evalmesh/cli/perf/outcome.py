@@ -8,7 +8,8 @@ from typing import Any
 from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code as code_of_reason
 from evalmesh.cli.perf.table import failed_count
-from evalmesh.domain.load_test import LoadTest, LoadTestState
+from evalmesh.domain.load_test import LoadTest
+from evalmesh.domain.state import State
 
 _UNREACHABLE = frozenset({"connect", "connect_timeout", "tls", "http_401", "http_403"})
 
@@ -31,9 +32,9 @@ class PerfOutcome:
         if self.interrupted:
             return exits.INTERRUPTED
         state = self.load_test.state
-        if state is LoadTestState.CANCELLED:
+        if state is State.CANCELLED:
             return exits.CANCELLED
-        if state is not LoadTestState.SUCCEEDED or self.perf is None:
+        if state is not State.SUCCEEDED or self.perf is None:
             code = code_of_reason(self.load_test.error_reason)
             return exits.UNAVAILABLE if code == exits.UNAVAILABLE else exits.FAILED
         return _of_figures(self.perf, ignore_errors=ignore_errors, strict=strict) or (

@@ -8,13 +8,13 @@ from typing import Any
 
 from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
-from evalmesh.cli.perf.outputs import find_folder, load_test_id_of, local_report, newest_folder, read_report
+from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.show import show_perf
 
 
 def show(args: argparse.Namespace) -> int:
     """`perf show`."""
-    text = args.load_test or str(newest_folder(Path(args.work_dir).expanduser()))
+    text = args.load_test or str(LOAD_TESTS.newest_folder(Path(args.work_dir).expanduser()))
     perf = _report(text, args)
     if args.format == "json":
         print(json.dumps(perf, indent=2))
@@ -25,13 +25,13 @@ def show(args: argparse.Namespace) -> int:
 
 def _report(text: str, args: argparse.Namespace) -> dict[str, Any]:
     """The document behind a path or an id."""
-    path = local_report(text)
+    path = LOAD_TESTS.report_at(Path(text).expanduser())
     if path is not None:
-        return read_report(path)
-    test_id = load_test_id_of(text)
-    folder = find_folder(test_id, Path(args.work_dir).expanduser())
-    if folder is not None and (folder / "perf.json").is_file():
-        return read_report(folder / "perf.json")
+        return LOAD_TESTS.read_report(path)
+    test_id = LOAD_TESTS.id_of(text)
+    folder = LOAD_TESTS.find_folder(test_id, Path(args.work_dir).expanduser())
+    if folder is not None and (path := LOAD_TESTS.report_at(folder)) is not None:
+        return LOAD_TESTS.read_report(path)
     return _fetched(test_id, args)
 
 

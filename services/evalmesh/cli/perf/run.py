@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.live import LoadProgress
 from evalmesh.cli.perf.outcome import PerfOutcome
-from evalmesh.cli.perf.outputs import folder_of, write_missing_outputs, write_outputs, write_perf_yaml
-from evalmesh.cli.perf.spec import all_notes, resolve, submit_spec
+from evalmesh.cli.perf.outputs import write_missing_outputs, write_outputs
+from evalmesh.cli.perf.spec import all_notes, repeating, resolve, submit_spec
 from evalmesh.cli.perf.target import LOCAL_APIS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, check_writable, connect
 from evalmesh.cli.platform.waits import told_waits
 from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, FailedPrecondition, InvalidInput, NotFound
-from evalmesh.domain.load_test import LoadTest, LoadTestSpec, LoadTestState
+from evalmesh.domain.load_test import LoadTest, LoadTestSpec
+from evalmesh.domain.state import State
 
 if TYPE_CHECKING:
     from evalmesh.sdk import AsyncClient  # loaded while the processes of a platform start
@@ -37,14 +39,7 @@ LOAD_TEST_SERVICES = frozenset({"gateway", "load_generator", "report_aggregator"
 
 def place_of(config: PerfConfig) -> Place:
     """Where the config wants the platform."""
-    return Place(
-        work_dir=Path(config.work_dir).expanduser(),
-        server=config.server,
-        processes=config.processes,
-        debug=config.debug,
-        generators=config.generators,
-        hosted=LOAD_TEST_SERVICES,
-    )
+    return Place.of(config, hosted=LOAD_TEST_SERVICES)
 
 
 @asynccontextmanager
@@ -127,8 +122,8 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
             check_writable(place.work_dir, place.work_dir)
         test = await client.create_load_test(await submit_spec(client, ready))
         say_notes(console, test.notes)
-        folder = folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
-        write_perf_yaml(ready, test, folder)
+        folder = LOAD_TESTS.folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
+        LOAD_TESTS.write_config(repeating(ready, test.spec), test, folder)
         try:
             ended.append(await follow(client, test, folder, Watch(console, live, None if place.server else logs)))
         finally:
@@ -196,7 +191,7 @@ async def follow(client: "AsyncClient", test: LoadTest, folder: Path, watch: Wat
     try:
         perf = writing.result()
     except NotFound:
-        if test.state is LoadTestState.SUCCEEDED:
+        if test.state is State.SUCCEEDED:
             raise
     except OSError as error:
         perf = await client.perf_report(test)

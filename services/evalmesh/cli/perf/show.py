@@ -21,7 +21,7 @@ from evalmesh.cli.perf.table import (
     search_line,
     search_table,
 )
-from evalmesh.domain.load_test import LoadTestState
+from evalmesh.domain.state import State
 
 _SHOWN_NOTES = 8
 
@@ -29,7 +29,7 @@ _SHOWN_NOTES = 8
 def show_outcome(console: Console, outcome: PerfOutcome) -> None:
     """Prints everything about a load test that has ended."""
     test, perf, folder = outcome.load_test, outcome.perf, outcome.folder
-    if test.state is not LoadTestState.SUCCEEDED:
+    if test.state is not State.SUCCEEDED:
         why = f": {test.error}" if test.error else ""
         console.print(Text(f"{test.id} {test.state.value.lower()}{why}", style="bold red"), soft_wrap=True)
     if perf is not None:

@@ -1,15 +1,18 @@
 """From the user's config to the load test's spec. A literal key stops here, and files become digests."""
 
+import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from evalmesh.cli.outputs import client_config
 from evalmesh.cli.perf.config import PerfConfig, is_model_folder
+from evalmesh.cli.perf.keys import in_own_words
 from evalmesh.cli.perf.levels import arrival_of, levels_of, load_notes, objective_of, pause_of, search_of
 from evalmesh.cli.perf.prompts import Uploads, prompt_notes, prompts_of
-from evalmesh.cli.perf.target import target_of
+from evalmesh.cli.perf.target import LOCAL_APIS, target_of
 from evalmesh.cli.perf.tokenizer import find_tokenizer, pack_tokenizer
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 _DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".txt", ".tsv", ".arrow", ".gz")
 _MOST_NAMED = 5
 _SEED = 42
+_NOT_KEPT = frozenset({"api_key", "wandb_api_key", "swanlab_api_key", "dry_run", "debug", "notes"})
+_KEY_WORDS = re.compile(r"key|token|secret|password|headers", re.IGNORECASE)
+"""Options of exporters that may be keys; they must be given again."""
 NO_DIGEST_YET = "0" * 64
 
 
@@ -66,7 +72,7 @@ def to_load_test_spec(config: PerfConfig, uploads: Uploads) -> LoadTestSpec:
     arrival = arrival_of(config)
     labels = {**config.labels, **({"alias": config.alias} if config.alias else {})}
     search = search_of(config)
-    return LoadTestSpec(
+    spec = LoadTestSpec(
         target=target,
         prompts=prompts_of(config, target.api, uploads),
         arrival=arrival,
@@ -83,6 +89,23 @@ def to_load_test_spec(config: PerfConfig, uploads: Uploads) -> LoadTestSpec:
         display_name=config.name or config.alias,
         labels=labels,
     )
+    return replace(spec, client_config=client_config(repeating(config, spec)))
+
+
+def repeating(config: PerfConfig, spec: LoadTestSpec) -> dict[str, Any]:
+    """The keys of a config that asks for the same load test again; of keys at most the name of what holds them."""
+    values = config.model_dump(mode="json", exclude_defaults=True, exclude=set(_NOT_KEPT))
+    values["url"] = config.url or spec.target.url
+    if config.api in LOCAL_APIS:
+        del values["url"]  # the next server may have another port
+    values |= {"headers": dict(spec.target.headers), "api_key": spec.target.key_ref}
+    values["export_args"] = {name: value for name, value in config.export_args.items() if not _KEY_WORDS.search(name)}
+    for name in ("dataset_path", "ca_file", "tokenizer_path", "prompt", "query_template"):
+        text, mark = str(values.get(name) or ""), "@" if name in {"prompt", "query_template"} else ""
+        path = Path(text.removeprefix(mark)).expanduser()
+        if text and text.startswith(mark) and path.exists():
+            values[name] = f"{mark}{path.absolute()}"
+    return {name: value for name, value in values.items() if value not in ({}, "")}
 
 
 def _server_metrics(config: PerfConfig) -> tuple[str, ...]:
@@ -109,7 +132,10 @@ def resolve(config: PerfConfig) -> LoadTestSpec:
     spec = to_load_test_spec(
         config, Uploads(NO_DIGEST_YET if files.data else "", NO_DIGEST_YET if files.tokenizer else "")
     )
-    check_load_spec(spec)
+    try:
+        check_load_spec(spec)
+    except InvalidInput as error:
+        raise in_own_words(error) from None
     return spec
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.console import is_live, make_console
-from evalmesh.cli.perf.config import PerfConfig, load_perf_config
+from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.run import run_load_test
 from evalmesh.cli.platform.session import run_blocking
-from evalmesh.domain.errors import FailedPrecondition, InvalidInput
-from evalmesh.domain.load_test import LoadTestState
+from evalmesh.domain.errors import FailedPrecondition
+from evalmesh.domain.state import State
 from evalmesh.wire.errors import error_class
 
 PerfSource = PerfConfig | Mapping[str, Any] | str | Path
@@ -26,27 +26,13 @@ def run_perf(config: PerfSource) -> dict[str, Any]:
         EvalmeshError: What is wrong with the config, or why the load test failed. Requests that failed are no error:
             the document counts and names them.
     """
-    work = run_load_test(_checked(config), make_console(stderr=True), live=is_live())
+    work = run_load_test(PerfConfig.of(config), make_console(stderr=True), live=is_live())
     return _perf(run_blocking(work))
-
-
-def _checked(config: PerfSource) -> PerfConfig:
-    if isinstance(config, PerfConfig):
-        return config
-    if isinstance(config, Mapping):
-        return PerfConfig(**config)
-    if isinstance(config, (str, Path)):
-        return load_perf_config(str(config), {})
-    raise InvalidInput(
-        f"config: a {type(config).__name__} is no config; pass a PerfConfig, a mapping, or the path of a YAML or JSON "
-        "file.",
-        {"field": "config"},
-    )
 
 
 def _perf(outcome: PerfOutcome) -> dict[str, Any]:
     test = outcome.load_test
-    if test.state is LoadTestState.FAILED:
+    if test.state is State.FAILED:
         raise error_class(test.error_reason)(test.error, {"load_test": test.id, "folder": str(outcome.folder)})
     if outcome.perf is None:
         raise FailedPrecondition(

@@ -78,7 +78,7 @@ def parse_lengths(text: str, field: str) -> Lengths:
 
 def _bounded(kind: Any, low: float, high: float, field: str) -> Lengths:
     if not (low.is_integer() and high.is_integer() and 1 <= low <= high):
-        raise wrong(field, f"{low:g} to {high:g}", "give whole numbers of tokens, the lower one first and at least 1.")
+        raise wrong(field, f"{low:g} to {high:g}", "give whole numbers of tokens, the least first and at least 1.")
     return Lengths(kind="fixed" if low == high and kind == "uniform" else kind, low=int(low), high=int(high))
 
 

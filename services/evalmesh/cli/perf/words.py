@@ -1,6 +1,7 @@
 """Loads and figures in words, alike in the live view, in tables and in messages."""
 
-from evalmesh.domain.load_test import LoadLevel, LoadTest, LoadTestState
+from evalmesh.domain.load_test import LoadLevel, LoadTest
+from evalmesh.domain.state import State
 
 
 def level_label(level: LoadLevel, arrival: str) -> str:
@@ -29,7 +30,7 @@ def per_second(value: float) -> str:
 
 def state_words(test: LoadTest) -> str:
     """The state as people take it: a load test that came to its end has not succeeded where requests failed."""
-    if test.state is not LoadTestState.SUCCEEDED:
+    if test.state is not State.SUCCEEDED:
         return test.state.value.lower()
     if not any(level.ok for level in test.levels):
         return "ended, no request succeeded"

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +50,12 @@ class Place:
     """Services that are there at all in a platform started here; `None`: all."""
     generators: int = 0
     """Seats for load tests in a platform started here; 0: it works on none."""
+
+    @classmethod
+    def of(cls, asked: object, **more: Any) -> "Place":
+        """Where a config or a command line wants the platform; `more` is what they do not say."""
+        said = {one.name: getattr(asked, one.name) for one in fields(cls) if getattr(asked, one.name, None) is not None}
+        return cls(**{**said, "work_dir": Path(said["work_dir"]).expanduser(), **more})
 
     def settings(self) -> LocalSettings:
         """Of a platform started here. Raises `InvalidInput`."""

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-from pathlib import Path
 
 from evalmesh.cli import exits
 from evalmesh.cli.platform.session import Place, log_file, run_async
@@ -13,17 +12,8 @@ from evalmesh.runtime.telemetry import configure_logging
 
 def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C; that is its ordinary end."""
-    place = Place(
-        work_dir=Path(args.work_dir).expanduser(),
-        processes=args.processes,
-        runners=args.runners,
-        generators=args.generators,
-        debug=args.debug,
-        address=args.address,
-        objects_url=args.objects_url or "",
-    )
     try:
-        run_async(_serve(place))
+        run_async(_serve(Place.of(args)))
     except KeyboardInterrupt:
         print("stopped; runs that were going on can be resumed")
     return exits.OK

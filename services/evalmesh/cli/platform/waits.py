@@ -9,10 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from evalmesh.domain.run import Run
+
 _LOGGER = "evalmesh.runtime.outages"
 _LOOK_EVERY_S = 1.0
 _SAY_EVERY_S = 15.0
 _NOT_WORTH_A_LINE_S = 2.0
+
+
+def waiting_notice(run: Run) -> str:
+    """What the platform says a run waits for; empty where it goes on."""
+    return str(getattr(run, "notice", ""))
 
 
 class WaitNews:

@@ -6,9 +6,9 @@ from typing import Any
 
 from evalmesh.domain import layout
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.gateway.load_tests.lifecycle import LoadTestLifecycle
+from evalmesh.gateway.following import watch_interval_s
+from evalmesh.gateway.load_tests.lifecycle import LoadTests
 from evalmesh.gateway.load_tests.watch import watch_load_test
-from evalmesh.gateway.runs.servicer import newest_first, watch_interval_s
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.v1 import load_tests_pb2 as pb
 from evalmesh.v1 import load_tests_pb2_grpc
@@ -26,32 +26,31 @@ _FILES = {
 class LoadTestServicer(load_tests_pb2_grpc.LoadTestServiceServicer):
     """Errors are raised as domain errors; the error interceptor turns them into statuses."""
 
-    def __init__(self, lifecycle: LoadTestLifecycle, objects: ObjectStore) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, load_tests: LoadTests, objects: ObjectStore) -> None:
+        self._load_tests = load_tests
         self._objects = objects
 
     async def CreateLoadTest(self, request: pb.CreateLoadTestRequest, context: Any) -> pb.LoadTest:
-        load_test = await self._lifecycle.create(
+        load_test = await self._load_tests.create(
             load_spec_from_proto(request.spec), request.request_id, validate_only=request.validate_only
         )
         return load_test_to_proto(load_test)
 
     async def GetLoadTest(self, request: pb.GetLoadTestRequest, context: Any) -> pb.LoadTest:
-        return load_test_to_proto(await self._lifecycle.get(parse_name(LOAD_TESTS, request.name)))
+        return load_test_to_proto(await self._load_tests.get(parse_name(LOAD_TESTS, request.name)))
 
     async def ListLoadTests(self, request: pb.ListLoadTestsRequest, context: Any) -> pb.ListLoadTestsResponse:
-        ids, token = newest_first(await self._lifecycle.list_ids(), request.page_size, request.page_token)
-        load_tests = [await self._lifecycle.get(id_) for id_ in ids]
+        load_tests, token = await self._load_tests.page(request.page_size, request.page_token)
         return pb.ListLoadTestsResponse(
             load_tests=[load_test_to_proto(one) for one in load_tests], next_page_token=token
         )
 
     async def CancelLoadTest(self, request: pb.CancelLoadTestRequest, context: Any) -> pb.LoadTest:
-        return load_test_to_proto(await self._lifecycle.cancel(parse_name(LOAD_TESTS, request.name)))
+        return load_test_to_proto(await self._load_tests.cancel(parse_name(LOAD_TESTS, request.name)))
 
     async def WatchLoadTest(self, request: pb.WatchLoadTestRequest, context: Any) -> AsyncIterator[pb.LoadTestEvent]:
         id_ = parse_name(LOAD_TESTS, request.name)
-        updates = watch_load_test(self._lifecycle, id_, request.start_sequence, watch_interval_s(request.min_interval))
+        updates = watch_load_test(self._load_tests, id_, request.start_sequence, watch_interval_s(request.min_interval))
         async with aclosing(updates):
             async for sequence, (load_test, snapshot) in updates:
                 seen = snapshot_to_proto(snapshot) if snapshot is not None else None
@@ -71,7 +70,7 @@ class LoadTestServicer(load_tests_pb2_grpc.LoadTestServiceServicer):
             async for piece in self._objects.stream(key_of(id_)):
                 yield pb.ExportLoadTestResponse(data=piece)
         except NotFound:
-            state = (await self._lifecycle.get(id_)).state
+            state = (await self._load_tests.get(id_)).state
             raise NotFound(
                 f"Load test {id_} has no {request.file} yet; it is {state}. Wait until it has ended."
             ) from None

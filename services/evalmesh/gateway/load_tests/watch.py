@@ -1,14 +1,13 @@
 """Following a load test: its record, with what its seats saw in the last seconds."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from evalmesh.domain.events import Event
 from evalmesh.domain.load_test import LoadSnapshot, LoadTest, LoadTestSpec
-from evalmesh.gateway.following import Follower, changes
-from evalmesh.gateway.load_tests.lifecycle import LoadTestLifecycle
+from evalmesh.gateway.following import Following
+from evalmesh.gateway.load_tests.lifecycle import LoadTests
 from evalmesh.load.measure.live import LiveLevel
 from evalmesh.load.measure.ticks import decode_seat_tick
 from evalmesh.ports.environment import Clock
@@ -42,24 +41,21 @@ class _Seconds:
 
 
 async def watch_load_test(
-    lifecycle: LoadTestLifecycle, id_: str, start_sequence: int, min_interval_s: float
+    load_tests: LoadTests, id_: str, start_sequence: int, min_interval_s: float
 ) -> AsyncGenerator[tuple[int, Update], None]:
-    """The load test and its place in the event stream; see `following.changes`. Ends after a terminal state.
+    """The load test and its place in the event stream; see `Following.changes`. Ends after a terminal state.
 
     Events are taken in from the first one on, wherever the caller goes on: counts are those since a level's start.
     """
-    seconds = _Seconds((await lifecycle.get(id_)).spec, lifecycle.clock)
-    await lifecycle.bus.check_kept(start_sequence)
-    follower = Follower(start_sequence, seconds.take)
+    book = load_tests.book
+    seconds = _Seconds((await book.get(id_)).spec, book.clock)
+    await book.bus.check_kept(start_sequence)
 
     async def read() -> Update:
-        load_test = await lifecycle.get(id_)
+        load_test = await book.get(id_)
         return load_test, None if load_test.state.terminal else seconds.snapshot()
 
-    task = asyncio.create_task(follower.follow(lifecycle.bus, id_, 0))
-    try:
-        async with aclosing(changes(follower, read, lambda now: now[0].state.terminal, min_interval_s)) as updates:
-            async for update in updates:
-                yield update
-    finally:
-        task.cancel()
+    following = Following(read, lambda now: now[0].state.terminal, seconds.take, 0, start_sequence, min_interval_s)
+    async with aclosing(following.changes(book.bus, id_)) as updates:
+        async for update in updates:
+            yield update

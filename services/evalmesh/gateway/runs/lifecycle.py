@@ -1,27 +1,20 @@
 """What may happen to a run, and what each change sets in motion."""
 
 import asyncio
-import logging
-import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 from evalmesh.domain.errors import FailedPrecondition, NotFound
 from evalmesh.domain.progress import BenchmarkRecord, RunRecord
-from evalmesh.domain.run import RUN_FORMAT, BenchmarkProgress, Run, RunSpec, RunState
+from evalmesh.domain.run import RUN_FORMAT, BenchmarkProgress, Run, RunSpec
 from evalmesh.domain.stage import StageKind
+from evalmesh.domain.state import State
 from evalmesh.domain.work import Task, WorkItem
-from evalmesh.gateway.acceptance import Acceptance
-from evalmesh.ports.bus import Bus
-from evalmesh.ports.environment import Clock
-from evalmesh.ports.run_store import RunStore
+from evalmesh.gateway.submission import Submissions
 from evalmesh.runtime.progress import change_progress, change_run_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.runs.shard_files import RunFiles
-
-_LOG = logging.getLogger(__name__)
 
 
 class SpecCheck(Protocol):
@@ -33,84 +26,19 @@ class SpecCheck(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RunLifecycle:
-    """Creates, reads, cancels and resumes runs."""
+class RunLifecycle(Submissions[RunSpec, Run]):
+    """Creates, reads, lists, cancels and resumes runs."""
 
-    records: RunRecords
     files: RunFiles
-    check: SpecCheck
 
-    @property
-    def runs(self) -> RunStore:
-        """Where the records are."""
-        return self.records.store
-
-    @property
-    def bus(self) -> Bus:
-        """Where events come from."""
-        return self.records.bus
-
-    @property
-    def clock(self) -> Clock:
-        """What time it is."""
-        return self.records.clock
-
-    async def create(self, spec: RunSpec, request_id: str = "", *, validate_only: bool = False) -> Run:
-        """Accepts a run, or refuses it before anything is spent. The same `request_id` gives the same run."""
-        acceptance = self._acceptance()
-        if (known := await acceptance.known(request_id)) is not None:
-            return known
-        for earlier in spec.reuse_runs:
-            await self.runs.get_run(earlier)
-        await self.check(spec)
-        now = self.clock.now()
-
-        def make(run_id: str) -> Run:
-            return Run(
-                id=run_id,
-                spec=spec,
-                state=RunState.QUEUED,
-                create_time=now,
-                request_id=request_id,
-                format=RUN_FORMAT,
-                change_time=now,
-            )
-
-        if validate_only:
-            return replace(make(""), request_id="")
-        run = await acceptance.accept(request_id, now, make)
-        _LOG.info("run accepted", extra={"run": run.id})
-        return run
-
-    def _acceptance(self) -> Acceptance[Run]:
-        return Acceptance(
-            find_request=self.runs.find_request,
-            claim_request=self.runs.claim_request,
-            get=self._record,
-            create=self._create,
-            is_fresh=lambda run: run.state is RunState.QUEUED and run.attempt == 0,
-            queue=self._queue_plan,
-        )
-
-    async def _record(self, run_id: str) -> Run:
-        return (await self.runs.get_run(run_id)).value
-
-    async def _create(self, run: Run) -> None:
-        # First, so that no run is ever forgotten; a mark without a run is harmless.
-        await self.runs.set_active(run.id, active=True)
-        await self.runs.create_run(run)
-
-    async def _queue_plan(self, run: Run) -> None:
-        await self.bus.publish([WorkItem(run.id, Task.PLAN, attempt=run.attempt, trace=current_trace())])
-
-    async def get(self, run_id: str) -> Run:
+    async def get(self, id_: str) -> Run:
         """The run with its progress. Raises `NotFound`."""
-        run = (await self.runs.get_run(run_id)).value
+        run = await self.book.get(id_)
         rows = await asyncio.gather(*(self._progress(run.id, spec.name) for spec in run.spec.benchmarks))
         return replace(run, benchmarks=tuple(rows))
 
     async def _progress(self, run_id: str, benchmark: str) -> BenchmarkProgress:
-        known = await read_progress(self.runs, run_id, benchmark)
+        known = await read_progress(self.control, run_id, benchmark)
         return BenchmarkProgress(
             name=benchmark,
             total=known.total,
@@ -121,43 +49,23 @@ class RunLifecycle:
             value=known.value,
         )
 
-    async def list_ids(self) -> Sequence[str]:
-        """All runs, newest first."""
-        return await self.runs.list_runs()
-
-    async def cancel(self, run_id: str) -> Run:
-        """Stops work on the run; what is finished is reported. Raises `FailedPrecondition` when it has ended."""
-
-        def cancelling(run: Run) -> Run:
-            if run.state.terminal:
-                raise FailedPrecondition(f"Run {run_id} has ended already ({run.state}); there is nothing to cancel.")
-            return replace(run, state=RunState.CANCELLING)
-
-        run = await self.records.change(run_id, cancelling)
-        await self.runs.set_control(run_id, "cancel")
-        await self.bus.purge(run_id)
-        await self.bus.publish([finish_item(run)])
-        return await self.get(run_id)
-
     async def resume(self, run_id: str, *, takeover: bool = False, rescore: bool = False) -> Run:
         """Goes on where the run stopped. Raises `FailedPrecondition` when there is nothing to go on with."""
 
         def queued(run: Run) -> Run:
             _check_resumable(run, takeover=takeover, rescore=rescore)
-            return replace(
-                run, state=RunState.QUEUED, attempt=run.attempt + 1, end_time=None, error="", error_reason=""
-            )
+            return replace(run, state=State.QUEUED, attempt=run.attempt + 1, end_time=None, error="", error_reason="")
 
-        known = (await self.runs.get_run(run_id)).value
+        known = await self.book.get(run_id)
         _check_resumable(known, takeover=takeover, rescore=rescore)
-        await self.bus.purge(run_id)
+        await self.book.bus.purge(run_id)
         if rescore:
             for spec in known.spec.benchmarks:
                 await self._forget_scores(run_id, spec.name)
-        await self.runs.set_control(run_id, "run")
-        await self.runs.set_active(run_id, active=True)
-        run = await self.records.change(run_id, queued)
-        await self._queue_plan(run)
+        await self.control.set_control(run_id, "run")
+        await self.control.set_active(run_id, active=True)
+        run = await self.book.change(run_id, queued)
+        await self.book.bus.publish([self.first(run)])
         return await self.get(run_id)
 
     async def _forget_scores(self, run_id: str, benchmark: str) -> None:
@@ -171,8 +79,8 @@ class RunLifecycle:
             if stage.kind not in {StageKind.GENERATE, StageKind.GIVEN}:
                 await files.of(stage.name).forget()
         await files.forget_folded()
-        await change_progress(self.runs, run_id, benchmark, _start_again)
-        await change_run_progress(self.runs, run_id, _none_reduced)
+        await change_progress(self.control, run_id, benchmark, _start_again)
+        await change_run_progress(self.control, run_id, _none_reduced)
 
 
 def _start_again(record: BenchmarkRecord) -> bool:
@@ -188,15 +96,24 @@ def _none_reduced(record: RunRecord) -> bool:
     return True
 
 
-def finish_item(run: Run) -> WorkItem:
-    """Ends a run that is being cancelled. Each has an id of its own: a queue remembers those of purged items."""
-    return WorkItem(
-        run.id,
-        Task.FINISH,
-        error=f"cancel-{secrets.token_hex(4)}",
-        attempt=run.attempt,
-        trace=current_trace(),
-    )
+def finish_item(run: Run, cancel: str) -> WorkItem:
+    """Ends a run that is being cancelled."""
+    return WorkItem(run.id, Task.FINISH, error=cancel, attempt=run.attempt, trace=current_trace())
+
+
+def run_lifecycle(records: RunRecords, files: RunFiles, check: SpecCheck) -> RunLifecycle:
+    """Planned by the data set loader, ended by the report aggregator."""
+
+    async def draft(spec: RunSpec) -> Run:
+        for earlier in spec.reuse_runs:
+            await records.get(earlier)
+        await check(spec)
+        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT)
+
+    def first(run: Run) -> WorkItem:
+        return WorkItem(run.id, Task.PLAN, attempt=run.attempt, trace=current_trace())
+
+    return RunLifecycle(records, records.store, draft, first, finish_item, files)
 
 
 def _check_resumable(run: Run, *, takeover: bool, rescore: bool) -> None:
@@ -205,7 +122,7 @@ def _check_resumable(run: Run, *, takeover: bool, rescore: bool) -> None:
             f"Run {run.id} was made by an older version of evalmesh, which kept its shards in another way. Start a new "
             f"run with --use-cache {run.id}: what it has generated is copied."
         )
-    if run.state is RunState.SUCCEEDED and not rescore:
+    if run.state is State.SUCCEEDED and not rescore:
         raise FailedPrecondition(
             f"Run {run.id} has succeeded; there is nothing to resume. To ask failed requests again, start a new run "
             f"with --use-cache {run.id}: what succeeded is copied."

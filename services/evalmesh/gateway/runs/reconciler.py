@@ -75,7 +75,7 @@ class Reconciler:
     async def _reconcile(self, run_id: str, seen: _Seen) -> None:
         now = self._records.clock.now()
         try:
-            run = (await self._records.store.get_run(run_id)).value
+            run = (await self._records.store.get(run_id)).value
         except NotFound:
             seen.missing_since = seen.missing_since or now
             if now - seen.missing_since > _ORPHAN_S:
@@ -100,7 +100,7 @@ class Reconciler:
         _LOG.warning("run %s was forgotten in state %s; taking it up", run.id, run.state)
         if run.state is RunState.CANCELLING:
             await self._records.store.set_control(run.id, "cancel")
-            await self._records.bus.publish([finish_item(run)])
+            await self._records.bus.publish([finish_item(run, f"cancel-{secrets.token_hex(4)}")])
             return
         # With an id of its own: the queue may still remember the one that was lost.
         again = WorkItem(run.id, Task.PLAN, attempt=run.attempt, handovers=int(now) % 2**31, trace=current_trace())

@@ -1,37 +1,16 @@
 """RunService over gRPC: decode, call, encode."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from google.protobuf import duration_pb2
-
+from evalmesh.gateway.following import watch_interval_s
 from evalmesh.gateway.runs.lifecycle import RunLifecycle
 from evalmesh.gateway.runs.watch import watch_run
 from evalmesh.v1 import runs_pb2 as pb
 from evalmesh.v1 import runs_pb2_grpc
 from evalmesh.wire.names import parse_name
-from evalmesh.wire.paging import decode_token, encode_token, page_size
 from evalmesh.wire.runs.specs import run_to_proto, spec_from_proto
-from evalmesh.wire.values import duration_from_proto
-
-_MIN_INTERVAL_S = 0.1
-
-
-def newest_first(ids: Sequence[str], size: int, token: str) -> tuple[Sequence[str], str]:
-    """Ids of one page, and the token of the next one; empty on the last page.
-
-    Ids sort by time; a page goes on below the last id of the one before.
-    """
-    size = page_size(size, 50, 1000)
-    after = decode_token(token)
-    wanted = [id_ for id_ in ids if after is None or id_ < str(after)]
-    return wanted[:size], encode_token(wanted[size - 1]) if len(wanted) > size else ""
-
-
-def watch_interval_s(asked: duration_pb2.Duration) -> float:
-    """Shortest time between two events of a watch."""
-    return max(_MIN_INTERVAL_S, duration_from_proto(asked))
 
 
 class RunServicer(runs_pb2_grpc.RunServiceServicer):
@@ -50,8 +29,7 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
         return run_to_proto(await self._lifecycle.get(parse_name("runs", request.name)))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        ids, token = newest_first(await self._lifecycle.list_ids(), request.page_size, request.page_token)
-        runs = [await self._lifecycle.get(run) for run in ids]
+        runs, token = await self._lifecycle.page(request.page_size, request.page_token)
         return pb.ListRunsResponse(runs=[run_to_proto(run) for run in runs], next_page_token=token)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.Run:

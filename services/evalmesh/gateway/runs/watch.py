@@ -1,13 +1,11 @@
 """Following a run: its record and progress, with what the runners say they are doing right now."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import replace
 
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.run import BenchmarkProgress, Run
-from evalmesh.gateway.following import Follower, changes
+from evalmesh.gateway.following import Following
 from evalmesh.gateway.runs.lifecycle import RunLifecycle
 
 _ACTIVITY_STALE_S = 5.0
@@ -40,20 +38,15 @@ def _add(row: BenchmarkProgress, events: list[Event]) -> BenchmarkProgress:
     )
 
 
-async def watch_run(
+def watch_run(
     lifecycle: RunLifecycle, run_id: str, start_sequence: int, min_interval_s: float
 ) -> AsyncGenerator[tuple[int, Run], None]:
-    """The run and its place in the event stream; see `following.changes`. Ends after a terminal state."""
+    """The run and its place in the event stream; see `Following.changes`. Ends after a terminal state."""
     activities = _Activities()
-    follower = Follower(start_sequence, activities.take)
 
     async def read() -> Run:
-        return activities.mixed_into(await lifecycle.get(run_id), lifecycle.clock.now())
+        return activities.mixed_into(await lifecycle.get(run_id), lifecycle.book.clock.now())
 
-    task = asyncio.create_task(follower.follow(lifecycle.bus, run_id, start_sequence))
-    try:
-        async with aclosing(changes(follower, read, lambda run: run.state.terminal, min_interval_s)) as updates:
-            async for update in updates:
-                yield update
-    finally:
-        task.cancel()
+    at = start_sequence
+    following = Following(read, lambda run: run.state.terminal, activities.take, at, at, min_interval_s)
+    return following.changes(lifecycle.book.bus, run_id)

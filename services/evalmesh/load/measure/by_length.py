@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from evalmesh.load.measure.distributions import number, sample, summary, token_summary
+from evalmesh.load.measure.distributions import exact, number, summary, token_summary
 from evalmesh.load.measure.measured import Measured
 from evalmesh.load.measure.table import Floats, Rows, is_ok, tpot_s
 
@@ -41,9 +41,9 @@ def _row(tokens: int, due: Rows) -> dict[str, Any]:
         "ok": len(ok),
         "input_tokens": token_summary(ok, "input_tokens"),
         "output_tokens": token_summary(ok, "output_tokens"),
-        "ttft_ms": summary(sample(ttft_s * _TO_MS)),
-        "tpot_ms": summary(sample(tpot_s(ok) * _TO_MS)),
-        "e2e_ms": summary(sample(e2e_s * _TO_MS)),
+        "ttft_ms": summary(exact(ttft_s * _TO_MS)),
+        "tpot_ms": summary(exact(tpot_s(ok) * _TO_MS)),
+        "e2e_ms": summary(exact(e2e_s * _TO_MS)),
         "output_token_rate_per_request": _mean_rate(np.where(received > 0, received, np.nan), e2e_s),
         "prefill_token_rate": _mean_rate(np.where(apart & (sent > 0), sent, np.nan), ttft_s),
     }

@@ -1,9 +1,14 @@
 """Two load tests, level by level: what changed, by how much, and whether that is more than chance. Pure.
 
-Levels are paired by their label (equal load). Where a side has repeats, its figure is the mean over them and its
-uncertainty is that between them; else the level's own interval serves. Both become standard errors, which add up
-squared: the interval of the difference is `difference +- 1.96 * sqrt(a^2 + b^2)` (two intervals may overlap and the
-difference still be certain). The ratio's interval is the difference's, relative to A's value.
+Levels are paired by their label (equal load). Many figures are told and few are judged: the headline figures
+(`_judged_paths`), and all of them, over all levels, are one family. A verdict other than `inconclusive` stands at 5 %
+after Holm's correction (S. Holm, Scandinavian J. of Statistics 6, 1979), which holds whatever the figures and levels
+have to do with each other: of two load tests of one server, at most one pair in twenty shows any change at all.
+
+Times and rates are compared as logarithms, shares as they are. A figure's interval is seldom symmetric, so the ends
+that face each other are what counts: the interval of the difference ends `sqrt(below_b^2 + above_a^2)` below it (MOVER:
+G. Y. Zou, A. Donner, Statistics in Medicine 27, 2008). Where a side has repeats, its figure is the mean over them and
+its uncertainty is that between them; else the level's own interval serves.
 """
 
 import math
@@ -13,23 +18,34 @@ from typing import Any, Literal
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.measure.distributions import number, pair
-from evalmesh.scoring.statistics import mean_and_stderr, t_quantile
+from evalmesh.load.measure.intervals import BATCHES
+from evalmesh.scoring.statistics import mean_and_stderr, t_quantile, t_tails
 
 Document = Mapping[str, Any]
-Judgement = Literal["better", "worse", "inconclusive"]
-_Z95 = 1.959963984540054
+Judgement = Literal["better", "worse", "inconclusive", "undecided"]
+_FALSE_ALARMS = 0.05
+_P = 0.975
 _LATENCIES = ("ttft_ms", "ttft_due_ms", "itl_ms", "chunk_gap_ms", "tpot_ms", "tpot_due_ms", "e2e_ms", "e2e_due_ms")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+_SHARES = frozenset({"error_rate", "goodput.share"})
 _HIGHER = ("request_rate", "input_token_rate", "output_token_rate", "total_token_rate", "goodput.rate", "goodput.share")
 _LOWER = ("error_rate", *(f"{name}.{statistic}" for name in _LATENCIES for statistic in _STATISTICS))
+_LEAST_EFFECTIVE = 40
+"""Effective requests of a level before it is judged: with fewer, not even their number is known well."""
+_ROUNDED = 1e-6
+"""Documents hold seven digits: what is nearer is equal."""
+_MOST_LOG = 700.0
 
 
 def compare(a: Document, b: Document) -> dict[str, Any]:
     """What changed from A to B, both a `perf.json`.
 
-    Returns `{a, b, warnings, levels: [{label, a, b, metrics: [{metric, unit, a, b, difference, ratio, difference_ci95,
-    ratio_ci95, verdict}]}], only_in_a, only_in_b}`. `verdict` is B's: `better`, `worse`, or `inconclusive` when the
-    interval of the difference includes 0 or cannot be told. Raises `InvalidInput` for unequal schema versions.
+    Returns `{a, b, warnings, judged, levels: [{label, a, b, metrics: [{metric, unit, a, b, difference, ratio,
+    difference_ci95, ratio_ci95, p_value, verdict}]}], only_in_a, only_in_b}`. `verdict` is B's, of headline figures:
+    `better` or `worse`; `inconclusive`, where chance explains the difference; `undecided`, where a side has too few
+    requests to tell (for a percentile: in its tail). `p_value` is corrected for all `judged` figures. Both
+    are `None` for the other figures; intervals hold for each figure alone. Raises `InvalidInput` for unequal schema
+    versions.
     """
     if a.get("schema_version") != b.get("schema_version"):
         raise InvalidInput(
@@ -38,14 +54,35 @@ def compare(a: Document, b: Document) -> dict[str, Any]:
         )
     ours, theirs = _by_label(a["levels"]), _by_label(b["levels"])
     both = [label for label in ours if label in theirs]
+    pairs = {label: _changes(ours[label], theirs[label]) for label in both}
+    family = [change for changes in pairs.values() for change in changes if change.p_value is not None]
+    corrected = dict(zip(map(id, family), _holm([change.p_value or 0.0 for change in family]), strict=True))
     return {
         "a": _side(a),
         "b": _side(b),
         "warnings": _warnings(a, b, both),
-        "levels": [_pair(label, ours[label], theirs[label]) for label in both],
+        "judged": len(family),
+        "levels": [
+            {
+                "label": label,
+                "a": [level["index"] for level in ours[label]],
+                "b": [level["index"] for level in theirs[label]],
+                "metrics": [_metric(change, corrected.get(id(change))) for change in pairs[label]],
+            }
+            for label in both
+        ],
         "only_in_a": [label for label in ours if label not in theirs],
         "only_in_b": [label for label in theirs if label not in ours],
     }
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Each p-value, corrected for there being so many."""
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, p_values[at] * (len(p_values) - rank)))
+        corrected[at] = least
+    return corrected
 
 
 def _by_label(levels: Sequence[Document]) -> dict[str, list[Document]]:
@@ -69,34 +106,101 @@ def _side(document: Document) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
+    """A value on the scale it is compared on, and its standard errors downwards and upwards."""
+
     value: float
-    stderr: float | None
+    below: float
+    above: float
+    df: int
 
 
-def _pair(label: str, ours: Sequence[Document], theirs: Sequence[Document]) -> dict[str, Any]:
-    metrics = []
-    for path in (*_HIGHER, *_LOWER):
-        a, b = _figure(ours, path), _figure(theirs, path)
-        if a is not None and b is not None:
-            metrics.append(_metric(path, a, b))
+@dataclass(frozen=True, slots=True)
+class _Change:
+    path: str
+    a: float
+    b: float
+    judged: bool
+    p_value: float | None
+    """Uncorrected; `None` where it is not judged or cannot be."""
+    interval: tuple[float, float] | None
+    """Of the difference on the scale of `_Figure`."""
+
+
+def _changes(ours: Sequence[Document], theirs: Sequence[Document]) -> list[_Change]:
+    values = {path: (_values(ours, path), _values(theirs, path)) for path in (*_HIGHER, *_LOWER)}
+    there = {path: both for path, both in values.items() if all(both)}
+    judged, enough = _judged_paths(there), _enough(ours) and _enough(theirs)
+    found = []
+    for path, (a, b) in there.items():
+        first, second = _figure(ours, path, a), _figure(theirs, path, b)
+        p_value, interval = (None, None) if first is None or second is None else _difference(first, second)
+        known = p_value if path in judged and enough else None
+        found.append(_Change(path, math.fsum(a) / len(a), math.fsum(b) / len(b), path in judged, known, interval))
+    return found
+
+
+def _enough(levels: Sequence[Document]) -> bool:
+    """Whether the levels can be judged; documents of before `effective_requests` was told are trusted."""
+    effective = levels[0]["window"].get("effective_requests")
+    return len(levels) > 1 or effective is None or effective >= _LEAST_EFFECTIVE
+
+
+def _judged_paths(there: Mapping[str, Any]) -> set[str]:
+    """The headline figures: one rate, failures, goodput, and latencies on the one clock objectives are judged by."""
+    ttft, e2e = (f"{name}_due_ms" if f"{name}_due_ms.p50" in there else f"{name}_ms" for name in ("ttft", "e2e"))
     return {
-        "label": label,
-        "a": [level["index"] for level in ours],
-        "b": [level["index"] for level in theirs],
-        "metrics": metrics,
+        "output_token_rate" if "output_token_rate" in there else "request_rate",
+        *("error_rate", "goodput.share", "tpot_ms.p50"),
+        *(f"{name}.{statistic}" for name in (ttft, e2e) for statistic in ("p50", "p99")),
     }
 
 
-def _figure(levels: Sequence[Document], path: str) -> _Figure | None:
-    values = [value for level in levels if (value := _at(level, path)) is not None]
-    if not values:
+def _values(levels: Sequence[Document], path: str) -> list[float]:
+    return [value for level in levels if (value := _at(level, path)) is not None]
+
+
+def _figure(levels: Sequence[Document], path: str, values: Sequence[float]) -> _Figure | None:
+    """`None` where nothing says how uncertain it is."""
+    if len(values) > 1:
+        scaled = [_scaled(path, value) for value in values]
+        if not all(map(math.isfinite, scaled)):
+            return None
+        mean, stderr = mean_and_stderr(scaled)
+        return _Figure(mean, stderr or 0.0, stderr or 0.0, len(values) - 1)
+    interval = _interval(levels[0], path) if len(levels) == 1 else None
+    value = _scaled(path, values[0])
+    if interval is None or not math.isfinite(value):
         return None
-    if len(values) == 1:
-        interval = _interval(levels[0], path) if len(levels) == 1 else None
-        return _Figure(values[0], None if interval is None else (interval[1] - interval[0]) / (2 * _Z95))
-    mean, stderr = mean_and_stderr(values)
-    # Few repeats know their own spread badly: Student's quantile in units of the normal one.
-    return _Figure(mean, None if stderr is None else stderr * t_quantile(0.975, len(values) - 1) / _Z95)
+    widths = t_quantile(_P, BATCHES - 1)
+    low, high = (_scaled(path, end) for end in interval)
+    return _Figure(value, max(0.0, value - low) / widths, max(0.0, high - value) / widths, BATCHES - 1)
+
+
+def _scaled(path: str, value: float) -> float:
+    if path in _SHARES:
+        return value
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _difference(a: _Figure, b: _Figure) -> tuple[float, tuple[float, float]]:
+    """Chance of a difference so large between equal servers, and its interval."""
+    difference = b.value - a.value
+    down, up = math.hypot(b.below, a.above), math.hypot(b.above, a.below)
+    df = _freedom(a, b)
+    quantile = t_quantile(_P, df)
+    interval = (difference - quantile * down, difference + quantile * up)
+    facing = down if difference > 0 else up
+    if abs(difference) <= _ROUNDED or math.isinf(facing):
+        return 1.0, interval
+    return (t_tails(abs(difference) / facing, df) if facing else 0.0), interval
+
+
+def _freedom(a: _Figure, b: _Figure) -> int:
+    """Degrees of freedom of the sum of two variances (B. L. Welch, Biometrika 34, 1947)."""
+    ours, theirs = (max(one.below, one.above) ** 2 for one in (a, b))
+    if math.isinf(ours + theirs) or not ours + theirs:
+        return min(a.df, b.df)
+    return int((ours + theirs) ** 2 / (ours**2 / a.df + theirs**2 / b.df))
 
 
 def _at(level: Document, path: str) -> float | None:
@@ -114,37 +218,41 @@ def _interval(level: Document, path: str) -> Sequence[float] | None:
     return None if level[name] is None else level[name]["ci95"].get(statistic)
 
 
-def _metric(path: str, a: _Figure, b: _Figure) -> dict[str, Any]:
-    difference = b.value - a.value
-    interval = None
-    if a.stderr is not None and b.stderr is not None:
-        half = _Z95 * math.hypot(a.stderr, b.stderr)
-        interval = (difference - half, difference + half)
-    known = a.value > 0
-    ratios = (1 + interval[0] / a.value, 1 + interval[1] / a.value) if interval and known else None
+def _metric(change: _Change, p_value: float | None) -> dict[str, Any]:
+    difference, known = change.b - change.a, change.a > 0
+    interval: tuple[float, float] | None = change.interval
+    ratios = None
+    if interval and change.path not in _SHARES:
+        ratios = (math.exp(interval[0]), math.exp(interval[1]) if interval[1] < _MOST_LOG else math.inf)
+        interval = (change.a * (ratios[0] - 1), change.a * (ratios[1] - 1))
     return {
-        "metric": path,
-        "unit": _unit(path),
-        "a": number(a.value),
-        "b": number(b.value),
+        "metric": change.path,
+        "unit": _unit(change.path),
+        "a": number(change.a),
+        "b": number(change.b),
         "difference": number(difference),
-        "ratio": number(b.value / a.value) if known else None,
+        "ratio": number(change.b / change.a) if known else None,
         "difference_ci95": pair(interval),
         "ratio_ci95": pair(ratios),
-        "verdict": _judged(interval, higher_is_better=path in _HIGHER),
+        "p_value": None if p_value is None else number(p_value),
+        "verdict": _verdict(change, p_value),
     }
 
 
 def _unit(path: str) -> str:
-    if path in {"error_rate", "goodput.share"}:
+    if path in _SHARES:
         return ""
     return "ms" if "_ms." in path else "1/s"
 
 
-def _judged(interval: tuple[float, float] | None, *, higher_is_better: bool) -> Judgement:
-    if interval is None or interval[0] <= 0 <= interval[1]:
+def _verdict(change: _Change, p_value: float | None) -> Judgement | None:
+    if not change.judged:
+        return None
+    if p_value is None or change.interval is None:
+        return "undecided"
+    if p_value > _FALSE_ALARMS:
         return "inconclusive"
-    return "better" if (interval[0] > 0) == higher_is_better else "worse"
+    return "better" if (change.interval[0] > 0) == (change.path in _HIGHER) else "worse"
 
 
 def _warnings(a: Document, b: Document, both: Sequence[str]) -> list[str]:

@@ -65,7 +65,7 @@ def summary(of: Distribution) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Sample:
+class ExactDistribution:
     """Exact values, one a request, in order of time; NaN values must have been left out."""
 
     values: Floats
@@ -123,16 +123,16 @@ class Sample:
         return float(hits.mean()), intervals.share_interval(hits, max(least_inflation, self.inflation()))
 
 
-def sample(values: Floats) -> Sample:
+def exact(values: Floats) -> ExactDistribution:
     """The values, in ms, that exist (are not NaN), to the nanosecond: beyond that, equal times differ by arithmetic."""
     exists = ~np.isnan(values)
-    return Sample(np.round(values if exists.all() else values[exists], 6))
+    return ExactDistribution(np.round(values if exists.all() else values[exists], 6))
 
 
 def token_summary(records: Rows, name: str) -> dict[str, Any]:
     """Token counts of requests; 0 means unknown for `input_tokens`, and is a number for all others."""
     counts = records[name].astype(np.float64)
-    known = Sample(counts[counts > 0] if name == "input_tokens" else counts)
+    known = ExactDistribution(counts[counts > 0] if name == "input_tokens" else counts)
     told: dict[str, Any] = {"n": known.n, "total": int(known.values.sum())}
     for statistic in ("mean", "std", "min", "p50", "p90", "p99", "max"):
         told[statistic] = number(known.value(statistic)) if known.n else None

@@ -11,7 +11,7 @@ from evalmesh.load.arrivals.schedule import duration_s
 from evalmesh.load.measure.by_length import lengths_document
 from evalmesh.load.measure.client import client_document, cpu_of
 from evalmesh.load.measure.counts import count, examples_document, warmup_document
-from evalmesh.load.measure.distributions import number, pair, sample, summary, token_summary
+from evalmesh.load.measure.distributions import exact, number, pair, summary, token_summary
 from evalmesh.load.measure.goodput import goodput_document
 from evalmesh.load.measure.inputs import GeneratorHealth, LevelInputs
 from evalmesh.load.measure.measured import Measured, measure
@@ -123,6 +123,7 @@ def _figures(measured: Measured) -> dict[str, Any]:
             "requests": len(measured.due),
             "ok": len(ok),
             "errors": by_class(measured.due),
+            "effective_requests": _or_none(_effective(measured)),
             "rule": window.rule,
             "steady": window.steady,
             "drift": _or_none(window.drift),
@@ -140,6 +141,12 @@ def _figures(measured: Measured) -> dict[str, Any]:
         "slo": slo_document(judge(measured)),
     }
     return told
+
+
+def _effective(measured: Measured) -> float | None:
+    """What the requests are worth as independent ones, by the latency whose neighbours are most alike."""
+    of = (measured.distributions.get(name) for name in ("ttft", "tpot", "e2e", "ttft_due", "e2e_due"))
+    return min((one.n / one.inflation() for one in of if one is not None and one.n), default=None)
 
 
 def _or_none(value: float | None) -> float | None:
@@ -202,9 +209,9 @@ def _turn(name: str, turn: int | None, due: Rows) -> dict[str, Any]:
         "turn": turn,
         "requests": len(due),
         "ok": len(ok),
-        "ttft_ms": summary(sample((ok["first_s"] - ok["send_s"]) * _TO_MS)),
-        "tpot_ms": summary(sample(tpot_s(ok) * _TO_MS)),
-        "e2e_ms": summary(sample((ok["last_s"] - ok["send_s"]) * _TO_MS)),
+        "ttft_ms": summary(exact((ok["first_s"] - ok["send_s"]) * _TO_MS)),
+        "tpot_ms": summary(exact(tpot_s(ok) * _TO_MS)),
+        "e2e_ms": summary(exact((ok["last_s"] - ok["send_s"]) * _TO_MS)),
         **{name: token_summary(ok, name) for name in ("input_tokens", "output_tokens", "cached_tokens")},
     }
 

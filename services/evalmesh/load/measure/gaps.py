@@ -73,7 +73,7 @@ def _add(row: NDArray[np.int64], histogram: Histogram, first: int) -> None:
 
 
 @dataclass(slots=True)
-class GapSample:
+class GapDistribution:
     """The distribution of all gaps, in milliseconds; within `RELATIVE_ERROR`, its mean and extremes exact."""
 
     gaps: Gaps
@@ -175,7 +175,7 @@ def quantiles_by_row(gaps: Gaps, probabilities: Sequence[float]) -> list[list[fl
     """For each probability one list over the rows, in ms; `None` where a row has no gaps."""
     cumulated = np.cumsum(gaps.counts, axis=1)
     sizes = cumulated[:, -1]
-    middles = GapSample(gaps).middles
+    middles = GapDistribution(gaps).middles
     told = []
     for q in probabilities:
         # The first bucket whose cumulated count exceeds the rank, for all rows at once.

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalmesh.load.measure.distributions import Distribution, Sample, sample
-from evalmesh.load.measure.gaps import Gaps, GapSample, gaps_of
+from evalmesh.load.measure.distributions import Distribution, ExactDistribution, exact
+from evalmesh.load.measure.gaps import GapDistribution, Gaps, gaps_of
 from evalmesh.load.measure.inputs import SKETCHES, LevelInputs
 from evalmesh.load.measure.rates import Rate, rates_of
 from evalmesh.load.measure.records import Flag
@@ -15,8 +15,6 @@ from evalmesh.load.measure.window import Window, find_window
 MOST_STEPS = 600
 """Longer levels have timelines of coarser steps."""
 _TO_MS = 1000.0
-FROM_DUE = ("ttft", "tpot", "e2e")
-"""Metrics that open loop also tells from the scheduled time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +54,12 @@ def measure(inputs: LevelInputs) -> Measured:
     ok = due.where(is_ok(due))
     step, rows = _steps(inputs, records)
     gaps = {metric: gaps_of(inputs.seconds, metric, rows, step) for metric in SKETCHES}
-    distributions: dict[str, Distribution] = {name: sample(values) for name, values in _latencies(inputs, ok).items()}
+    distributions: dict[str, Distribution] = {name: exact(values) for name, values in _latencies(inputs, ok).items()}
     for metric, all_gaps in gaps.items():
-        distributions[metric] = GapSample(_within(all_gaps, window, step, figures.where(was_sent(figures))))
-    distributions["queue"] = sample((due["send_s"] - due["due_s"]) * _TO_MS)
+        distributions[metric] = GapDistribution(_within(all_gaps, window, step, figures.where(was_sent(figures))))
+    distributions["queue"] = exact((due["send_s"] - due["due_s"]) * _TO_MS)
     distributions["send_lag"] = _send_lags(inputs, records, window)
-    distributions["connect"] = sample(due["connect_s"][(due["flags"] & Flag.NEW_CONNECTION) != 0] * _TO_MS)
+    distributions["connect"] = exact(due["connect_s"][(due["flags"] & Flag.NEW_CONNECTION) != 0] * _TO_MS)
     rates = rates_of(inputs, window, figures, due)
     return Measured(inputs, window, records, figures, due, ok, distributions, rates, gaps, (step, rows))
 
@@ -106,11 +104,11 @@ def _within(gaps: Gaps, window: Window, step: int, sent: Rows) -> Gaps:
     return gaps.rows(first, last) if last > first else gaps
 
 
-def _send_lags(inputs: LevelInputs, records: Rows, window: Window) -> Sample:
+def _send_lags(inputs: LevelInputs, records: Rows, window: Window) -> ExactDistribution:
     """Send less the moment it could have been sent: when it was due and, under a cap, a slot was free.
 
     A seat with a cap of c sends in order, so its k-th send (from 0) waits for its (k - c + 1)-th answer at most. In
-    closed loop requests are due when their slot is free, and the first send of each slot, all at once, is no sample.
+    closed loop requests are due when their slot is free, and the first send of each slot, all at once, is no exact.
     """
     sent = records.where(was_sent(records))
     caps = {health.seat: health.cap for health in inputs.generators}
@@ -126,7 +124,7 @@ def _send_lags(inputs: LevelInputs, records: Rows, window: Window) -> Sample:
             lag = own["send_s"] - _could_send(own, cap)
             keep = window.due(own)
         lags.append(lag[keep & ~is_warmup(own)])
-    return sample(np.concatenate(lags) * _TO_MS if lags else np.zeros(0))
+    return exact(np.concatenate(lags) * _TO_MS if lags else np.zeros(0))
 
 
 def _burst_end(own: Rows, cap: int) -> float:

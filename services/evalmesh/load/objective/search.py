@@ -55,7 +55,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SearchAnswer:
     """The search is over."""
 
     variable: SearchVariable
@@ -97,7 +97,7 @@ class Search:
             )
         self._spec = spec
 
-    def next(self, history: Sequence[Observation]) -> Probe | Answer:
+    def next(self, history: Sequence[Observation]) -> Probe | SearchAnswer:
         """What comes after these observations, which are in order of time."""
         verdicts = {value: verdict_of(value, seen) for value, seen in _by_value(history).items()}
         low, high = _bracket(verdicts.values())
@@ -114,10 +114,10 @@ class Search:
         )
         return wanted or self._done(history, low, high)
 
-    def answer(self, history: Sequence[Observation]) -> Answer:
+    def answer(self, history: Sequence[Observation]) -> SearchAnswer:
         """What is known after these observations, also when the load test ended before the search did."""
         found = self.next(history)
-        if isinstance(found, Answer):
+        if isinstance(found, SearchAnswer):
             return found
         low, high = _bracket([verdict_of(value, seen) for value, seen in _by_value(history).items()])
         return self._answer(history, low, high, "The load test ended before the search did.", "unfinished")
@@ -217,7 +217,7 @@ class Search:
 
     # The end.
 
-    def _done(self, history: Sequence[Observation], low: Verdict | None, high: Verdict | None) -> Answer:
+    def _done(self, history: Sequence[Observation], low: Verdict | None, high: Verdict | None) -> SearchAnswer:
         if low is None and high is not None and high.by == "client":
             rule = (
                 f"Whether the server meets the objective at {high.value:g}, the lowest load, is not known: the load "
@@ -237,7 +237,7 @@ class Search:
 
     def _answer(
         self, history: Sequence[Observation], low: Verdict | None, high: Verdict | None, rule: str, state: State
-    ) -> Answer:
+    ) -> SearchAnswer:
         limited = high is not None and high.by == "client"
         notes = []
         if limited and high is not None:
@@ -252,7 +252,7 @@ class Search:
         if _contradicting(verdicts.values()):
             notes.append("Higher loads passed where a lower one failed, also when tried again: the lower one counts.")
         ends = [end for end in (low, high) if end is not None]
-        return Answer(
+        return SearchAnswer(
             variable=self._spec.variable,
             state=state,
             value=None if low is None else low.value,

@@ -57,13 +57,6 @@ def _is_statistic(text: str) -> bool:
         return False
 
 
-def term_text(term: SloTerm) -> str:
-    """The term as it is written."""
-    if term.metric in LATENCIES:
-        return f"{term.metric}:{term.statistic}:{term.limit:g}ms"
-    return f"{term.metric}:{term.limit:g}"
-
-
 def _wrong(text: str, why: str) -> InvalidInput:
     return InvalidInput(f"slo: {text!r} cannot be used. {why}; {_EXAMPLE}.", {"field": "slo"})
 

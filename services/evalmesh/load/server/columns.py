@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from evalmesh.load.server.names import SCALES, Quantity
-from evalmesh.load.server.readings import Metric, Sample
+from evalmesh.load.server.readings import RawSeries, Reading
 
 Key = TypeVar("Key", bound=Hashable)
 Identity = tuple[tuple[str, str], ...]
@@ -32,7 +32,7 @@ Readings that differ in others alone are added (or averaged, where they do not a
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ServerColumn:
     """One quantity of one engine or GPU over time."""
 
     times: tuple[float, ...]
@@ -40,7 +40,7 @@ class Column:
     values: tuple[float, ...]
 
 
-def identity_of(metric: Metric) -> Identity:
+def identity_of(metric: RawSeries) -> Identity:
     """The labels that tell which engine or GPU it is."""
     found = {key.lower(): value for key, value in metric.labels}
     return tuple((key, found[key]) for key in _IDENTIFYING if key in found)
@@ -58,70 +58,70 @@ def label_of(identity: Identity, among: Iterable[Identity]) -> str:
     return " ".join(words)
 
 
-def columns_of(samples: Sequence[Sample], name: str, *, adds: bool) -> dict[Identity, Column]:
+def columns_of(readings: Sequence[Reading], name: str, *, adds: bool) -> dict[Identity, ServerColumn]:
     """One raw name's columns by identity, scaled to the unit of its quantity; NaN and infinite readings left out."""
-    return _collect(samples, name, identity_of, adds=adds)
+    return _collect(readings, name, identity_of, adds=adds)
 
 
-def buckets_of(samples: Sequence[Sample], name: str) -> dict[Identity, dict[float, Column]]:
+def buckets_of(readings: Sequence[Reading], name: str) -> dict[Identity, dict[float, ServerColumn]]:
     """A histogram's cumulative counts by identity and upper edge."""
-    found: dict[Identity, dict[float, Column]] = {}
-    for (identity, edge), column in _collect(samples, f"{name}_bucket", _identity_and_edge, adds=True).items():
+    found: dict[Identity, dict[float, ServerColumn]] = {}
+    for (identity, edge), column in _collect(readings, f"{name}_bucket", _identity_and_edge, adds=True).items():
         found.setdefault(identity, {})[edge] = column
     return found
 
 
 def _collect(
-    samples: Sequence[Sample], name: str, key_of: Callable[[Metric], Key | None], *, adds: bool
-) -> dict[Key, Column]:
+    readings: Sequence[Reading], name: str, key_of: Callable[[RawSeries], Key | None], *, adds: bool
+) -> dict[Key, ServerColumn]:
     scale = SCALES.get(name, 1.0)
     places: dict[int, list[tuple[int, Key]]] = {}
     found: dict[Key, tuple[list[float], list[float]]] = {}
-    for sample in samples:
-        at = places.get(id(sample.metrics))
+    for reading in readings:
+        at = places.get(id(reading.metrics))
         if at is None:
-            # Most samples share one tuple of metrics: labels are looked at once for all of them.
-            keys = ((n, key_of(metric)) for n, metric in enumerate(sample.metrics) if metric.name == name)
-            at = places[id(sample.metrics)] = [(n, key) for n, key in keys if key is not None]
+            # Most readings share one tuple of metrics: labels are looked at once for all of them.
+            keys = ((n, key_of(metric)) for n, metric in enumerate(reading.metrics) if metric.name == name)
+            at = places[id(reading.metrics)] = [(n, key) for n, key in keys if key is not None]
         read: dict[Key, list[float]] = {}
         for place, key in at:
-            if math.isfinite(value := sample.values[place]):
+            if math.isfinite(value := reading.values[place]):
                 read.setdefault(key, []).append(value * scale)
         for key, values in read.items():
             times, column = found.setdefault(key, ([], []))
-            times.append(sample.time_s)
+            times.append(reading.time_s)
             column.append(sum(values) if adds else sum(values) / len(values))
-    return {key: Column(tuple(times), tuple(column)) for key, (times, column) in found.items()}
+    return {key: ServerColumn(tuple(times), tuple(column)) for key, (times, column) in found.items()}
 
 
-def _identity_and_edge(metric: Metric) -> tuple[Identity, float] | None:
+def _identity_and_edge(metric: RawSeries) -> tuple[Identity, float] | None:
     edge = _edge(metric)
     return None if edge is None else (identity_of(metric), edge)
 
 
-def _edge(metric: Metric) -> float | None:
+def _edge(metric: RawSeries) -> float | None:
     try:
         return float(dict(metric.labels)["le"])
     except (KeyError, ValueError):
         return None
 
 
-def grown(column: Column) -> Column:
+def grown(column: ServerColumn) -> ServerColumn:
     """A counter as what it has counted since its first reading: where it falls, its server began again at 0."""
     total, values = 0.0, [0.0] if column.values else []
     for before, after in pairwise(column.values):
         total += after - before if after >= before else after
         values.append(total)
-    return Column(column.times, tuple(values))
+    return ServerColumn(column.times, tuple(values))
 
 
-def restarted_at(column: Column) -> float | None:
+def restarted_at(column: ServerColumn) -> float | None:
     """When a counter first fell."""
     steps = zip(column.times[1:], pairwise(column.values), strict=True)
     return next((time_s for time_s, (before, after) in steps if after < before), None)
 
 
-def while_loaded(counted: Column, start_s: float, end_s: float) -> Column:
+def while_loaded(counted: ServerColumn, start_s: float, end_s: float) -> ServerColumn:
     """A counter of work (as `grown` gives it) where work was asked for between these moments alone.
 
     What was counted between the last reading before and the first one within came after the start, and likewise at the
@@ -136,10 +136,10 @@ def while_loaded(counted: Column, start_s: float, end_s: float) -> Column:
     if 0 < at < len(times) and times[at] > end_s:
         times.insert(at, end_s)
         values.insert(at, values[at])
-    return Column(tuple(times), tuple(values))
+    return ServerColumn(tuple(times), tuple(values))
 
 
-def growth(counted: Column, start_s: float, end_s: float) -> tuple[float, float] | None:
+def growth(counted: ServerColumn, start_s: float, end_s: float) -> tuple[float, float] | None:
     """How much a counter (as `grown` gives it) grew within these moments, and over how many seconds of them.
 
     Between readings it is taken to grow evenly. `None` where the readings cover none of the time.
@@ -153,7 +153,7 @@ def growth(counted: Column, start_s: float, end_s: float) -> tuple[float, float]
     return _at(counted, end_s) - _at(counted, start_s), end_s - start_s
 
 
-def _at(column: Column, time_s: float) -> float:
+def _at(column: ServerColumn, time_s: float) -> float:
     after = min(max(bisect_right(column.times, time_s), 1), len(column.times) - 1)
     (t0, t1), (v0, v1) = column.times[after - 1 : after + 1], column.values[after - 1 : after + 1]
     return v0 + (v1 - v0) * (time_s - t0) / (t1 - t0) if t1 > t0 else v1
@@ -177,9 +177,9 @@ def quantile(counts: Mapping[float, float], share: float) -> float | None:
     return low
 
 
-def first_known(samples: Sequence[Sample], quantity: Quantity) -> int | None:
+def first_known(readings: Sequence[Reading], quantity: Quantity) -> int | None:
     """The place, among the quantity's names, of the first one that is there (a ratio: with its denominator)."""
-    present = {metric.name for sample in {id(s.metrics): s for s in samples}.values() for metric in sample.metrics}
+    present = {metric.name for reading in {id(s.metrics): s for s in readings}.values() for metric in reading.metrics}
     for place, name in enumerate(quantity.of):
         wanted = [f"{name}_count", f"{name}_sum"] if quantity.form == "histogram" else [name]
         if quantity.form == "ratio":

@@ -31,136 +31,56 @@ class Quantity:
     """Whether several engines' or GPUs' values add up to the whole's; else the whole is their mean."""
 
 
+# fmt: off
 QUANTITIES: tuple[Quantity, ...] = (
-    Quantity(
-        "kv_cache_use",
-        "share",
-        "gauge",
-        (
-            "vllm:kv_cache_usage_perc",
-            "vllm:gpu_cache_usage_perc",
-            "sglang:token_usage",
-            "llamacpp:kv_cache_usage_ratio",
-        ),
-    ),
-    Quantity(
-        "running",
-        "requests",
-        "gauge",
-        (
-            "vllm:num_requests_running",
-            "sglang:num_running_reqs",
-            "tgi_batch_current_size",
-            "llamacpp:requests_processing",
-        ),
-        adds=True,
-    ),
-    Quantity(
-        "waiting",
-        "requests",
-        "gauge",
-        ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size", "llamacpp:requests_deferred"),
-        adds=True,
-    ),
-    Quantity(
-        "preemptions",
-        "per s",
-        "rate",
-        ("vllm:num_preemptions_total", "sglang:num_retracted_requests_total"),
-        adds=True,
-    ),
-    Quantity(
-        "prompt_tokens_rate",
-        "tokens/s",
-        "rate",
-        (
-            "vllm:prompt_tokens_total",
-            "sglang:prompt_tokens_total",
-            "llamacpp:prompt_tokens_total",
-            "tgi_request_input_length_sum",
-        ),
-        adds=True,
-    ),
-    Quantity(
-        "generation_tokens_rate",
-        "tokens/s",
-        "rate",
-        (
-            "vllm:generation_tokens_total",
-            "sglang:generation_tokens_total",
-            "llamacpp:tokens_predicted_total",
-            "tgi_request_generated_tokens_sum",
-        ),
-        adds=True,
-    ),
-    Quantity(
-        "prefix_cache_hit_rate",
-        "share",
-        "ratio",
+    Quantity("kv_cache_use", "share", "gauge",
+        ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage",
+         "llamacpp:kv_cache_usage_ratio")),
+    Quantity("running", "requests", "gauge",
+        ("vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size",
+         "llamacpp:requests_processing"), adds=True),
+    Quantity("waiting", "requests", "gauge",
+        ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size",
+         "llamacpp:requests_deferred"), adds=True),
+    Quantity("preemptions", "per s", "rate",
+        ("vllm:num_preemptions_total", "sglang:num_retracted_requests_total"), adds=True),
+    Quantity("prompt_tokens_rate", "tokens/s", "rate",
+        ("vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "llamacpp:prompt_tokens_total",
+         "tgi_request_input_length_sum"), adds=True),
+    Quantity("generation_tokens_rate", "tokens/s", "rate",
+        ("vllm:generation_tokens_total", "sglang:generation_tokens_total", "llamacpp:tokens_predicted_total",
+         "tgi_request_generated_tokens_sum"), adds=True),
+    Quantity("prefix_cache_hit_rate", "share", "ratio",
         ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total", "sglang:cached_tokens_total"),
-        ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total", "sglang:prompt_tokens_total"),
-    ),
-    Quantity(
-        "draft_acceptance",
-        "share",
-        "ratio",
+        ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total", "sglang:prompt_tokens_total")),
+    Quantity("draft_acceptance", "share", "ratio",
         ("vllm:spec_decode_num_accepted_tokens_total", "llamacpp:spec_decode_num_accepted_tokens_total"),
-        ("vllm:spec_decode_num_draft_tokens_total", "llamacpp:spec_decode_num_draft_tokens_total"),
-    ),
-    Quantity(
-        "server_ttft_ms",
-        "ms",
-        "histogram",
-        ("vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds"),
-    ),
-    Quantity(
-        "server_itl_ms",
-        "ms",
-        "histogram",
-        (
-            "vllm:inter_token_latency_seconds",
-            "vllm:time_per_output_token_seconds",
-            "sglang:inter_token_latency_seconds",
-            "sglang:time_per_output_token_seconds",
-            "tgi_request_mean_time_per_token_duration",
-        ),
-    ),
-    Quantity(
-        "server_queue_ms",
-        "ms",
-        "histogram",
-        ("vllm:request_queue_time_seconds", "sglang:queue_time_seconds", "tgi_request_queue_duration"),
-    ),
-    Quantity(
-        "server_e2e_ms",
-        "ms",
-        "histogram",
-        ("vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds", "tgi_request_duration"),
-    ),
+        ("vllm:spec_decode_num_draft_tokens_total", "llamacpp:spec_decode_num_draft_tokens_total")),
+    Quantity("server_ttft_ms", "ms", "histogram",
+        ("vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds")),
+    Quantity("server_itl_ms", "ms", "histogram",
+        ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds",
+         "sglang:inter_token_latency_seconds", "sglang:time_per_output_token_seconds",
+         "tgi_request_mean_time_per_token_duration")),
+    Quantity("server_queue_ms", "ms", "histogram",
+        ("vllm:request_queue_time_seconds", "sglang:queue_time_seconds", "tgi_request_queue_duration")),
+    Quantity("server_e2e_ms", "ms", "histogram",
+        ("vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds", "tgi_request_duration")),
     Quantity("server_cpu", "cores", "rate", ("process_cpu_seconds_total",), adds=True),
     Quantity("server_memory_bytes", "bytes", "gauge", ("process_resident_memory_bytes",), adds=True),
     Quantity("gpu_use", "share", "gauge", ("DCGM_FI_DEV_GPU_UTIL", "nvml:gpu_use", "nv_gpu_utilization")),
     Quantity("sm_active", "share", "gauge", ("DCGM_FI_PROF_SM_ACTIVE",)),
     Quantity("tensor_active", "share", "gauge", ("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",)),
     Quantity("dram_active", "share", "gauge", ("DCGM_FI_PROF_DRAM_ACTIVE",)),
-    Quantity(
-        "gpu_memory_bytes",
-        "bytes",
-        "gauge",
-        ("DCGM_FI_DEV_FB_USED", "nvml:gpu_memory_bytes", "nv_gpu_memory_used_bytes"),
-        adds=True,
-    ),
+    Quantity("gpu_memory_bytes", "bytes", "gauge",
+        ("DCGM_FI_DEV_FB_USED", "nvml:gpu_memory_bytes", "nv_gpu_memory_used_bytes"), adds=True),
     Quantity("gpu_clock_mhz", "MHz", "gauge", ("DCGM_FI_DEV_SM_CLOCK", "nvml:gpu_clock_mhz")),
     Quantity("gpu_temperature_c", "°C", "gauge", ("DCGM_FI_DEV_GPU_TEMP", "nvml:gpu_temperature_c")),
     Quantity("power_w", "W", "gauge", ("DCGM_FI_DEV_POWER_USAGE", "nvml:power_w", "nv_gpu_power_usage"), adds=True),
-    Quantity(
-        "energy_j",
-        "J",
-        "total",
-        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "nvml:energy_j", "nv_energy_consumption"),
-        adds=True,
-    ),
+    Quantity("energy_j", "J", "total",
+        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "nvml:energy_j", "nv_energy_consumption"), adds=True),
 )
+# fmt: on
 
 SCALES: Mapping[str, float] = {
     "DCGM_FI_DEV_GPU_UTIL": 0.01,  # percent
@@ -208,4 +128,4 @@ def _wanted() -> frozenset[str]:
 
 
 WANTED = _wanted()
-"""Raw names of all samples that are kept, histogram parts included."""
+"""Raw names of all lines that are kept, histogram parts included."""

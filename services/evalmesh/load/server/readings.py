@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class RawSeries:
     """One line of an exposition, without its value."""
 
     name: str
@@ -14,7 +14,7 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Reading:
     """What one source said at one moment."""
 
     source: str
@@ -23,8 +23,8 @@ class Sample:
     """Which product it is: `vllm`, `dcgm`, ...; empty: unknown."""
     time_s: float
     """Monotonic; the middle between question and answer."""
-    metrics: tuple[Metric, ...] = ()
-    """The same object for all samples that have the same lines: an hour of them stays small."""
+    metrics: tuple[RawSeries, ...] = ()
+    """The same object for all readings that have the same lines: an hour of them stays small."""
     values: "array[float]" = field(default_factory=lambda: array("d"))
     """Of `metrics`, in their order."""
     error: str = ""

@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 from evalmesh.load.server.columns import (
-    Column,
     Identity,
     Key,
+    ServerColumn,
     buckets_of,
     columns_of,
     first_known,
@@ -27,7 +27,7 @@ from evalmesh.load.server.columns import (
     while_loaded,
 )
 from evalmesh.load.server.names import GPU_KINDS, GPU_QUANTITIES, QUANTITIES, Quantity, kind_of
-from evalmesh.load.server.readings import Sample
+from evalmesh.load.server.readings import Reading
 
 _BESIDE_S = 5.0
 """Readings this long before and after the level are used where it needs a neighbour."""
@@ -56,32 +56,32 @@ class _Found:
 
     quantity: Quantity
     source: str
-    gauges: dict[Identity, Column]
+    gauges: dict[Identity, ServerColumn]
     """Of `gauge` quantities, else empty."""
-    counters: dict[Identity, Column]
+    counters: dict[Identity, ServerColumn]
     """As `grown` gives them: counters, numerators, sums of a histogram."""
-    over: dict[Identity, Column]
+    over: dict[Identity, ServerColumn]
     """Likewise: denominators, counts of a histogram."""
-    buckets: dict[Identity, dict[float, Column]]
+    buckets: dict[Identity, dict[float, ServerColumn]]
 
 
 def build_server(
-    samples: Iterable[Sample], start_s: float, end_s: float, window: tuple[float, float], output_tokens: int
+    readings: Iterable[Reading], start_s: float, end_s: float, window: tuple[float, float], output_tokens: int
 ) -> dict[str, Any]:
     """The `server` object of a level's document (`docs/perf.schema.json`).
 
     Args:
-        samples: Of all sources, in any order; those that are not of this level are left out.
-        start_s: The level's start on the samples' clock.
+        readings: Of all sources, in any order; those that are not of this level are left out.
+        start_s: The level's start on the readings' clock.
         end_s: Its end, likewise.
         window: What the level's figures are about, in seconds since its start.
         output_tokens: That arrived within the window; for tokens per joule.
     """
     span = _Span(start_s, end_s, start_s + window[0], start_s + window[1])
-    by_source: dict[str, list[Sample]] = {}
-    for sample in sorted(samples, key=lambda sample: sample.time_s):
-        if start_s - _BESIDE_S <= sample.time_s <= end_s + _BESIDE_S:
-            by_source.setdefault(sample.source, []).append(sample)
+    by_source: dict[str, list[Reading]] = {}
+    for reading in sorted(readings, key=lambda reading: reading.time_s):
+        if start_s - _BESIDE_S <= reading.time_s <= end_s + _BESIDE_S:
+            by_source.setdefault(reading.source, []).append(reading)
     found = list(_find(by_source, span))
     failed = {source: _failed_at(of_source) for source, of_source in by_source.items()}
     return {
@@ -91,7 +91,7 @@ def build_server(
     }
 
 
-def _find(by_source: dict[str, list[Sample]], span: _Span) -> Iterator[_Found]:
+def _find(by_source: dict[str, list[Reading]], span: _Span) -> Iterator[_Found]:
     """Each quantity of each source that has it, in the order of the vocabulary."""
     said = {source: [one for one in of_source if one.metrics] for source, of_source in by_source.items()}
     said = {source: of_source for source, of_source in said.items() if of_source}
@@ -116,48 +116,48 @@ def _believed(quantity: Quantity, places: dict[str, int], kinds: dict[str, str])
 
 
 def _while_loaded(found: _Found, span: _Span) -> _Found:
-    def cut(columns: dict[Key, Column]) -> dict[Key, Column]:
+    def cut(columns: dict[Key, ServerColumn]) -> dict[Key, ServerColumn]:
         return {key: while_loaded(column, span.start_s, span.end_s) for key, column in columns.items()}
 
     buckets = {identity: cut(edges) for identity, edges in found.buckets.items()}
     return replace(found, counters=cut(found.counters), over=cut(found.over), buckets=buckets)
 
 
-def _read(samples: Sequence[Sample], source: str, quantity: Quantity, place: int) -> _Found:
+def _read(readings: Sequence[Reading], source: str, quantity: Quantity, place: int) -> _Found:
     name = quantity.of[place]
     if quantity.form == "gauge":
-        return _Found(quantity, source, columns_of(samples, name, adds=quantity.adds), {}, {}, {})
+        return _Found(quantity, source, columns_of(readings, name, adds=quantity.adds), {}, {}, {})
     if quantity.form == "histogram":
-        sums, counts = _counted(samples, f"{name}_sum"), _counted(samples, f"{name}_count")
+        sums, counts = _counted(readings, f"{name}_sum"), _counted(readings, f"{name}_count")
         buckets = {
             identity: {edge: grown(column) for edge, column in edges.items()}
-            for identity, edges in buckets_of(samples, name).items()
+            for identity, edges in buckets_of(readings, name).items()
         }
         return _Found(quantity, source, {}, sums, counts, buckets)
-    over = _counted(samples, quantity.over[place]) if quantity.over else {}
-    return _Found(quantity, source, {}, _counted(samples, name), over, {})
+    over = _counted(readings, quantity.over[place]) if quantity.over else {}
+    return _Found(quantity, source, {}, _counted(readings, name), over, {})
 
 
-def _counted(samples: Sequence[Sample], name: str) -> dict[Identity, Column]:
-    return {identity: grown(column) for identity, column in columns_of(samples, name, adds=True).items()}
+def _counted(readings: Sequence[Reading], name: str) -> dict[Identity, ServerColumn]:
+    return {identity: grown(column) for identity, column in columns_of(readings, name, adds=True).items()}
 
 
-def _source(source: str, samples: Sequence[Sample], span: _Span) -> dict[str, str]:
-    during = [one for one in samples if span.start_s - _NEAR_S <= one.time_s <= span.end_s + _NEAR_S] or samples
+def _source(source: str, readings: Sequence[Reading], span: _Span) -> dict[str, str]:
+    during = [one for one in readings if span.start_s - _NEAR_S <= one.time_s <= span.end_s + _NEAR_S] or readings
     failures = [one for one in during if one.error]
-    kind = next((one.kind for one in reversed(samples) if one.kind), "")
+    kind = next((one.kind for one in reversed(readings) if one.kind), "")
     error = failures[-1].error if failures else ""
     if failures and len(failures) < len(during):
         error = f"{len(failures)} of {len(during)} readings are wanting: {error}"
-    fell = _restart(samples)
+    fell = _restart(readings)
     if fell is not None and span.start_s <= fell <= span.end_s:
         again = f"its counters began again after {fell - span.start_s:.0f} s: it was restarted"
         error = f"{error}; {again}" if error else again
     return {"url": source, "kind": kind, "error": error}
 
 
-def _restart(samples: Sequence[Sample]) -> float | None:
-    said = [one for one in samples if one.metrics]
+def _restart(readings: Sequence[Reading]) -> float | None:
+    said = [one for one in readings if one.metrics]
     for quantity in QUANTITIES:
         place = first_known(said, quantity) if quantity.form in {"rate", "total"} else None
         for column in columns_of(said, quantity.of[place], adds=True).values() if place is not None else ():
@@ -166,13 +166,13 @@ def _restart(samples: Sequence[Sample]) -> float | None:
     return None
 
 
-def _failed_at(samples: Sequence[Sample]) -> list[float]:
+def _failed_at(readings: Sequence[Reading]) -> list[float]:
     """When a source began to say nothing, each time: its lines are broken there."""
     times, silent = [], False
-    for sample in samples:
-        if not sample.metrics and not silent:
-            times.append(sample.time_s)
-        silent = not sample.metrics
+    for reading in readings:
+        if not reading.metrics and not silent:
+            times.append(reading.time_s)
+        silent = not reading.metrics
     return times
 
 
@@ -262,7 +262,7 @@ def _summary(found: Sequence[_Found], span: _Span, output_tokens: int) -> dict[s
     return {name: _rounded(value) for name, value in summary.items()}
 
 
-def _within(column: Column, span: _Span) -> list[float]:
+def _within(column: ServerColumn, span: _Span) -> list[float]:
     """The readings within the window; without one, the nearest beside it."""
     start_s, end_s = span.window_start_s, span.window_end_s
     points = list(zip(column.times, column.values, strict=True))
@@ -296,7 +296,7 @@ def _rate_summary(quantity: Quantity, alike: Sequence[_Found], span: _Span) -> d
     return {f"{quantity.name}_mean": sum(count / duration_s for count, duration_s in known)}
 
 
-def _counters(alike: Sequence[_Found]) -> Iterator[Column]:
+def _counters(alike: Sequence[_Found]) -> Iterator[ServerColumn]:
     for one in alike:
         yield from one.counters.values()
 
@@ -320,9 +320,9 @@ def _integrated(alike: Sequence[_Found], span: _Span) -> list[float]:
         for (t0, v0), (t1, v1) in pairwise(points):
             total += (t1 - t0) * (v0 + v1) / 2
             values.append(total)
-        sums.append(Column(column.times, tuple(values)))
+        sums.append(ServerColumn(column.times, tuple(values)))
     quantity = Quantity("energy_j", "J", "total", ())
-    counted: dict[Identity, Column] = {(("column", str(place)),): column for place, column in enumerate(sums)}
+    counted: dict[Identity, ServerColumn] = {(("column", str(place)),): column for place, column in enumerate(sums)}
     return _window_totals([_Found(quantity, "", {}, counted, {}, {})], span)
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, as vLLM, SGLang, TGI and many others serve them."""
+"""OpenAI's chat completions and text completions, as vLLM, SGLang, TGI and many others serve them."""
 
 from array import array
 from collections.abc import Iterable
@@ -7,9 +7,7 @@ from typing import Any
 import msgspec
 
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable, note_usage
-
-_DONE = b"[DONE]"
+from evalmesh.load_generator.apis.openai import DONE, UNREADABLE, UsageBody, note_error, note_unreadable, note_usage
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -33,6 +31,8 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
+    text: str | None = None
+    """Text completions have this alone."""
     delta: _Message | None = None
     message: _Message | None = None
     finish_reason: str | None = None
@@ -43,14 +43,14 @@ class _Answer(msgspec.Struct, gc=False):
     """A chunk or a whole answer; a chunk has `delta` where an answer has `message`."""
 
     choices: list[_Choice] | None = None
-    usage: Usage | None = None
+    usage: UsageBody | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-class ChatReader(Reader):
-    """Content, reasoning and tool calls are tokens; an empty role chunk is none."""
+class ChoicesReader(Reader):
+    """Each chunk of content, reasoning or tool calls is a token; an empty role chunk is none."""
 
     __slots__ = ("ended",)
 
@@ -66,7 +66,8 @@ class ChatReader(Reader):
         """All events of a packet in one loop: where a server is fast, its packets hold many."""
         note_time, note_size, texts = self.times.append, self.sizes.append, self.texts
         for data in found:
-            if data == _DONE:
+            if data.strip() == DONE:
+                self.finished = True
                 continue
             try:
                 answer = _decode(data)
@@ -81,7 +82,7 @@ class ChatReader(Reader):
                     if texts is not None:
                         texts.append(text)
                 else:
-                    self._rare(delta, at_s)
+                    self._rare(choice, at_s)
                 if choice.finish_reason is not None or choice.index:
                     self._end(choice)
             if answer.usage is not None:
@@ -98,12 +99,11 @@ class ChatReader(Reader):
         if answer.choices is None and note_error(self, body):
             return
         for choice in answer.choices or ():
-            message = choice.message
-            if message is not None:
-                if isinstance(message.content, str) and message.content and self.texts is not None:
-                    self.texts.append(message.content)
-                if _text_of(message):
-                    self.times, self.sizes = array("d", (at_s,)), array("I", (1,))
+            content, others = _said(choice.text, choice.message)
+            if content and self.texts is not None:
+                self.texts.append(content)
+            if content or others:
+                self.times, self.sizes = array("d", (at_s,)), array("I", (1,))
             self._end(choice)
         if answer.usage is not None:
             note_usage(self, answer.usage)
@@ -116,20 +116,18 @@ class ChatReader(Reader):
             self.finished = self.ended >= self.choices
             self.stopped = choice.finish_reason != "length"
 
-    def _rare(self, delta: _Message | None, at_s: float) -> None:
-        """A chunk without plain text."""
-        if delta is None:
-            return
-        text = delta.reasoning_content or delta.reasoning
-        if text:
+    def _rare(self, choice: _Choice, at_s: float) -> None:
+        """A chunk that is no plain content of a chat."""
+        delta = choice.delta
+        if delta is not None and (thought := delta.reasoning_content or delta.reasoning or _thought(delta.content)):
             self.reasoning_tokens += 1
-            self.content(text, at_s, seen=False)
-        elif delta.tool_calls or delta.content or delta.function_call or delta.refusal:
-            text = _text_of(delta)
-            if text:
-                self.content(text, at_s, seen=isinstance(delta.content, list))
+            self.content(thought, at_s, seen=False)
+            return
+        content, others = _said(choice.text, delta)
+        if content or others:
+            self.content(content or others, at_s, seen=bool(content))
 
-    def _usage(self, usage: Usage) -> None:
+    def _usage(self, usage: UsageBody) -> None:
         """Of the whole answer, or up to this chunk where the server tells with every chunk."""
         note_usage(self, usage)
         if usage.completion_tokens is not None:
@@ -139,17 +137,26 @@ class ChatReader(Reader):
                 self.marks.append(max(0, usage.completion_tokens))
 
 
-def _text_of(message: _Message) -> str:
-    """Whatever a message carries, as one text."""
-    if isinstance(message.content, str) and message.content:
-        return message.content
-    parts = [str(part.get("text") or "") for part in message.content or () if isinstance(part, dict)]
+def _said(text: str | None, message: _Message | None) -> tuple[str, str]:
+    """What a choice says: its content, and all else that carries text."""
+    if message is None:
+        return text or "", ""
+    content = message.content or text or ""
+    if not isinstance(content, str):
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     calls = [call.function for call in message.tool_calls or ()]
-    for call in (*calls, message.function_call):
-        if call is not None:
-            parts += (call.name or "", call.arguments or "")
-    parts += (message.reasoning_content or "", message.reasoning or "", message.refusal or "")
-    return "".join(parts)
+    others = [said for call in (*calls, message.function_call) if call for said in (call.name, call.arguments)]
+    others += (message.reasoning_content, message.reasoning, _thought(message.content), message.refusal)
+    return content, "".join(filter(None, others))
+
+
+def _thought(content: str | list[Any] | None) -> str:
+    """Reasoning that comes as parts of the content: `{"type": "thinking", "thinking": [{"text": ...}]}`."""
+    if not isinstance(content, list):
+        return ""
+    thoughts = [part.get("thinking") for part in content if isinstance(part, dict)]
+    texts = [parts if isinstance(parts, list) else [{"text": parts}] for parts in thoughts if parts]
+    return "".join(str(one.get("text") or "") for parts in texts for one in parts if isinstance(one, dict))
 
 
 class ChatApi(LoadApi):
@@ -164,8 +171,8 @@ class ChatApi(LoadApi):
         body: dict[str, Any] = {"model": ask.model, "messages": messages, "stream": ask.stream}
         return json_body(ask, body | generation_keys(ask))
 
-    def reader(self) -> ChatReader:
-        return ChatReader()
+    def reader(self) -> ChoicesReader:
+        return ChoicesReader()
 
 
 def generation_keys(ask: Ask) -> dict[str, Any]:

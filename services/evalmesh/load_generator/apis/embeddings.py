@@ -1,13 +1,11 @@
 """OpenAI's embeddings: texts in, vectors out, in one piece."""
 
-from array import array
 from typing import Any
 
 import msgspec
 
-from evalmesh.load.measure.records import Outcome
-from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable
+from evalmesh.load_generator.apis.base import Ask, LoadApi, json_body
+from evalmesh.load_generator.apis.openai import OnePieceReader, UsageBody
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -17,36 +15,22 @@ class _Vector(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False):
     data: list[_Vector] | None = None
-    usage: Usage | None = None
+    usage: UsageBody | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-class EmbeddingsReader(Reader):
-    """The answer is there as a whole or not at all; it has input tokens and no output tokens."""
+class EmbeddingsReader(OnePieceReader):
+    """A list of vectors."""
 
     __slots__ = ()
-    generates = False
+    key = "data"
 
-    def event(self, data: bytes, at_s: float) -> None:
-        """A server that streams embeddings sends the whole answer as one event."""
-        if data != b"[DONE]":
-            self.whole(data, at_s)
+    def decode(self, body: bytes) -> _Answer:
+        return _decode(body)
 
-    def whole(self, body: bytes, at_s: float) -> None:
-        try:
-            answer = _decode(body)
-        except UNREADABLE as error:
-            note_unreadable(self, body, error)
-            return
-        if answer.data is None:
-            if not note_error(self, body):
-                self.fail(Outcome.MALFORMED, "The answer has no `data`.")
-            return
-        self.finished = True
-        if answer.data:
-            self.times, self.sizes = array("d", (at_s,)), array("I", (1,))
+    def count_in(self, answer: _Answer) -> None:
         usage = answer.usage
         if usage is not None:
             prompt = usage.prompt_tokens_details

@@ -1,6 +1,8 @@
 """What the APIs that OpenAI defined have in common: token counts and errors."""
 
-from typing import Any
+from abc import abstractmethod
+from array import array
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -8,6 +10,7 @@ from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis.base import Reader
 
 decode_any = msgspec.json.Decoder().decode
+DONE = b"[DONE]"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises for bytes that are not what they should be."""
 GZIP = b"\x1f\x8b"
@@ -26,7 +29,7 @@ class InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class Usage(msgspec.Struct, gc=False):
+class UsageBody(msgspec.Struct, gc=False):
     """`usage` of chat, completions and embeddings."""
 
     prompt_tokens: int | None = None
@@ -40,7 +43,45 @@ class Usage(msgspec.Struct, gc=False):
     """SGLang's place for them."""
 
 
-def note_usage(reader: Reader, usage: Usage) -> None:
+class OnePieceReader(Reader):
+    """Answers that are there as a whole or not at all: a list, with input tokens and no output tokens."""
+
+    __slots__ = ()
+    generates = False
+    key: ClassVar[str]
+    """Where the answer has its list."""
+
+    def event(self, data: bytes, at_s: float) -> None:
+        """A server that streams such an answer sends all of it as one event."""
+        if data.strip() != DONE:
+            self.whole(data, at_s)
+
+    def whole(self, body: bytes, at_s: float) -> None:
+        try:
+            answer = self.decode(body)
+        except UNREADABLE as error:
+            note_unreadable(self, body, error)
+            return
+        found = getattr(answer, self.key)
+        if found is None:
+            if not note_error(self, body):
+                self.fail(Outcome.MALFORMED, f"The answer has no `{self.key}`.")
+            return
+        self.finished = True
+        if found:
+            self.times, self.sizes = array("d", (at_s,)), array("I", (1,))
+        self.count_in(answer)
+
+    @abstractmethod
+    def decode(self, body: bytes) -> Any:
+        """The answer. Raises one of `UNREADABLE`."""
+
+    @abstractmethod
+    def count_in(self, answer: Any) -> None:
+        """Notes the tokens that were read."""
+
+
+def note_usage(reader: Reader, usage: UsageBody) -> None:
     """Hands the counts to the reader."""
     output, prompt = usage.completion_tokens_details, usage.prompt_tokens_details
     reasoning = output.reasoning_tokens if output is not None else usage.reasoning_tokens

@@ -1,19 +1,21 @@
 """Rerank: documents in, relevance scores out. Jina, vLLM and Cohere send and answer the same, but for token counts."""
 
-from array import array
 from typing import Any
 
 import msgspec
 
-from evalmesh.load.measure.records import Outcome
-from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable
+from evalmesh.load_generator.apis.base import Ask, LoadApi, json_body
+from evalmesh.load_generator.apis.openai import OnePieceReader, UsageBody
 
 
 class _Result(msgspec.Struct, gc=False):
     relevance_score: float | None = None
     score: float | None = None
     """TEI's name for it."""
+
+    def __post_init__(self) -> None:
+        if self.relevance_score is None and self.score is None:
+            raise ValueError("a result has no `relevance_score`")
 
 
 class _Tokens(msgspec.Struct, gc=False):
@@ -34,7 +36,7 @@ class _Meta(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False):
     results: list[_Result] | None = None
-    usage: Usage | None = None
+    usage: UsageBody | None = None
     meta: _Meta | None = None
 
 
@@ -42,35 +44,17 @@ _decode = msgspec.json.Decoder(_Answer).decode
 _decode_list = msgspec.json.Decoder(list[_Result]).decode
 
 
-class RerankReader(Reader):
-    """The answer is there as a whole or not at all; it has input tokens and no output tokens."""
+class RerankReader(OnePieceReader):
+    """A list of scores."""
 
     __slots__ = ()
-    generates = False
+    key = "results"
 
-    def event(self, data: bytes, at_s: float) -> None:
-        """A server that streams a ranking sends the whole answer as one event."""
-        if data != b"[DONE]":
-            self.whole(data, at_s)
+    def decode(self, body: bytes) -> _Answer:
+        # TEI answers with the bare list.
+        return _Answer(_decode_list(body)) if body.lstrip()[:1] == b"[" else _decode(body)
 
-    def whole(self, body: bytes, at_s: float) -> None:
-        try:
-            # TEI answers with the bare list.
-            answer = _Answer(_decode_list(body)) if body.lstrip()[:1] == b"[" else _decode(body)
-        except UNREADABLE as error:
-            note_unreadable(self, body, error)
-            return
-        results = answer.results
-        if results is None:
-            if not note_error(self, body):
-                self.fail(Outcome.MALFORMED, "The answer has no `results`.")
-            return
-        if any(result.relevance_score is None and result.score is None for result in results):
-            self.fail(Outcome.MALFORMED, "A result has no `relevance_score`.")
-            return
-        self.finished = True
-        if results:
-            self.times, self.sizes = array("d", (at_s,)), array("I", (1,))
+    def count_in(self, answer: _Answer) -> None:
         tokens = _tokens_of(answer)
         if tokens is not None:
             self.count(input_tokens=max(0, int(tokens)))

@@ -8,9 +8,15 @@ import msgspec
 
 from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
-from evalmesh.load_generator.apis.openai import UNREADABLE, InputDetails, OutputDetails, note_error, note_unreadable
+from evalmesh.load_generator.apis.openai import (
+    DONE,
+    UNREADABLE,
+    InputDetails,
+    OutputDetails,
+    note_error,
+    note_unreadable,
+)
 
-_DONE = b"[DONE]"
 _SEEN = frozenset({"response.output_text.delta", "response.refusal.delta"})
 _CALLS = frozenset(
     {
@@ -78,7 +84,7 @@ class ResponsesReader(Reader):
     __slots__ = ()
 
     def event(self, data: bytes, at_s: float) -> None:
-        if data == _DONE:
+        if data.strip() == DONE:
             return
         try:
             event = _decode_event(data)

@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, NotFound, Unavailable
-from evalmesh.domain.load_test import LevelStatus, LoadTest, LoadTestState
+from evalmesh.domain.load_test import LevelStatus, LoadTest
 from evalmesh.domain.load_work import LoadItem
+from evalmesh.domain.state import State
 from evalmesh.domain.work import Queue
 from evalmesh.load.objective.slo import per_request
 from evalmesh.load_generator import seat_talk as talk
@@ -27,10 +28,9 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.load_tests.probe import LoadProbe
 from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics, ServerMetrics
-from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
-from evalmesh.runtime.load_tests import change_load_test
+from evalmesh.runtime.submission import RecordBook
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.subjects import conductor_subject
 
@@ -49,7 +49,7 @@ _TAKEOVER_S = 15.0
 class ConductorTools:
     """What every load test conducted by a process shares."""
 
-    tests: LoadTestStore
+    tests: RecordBook[LoadTest]
     bus: Bus
     signals: Signals
     clock: Clock
@@ -81,7 +81,7 @@ class ConductWorker:
         """The record, once no other conductor is at it; `None` when there is nothing to conduct any more."""
         while True:
             try:
-                test = (await self._tools.tests.get(load_test)).value
+                test = await self._tools.tests.get(load_test)
             except NotFound:
                 return None
             if test.state.terminal:
@@ -103,7 +103,7 @@ class ConductWorker:
         def failed(test: LoadTest) -> LoadTest:
             return test if test.state.terminal else replace(test, error=error, error_reason="INTERNAL")
 
-        test = await change_load_test(self._tools.tests, self._tools.bus, self._tools.clock, item.load_test, failed)
+        test = await self._tools.tests.change(item.load_test, failed)
         await _ask_for_report(self._tools.bus, test)
 
 
@@ -276,7 +276,7 @@ class _Conducting:
         missing = self._spec.generators - len(run.order.seats)
         if missing and run.order.planned.level.parallel == 0:
             notes.append(f"{missing} of {self._spec.generators} generators were not there.")
-        document = await self._tools.levels.conclude(self._test, run, await server.sample(), notes)
+        document = await self._tools.levels.conclude(self._test, run, await server.take(), notes)
         self._documents.append(document)
         self._next_prompt = await self._tools.levels.prompts_used(self._test.id, len(self._documents))
         await self._note(status_of(document, run))
@@ -285,7 +285,7 @@ class _Conducting:
     # The record.
 
     async def _change(self, change: Change) -> LoadTest:
-        return await change_load_test(self._tools.tests, self._tools.bus, self._tools.clock, self._test.id, change)
+        return await self._tools.tests.change(self._test.id, change)
 
     async def _note(self, status: LevelStatus) -> None:
         mine = self._test.attempt
@@ -303,7 +303,7 @@ class _Conducting:
 
     async def _still_mine(self) -> None:
         try:
-            known = (await self._tools.tests.get(self._test.id)).value
+            known = await self._tools.tests.get(self._test.id)
         except Unavailable:
             return
         if known.attempt != self._test.attempt:
@@ -323,7 +323,7 @@ class _Conducting:
 
     @property
     def _cancelled(self) -> bool:
-        return self._tools.control.is_cancelled(self._test.id) or self._test.state is LoadTestState.CANCELLING
+        return self._tools.control.is_cancelled(self._test.id) or self._test.state is State.CANCELLING
 
     @asynccontextmanager
     async def _heeding_cancel(self) -> AsyncIterator[None]:
@@ -349,7 +349,7 @@ def _begun(now: float) -> Change:
     def begun(test: LoadTest) -> LoadTest:
         if test.state.terminal:
             return test
-        state = LoadTestState.RUNNING if test.state is LoadTestState.QUEUED else test.state
+        state = State.RUNNING if test.state is State.QUEUED else test.state
         return replace(test, state=state, start_time=test.start_time or now, attempt=test.attempt + 1)
 
     return begun

@@ -7,7 +7,7 @@ from typing import Any
 from evalmesh.domain import layout
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
-from evalmesh.load.server.readings import Sample
+from evalmesh.load.server.readings import Reading
 from evalmesh.load_generator.conductor.level_run import LevelOrder, LevelRun
 from evalmesh.load_generator.conductor.programme import Document
 from evalmesh.load_generator.seat.slices import SeatData, Slice, SliceFiles
@@ -59,11 +59,11 @@ class LevelFiles:
         return order.first_prompt + max([known, *fed])
 
     async def conclude(
-        self, test: LoadTest, run: LevelRun, samples: Sequence[Sample], notes: Sequence[str]
+        self, test: LoadTest, run: LevelRun, readings: Sequence[Reading], notes: Sequence[str]
     ) -> Document:
         """Computes the level's document from what its seats left, and writes it."""
         seats = await asyncio.gather(*(self._seat_data(test.id, run, seat) for seat in run.order.seats))
-        document = await asyncio.to_thread(_build, test.spec, run, seats, samples, notes)
+        document = await asyncio.to_thread(_build, test.spec, run, seats, readings, notes)
         await self._objects.put(layout.level_key(test.id, run.order.number), encode_json(document))
         return document
 
@@ -76,9 +76,9 @@ class LevelFiles:
 
 
 def _build(
-    spec: LoadTestSpec, run: LevelRun, seats: Sequence[SeatData], samples: Sequence[Sample], notes: Sequence[str]
+    spec: LoadTestSpec, run: LevelRun, seats: Sequence[SeatData], readings: Sequence[Reading], notes: Sequence[str]
 ) -> Document:
     """Loads what figures are computed with (numpy) when the first level is over: a load test begins sooner so."""
     from evalmesh.load_generator.conductor.level_inputs import build_document  # noqa: PLC0415
 
-    return build_document(spec, run, seats, samples, notes)
+    return build_document(spec, run, seats, readings, notes)

@@ -8,7 +8,7 @@ from evalmesh.load.arrivals import schedule
 from evalmesh.load.measure.figures import build_level
 from evalmesh.load.measure.inputs import GeneratorHealth, LevelInputs, second_of
 from evalmesh.load.measure.table import concatenate, read_records
-from evalmesh.load.server.readings import Sample
+from evalmesh.load.server.readings import Reading
 from evalmesh.load_generator.conductor.level_run import LevelRun
 from evalmesh.load_generator.prompts import datasets
 from evalmesh.load_generator.protocol import Done
@@ -20,7 +20,7 @@ State = Literal["done", "failed", "cancelled"]
 
 
 def build_document(
-    spec: LoadTestSpec, run: LevelRun, seats: Sequence[SeatData], samples: Sequence[Sample], notes: Sequence[str]
+    spec: LoadTestSpec, run: LevelRun, seats: Sequence[SeatData], readings: Sequence[Reading], notes: Sequence[str]
 ) -> dict[str, Any]:
     """The level's document (docs/perf-schema.md). Takes a while for large levels: not for an event loop."""
     planned = run.order.planned
@@ -45,7 +45,7 @@ def build_document(
         notes=tuple(note for note in dict.fromkeys([*notes, planned.note, *_seat_notes(run, seats)]) if note),
     )
     document = build_level(inputs)
-    document["server"] = server_document(samples, run.start_s, document)
+    document["server"] = server_document(readings, run.start_s, document)
     return document
 
 

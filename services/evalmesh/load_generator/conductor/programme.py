@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from evalmesh.domain.load_test import LoadLevel, LoadTestSpec, SearchSpec
-from evalmesh.load.objective.search import Answer, Search, observations, probe_level
+from evalmesh.load.objective.search import Search, SearchAnswer, observations, probe_level
 
 Document = Mapping[str, Any]
 """A level's document (docs/perf-schema.md)."""
@@ -48,7 +48,7 @@ class Hunt:
 
     def next(self, documents: Sequence[Document]) -> Planned | None:
         probe = self._search.next(observations(documents, self._variable))
-        if isinstance(probe, Answer):
+        if isinstance(probe, SearchAnswer):
             return None
         earlier = sum(1 for document in documents if document[self._variable] == probe.value)
         return Planned(probe_level(self._template, self._variable, probe), earlier, probe.note)

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from operator import sub
 from typing import NamedTuple
 
+from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import NAN
 from evalmesh.load_generator.apis.base import Reader
 from evalmesh.load_generator.engine.feed import Frame
-from evalmesh.ports.load_tests.http import Exchange
 
 
 class Flight(Exchange):
     """A request that was sent."""
 
-    __slots__ = ("due_s", "frame", "max_tokens", "prepared_tokens", "slot", "talk", "told_first", "told_tokens", "turn")
+    __slots__ = (
+        "dialogue", "due_s", "frame", "max_tokens", "prepared_tokens", "slot", "told_first", "told_tokens", "turn",
+    )  # fmt: skip
 
     reader: Reader
 
@@ -27,7 +29,7 @@ class Flight(Exchange):
         self.turn = 0
         self.max_tokens = frame.max_tokens
         self.prepared_tokens = frame.prepared_tokens
-        self.talk: object = None
+        self.dialogue: object = None
         """The conversation this is a turn of."""
         self.told_first = False
         """A tick had its first token."""
@@ -35,7 +37,7 @@ class Flight(Exchange):
         """Tokens that ticks had."""
 
 
-class Gaps(NamedTuple):
+class AnswerGaps(NamedTuple):
     """The times between the chunks of one answer."""
 
     chunk: list[float]
@@ -47,28 +49,28 @@ class Gaps(NamedTuple):
     chunk_max_s: float
 
 
-NO_GAPS = Gaps([], None, NAN, NAN, NAN, NAN)
+NO_GAPS = AnswerGaps([], None, NAN, NAN, NAN, NAN)
 
 
-def gaps_of(reader: Reader, output_tokens: int) -> Gaps:
+def answer_gaps(reader: Reader, output_tokens: int) -> AnswerGaps:
     """Gaps of an answer of so many tokens; of one chunk there are none."""
     times = reader.times
     if len(times) < 2:
         return NO_GAPS
     if times[0] == times[-1]:
         # All came in one packet.
-        return Gaps([0.0] * (len(times) - 1), None, 0.0, 0.0, 0.0, 0.0)
+        return AnswerGaps([0.0] * (len(times) - 1), None, 0.0, 0.0, 0.0, 0.0)
     gaps = list(map(sub, times[1:], times))
     mean_s = (times[-1] - times[0]) / max(1, output_tokens - 1)
     carried = carried_tokens(reader, output_tokens)
     if carried is None:
         ordered = sorted(gaps)
         p99_s, longest_s = ordered[math.ceil(0.99 * (len(ordered) - 1))], ordered[-1]
-        return Gaps(gaps, None, mean_s, p99_s, longest_s, longest_s)
+        return AnswerGaps(gaps, None, mean_s, p99_s, longest_s, longest_s)
     # The gap before a chunk belongs to all its tokens; the first chunk has none before it.
     tokens = [(gap / count, count) for gap, count in zip(gaps, carried[1:], strict=True)]
     p99_s, longest_s = _p99_and_max(tokens)
-    return Gaps(gaps, tokens, mean_s, p99_s, longest_s, max(gaps))
+    return AnswerGaps(gaps, tokens, mean_s, p99_s, longest_s, max(gaps))
 
 
 def _p99_and_max(tokens: list[tuple[float, int]]) -> tuple[float, float]:

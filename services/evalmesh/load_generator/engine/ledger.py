@@ -8,7 +8,7 @@ from evalmesh.load.measure.records import HEADER, MAGIC, NAN, OK, RECORD, Flag, 
 from evalmesh.load.measure.ticks import Sketches
 from evalmesh.load_generator.apis.base import Reader
 from evalmesh.load_generator.engine.feed import Frame
-from evalmesh.load_generator.engine.flight import NO_GAPS, Flight, Gaps, gaps_of
+from evalmesh.load_generator.engine.flight import NO_GAPS, AnswerGaps, Flight, answer_gaps
 
 _BLOCK_BYTES = RECORD.size * 512
 _WARMUP, _NEW, _USAGE, _MISMATCH = (int(flag) for flag in Flag)
@@ -16,7 +16,7 @@ _DETAIL_CHARACTERS = 300
 _MOST_TOKENS = 0xFFFFFFFF
 
 
-class Second:
+class OpenSecond:
     """Counts and histograms since the last tick."""
 
     __slots__ = (
@@ -135,7 +135,7 @@ class Ledger:
         self.file = RecordFile(path)
         self.start_at = 0.0
         """The level's start on the monotonic clock."""
-        self.second = Second()
+        self.second = OpenSecond()
         self.counts: dict[str, int] = {}
         self.warmup_counts: dict[str, int] = {}
         self.examples: dict[str, str] = {}
@@ -169,7 +169,7 @@ class Ledger:
             _bound(reader)
             output_tokens = reader.output_tokens
         is_ok = outcome is OK
-        gaps = gaps_of(reader, output_tokens) if is_ok and chunks > 1 else NO_GAPS
+        gaps = answer_gaps(reader, output_tokens) if is_ok and chunks > 1 else NO_GAPS
         self.file.add(self._record(flight, outcome, output_tokens, gaps))
         if flight.frame.flags & _WARMUP:
             self._count(self.warmup_counts, outcome, flight.status, detail)
@@ -211,13 +211,13 @@ class Ledger:
         if not flight.told_first:
             self._first(flight, times[0])
 
-    def next_second(self) -> Second:
+    def next_second(self) -> OpenSecond:
         """Ends the current second."""
-        second, self.second = self.second, Second()
+        second, self.second = self.second, OpenSecond()
         self.file.flush()
         return second
 
-    def _record(self, flight: Flight, outcome: Outcome, output_tokens: int, gaps: Gaps) -> bytes:
+    def _record(self, flight: Flight, outcome: Outcome, output_tokens: int, gaps: AnswerGaps) -> bytes:
         reader, frame, start_at = flight.reader, flight.frame, self.start_at
         times, send_s = reader.times, flight.send_s
         chunks = len(times)
@@ -259,7 +259,7 @@ class Ledger:
             flight.first_byte_s - send_s if flight.first_byte_s else NAN,
         )
 
-    def _succeed(self, flight: Flight, gaps: Gaps) -> None:
+    def _succeed(self, flight: Flight, gaps: AnswerGaps) -> None:
         second, times = self.second, flight.reader.times
         second.ok += 1
         if not flight.told_first:

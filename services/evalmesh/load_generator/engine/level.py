@@ -9,13 +9,13 @@ import msgspec
 
 from evalmesh.load.measure.records import OK, Outcome
 from evalmesh.load_generator.apis.base import LoadApi
+from evalmesh.load_generator.engine.dialogue import Dialogue
 from evalmesh.load_generator.engine.feed import Feed, Frame, ends_level
 from evalmesh.load_generator.engine.flight import Flight
 from evalmesh.load_generator.engine.health import Health, max_rss_bytes
 from evalmesh.load_generator.engine.ledger import Ledger
 from evalmesh.load_generator.engine.outage import Outage
 from evalmesh.load_generator.engine.pacing import ClosedPacer, OpenPacer, Pacer, bound_s
-from evalmesh.load_generator.engine.talks import Talk
 from evalmesh.load_generator.engine.timer import open_timer
 from evalmesh.load_generator.protocol import Done, EngineSaid, FrameKind, Ready, RunLevel, Tick
 from evalmesh.ports.load_tests.http import LoadTransport
@@ -42,7 +42,7 @@ class Tools:
     """What must appear in no message."""
 
 
-class Level:
+class LevelEngine:
     """Sends, hears, writes down; says `Ready`, `Tick` and `Done`."""
 
     def __init__(self, tools: Tools, run: RunLevel, over: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ class Level:
         self._timer = open_timer(tools.loop, self._go)
         self._handles: list[asyncio.TimerHandle] = []
         self._flights: set[Flight] = set()
-        self._pauses: dict[Talk, asyncio.TimerHandle] = {}
+        self._pauses: dict[Dialogue, asyncio.TimerHandle] = {}
         """Conversations that think."""
         self._outage: Outage | None = None
         """Of a closed loop; an open one sends when its schedule says so, come what may."""
@@ -147,14 +147,14 @@ class Level:
             self._send(Flight(frame, frame.body, self._tools.api.reader(), due_s))
             return
         try:
-            talk = Talk(self._tools.api, frame)
+            dialogue = Dialogue(self._tools.api, frame)
         except msgspec.DecodeError as error:
             self._error = self._error or f"the feeder sent a conversation that cannot be read: {error}"
             self._ledger.book_unsent(frame, Outcome.UNSENT, 0, due_s)
             self._tools.loop.call_soon(self._free, self._now_s())
             return
-        self._unfinished += talk.has_more
-        self._next_turn(talk, due_s)
+        self._unfinished += dialogue.has_more
+        self._next_turn(dialogue, due_s)
 
     def fed_out(self) -> None:
         """No request follows; conversations go on."""
@@ -178,10 +178,10 @@ class Level:
         """An exchange has ended, well or not."""
         self._flights.discard(flight)
         outcome = self._ledger.book(flight)
-        talk = flight.talk
-        flight.talk = None
+        dialogue = flight.dialogue
+        flight.dialogue = None
         at_s = flight.end_s - self._start_at
-        if isinstance(talk, Talk) and self._goes_on(talk, flight, outcome, at_s):
+        if isinstance(dialogue, Dialogue) and self._goes_on(dialogue, flight, outcome, at_s):
             return
         if self._state != "sending" or self._outage is None or not self._outage.rests(flight, self._rested):
             self._free(at_s)
@@ -206,27 +206,27 @@ class Level:
 
     # Conversations
 
-    def _next_turn(self, talk: Talk, due_s: float) -> None:
-        self._pauses.pop(talk, None)
-        flight = talk.next_turn(due_s)
-        if not talk.has_more:
+    def _next_turn(self, dialogue: Dialogue, due_s: float) -> None:
+        self._pauses.pop(dialogue, None)
+        flight = dialogue.next_turn(due_s)
+        if not dialogue.has_more:
             self._unfinished -= 1
             self._start_drain()
         self._send(flight)
 
-    def _goes_on(self, talk: Talk, flight: Flight, outcome: Outcome, at_s: float) -> bool:
+    def _goes_on(self, dialogue: Dialogue, flight: Flight, outcome: Outcome, at_s: float) -> bool:
         """Whether the conversation has another turn; turns that cannot be had are written down."""
-        if not talk.has_more:
+        if not dialogue.has_more:
             return False
         if outcome is OK and not self._is_cut:
-            talk.hear(flight)
-            think_s = talk.think_s
+            dialogue.hear(flight)
+            think_s = dialogue.think_s
             due_s = at_s + think_s
-            self._pauses[talk] = self._tools.loop.call_later(think_s, self._next_turn, talk, due_s)
+            self._pauses[dialogue] = self._tools.loop.call_later(think_s, self._next_turn, dialogue, due_s)
             return True
         self._unfinished -= 1
         kind = Outcome.UNSENT if outcome in {Outcome.OK, Outcome.CANCELLED} else Outcome.SKIPPED
-        self._ledger.book_unsent(talk.frame, kind, talk.turn)
+        self._ledger.book_unsent(dialogue.frame, kind, dialogue.turn)
         self._start_drain()
         return False
 
@@ -246,11 +246,11 @@ class Level:
         self._is_cut = True
         self._state = "leaving"
         self._pacer.stop()
-        for talk, handle in self._pauses.items():
+        for dialogue, handle in self._pauses.items():
             handle.cancel()
             self._unfinished -= 1
             self.used -= 1
-            self._ledger.book_unsent(talk.frame, Outcome.UNSENT, talk.turn)
+            self._ledger.book_unsent(dialogue.frame, Outcome.UNSENT, dialogue.turn)
         self._pauses.clear()
         self.used -= self._outage.end_rests() if self._outage is not None else 0
         self._start_drain()

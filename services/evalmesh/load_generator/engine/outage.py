@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from evalmesh.load.exchange import Exchange
 from evalmesh.load.measure.records import OK, Outcome
-from evalmesh.ports.load_tests.http import Exchange
 
 _NOBODY = frozenset({Outcome.CONNECT, Outcome.CONNECT_TIMEOUT, Outcome.TLS})
 _LEAST_IN_A_ROW = 8

@@ -14,14 +14,15 @@ import msgspec
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget
+from evalmesh.load.exchange import Exchange
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.engine.feed import Feed
 from evalmesh.load_generator.engine.flight import Flight
 from evalmesh.load_generator.engine.health import Health, max_rss_bytes
-from evalmesh.load_generator.engine.level import Level, Tools
+from evalmesh.load_generator.engine.level import LevelEngine, Tools
 from evalmesh.load_generator.protocol import Done, EngineCommand, EngineSaid, EngineSetup, RunLevel, Start, Stop
-from evalmesh.ports.load_tests.http import Exchange, LoadTransport
+from evalmesh.ports.load_tests.http import LoadTransport
 from evalmesh.runtime.garbage import keep_what_is_loaded
 
 _LOG = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Engine:
         self._setup: EngineSetup | None = None
         self._api: LoadApi | None = None
         self._transport: LoadTransport | None = None
-        self._level: Level | None = None
+        self._level: LevelEngine | None = None
         self._problem = ""
         """Why the target cannot be asked on this machine."""
 
@@ -121,7 +122,7 @@ class Engine:
             raise RuntimeError("a level before the set-up, or within another level")
         keys = _keys_of(setup.headers)
         tools = Tools(self._loop, transport, api, self._feed, self._health, setup.generator, self.say, keys)
-        self._level = Level(tools, run, self._level_over)
+        self._level = LevelEngine(tools, run, self._level_over)
         self._level.prepare()
 
     def _ended(self, exchange: Exchange) -> None:

@@ -13,8 +13,8 @@ import msgspec
 from evalmesh.load.arrivals.schedule import Share, due_times
 from evalmesh.load.measure.records import Flag
 from evalmesh.load_generator.prompts import draws
-from evalmesh.load_generator.prompts.base import Prompt
-from evalmesh.load_generator.prompts.opening import Opened
+from evalmesh.load_generator.prompts.base import LoadPrompt
+from evalmesh.load_generator.prompts.opening import OpenedPrompts
 from evalmesh.load_generator.prompts.pauses import Pauses
 from evalmesh.load_generator.protocol import FRAME, Conversation, FeederSetup, FeedLevel, FrameKind
 
@@ -25,7 +25,7 @@ _pack = FRAME.pack
 class Frames:
     """Makes the frames of one seat, level by level."""
 
-    def __init__(self, setup: FeederSetup, opened: Opened) -> None:
+    def __init__(self, setup: FeederSetup, opened: OpenedPrompts) -> None:
         self._setup = setup
         self._opened = opened
         self._share = Share(setup.seat, setup.seats)
@@ -62,10 +62,10 @@ class Frames:
         yield from self._requests(asked, level.warmup)
 
     def _requests(
-        self, asked: Iterator[tuple[tuple[int, float], tuple[Prompt, int]]], warmup: int
+        self, asked: Iterator[tuple[tuple[int, float], tuple[LoadPrompt, int]]], warmup: int
     ) -> Iterator[tuple[int, bytes]]:
         body_of, request, flag = self._opened.bodies.of, FrameKind.REQUEST, int(Flag.WARMUP)
-        last: Prompt | None = None
+        last: LoadPrompt | None = None
         last_limit, body = -1, b""
         for (index, due_s), (prompt, limit) in asked:
             if prompt is not last or limit != last_limit:
@@ -74,7 +74,7 @@ class Frames:
             flags = flag if index < warmup else 0
             yield index, _pack(request, flags, 1, len(body), index, due_s, 0.0, index, prompt.tokens, limit, 0) + body
 
-    def _conversation(self, index: int, due_s: float, level: FeedLevel, prompt: Prompt, limit: int) -> bytes:
+    def _conversation(self, index: int, due_s: float, level: FeedLevel, prompt: LoadPrompt, limit: int) -> bytes:
         turns = len(prompt.turns)
         limits = self._opened.source.turn_limits(level.first_prompt + index, turns, limit)
         bodies = self._opened.bodies

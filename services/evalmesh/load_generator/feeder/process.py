@@ -19,7 +19,7 @@ import msgspec
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.load_generator.feeder import frames
 from evalmesh.load_generator.feeder.pipe import Pipe, Wake
-from evalmesh.load_generator.prompts.opening import Opened, open_prompts
+from evalmesh.load_generator.prompts.opening import OpenedPrompts, open_prompts
 from evalmesh.load_generator.protocol import (
     Fed,
     FeederCommand,
@@ -49,7 +49,7 @@ class Feeder:
         self._say = say
         self._queue: SimpleQueue[Command] = SimpleQueue()
         self._setup: FeederSetup | None = None
-        self._opened: Opened | None = None
+        self._opened: OpenedPrompts | None = None
         self._frames: frames.Frames | None = None
 
     def run(self) -> None:

@@ -8,7 +8,7 @@ from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load.measure.records import Outcome, printable
 from evalmesh.load_generator.apis import registry as apis
 from evalmesh.load_generator.apis.openai import COMPRESSED, GZIP
-from evalmesh.load_generator.prompts.base import Prompt
+from evalmesh.load_generator.prompts.base import LoadPrompt
 from evalmesh.load_generator.prompts.bodies import Bodies
 from evalmesh.ports.load_tests.probe import LoadProbe, ProbeAnswer
 
@@ -67,7 +67,7 @@ def _check_readable(spec: LoadTestSpec, answer: ProbeAnswer) -> None:
 
 def hello_body(spec: LoadTestSpec, text: str) -> bytes:
     """A short request of the spec's form, not streamed: one token is asked for."""
-    prompt = Prompt(texts=(text,), query=text) if spec.target.api in _TEXTS else Prompt(text=text)
+    prompt = LoadPrompt(texts=(text,), query=text) if spec.target.api in _TEXTS else LoadPrompt(text=text)
     target = replace(spec.target, stream=False)
     return Bodies(apis.get(target.api), target, replace(spec.prompts, min_tokens=None)).of(prompt, 1)
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 def preview(
     spec: "LoadTestSpec", file_path: str = "", tokenizer_path: str = "", count: int = 1
 ) -> list[tuple[bytes, int]]:
-    """The first bodies of a load test and the lengths of their prompts (`files.preview`)."""
-    from evalmesh.load_generator.prompts import files  # noqa: PLC0415 - the engine imports this package's neighbours
+    """The first bodies of a load test and the lengths of their prompts (`inspection.preview`)."""
+    from evalmesh.load_generator.prompts import inspection  # noqa: PLC0415 - the engine imports this package's neighbours
 
-    return files.preview(spec, file_path, tokenizer_path, count)
+    return inspection.preview(spec, file_path, tokenizer_path, count)

@@ -15,12 +15,13 @@ import msgspec
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget, PromptSpec
 from evalmesh.load_generator.prompts.writer import Writer
+from evalmesh.wire.row_files import Bad
 
 NAN = float("nan")
 Message = Mapping[str, object]
 
 
-class Prompt(msgspec.Struct, frozen=True, gc=False):
+class LoadPrompt(msgspec.Struct, frozen=True, gc=False):
     """One request before it has the shape of an API: whichever of the fields a data set has."""
 
     # A msgspec struct, because tens of thousands are made per second.
@@ -57,19 +58,10 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
 class Later:
     """A row whose prompt takes time to make; made only at the seat that sends it."""
 
-    make: Callable[[int], Prompt]
+    make: Callable[[int], LoadPrompt]
     """From the number of the prompt."""
     offset_s: float = 0.0
     """Traces: when it was sent, in seconds since the first row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A row that cannot be used, by a fault of the file."""
-
-    where: str
-    """`line 17`."""
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +72,7 @@ class Skipped:
     """Counted, and told as `12 rows were left out: <reason>`."""
 
 
-Row = Prompt | Later | Bad | Skipped
+Row = LoadPrompt | Later | Bad | Skipped
 
 
 @dataclass(slots=True)
@@ -138,7 +130,7 @@ class Dataset:
 
     name: str
     summary: str
-    make: Callable[[Context], Callable[[int], Prompt]] | None = None
+    make: Callable[[Context], Callable[[int], LoadPrompt]] | None = None
     rows: Callable[[Context], Iterator[Row]] | None = None
     timed: bool = False
     """Its rows say when they were sent; they are `Later`, in order of time."""

@@ -13,7 +13,7 @@ import msgspec
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget, PromptSpec
 from evalmesh.load_generator.apis.base import Ask, LoadApi
-from evalmesh.load_generator.prompts.base import Prompt
+from evalmesh.load_generator.prompts.base import LoadPrompt
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -38,7 +38,7 @@ class Bodies:
         self._around: dict[tuple[bool, bool], msgspec.Raw] = {}
         self._filler: dict[str, Any] | None = None
 
-    def of(self, prompt: Prompt, limit: int) -> bytes:
+    def of(self, prompt: LoadPrompt, limit: int) -> bytes:
         """The body of a prompt; `limit`: its `max_tokens`, 0 for none."""
         if prompt.body is not None:
             return self._recorded(prompt, limit)
@@ -69,7 +69,7 @@ class Bodies:
             raise InvalidInput(
                 f"The API '{self._api.name}' has no conversations; use chat or responses.", {"field": "target.api"}
             )
-        prompt = Prompt(messages=({"role": "user", "content": ""},), exact_output=exact_output)
+        prompt = LoadPrompt(messages=({"role": "user", "content": ""},), exact_output=exact_output)
         body = _decode(self._made(prompt, 1 if exact_output else 0))
         body.pop(self._api.turns_key, None)
         if limited or exact_output:
@@ -78,7 +78,7 @@ class Bodies:
 
     def _form(self, limit: int, *, exact_output: bool) -> list[bytes] | None:
         def made(text: str) -> bytes:
-            return self._made(Prompt(text=text, exact_output=exact_output), limit)
+            return self._made(LoadPrompt(text=text, exact_output=exact_output), limit)
 
         parts = made(_MARK).split(_MARK.encode())
         if len(parts) < 2:
@@ -88,7 +88,7 @@ class Bodies:
                 return None
         return parts
 
-    def _made(self, prompt: Prompt, limit: int) -> bytes:
+    def _made(self, prompt: LoadPrompt, limit: int) -> bytes:
         messages = prompt.messages
         if self._chats and not messages:
             messages = ({"role": "user", "content": prompt.text},)
@@ -116,17 +116,17 @@ class Bodies:
             )
         )
 
-    def _extra(self, prompt: Prompt, limit: int) -> Mapping[str, object]:
+    def _extra(self, prompt: LoadPrompt, limit: int) -> Mapping[str, object]:
         """`prompts.body`; and where the length of answers is part of the load, the wish to ignore end marks."""
         if prompt.exact_output and limit:
             return {"ignore_eos": True, **self._spec.body}
         return self._spec.body
 
-    def _recorded(self, prompt: Prompt, limit: int) -> bytes:
+    def _recorded(self, prompt: LoadPrompt, limit: int) -> bytes:
         """A recorded body as it is. `prompts.body` and limits fill in what it does not say."""
         recorded = {key: value for key, value in (prompt.body or {}).items() if key not in _OURS}
         if self._filler is None:
-            body: dict[str, Any] = _decode(self._made(Prompt(text=" "), 0))
+            body: dict[str, Any] = _decode(self._made(LoadPrompt(text=" "), 0))
             body.pop(self._api.turns_key or "prompt", None)
             self._filler = body
         body = {**self._filler, **recorded}

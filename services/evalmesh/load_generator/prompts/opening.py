@@ -22,7 +22,7 @@ _TEXTS_ALSO_FOR = {"embeddings": ("random", "custom", "line_by_line", "openqa", 
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedPrompts:
     """All there is to make requests."""
 
     api: LoadApi
@@ -31,7 +31,7 @@ class Opened:
     bodies: Bodies
 
 
-def open_prompts(setup: FeederSetup) -> Opened:
+def open_prompts(setup: FeederSetup) -> OpenedPrompts:
     """Opens data set, tokenizer and API.
 
     Raises `InvalidInput` or `NotFound` for what does not exist, cannot be read or does not go together, with the field.
@@ -47,7 +47,7 @@ def open_prompts(setup: FeederSetup) -> Opened:
     context.recorded = dataset.rows is not None and not dataset.timed
     if dataset.rows is not None:
         context.file()  # raises when there is none
-    return Opened(api, dataset, Source(dataset, context), Bodies(api, target, spec))
+    return OpenedPrompts(api, dataset, Source(dataset, context), Bodies(api, target, spec))
 
 
 def _dataset(spec: PromptSpec) -> Dataset:

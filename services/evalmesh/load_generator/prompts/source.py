@@ -10,9 +10,10 @@ from evalmesh.domain.load_test import Lengths
 from evalmesh.load.arrivals import lengths
 from evalmesh.load.arrivals.schedule import Share
 from evalmesh.load_generator.prompts import draws
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Later, Prompt, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, Later, LoadPrompt, Skipped
 from evalmesh.load_generator.prompts.prefixes import Prefixes
 from evalmesh.load_generator.prompts.writer import estimate
+from evalmesh.wire.row_files import Bad
 
 _BAD_PER = 100
 """One bad row is left out, and one more for each hundred; beyond that the file is not what it seems."""
@@ -38,11 +39,11 @@ class Source:
         self._counts = context.writer.counts
         self._make = dataset.make(context) if dataset.make is not None else None
         self._tally = _Tally()
-        self._rows: Iterator[Prompt | Later] | None = None
+        self._rows: Iterator[LoadPrompt | Later] | None = None
         self._at = 0
         self._total: int | None = None
 
-    def prompts(self, first: int, share: Share) -> Iterator[tuple[Prompt, int]]:
+    def prompts(self, first: int, share: Share) -> Iterator[tuple[LoadPrompt, int]]:
         """(prompt, its limit of output tokens) of this share, from prompt number `first` on. Endless."""
         if self._make is not None:
             yield from self._made(self._make, count(first + share.seat, share.seats))
@@ -74,7 +75,7 @@ class Source:
             # The next round begins after one mean gap.
             start_s = last_s + last_s / max(1, rows - 1)
 
-    def _made(self, make: Callable[[int], Prompt], numbers: Iterator[int]) -> Iterator[tuple[Prompt, int]]:
+    def _made(self, make: Callable[[int], LoadPrompt], numbers: Iterator[int]) -> Iterator[tuple[LoadPrompt, int]]:
         distinct = self.context.distinct
         only = self._shaped(make(0), 0) if distinct == 1 else None
         for number in numbers:
@@ -105,7 +106,7 @@ class Source:
             return "Prompts were given; their lengths were counted with the given tokenizer."
         return "Prompts were given; without a tokenizer, only the server knows their lengths."
 
-    def _numbered(self, first: int) -> Iterator[tuple[int, Prompt | Later]]:
+    def _numbered(self, first: int) -> Iterator[tuple[int, LoadPrompt | Later]]:
         """Usable rows from number `first` on, cycling. Goes on where an earlier level stopped, if it can."""
         if self._rows is None or self._at > first or (self._total and first - self._at > self._total):
             self._begin(first)
@@ -135,7 +136,7 @@ class Source:
         # Rows that are left out are counted once, not once per pass.
         self._rows = self._usable(self._tally if self._total is None else _Tally())
 
-    def _usable(self, tally: "_Tally") -> Iterator[Prompt | Later]:
+    def _usable(self, tally: "_Tally") -> Iterator[LoadPrompt | Later]:
         if self.dataset.rows is None:
             return
         bounds = None if self.dataset.timed else self.context.spec.input_tokens
@@ -149,7 +150,7 @@ class Source:
                 continue
             if isinstance(row, Skipped):
                 tally.skip(row.reason)
-            elif bounds is not None and bounds.kind != "trace" and isinstance(row, Prompt) and _has_length(row):
+            elif bounds is not None and bounds.kind != "trace" and isinstance(row, LoadPrompt) and _has_length(row):
                 size = self._size(row)
                 if bounds.low <= size <= bounds.high:
                     yield row
@@ -158,7 +159,7 @@ class Source:
             else:
                 yield row
 
-    def _size(self, prompt: Prompt) -> int:
+    def _size(self, prompt: LoadPrompt) -> int:
         writer, text = self.context.writer, prompt.text
         if writer.counts:
             return writer.count_messages(prompt.messages) if prompt.messages else writer.count(text)
@@ -167,17 +168,17 @@ class Source:
             text = "".join(str(message.get("content", "")) for message in prompt.messages)
         return estimate(text or "".join(prompt.texts))
 
-    def _finished(self, prompt: Prompt, number: int) -> tuple[Prompt, int]:
+    def _finished(self, prompt: LoadPrompt, number: int) -> tuple[LoadPrompt, int]:
         """Counts tokens that are not known yet, and says how long the answer may be."""
         limit = prompt.max_tokens if self._limits is None else self._limit(prompt, number)
         return (prompt if self._plain and (prompt.tokens or not self._counts) else self._shaped(prompt, number)), limit
 
-    def _limit(self, prompt: Prompt, number: int) -> int:
+    def _limit(self, prompt: LoadPrompt, number: int) -> int:
         if self._limits is None or (prompt.body is not None and prompt.max_tokens):
             return prompt.max_tokens
         return self._limits(0.0 if self._fixed else self._draws.uniforms(number)[draws.OUTPUT])
 
-    def _shaped(self, prompt: Prompt, number: int) -> Prompt:
+    def _shaped(self, prompt: LoadPrompt, number: int) -> LoadPrompt:
         """Puts a shared prefix before a row's text, counts it, and gives it the form that the API takes."""
         spec, writer, text, tokens = self.context.spec, self.context.writer, prompt.text, prompt.tokens
         if prompt.messages and not tokens and not prompt.images:
@@ -195,9 +196,9 @@ class Source:
         return msgspec.structs.replace(prompt, text=text, tokens=tokens)
 
 
-def _has_length(row: Prompt | Later) -> bool:
+def _has_length(row: LoadPrompt | Later) -> bool:
     """Whether bounds of length make sense: conversations have many, images none that we know."""
-    return isinstance(row, Prompt) and not row.turns and not row.images
+    return isinstance(row, LoadPrompt) and not row.turns and not row.images
 
 
 def _own(context: Context) -> Lengths | None:

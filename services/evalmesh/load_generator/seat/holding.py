@@ -20,18 +20,19 @@ from evalmesh.domain.load_work import LoadItem
 from evalmesh.load.measure.ticks import encode_seat_tick
 from evalmesh.load_generator import seat_talk as talk
 from evalmesh.load_generator.protocol import EngineSetup, FeederSetup, FeedLevel, RunLevel, Tick
+from evalmesh.load_generator.scratch import Scratch
 from evalmesh.load_generator.seat.clocks import ClockOffset, boot_id, measure_offset
-from evalmesh.load_generator.seat.local_copies import LocalFiles
+from evalmesh.load_generator.seat.local_copies import LocalCopies
 from evalmesh.load_generator.seat.pair import GeneratorPair, PairBrokenError, Performance
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.load_generator.seat.shares import share_of
 from evalmesh.load_generator.seat.slices import Slice, SliceFiles
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock, Secrets, with_keys
-from evalmesh.ports.load_tests.store import LoadTestStore
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
+from evalmesh.runtime.submission import RecordBook
 from evalmesh.wire.subjects import conductor_subject
 
 _LOG = logging.getLogger(__name__)
@@ -45,16 +46,16 @@ _NO_CONDUCTOR = Patience(total_s=60.0, first_s=0.1, cap_s=2.0)
 class SeatTools:
     """What every seat of a process shares."""
 
-    tests: LoadTestStore
+    tests: RecordBook[LoadTest]
     bus: Bus
     signals: Signals
     secrets: Secrets
     clock: Clock
     control: ControlView
     pairs: PairPool
-    files: LocalFiles
+    files: LocalCopies
     slices: SliceFiles
-    scratch: Path
+    scratch: Scratch
 
 
 class SeatWorker:
@@ -66,7 +67,7 @@ class SeatWorker:
     async def handle(self, item: LoadItem) -> None:
         """Returns when the load test is over, or when the seat is somebody else's."""
         try:
-            test = (await self._tools.tests.get(item.load_test)).value
+            test = await self._tools.tests.get(item.load_test)
         except NotFound:
             return
         if test.state.terminal:
@@ -185,7 +186,7 @@ class _Holder:
     async def _perform(self, order: talk.Perform) -> bool:
         """One level; whether this generator is of further use."""
         await self._measure_clock()
-        with TemporaryDirectory(prefix="evalmesh-level-", dir=self._tools.scratch) as folder:
+        with TemporaryDirectory(prefix="evalmesh-level-", dir=self._tools.scratch.folder) as folder:
             records = Path(folder) / "records.bin"
             ticks: list[Tick] = []
             began = self._tools.clock.now()

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evalmesh.load.server.readings import Sample
+from evalmesh.load.server.readings import Reading
 from evalmesh.load.server.series import build_server
 
 
 def server_document(
-    samples: Sequence[Sample], start_s: float | None, document: dict[str, Any]
+    samples: Sequence[Reading], start_s: float | None, document: dict[str, Any]
 ) -> dict[str, Any] | None:
     """The `server` object of a level's document; `None` when nobody was asked, or nobody knows when the level was.
 

@@ -27,7 +27,7 @@ Scaling = Literal["auto", "linear", "log"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class AxisTick:
     """A place on an axis with its label."""
 
     at: float
@@ -44,7 +44,7 @@ class Axis:
     start: float
     end: float
     log: bool = False
-    ticks: tuple[Tick, ...] = ()
+    ticks: tuple[AxisTick, ...] = ()
 
     def at(self, value: float) -> float:
         """Position of a value."""
@@ -217,7 +217,7 @@ def _axis_x(wish: Wish, values: Sequence[float]) -> Axis:
     low, high = _apart(low, high, log=log)
     axis = Axis(wish.x_title, low, high, LEFT, WIDTH - RIGHT, log)
     wanted = sorted(set(wish.x_ticks)) or (_log_values(low, high) if log else _round_values(low, high))
-    placed = [Tick(axis.at(value), short(value)) for value in wanted if low <= value <= high]
+    placed = [AxisTick(axis.at(value), short(value)) for value in wanted if low <= value <= high]
     return Axis(axis.title, low, high, axis.start, axis.end, log, _thinned(placed))
 
 
@@ -238,7 +238,7 @@ def _axis_y(wish: Wish, values: Sequence[float]) -> Axis:
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
         ticks = [low + n * step for n in range(round((high - low) / step) + 1)]
     axis = Axis(wish.y_title, low, high, wish.height - BOTTOM, TOP, log)
-    placed = tuple(Tick(axis.at(value), short(round(value, 12))) for value in ticks)
+    placed = tuple(AxisTick(axis.at(value), short(round(value, 12))) for value in ticks)
     return Axis(axis.title, low, high, axis.start, axis.end, log, placed)
 
 
@@ -279,7 +279,7 @@ def _log_values(low: float, high: float) -> list[float]:
     return inside[::every] if len(inside) > 1 else _round_values(low, high)
 
 
-def _thinned(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
+def _thinned(ticks: Sequence[AxisTick]) -> tuple[AxisTick, ...]:
     """Labels that do not touch: the outermost first, then the rest from left to right."""
     if len(ticks) < 3:
         return tuple(ticks)

@@ -9,7 +9,6 @@ from jinja2 import Template
 
 from evalmesh.pages import common as pages
 from evalmesh.pages.load_tests import charts, distributions, figures
-from evalmesh.pages.load_tests.again import command
 from evalmesh.pages.load_tests.banners import banners
 from evalmesh.pages.load_tests.lengths import lengths_section
 from evalmesh.pages.load_tests.timelines import level_charts, server_charts
@@ -85,7 +84,7 @@ def render_perf_html(perf: Mapping[str, Any]) -> str:
         details=[_details(level, name, len(levels)) for level, name in zip(levels, loads.names, strict=True)],
         error_rows=_error_rows(levels),
         config=_config(perf["spec"]),
-        command=command(perf["spec"]),
+        again=pages.again("perf", perf["spec"].get("client_config", ""), "load_test", perf["load_test"]["id"]),
         definitions=DEFINITIONS,
         assets=pages.assets("perf_report.css"),
     )
@@ -266,10 +265,14 @@ def _error_rows(levels: Sequence[Level]) -> list[dict[str, Any]]:
     ]
 
 
+_LAID_OUT = frozenset({"target", "prompts", "arrival", "client_config"})
+"""What is shown in a way of its own."""
+
+
 def _config(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The spec, with the two parts that say most laid out field by field."""
     rows = []
     for part, prefix in (("target", ""), ("prompts", "prompts: "), ("arrival", "arrival: ")):
         rows += [(prefix + name, text) for name, text in pages.config_rows(spec[part])]
-    rest = {name: value for name, value in spec.items() if name not in {"target", "prompts", "arrival"}}
+    rest = {name: value for name, value in spec.items() if name not in _LAID_OUT}
     return [*rows, *pages.config_rows(rest)]

@@ -1,8 +1,6 @@
 """The report as one page: no network, no framework, readable without scripts."""
 
-import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -37,7 +35,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         sections=[_section(position, benchmark) for position, benchmark in enumerate(report["benchmarks"])],
         on_error_text=_ON_ERROR.get(report["config"]["on_error"], ""),
         config=pages.config_rows(report["config"]),
-        command=_command(report),
+        again=pages.again("eval", report["run"].get("client_config", ""), "run", report["run"]["id"]),
         inline_width=_INLINE_WIDTH,
         assets=pages.assets(),
     )
@@ -136,23 +134,3 @@ def _usage_rows(usage: Mapping[str, float]) -> list[tuple[str, str]]:
         else:
             rows.append((name.replace("_", " "), f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"))
     return rows
-
-
-def _command(report: Mapping[str, Any]) -> str:
-    """A command line that asks for the same run again, one option per line."""
-    model, config = report["model"], report["config"]
-    parts: list[Sequence[str]] = [("--model", model["name"])]
-    if model["url"]:
-        parts.append(("--api-url", model["url"]))
-    parts.append(("--datasets", *(benchmark["name"] for benchmark in report["benchmarks"])))
-    overrides = {b["name"]: b["overrides"] for b in report["benchmarks"] if b.get("overrides")}
-    if overrides:
-        parts.append(("--dataset-args", json.dumps(overrides, ensure_ascii=False)))
-    if config["limit"] is not None:
-        parts.append(("--limit", str(config["limit"])))
-    if config["repeats"] != 1:
-        parts.append(("--repeats", str(config["repeats"])))
-    if config["generation"]:
-        parts.append(("--generation-config", json.dumps(config["generation"], ensure_ascii=False)))
-    parts.append(("--seed", str(config["seed"])))
-    return " \\\n  ".join(["evalmesh eval", *(shlex.join(part) for part in parts)])

@@ -67,6 +67,7 @@ def _run(run: Run, *, complete: bool) -> dict[str, Any]:
         "duration_s": duration_s(run.start_time, run.end_time),
         "error": run.error,
         "error_reason": run.error_reason,
+        "client_config": run.spec.client_config,
     }
 
 

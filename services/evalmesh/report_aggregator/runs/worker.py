@@ -128,7 +128,7 @@ class ReduceWorker:
         from evalmesh.report_aggregator.runs.fold import Folder  # noqa: PLC0415  (brings pyarrow)
         from evalmesh.report_aggregator.runs.join import Joiner  # noqa: PLC0415  (likewise)
 
-        run = (await self._records.store.get_run(item.run)).value
+        run = (await self._records.store.get(item.run)).value
         if run.state.terminal or run.attempt != item.attempt:
             return
         plan = await self._plans.get(item.run, item.benchmark)
@@ -149,7 +149,7 @@ class ReduceWorker:
     # The run
 
     async def _finish(self, item: WorkItem) -> None:
-        run = (await self._records.store.get_run(item.run)).value
+        run = (await self._records.store.get(item.run)).value
         if run.state.terminal or run.attempt != item.attempt:
             return
         state = RunState.CANCELLED if run.state is RunState.CANCELLING else RunState.SUCCEEDED

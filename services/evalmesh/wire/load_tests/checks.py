@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
+from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
 from evalmesh.domain.load_test import (
     Arrival,
@@ -29,6 +30,7 @@ from evalmesh.load.objective.slo import flaw_of
 from evalmesh.wire.runs.checks import (
     DIGEST,
     bad,
+    check_client_config,
     check_headers,
     check_int,
     check_key_ref,
@@ -71,6 +73,7 @@ def check_load_spec(spec: LoadTestSpec) -> None:
             check_url(f"server_metrics[{i}]", url, way_out)
     check_text("display_name", spec.display_name)
     check_labels(spec.labels)
+    check_client_config(spec.client_config)
 
 
 def _check_target(target: LoadTarget) -> None:
@@ -218,12 +221,16 @@ def _check_stage(stage: Stage, field: str) -> None:
 def _check_load(level: LoadLevel, arrival: ArrivalSpec, field: str) -> None:
     """The load of a level and the way requests arrive must mean the same thing."""
     if level.rate and level.stages:
-        raise bad(f"{field}.rate", level.rate, "stages say the load; leave out the rate.")
+        raise bad(f"{field}.rate", level.rate, "stages say the load; leave out rate.")
     if level.stages and not any(stage.start or stage.end for stage in level.stages):
         raise bad(f"{field}.stages", "no load", "at least one stage needs a load above 0.")
     if arrival.kind in {"closed", "trace"} and level.rate:
         other = "`constant`, `poisson` or `gamma`"
-        raise bad(f"{field}.rate", level.rate, f"arrival `{arrival.kind}` knows no rate; leave it out, or use {other}.")
+        raise bad(
+            f"{field}.rate",
+            level.rate,
+            f"arrival `{arrival.kind}` knows no rate; leave out one of them, or use {other}.",
+        )
     if arrival.kind == "trace":
         if level.stages:
             raise bad(f"{field}.stages", len(level.stages), "the trace says the load; leave out the stages.")
@@ -231,7 +238,9 @@ def _check_load(level: LoadLevel, arrival: ArrivalSpec, field: str) -> None:
     if arrival.kind == "closed" and not (level.parallel or level.stages):
         raise bad(f"{field}.parallel", 0, "a closed loop keeps requests in flight: say how many (--parallel).")
     if arrival.kind != "closed" and not (level.rate or level.stages):
-        raise bad(f"{field}.rate", 0, f"arrival `{arrival.kind}` needs a rate (--rate), or stages.")
+        raise bad(
+            f"{field}.rate", 0, f"arrival `{arrival.kind}` needs rate, what is due per second (--rate), or stages."
+        )
 
 
 def _check_end(level: LoadLevel, arrival: ArrivalSpec, field: str) -> None:
@@ -261,7 +270,7 @@ def _check_slo(term: SloTerm, field: str) -> None:
 def _check_search(search: SearchSpec, spec: LoadTestSpec) -> None:
     _check_choice("search.variable", search.variable, get_args(SearchVariable))
     if not spec.slo:
-        raise bad("slo", [], "a search looks for the highest load that meets an objective; give one (--slo).")
+        raise bad("slo", [], "a search needs slo, the objective: the highest load that meets it is looked for (--slo).")
     opened = spec.arrival.kind in {"constant", "poisson", "gamma"}
     if search.variable == "rate" and not opened:
         way_out = "a search for the rate needs `constant`, `poisson` or `gamma`."
@@ -274,7 +283,7 @@ def _check_search(search: SearchSpec, spec: LoadTestSpec) -> None:
     _check_number("search.low", search.low, above=0.0, up_to=top, what="the load to start at")
     _check_number("search.high", search.high, up_to=top, what="the highest load to try; 0: no bound")
     if search.high and search.high < search.low:
-        raise bad("search.high", search.high, f"it must be at least search.low ({search.low:g}); 0: no bound.")
+        raise bad("search.high", search.high, f"it must be at least search.low, {search.low:g}; 0: no bound.")
     if search.variable == "parallel" and search.low < 1:
         raise bad("search.low", search.low, "start at 1 request in flight or more.")
     _check_number("search.resolution", search.resolution, above=0.0, up_to=1.0, what="a relative width like 0.05")
@@ -289,8 +298,11 @@ def _check_generators(spec: LoadTestSpec) -> None:
     slots = [level.parallel for level in spec.levels if not level.stages]
     # A smaller level than the largest one leaves some of them idle; one that is idle always is a mistake.
     if spec.arrival.kind == "closed" and spec.search is None and slots and spec.generators > max(slots):
-        way_out = f"no level has that many requests in flight; use at most {max(slots)}."
-        raise bad("generator_count", spec.generators, way_out)
+        raise InvalidInput(
+            f"generator_count: {spec.generators} processes cannot share {max(slots)} requests in flight; use at most "
+            f"{max(slots)}.",
+            {"field": "generator_count"},
+        )
 
 
 def _check_name(field: str, name: str, way_out: str) -> None:
@@ -307,7 +319,7 @@ def _check_bounds(field: str, low: int, high: int) -> None:
     check_int(f"{field}.low", low, 1, "use at least 1.")
     check_int(f"{field}.high", high, 1, "use at least 1.")
     if low > high:
-        raise bad(f"{field}.low", low, f"it must not be above high, {high}.")
+        raise bad(f"{field}.low", low, f"it must not be above {field}.high, {high}.")
 
 
 def _check_number(field: str, value: float, *, above: float | None = None, up_to: float, what: str) -> None:

@@ -14,13 +14,13 @@ from evalmesh.domain.load_test import (
     LoadTarget,
     LoadTest,
     LoadTestSpec,
-    LoadTestState,
     SearchSpec,
     SearchVariable,
     SloTerm,
     Stage,
     Transport,
 )
+from evalmesh.domain.state import State
 from evalmesh.v1 import load_tests_pb2 as pb
 from evalmesh.wire.load_tests.checks import check_load_spec
 from evalmesh.wire.load_tests.prompts import prompts_from_proto, prompts_to_proto
@@ -35,7 +35,7 @@ from evalmesh.wire.values import (
     timestamp_to_proto,
 )
 
-LOAD_TESTS = "loadTests"
+LOAD_TESTS = LoadTest.COLLECTION
 """Collection of the resource names."""
 
 _TIMEOUTS = ("connect_timeout", "read_timeout", "total_timeout")
@@ -168,6 +168,7 @@ def load_spec_to_proto(spec: LoadTestSpec) -> pb.LoadTestSpec:
         skip_endpoint_check=not spec.check_endpoint,
         display_name=spec.display_name,
         labels=spec.labels,
+        client_config=spec.client_config,
     )
 
 
@@ -196,6 +197,7 @@ def _decode_spec(proto: pb.LoadTestSpec) -> LoadTestSpec:
         check_endpoint=not proto.skip_endpoint_check,
         display_name=proto.display_name,
         labels=dict(proto.labels),
+        client_config=proto.client_config,
     )
 
 
@@ -276,7 +278,7 @@ def load_test_from_proto(proto: pb.LoadTest) -> LoadTest:
     return LoadTest(
         id=parse_name(LOAD_TESTS, proto.name) if proto.name else "",
         spec=_decode_spec(proto.spec),
-        state=LoadTestState(one_of(name, tuple(LoadTestState), "state")),
+        state=State(one_of(name, tuple(State), "state")),
         create_time=timestamp_from_proto(proto.create_time),
         start_time=timestamp_from_proto(proto.start_time) if proto.HasField("start_time") else None,
         end_time=timestamp_from_proto(proto.end_time) if proto.HasField("end_time") else None,

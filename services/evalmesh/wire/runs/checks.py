@@ -3,22 +3,27 @@
 The checks of load tests (`wire.load_tests.checks`) use the same parts.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
+from evalmesh.domain.limit import check_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.stage import MODEL
 
 _INT32 = 2**31 - 1
 _MOST_LOGPROBS = 20
 """What the OpenAI API allows."""
 _INT64 = 2**63 - 1
 KEY_REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|secret:[a-z0-9][a-z0-9.-]*/[A-Za-z0-9._-]+")
+_HELD_ELSEWHERE = re.compile(rf"{KEY_REF.pattern}|\*\*\*|EMPTY|")
+"""What may stand where a key would: a reference to it, or that it is left out."""
+MOST_CLIENT_CONFIG_BYTES = 64 << 10
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _KEY_HEADERS = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
@@ -38,7 +43,7 @@ def check_spec(spec: RunSpec) -> None:
     check_model(spec.model)
     _check_benchmarks(spec.benchmarks)
     check_generation(spec.generation)
-    _check_limit(spec.limit, "limit")
+    check_limit(spec.limit, "limit")
     check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
     check_int("shard_size", spec.shard_size, 1, "use at least 1 sample per shard, e.g. 64.")
     if not -_INT64 <= spec.seed <= _INT64:
@@ -57,6 +62,18 @@ def check_spec(spec: RunSpec) -> None:
     check_text("dataset_dir", spec.dataset_dir, 4096)
     check_text("display_name", spec.display_name)
     check_labels(spec.labels)
+    check_client_config(spec.client_config)
+    for role, model in spec.roles.items():
+        _check_role(role, model)
+
+
+def _check_role(role: str, model: ModelSpec) -> None:
+    if not is_safe_name(role) or "." in role or role == MODEL:
+        raise bad("roles", role, "name a role as the benchmark's stages do; the model under test is `model` itself.")
+    try:
+        check_model(model)
+    except InvalidInput as error:
+        raise InvalidInput(f"roles.{role}: {error.message}", {"field": f"roles.{role}"}) from error
 
 
 def check_model(model: ModelSpec) -> None:
@@ -148,7 +165,7 @@ def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
 
 
 def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
-    _check_limit(spec.limit, f"{field}.limit")
+    check_limit(spec.limit, f"{field}.limit")
     if spec.few_shot_num is not None:
         check_int(f"{field}.few_shot_num", spec.few_shot_num, 0, "use 0 or more examples.")
     subsets = spec.subsets or ()
@@ -187,15 +204,31 @@ def check_generation(config: GenerationConfig) -> None:
     check_no_keys("generation.extra_body", config.extra_body)
 
 
-def _check_limit(limit: Any, field: str) -> None:
-    if limit is None:
-        return
-    if isinstance(limit, bool) or not math.isfinite(limit) or limit <= 0 or limit > _INT64:
-        raise bad(field, limit, "use a count of samples (1 or more), or a fraction between 0 and 1.")
-    if isinstance(limit, float) and limit >= 1:
-        raise bad(
-            field, limit, "a fraction is below 1; write a count without a decimal point, or leave it out for all."
+def check_client_config(text: str) -> None:
+    """A JSON object of bounded size, whose entries with the names of keys are references to them at most."""
+    field = {"field": "client_config"}
+    if len(text.encode()) > MOST_CLIENT_CONFIG_BYTES:
+        raise InvalidInput(
+            f"client_config: it has more than {MOST_CLIENT_CONFIG_BYTES >> 10} KiB; leave it out.", field
         )
+    try:
+        value = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidInput("client_config: it is no JSON object; leave it out, or send the config as one.", field)
+    left: list[object] = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            for name, held in one.items():
+                is_key = str(name).lower() in _KEY_ARGS | _KEY_HEADERS and isinstance(held, str)
+                if is_key and not _HELD_ELSEWHERE.fullmatch(held):
+                    raise InvalidInput(
+                        f"client_config: {name!r} holds a key (withheld), which no spec may; write `env:NAME`.",
+                        field,
+                    )
+        left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
 
 
 def check_int(field: str, value: int, low: int, way_out: str) -> None:

@@ -96,6 +96,8 @@ def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
         shard_size=spec.shard_size,
         display_name=spec.display_name,
         labels=spec.labels,
+        client_config=spec.client_config,
+        roles={role: model_to_proto(model) for role, model in spec.roles.items()},
     )
     if spec.limit is not None:
         proto.limit.CopyFrom(_limit_to_proto(spec.limit))
@@ -127,6 +129,8 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         shard_size=proto.shard_size or default.shard_size,
         display_name=proto.display_name,
         labels=dict(proto.labels),
+        client_config=proto.client_config,
+        roles={role: model_from_proto(model) for role, model in proto.roles.items()},
     )
 
 
@@ -169,6 +173,7 @@ def run_to_proto(run: Run) -> pb.Run:
         error=run.error,
         error_reason=run.error_reason,
         benchmarks=[progress_to_proto(b) for b in run.benchmarks],
+        notice=run.notice,
     )
     if run.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(run.start_time))
@@ -192,4 +197,5 @@ def run_from_proto(proto: pb.Run) -> Run:
         error=proto.error,
         error_reason=proto.error_reason,
         benchmarks=tuple(progress_from_proto(b) for b in proto.benchmarks),
+        notice=proto.notice,
     )

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from evalmesh.load_generator.prompts import rows
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Prompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, LoadPrompt, Row, Skipped
+from evalmesh.wire.row_files import Bad
 
 _HUMAN = frozenset({"human", "user"})
 _SYSTEM = frozenset({"system", "developer"})
@@ -34,13 +35,13 @@ def _said(value: Any) -> list[tuple[str, str]] | None:
 
 def _first_turn(context: Context) -> Iterator[Row]:
     for row in _conversations(context):
-        if not isinstance(row, Prompt):
+        if not isinstance(row, LoadPrompt):
             yield row
         elif row.system:
             messages = ({"role": "system", "content": row.system}, {"role": "user", "content": row.turns[0]})
-            yield Prompt(messages=messages)
+            yield LoadPrompt(messages=messages)
         else:
-            yield Prompt(text=row.turns[0])
+            yield LoadPrompt(text=row.turns[0])
 
 
 def _all_turns(context: Context) -> Iterator[Row]:
@@ -48,13 +49,13 @@ def _all_turns(context: Context) -> Iterator[Row]:
     least, most = (asked.low, max(asked.low, asked.high)) if asked is not None else (1, 0)
     around = writer.around_later if writer.counts else 0
     for row in _conversations(context):
-        if not isinstance(row, Prompt):
+        if not isinstance(row, LoadPrompt):
             yield row
         elif len(row.turns) < least:
             yield Skipped(f"with fewer than {least} turns")
         else:
             turns = row.turns[: most or None]
-            yield Prompt(turns=turns, system=row.system, turn_tokens=_counted(row.system, turns, around, context))
+            yield LoadPrompt(turns=turns, system=row.system, turn_tokens=_counted(row.system, turns, around, context))
 
 
 def _counted(system: str, turns: tuple[str, ...], around: int, context: Context) -> tuple[int, ...]:
@@ -78,7 +79,7 @@ def _conversations(context: Context) -> Iterator[Row]:
             continue
         turns = tuple(text for who, text in said if who in _HUMAN and text.strip())
         system = "\n".join(text for who, text in said if who in _SYSTEM)
-        yield Prompt(turns=turns, system=system) if turns else Skipped("without a word of the user")
+        yield LoadPrompt(turns=turns, system=system) if turns else Skipped("without a word of the user")
 
 
 DATASETS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.load_test import ImageSpec
 from evalmesh.load_generator.prompts import draws
-from evalmesh.load_generator.prompts.base import Context, Dataset, Later, Prompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, Later, LoadPrompt, Row, Skipped
 from evalmesh.load_generator.prompts.datasets.random_text import RandomTexts
 
 _TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
@@ -56,13 +56,13 @@ class _Painter:
         return _data_url(packed.getvalue(), "png")
 
 
-def _random_vl(context: Context) -> Callable[[int], Prompt]:
+def _random_vl(context: Context) -> Callable[[int], LoadPrompt]:
     texts, painter = RandomTexts(context), _Painter(context)
     context.note("Tokens of images are the server's to count; lengths are those of the texts.")
 
-    def prompt(number: int) -> Prompt:
+    def prompt(number: int) -> LoadPrompt:
         text = texts.text(number, texts.length(number))
-        return Prompt(messages=(_message(text, painter.urls(number)),), images=True)
+        return LoadPrompt(messages=(_message(text, painter.urls(number)),), images=True)
 
     return prompt
 
@@ -78,8 +78,8 @@ def _folder(context: Context) -> Iterator[Row]:
             yield Later(_shown(str(question), read, kind))
 
 
-def _shown(question: str, read: Callable[[], bytes], kind: str) -> Callable[[int], Prompt]:
-    return lambda _: Prompt(messages=(_message(question, [_data_url(read(), kind)]),), images=True)
+def _shown(question: str, read: Callable[[], bytes], kind: str) -> Callable[[int], LoadPrompt]:
+    return lambda _: LoadPrompt(messages=(_message(question, [_data_url(read(), kind)]),), images=True)
 
 
 def _folder_files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from evalmesh.domain.load_test import Lengths
 from evalmesh.load.arrivals import lengths
 from evalmesh.load_generator.prompts import draws
-from evalmesh.load_generator.prompts.base import Context, Dataset, Prompt
+from evalmesh.load_generator.prompts.base import Context, Dataset, LoadPrompt
 from evalmesh.load_generator.prompts.prefixes import Prefixes
 from evalmesh.load_generator.prompts.writer import too_short
 
@@ -54,43 +54,43 @@ class RandomTexts:
         return self._context.writer.prompt(self.texts, number, tokens, self._prefixes.of(number))
 
 
-def _random(context: Context) -> Callable[[int], Prompt]:
+def _random(context: Context) -> Callable[[int], LoadPrompt]:
     made = RandomTexts(context)
     if context.spec.tokenize:
         prefixes = Prefixes(context)
         writer, texts = context.writer, made.texts
 
-        def of_ids(number: int) -> Prompt:
+        def of_ids(number: int) -> LoadPrompt:
             tokens = made.length(number)
             prefix = prefixes.of(number)
             lead = writer.encode(prefix) if prefix else ()
             ids = (*lead, *writer.ids(texts, number, max(1, tokens - len(lead))))[:tokens]
-            return Prompt(token_ids=ids, tokens=len(ids))
+            return LoadPrompt(token_ids=ids, tokens=len(ids))
 
         return of_ids
 
-    def of_text(number: int) -> Prompt:
+    def of_text(number: int) -> LoadPrompt:
         tokens = made.length(number)
-        return Prompt(text=made.text(number, tokens), tokens=tokens)
+        return LoadPrompt(text=made.text(number, tokens), tokens=tokens)
 
     return of_text
 
 
-def _fixed(context: Context) -> Callable[[int], Prompt]:
+def _fixed(context: Context) -> Callable[[int], LoadPrompt]:
     context.distinct, context.recorded = 1, True
     context.note("Every request has the same prompt, so a server that caches prefixes computes it once.")
-    prompt = Prompt(text=context.spec.prompt)
+    prompt = LoadPrompt(text=context.spec.prompt)
     return lambda _: prompt
 
 
-def _conversations(context: Context) -> Callable[[int], Prompt]:
+def _conversations(context: Context) -> Callable[[int], LoadPrompt]:
     """Turn one is a prompt of the drawn length; each later turn adds a message that takes as many new tokens."""
     made, writer, turns = RandomTexts(context), context.writer, context.spec.turns
     low, high = (max(1, turns.low), max(1, turns.low, turns.high)) if turns is not None else (2, 2)
     later, around = draws.Draws(context.seed, "turn"), writer.around_later
     chosen = draws.Draws(context.seed, "turns")
 
-    def conversation(number: int) -> Prompt:
+    def conversation(number: int) -> LoadPrompt:
         count = low + int(chosen.uniforms(number)[draws.TURNS] * (high - low + 1))
         sizes = [made.length(number * _MOST_TURNS)]
         texts = [made.text(number, sizes[0])]
@@ -99,40 +99,40 @@ def _conversations(context: Context) -> Callable[[int], Prompt]:
             size = max(around + 1, made.length(place))
             sizes.append(size)
             texts.append(writer.part(later, place, size - around))
-        return Prompt(turns=tuple(texts), turn_tokens=tuple(sizes))
+        return LoadPrompt(turns=tuple(texts), turn_tokens=tuple(sizes))
 
     return conversation
 
 
-def _speeds(sizes: tuple[int, ...]) -> Callable[[Context], Callable[[int], Prompt]]:
-    def make(context: Context) -> Callable[[int], Prompt]:
+def _speeds(sizes: tuple[int, ...]) -> Callable[[Context], Callable[[int], LoadPrompt]]:
+    def make(context: Context) -> Callable[[int], LoadPrompt]:
         writer, texts = context.writer, draws.Draws(context.seed, "text")
 
-        def prompt(number: int) -> Prompt:
+        def prompt(number: int) -> LoadPrompt:
             asked = sizes[number // _REPEATS % len(sizes)]
             tokens = max(asked, writer.least)
             if tokens != asked:
                 context.note(f"A prompt of {asked} token is {tokens} long here: the chat template is part of it.")
-            return Prompt(text=writer.prompt(texts, number, tokens), tokens=tokens)
+            return LoadPrompt(text=writer.prompt(texts, number, tokens), tokens=tokens)
 
         return prompt
 
     return make
 
 
-def _embedding(context: Context) -> Callable[[int], Prompt]:
+def _embedding(context: Context) -> Callable[[int], LoadPrompt]:
     made, count = RandomTexts(context), max(1, context.spec.documents)
 
-    def prompt(number: int) -> Prompt:
+    def prompt(number: int) -> LoadPrompt:
         places = range(number * count, (number + 1) * count)
         sizes = [made.length(place) for place in places]
         texts = tuple([made.text(place, size) for place, size in zip(places, sizes, strict=True)])
-        return Prompt(texts=texts, tokens=sum(sizes))
+        return LoadPrompt(texts=texts, tokens=sum(sizes))
 
     return prompt
 
 
-def _rerank(context: Context) -> Callable[[int], Prompt]:
+def _rerank(context: Context) -> Callable[[int], LoadPrompt]:
     """Documents have the drawn length; a query has `args.query_tokens`. A pair costs both and what is around them."""
     asked = context.spec.input_tokens or Lengths("fixed", 128, 128)
     lengths.check(asked, "prompts.input_tokens")
@@ -142,12 +142,12 @@ def _rerank(context: Context) -> Callable[[int], Prompt]:
     sizes, queries = draws.Draws(context.seed, "input length"), draws.Draws(context.seed, "query")
     documents = draws.Draws(context.seed, "text")
 
-    def prompt(number: int) -> Prompt:
+    def prompt(number: int) -> LoadPrompt:
         places = range(number * count, (number + 1) * count)
         drawn = [max(1, draw(sizes.uniforms(place)[draws.INPUT])) for place in places]
         texts = tuple([writer.part(documents, place, size) for place, size in zip(places, drawn, strict=True)])
         tokens = sum(drawn) + count * (query_tokens + writer.around_pair)
-        return Prompt(query=writer.part(queries, number, query_tokens), texts=texts, tokens=tokens)
+        return LoadPrompt(query=writer.part(queries, number, query_tokens), texts=texts, tokens=tokens)
 
     return prompt
 

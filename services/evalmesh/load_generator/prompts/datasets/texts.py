@@ -6,7 +6,9 @@ from typing import Any
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.prompts import rows
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Prompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, LoadPrompt, Row, Skipped
+from evalmesh.wire.json_items import decoded
+from evalmesh.wire.row_files import Bad
 
 _PROMPT_COLUMNS = ("prompt", "question", "query", "instruction", "input", "text", "content")
 _LIMIT_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -42,11 +44,11 @@ def _by_column(*usual: str) -> Any:
             if isinstance(value, Bad):
                 yield value
             elif isinstance(value, str):
-                yield Prompt(text=value)
+                yield LoadPrompt(text=value)
             elif isinstance(value, dict):
                 yield _from_object(where, value, columns)
             elif chat := chat_of(value):
-                yield Prompt(messages=chat)
+                yield LoadPrompt(messages=chat)
             else:
                 yield Bad(where, f"neither a text nor an object with {' or '.join(columns)}")
 
@@ -57,9 +59,9 @@ def _from_object(where: str, value: dict[str, Any], columns: tuple[str, ...]) ->
     for column in columns:
         text = value.get(column)
         if isinstance(text, str):
-            return Prompt(text=text) if text.strip() else Skipped(f"with an empty {column}")
+            return LoadPrompt(text=text) if text.strip() else Skipped(f"with an empty {column}")
     if chat := chat_of(value.get("messages")):
-        return Prompt(messages=chat)
+        return LoadPrompt(messages=chat)
     return Bad(where, f"it has no {' or '.join(columns)}, only {', '.join(map(str, list(value)[:8])) or 'nothing'}")
 
 
@@ -70,7 +72,7 @@ def _line_by_line(context: Context) -> Iterator[Row]:
         value: Any = line
         if isinstance(line, str) and line[0] in "[{":
             try:
-                value = rows.decoded(line)
+                value = decoded(line)
             except ValueError:
                 value = line
         if isinstance(value, Bad):
@@ -81,14 +83,14 @@ def _line_by_line(context: Context) -> Iterator[Row]:
             else:
                 yield _body(value)
         elif chat := chat_of(value):
-            yield Prompt(messages=chat)
+            yield LoadPrompt(messages=chat)
         else:
-            yield Prompt(text=str(line))
+            yield LoadPrompt(text=str(line))
 
 
-def _body(value: dict[str, Any]) -> Prompt:
+def _body(value: dict[str, Any]) -> LoadPrompt:
     limit = next((value[key] for key in _LIMIT_KEYS if isinstance(value.get(key), int)), 0)
-    return Prompt(body=value, messages=chat_of(value.get("messages")), max_tokens=limit)
+    return LoadPrompt(body=value, messages=chat_of(value.get("messages")), max_tokens=limit)
 
 
 def _embedding(context: Context) -> Iterator[Row]:
@@ -96,7 +98,7 @@ def _embedding(context: Context) -> Iterator[Row]:
     size = max(1, context.spec.documents)
     batch: list[str] = []
     for row in _by_column("text", "input", *_PROMPT_COLUMNS)(context):
-        if not isinstance(row, Prompt):
+        if not isinstance(row, LoadPrompt):
             yield row
             continue
         batch.append(row.text)
@@ -107,10 +109,10 @@ def _embedding(context: Context) -> Iterator[Row]:
         yield Skipped("too few at the end of the file for one more request")
 
 
-def _texts_to_embed(texts: list[str], context: Context) -> Prompt:
+def _texts_to_embed(texts: list[str], context: Context) -> LoadPrompt:
     if len(texts) == 1:
-        return Prompt(text=texts[0])
-    return Prompt(texts=tuple(texts), tokens=sum(map(context.writer.count, texts)))
+        return LoadPrompt(text=texts[0])
+    return LoadPrompt(texts=tuple(texts), tokens=sum(map(context.writer.count, texts)))
 
 
 def _rerank(context: Context) -> Iterator[Row]:
@@ -125,7 +127,7 @@ def _rerank(context: Context) -> Iterator[Row]:
             yield Bad(where, "no object with a query and a list of documents")
             continue
         kept = tuple(str(text) for text in texts)[: context.spec.documents or None]
-        yield Prompt(query=query, texts=kept)
+        yield LoadPrompt(query=query, texts=kept)
 
 
 def _document(item: Any) -> str | None:

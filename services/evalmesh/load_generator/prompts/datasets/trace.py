@@ -11,7 +11,8 @@ from typing import Any
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.arrivals.trace import BLOCK_TOKENS, TraceRow, parse
 from evalmesh.load_generator.prompts import draws, rows
-from evalmesh.load_generator.prompts.base import Bad, Context, Dataset, Later, Prompt, Row, Skipped
+from evalmesh.load_generator.prompts.base import Context, Dataset, Later, LoadPrompt, Row, Skipped
+from evalmesh.wire.row_files import Bad
 
 _BLOCKS_KEPT = 1024
 """Texts of hash ids that are kept, 3 KB each; others are made anew when they come again."""
@@ -27,7 +28,7 @@ class _Texts:
         self._blocks = draws.Draws(context.seed, f"block/{context.salt}")
         self._block = lru_cache(_BLOCKS_KEPT)(self._made_block)
 
-    def prompt(self, row: TraceRow, number: int) -> Prompt:
+    def prompt(self, row: TraceRow, number: int) -> LoadPrompt:
         writer, least = self._context.writer, self._context.writer.least
         tokens = max(row.input_tokens, least)
         if tokens != row.input_tokens:
@@ -35,7 +36,7 @@ class _Texts:
         self._context.note("Answers are held to the recorded lengths by `ignore_eos`.")
         text = self._of_blocks(row, number, tokens) if row.hash_ids else ""
         text = text or writer.prompt(self._texts, number, tokens)
-        return Prompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
+        return LoadPrompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
 
     def _of_blocks(self, row: TraceRow, number: int, tokens: int) -> str:
         """The texts of the blocks, cut to length. Behind what they cover, the text is the row's own."""
@@ -82,7 +83,7 @@ def _maker(row: TraceRow, texts: _Texts, context: Context) -> Any:
     # The recorded length of an answer is only kept to where that is asked for: not every server can.
     match = bool(context.spec.args.get("match_output_length", False))
     limit = row.output_tokens if match or row.body is None else 0
-    prompt = Prompt(
+    prompt = LoadPrompt(
         text=row.prompt,
         messages=row.messages,
         body=dict(row.body) if row.body is not None else None,

@@ -8,9 +8,9 @@ import msgspec
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load.arrivals.schedule import Share
-from evalmesh.load_generator.prompts.base import Prompt
+from evalmesh.load_generator.prompts.base import LoadPrompt
 from evalmesh.load_generator.prompts.calibration import needs_calibration
-from evalmesh.load_generator.prompts.opening import Opened, open_prompts
+from evalmesh.load_generator.prompts.opening import OpenedPrompts, open_prompts
 from evalmesh.load_generator.protocol import FeederSetup
 
 _ROWS = 2_000
@@ -59,7 +59,7 @@ def _setup(spec: LoadTestSpec, file_path: str, tokenizer_path: str) -> FeederSet
     return FeederSetup(spec.target, spec.prompts, file_path, tokenizer_path, spec.seed, 0, 1)
 
 
-def _body(opened: Opened, prompt: Prompt, limit: int) -> bytes:
+def _body(opened: OpenedPrompts, prompt: LoadPrompt, limit: int) -> bytes:
     if not prompt.turns:
         return opened.bodies.of(prompt, limit)
     around = opened.bodies.around_turns(exact_output=prompt.exact_output, limited=limit > 0)

@@ -11,7 +11,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Conversation).decode
 
 
-class Talk:
+class Dialogue:
     """One conversation under way."""
 
     __slots__ = ("_api", "_conversation", "_messages", "_rest", "frame", "turn")
@@ -51,7 +51,7 @@ class Talk:
         reader.texts = [] if self.has_more else None
         flight = Flight(self.frame, self._body(limit), reader, due_s)
         flight.turn = turn
-        flight.talk = self
+        flight.dialogue = self
         flight.max_tokens = limit or self.frame.max_tokens
         flight.prepared_tokens = said.prepared_tokens[turn] if turn < len(said.prepared_tokens) else 0
         return flight

@@ -1,27 +1,35 @@
-"""Records of load tests: small, strongly consistent."""
+"""Records of submissions of one kind: small, strongly consistent."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from evalmesh.domain.load_test import LoadTest
-from evalmesh.ports.run_store import Versioned
+T = TypeVar("T")
 
 
-class LoadTestStore(Protocol):
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[T]):
+    """A value with the revision a later `update` must name."""
+
+    value: T
+    revision: int
+
+
+class RecordStore(Protocol[T]):
     """Every method raises `Unavailable` when the store cannot be reached.
 
     Control wishes of load tests stand beside those of runs (`RunStore.set_control`): ids are unique among both.
     """
 
-    async def create(self, load_test: LoadTest) -> None:
+    async def create(self, record: T) -> None:
         """Raises `AlreadyExists`."""
         ...
 
-    async def get(self, load_test: str) -> Versioned[LoadTest]:
+    async def get(self, id_: str) -> Versioned[T]:
         """Raises `NotFound`."""
         ...
 
-    async def update(self, load_test: LoadTest, revision: int) -> int:
+    async def update(self, record: T, revision: int) -> int:
         """Replaces the record; returns the new revision.
 
         Raises `Conflict` when the revision is no longer the newest: read again and redo the change.
@@ -29,10 +37,10 @@ class LoadTestStore(Protocol):
         ...
 
     async def list_ids(self) -> Sequence[str]:
-        """Ids of all load tests, newest first."""
+        """Ids of all records, newest first."""
         ...
 
-    async def claim_request(self, request_id: str, load_test: str) -> str:
+    async def claim_request(self, request_id: str, id_: str) -> str:
         """Binds a caller's request to an id, for ever; returns the id it is bound to, perhaps an earlier one."""
         ...
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.benchmarks.media import MediaSink
+from evalmesh.benchmarks.query import DatasetQuery, query_for
 from evalmesh.benchmarks.samples import MalformedRow, MediaRows, NumberedRow, choose_shots, iter_samples, render
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain import layout
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
-from evalmesh.ports.dataset_source import DatasetQuery, DatasetSource, query_for
+from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.ports.object_store import ObjectStore
 
 _PIECE_BYTES = 1 << 20

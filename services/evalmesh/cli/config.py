@@ -1,0 +1,117 @@
+"""What both configs have in common: values in every form people write them, and errors as sentences."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from evalmesh.cli.options import parse_options, read_config_file
+from evalmesh.domain.errors import InvalidInput
+
+_WAYS_OUT = {
+    "int_parsing": "write a whole number.",
+    "int_type": "write a whole number.",
+    "int_from_float": "write a whole number.",
+    "float_parsing": "write a number.",
+    "float_type": "write a number.",
+    "bool_parsing": "write true or false.",
+    "bool_type": "write true or false.",
+    "string_type": "write text.",
+    "list_type": "write a list.",
+    "dict_type": "write a mapping.",
+}
+
+
+class Config(BaseModel):
+    """A config whose wrong values raise `InvalidInput` that names field, value and way out."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    withheld: ClassVar[frozenset[str]] = frozenset({"api_key"})
+    """Fields whose values no message repeats."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _first_problem(error, self.withheld) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_declared(cls, value: Any, info: Any) -> Any:
+        """`k=v,k=v`, JSON and a list of `k=v` are mappings; one value is a list of one."""
+        name: str = info.field_name
+        kind, optional = _kind(cls.model_fields[name].annotation)
+        if get_origin(kind) is dict:
+            mapping = _mapping(value, name)
+            if get_args(kind)[1] is str and isinstance(mapping, Mapping):
+                return {key: str(one) if isinstance(one, (int, float)) else one for key, one in mapping.items()}
+            return mapping
+        if isinstance(value, bool) and kind in {int, float}:
+            raise InvalidInput(
+                f"{info.field_name}: {value} is not allowed; write a number.", {"field": info.field_name}
+            )
+        if get_origin(kind) is not list or (value is None and optional):
+            return value
+        return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+    @classmethod
+    def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
+        """What was said on the command line over what the file says."""
+        return cls.merged(read_config_file(file) if file else {}, said)
+
+    @classmethod
+    def of(cls, source: "Self | Mapping[str, Any] | str | Path") -> Self:
+        """A checked config from every form Python callers have: one of these, its keys, or a file with them."""
+        if isinstance(source, cls):
+            # Where it may have been changed since it was made.
+            return source if cls.model_config.get("frozen") else cls(**dict(source))
+        if isinstance(source, Mapping):
+            return cls(**source)
+        if isinstance(source, (str, Path)):
+            return cls.load(str(source), {})
+        raise InvalidInput(
+            f"config: a {type(source).__name__} is no config; pass a {cls.__name__}, a mapping, or the path of a YAML "
+            f"or JSON file.",
+            {"field": "config"},
+        )
+
+    @classmethod
+    def merged(cls, base: Mapping[str, Any], top: Mapping[str, Any]) -> Self:
+        """`top` over `base`; mappings of both are merged key by key. Both may still be text."""
+        values = {**base, **top}
+        for name, field in cls.model_fields.items():
+            if name in base and name in top and get_origin(_kind(field.annotation)[0]) is dict:
+                values[name] = {**getattr(cls(**{name: base[name]}), name), **getattr(cls(**{name: top[name]}), name)}
+        return cls(**values)
+
+
+def _kind(annotation: Any) -> tuple[Any, bool]:
+    """(type, whether it may be `None`)."""
+    if get_origin(annotation) not in {UnionType, Union}:
+        return annotation, False
+    kinds = [one for one in get_args(annotation) if one is not type(None)]
+    return (kinds[0] if len(kinds) == 1 else None), len(kinds) < len(get_args(annotation))
+
+
+def _mapping(value: Any, name: str) -> Any:
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        if not all(isinstance(part, str) and "=" in part for part in value):
+            raise InvalidInput(f"{name}: the value (withheld) is not allowed; write NAME=VALUE.", {"field": name})
+        return {key.strip(): text.strip() for key, _, text in (part.partition("=") for part in value)}
+    return parse_options(value, name) if isinstance(value, str) else value
+
+
+def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidInput:
+    """The first problem, as a sentence; pydantic's own text may repeat a secret and speaks of types."""
+    problem = error.errors(include_url=False, include_context=True)[0]
+    # `limit: int | float` reports each member of the union under its own name.
+    path = [str(part) for part in problem["loc"] if part not in {"int", "float"}]
+    field = ".".join(path) or "config"
+    value = "the value (withheld)" if withheld.intersection(path[:1]) else repr(problem["input"])[:80]
+    way_out = _WAYS_OUT.get(problem["type"]) or f"{problem['msg'][:1].lower()}{problem['msg'][1:]}."
+    return InvalidInput(f"{field}: {value} is not allowed; {way_out}", {"field": field})

@@ -1,0 +1,68 @@
+"""The options of an evaluation, said once: `TaskConfig` has their types and bounds, the command line their flags.
+
+EvalScope's names, and ours for what EvalScope has not. Imports nothing heavy.
+"""
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from evalmesh.cli.parser import Flag
+
+
+class TaskOptions:
+    """Field by field in docs/guides/config.md."""
+
+    demo: Annotated[bool, Flag("evaluate the built-in simulated model")] = False
+
+    model: Annotated[str | None, Flag("what the endpoint calls the model", "NAME", "model")] = None
+    model_id: Annotated[str | None, Flag("what reports call it (default: last part of --model)", "NAME")] = None
+    model_args: Annotated[dict[str, Any], Flag("options of the engine, as k=v or JSON")] = {}
+    api_url: Annotated[str | None, Flag("base URL of an OpenAI-compatible endpoint, with its /v1", "URL")] = None
+    api_key: Annotated[
+        Any,  # a secret in the config
+        Flag(
+            "env:NAME, secret:name/key, or a key, which stays in this process (default: env:EVALMESH_API_KEY if set)",
+            "KEY",
+        ),
+    ]
+    eval_type: Annotated[str | None, Flag("openai_api (also: service)", "TYPE")] = None
+    request_kind: Annotated[
+        Literal["chat", "completion"] | None, Flag("which call to use (default: chat, or by the address)")
+    ] = None
+    generation_config: Annotated[
+        dict[str, Any],
+        Flag("max_tokens, temperature, top_p, top_k, seed, stop_seqs, penalties, extra_body, timeout, retries, ..."),
+    ] = {}
+    timeout: Annotated[float | None, Gt(0), Flag("seconds one try may take (default: 600)", "S")] = None
+    stream: Annotated[bool | None, Flag("ask for streamed answers")] = None
+
+    datasets: Annotated[list[str], Flag("benchmarks; see `evalmesh benchmarks list`", "NAME", "benchmarks")] = []
+    dataset_args: Annotated[
+        dict[str, dict[str, Any]], Flag('per benchmark: \'{"gsm8k": {"few_shot_num": 0}}\'', "JSON")
+    ] = {}
+    dataset_dir: Annotated[str | None, Flag("folder searched for data sets before any hub", "DIR")] = None
+    dataset_hub: Annotated[Literal["local", "huggingface", "modelscope"], Flag("where data sets are")] = "modelscope"
+    limit: Annotated[int | float | None, Flag("samples per subset: a count, or a fraction below 1", "N")] = None
+    repeats: Annotated[int, Ge(1), Flag("generations per sample")] = 1
+    seed: Annotated[int, Flag("of every random choice")] = 42
+    completions: str | None = None
+    """JSON Lines of completions made elsewhere: they are scored, nothing is generated."""
+
+    eval_batch_size: Annotated[int | None, Ge(1), Flag("most requests in flight (default: 64)", group="execution")] = (
+        None
+    )
+    use_cache: Annotated[str | None, Flag("run or outputs folder whose completions are reused", "RUN")] = None
+    rerun_review: Annotated[bool, Flag("with --use-cache: score those again")] = False
+    ignore_errors: Annotated[bool, Flag("exit with 0 although some samples have no score")] = False
+    on_error: Annotated[
+        Literal["exclude", "zero", "fail"],
+        Flag("samples without a score: leave them out of means, count them 0, or fail the run"),
+    ] = "exclude"
+    processes: Annotated[bool, Flag("each service in a process of its own")] = False
+    runners: Annotated[int, Ge(1), Le(64), Flag("model runners, with --processes")] = 1
+
+    no_timestamp: Annotated[bool, Flag("write into the work directory itself", group="output")] = False
+    name: Annotated[str, Flag("shown in lists and reports")] = ""
+    labels: dict[str, str] = {}
+    dry_run: Annotated[bool, Flag("print the resolved spec, check it, run nothing")] = False
