@@ -32,6 +32,7 @@ from evalmesh.runtime.service import Service
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import benchmarks_pb2, benchmarks_pb2_grpc, models_pb2, models_pb2_grpc, runs_pb2, runs_pb2_grpc
 from evalmesh.wire.errors import from_rpc_error
+from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.specs import spec_to_proto
 
 PLAN, REPORT = Queue.PLAN, Queue.REDUCE
@@ -86,7 +87,8 @@ async def peers(opened):
     )
 
     def mount(server):
-        servicer = ModelServicer(lambda pool: open_openai_endpoint(pool, servers=any_server()))
+        media = MediaFiles(opened.objects)
+        servicer = ModelServicer(lambda pool: open_openai_endpoint(pool, any_server(), media=media), media)
         models_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
 
     runner = Service("model_runner", (RUNNER,), mount)

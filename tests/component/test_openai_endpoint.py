@@ -16,6 +16,7 @@ from tests.kit.model_servers import any_server
 
 from evalmesh.adapters.openai.endpoint import OpenAIEndpoint, open_openai_endpoint
 from evalmesh.adapters.openai.retry import RetryPolicy
+from evalmesh.domain.completion import ContinuationScore
 from evalmesh.domain.errors import InvalidInput, NotFound, Unauthenticated, Unavailable
 from evalmesh.domain.request import GenerationConfig, Message, Request
 from evalmesh.domain.run import ModelSpec
@@ -359,7 +360,7 @@ async def test_loglikelihoods_of_continuations(server):
         completion = await endpoint.generate(request, GenerationConfig(temperature=0.7, seed=1))
         without = await endpoint.generate(request, CONFIG)
     assert completion.error is None
-    assert (completion.logprobs, completion.is_greedy) == ((-0.25, -4.5), (True, False))
+    assert completion.continuations == (ContinuationScore(-0.25, 1, 1, is_greedy=True), ContinuationScore(-4.5, 2, 2))
     assert server.bodies[0] == {
         "model": "m",
         "prompt": ["2+2=4", "2+2=5!"],

@@ -132,12 +132,53 @@ async def test_a_key_is_asked_for_when_one_is_set():
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[]", b'{"messages": []}', b'{"messages": "x"}', b'{"messages": [{"role": "user"}], "n": 3}', b"\xff"],
+    [
+        b"{",
+        b"[]",
+        b'{"messages": []}',
+        b'{"messages": "x"}',
+        b'{"messages": [{"role": "user"}], "n": 3}',
+        b'{"messages": [{"role": "user"}], "tool_choice": "required"}',
+        b'{"messages": [{"role": "user"}], "tools": [{"function": {}}]}',
+        b'{"messages": [{"role": "user"}], "tools": [{"function": {"name": "a"}}], "tool_choice": "b"}',
+        b"\xff",
+    ],
 )
 async def test_bodies_that_make_no_sense_get_400(body):
     async with served() as (_, url, session), session.post(f"{url}/chat/completions", data=body) as answer:
         assert answer.status == 400
         assert (await answer.json())["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_that_is_demanded_is_called_with_arguments_of_its_schema(stream):
+    schema = {
+        "properties": {"n": {"type": "integer"}, "unit": {"enum": ["km", "m"]}, "deep": {"properties": {"x": {}}}}
+    }
+    body = chat("How far?") | {
+        "stream": stream,
+        "stream_options": {"include_usage": True},
+        "tools": [{"type": "function", "function": {"name": name, "parameters": schema}} for name in ("near", "far")],
+        "tool_choice": {"type": "function", "function": {"name": "far"}},
+    }
+    async with served() as (_, url, session), session.post(f"{url}/chat/completions", json=body) as answer:
+        text = await answer.text()
+    if stream:
+        chunks = [json.loads(line[6:]) for line in text.split("\n\n") if line and line != "data: [DONE]"]
+        usage = chunks.pop()["usage"]
+        pieces = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+        assert {piece["index"] for piece in pieces} == {0}
+        name = pieces[0]["function"]["name"]
+        arguments = "".join(piece["function"]["arguments"] for piece in pieces)
+        finish = chunks[-1]["choices"][0]["finish_reason"]
+    else:
+        whole = json.loads(text)
+        usage, choice = whole["usage"], whole["choices"][0]
+        [call] = choice["message"]["tool_calls"]
+        name, arguments, finish = call["function"]["name"], call["function"]["arguments"], choice["finish_reason"]
+        assert choice["message"]["content"] is None
+    assert (name, json.loads(arguments)) == ("far", {"n": 1, "unit": "km", "deep": {"x": "text"}})
+    assert (finish, usage["completion_tokens"] > 1) == ("tool_calls", True)
 
 
 async def loglikelihoods(session, url, seed, *, letters):

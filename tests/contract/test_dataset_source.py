@@ -333,3 +333,55 @@ def test_without_any_place_the_error_says_how_to_name_one(source, tmp_path):
 def test_a_hub_id_never_leaves_the_folder(source, tmp_path, hub_id):
     with pytest.raises(InvalidInput, match="is no hub id"):
         source.resolve(query(hub_id=hub_id, dataset_dir=str(tmp_path)))
+
+
+# Files that rows name
+
+
+def test_rows_name_files_relative_to_their_data_file(source, tmp_path):
+    files = [write(tmp_path / "data" / "test.jsonl"), write(tmp_path / "data" / "test2.jsonl")]
+    write(tmp_path / "data" / "pictures" / "a.png", b"a picture")
+    assert source.read_media(files, "pictures/a.png") == b"a picture"
+    assert source.read_media(files, str(tmp_path / "data" / "pictures" / "a.png")) == b"a picture"
+    with pytest.raises(ValueError, match=r"the file 'pictures/b\.png', which is not in the folder of the data"):
+        source.read_media(files, "pictures/b.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "pictures/../../secret.png", "out.png", "/etc/hostname", "linked/secret.png", "a\0b"]
+)
+def test_no_row_reads_outside_the_folder_of_its_data(source, tmp_path, name):
+    files = [write(tmp_path / "data" / "test.jsonl")]
+    secret = write(tmp_path / "secret.png", b"a secret")
+    (tmp_path / "data" / "out.png").symlink_to(secret)
+    (tmp_path / "data" / "linked").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=r"lies outside the folder of the data|null byte"):
+        source.read_media(files, name)
+
+
+def test_a_snapshot_of_the_hub_cache_links_to_its_own_blobs_only(source, tmp_path):
+    repo = tmp_path / "datasets--org--toys"
+    snapshot = repo / "snapshots" / "abc"
+    files = [write(snapshot / "data" / "test.jsonl")]
+    (snapshot / "data" / "a.png").symlink_to(write(repo / "blobs" / "123", b"a picture"))
+    (snapshot / "data" / "b.png").symlink_to(write(tmp_path / "datasets--org--other" / "blobs" / "4", b"a secret"))
+    assert source.read_media(files, "a.png") == b"a picture"
+    with pytest.raises(ValueError, match="lies outside"):
+        source.read_media(files, "b.png")
+
+
+def test_a_file_that_is_too_large_is_not_read(source, tmp_path):
+    files = [write(tmp_path / "test.jsonl")]
+    with (tmp_path / "film.mp4").open("wb") as film:
+        film.truncate((64 << 20) + 1)
+    with pytest.raises(ValueError, match=r"has 67108865 bytes; 67108864 is the most"):
+        source.read_media(files, "film.mp4")
+    with pytest.raises(ValueError, match="cannot be read: File name too long"):
+        source.read_media(files, "x" * 5000)
+
+
+def test_rows_with_pictures_are_read_a_few_at_a_time(source, tmp_path):
+    rows = [{"image": {"bytes": bytes([number]) * 100_000, "path": None}} for number in range(30)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
+    found = [row["image"]["bytes"] for _, row in source.rows([tmp_path / "test.parquet"])]
+    assert found == [row["image"]["bytes"] for row in rows]

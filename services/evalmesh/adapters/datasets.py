@@ -26,6 +26,7 @@ from pathlib import Path
 from evalmesh.adapters.roots import Roots
 from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.media import MAX_MEDIA_BYTES
 from evalmesh.ports.dataset_source import Row
 from evalmesh.wire.row_files import Bad, Placed, RowFile, kind_by_name
 
@@ -39,6 +40,7 @@ _PREFIXES = ("", "data/")
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
 _MAX_DEPTH = 4
 _SHOWN_FILES = 8
+_SHOWN_NAME = 100
 
 
 class LocalDatasets:
@@ -93,6 +95,25 @@ class LocalDatasets:
                 else:
                     yield number, f"{path.name}: {where}: a {type(row).__name__}, expected an object"
                 number += 1
+
+    def read_media(self, files: Sequence[Path], name: str) -> bytes:
+        """A file beside the data files, or below. Raises `ValueError` when there is none, or not there."""
+        shown = name[:_SHOWN_NAME]
+        for folder in dict.fromkeys(path.parent for path in files):
+            # Links are followed before the look, so that none leads out; snapshots link to the blobs of their own repo.
+            homes = (folder.resolve(), *_blobs(folder))
+            try:
+                path = (folder / name).resolve()
+                if not any(path.is_relative_to(home) for home in homes):
+                    raise ValueError(f"it names the file {shown!r}, which lies outside the folder of the data")
+                if path.is_file():
+                    size_bytes = path.stat().st_size
+                    if size_bytes > MAX_MEDIA_BYTES:
+                        raise ValueError(f"the file {shown!r} has {size_bytes} bytes; {MAX_MEDIA_BYTES} is the most")
+                    return path.read_bytes()
+            except OSError as error:  # a name that is too long, or a file that may not be read
+                raise ValueError(f"the file {shown!r} cannot be read: {error.strerror}") from error
+        raise ValueError(f"it names the file {shown!r}, which is not in the folder of the data")
 
     def _local_path(self, query: DatasetQuery) -> Path:
         """Where `local_path` leads. Raises `PermissionDenied`."""
@@ -160,6 +181,13 @@ def _snapshot(repo: Path, revision: str) -> Iterator[Path]:
         snapshots = sorted(path for path in (repo / "snapshots").iterdir() if path.is_dir())
         if len(snapshots) == 1:
             yield snapshots[0]
+
+
+def _blobs(folder: Path) -> Iterator[Path]:
+    """Where the files of a snapshot in a Hugging Face cache really are."""
+    for parent in folder.parents:
+        if parent.name == "snapshots" and parent.parent.name.startswith("datasets--"):
+            yield (parent.parent / "blobs").resolve()
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -9,6 +9,7 @@ from string import ascii_uppercase
 
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo, Row, RowContext
 from evalmesh.benchmarks.rows import choice_list, optional_text, sample_id, text
+from evalmesh.benchmarks.shapes.loglikelihood import MODES
 from evalmesh.benchmarks.shapes.multiple_choice import MultipleChoice
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.sample import Sample
@@ -42,6 +43,7 @@ BENCHMARK = Benchmark(
     description="Multiple-choice science questions from school exams, an easy and a hard set.",
     dataset=DatasetInfo(huggingface="allenai/ai2_arc", modelscope="allenai/ai2_arc", license="CC BY-SA 4.0"),
     shape=MultipleChoice(),
+    modes=MODES,
     to_sample=to_sample,
     subsets=("ARC-Easy", "ARC-Challenge"),
     few_shot_split="train",

@@ -5,11 +5,13 @@ pure function for exactly one stage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from evalmesh.benchmarks.media import MediaSink
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.request import GenerationConfig, Message, RequestKind
+from evalmesh.domain.content import MediaKind, ToolDefinition
+from evalmesh.domain.request import GenerationConfig, Message, Needs, RequestKind
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
@@ -26,6 +28,8 @@ class RowContext:
     subset: str
     index: int
     """0-based row number in the subset's split."""
+    media: MediaSink = field(default_factory=MediaSink, compare=False)
+    """Takes the bytes of the row's media (`rows.media`)."""
 
 
 RowMapper = Callable[[Row, RowContext], Sample]
@@ -67,6 +71,8 @@ class Prompt:
     messages: tuple[Message, ...] = ()
     text: str = ""
     continuations: tuple[str, ...] = ()
+    tools: tuple[ToolDefinition, ...] = ()
+    tool_choice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,20 @@ class Shape(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Mode:
+    """Another way to ask a benchmark's questions."""
+
+    shape: Shape
+    kind: RequestKind
+
+
+MODE = "mode"
+"""Key of `BenchmarkSpec.extra` that chooses one of `Benchmark.modes`."""
+GENERATE = "generate"
+"""The mode of a benchmark as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """A named, versioned evaluation."""
 
@@ -139,6 +159,12 @@ class Benchmark:
     """Empty: the shape's."""
     system: str = ""
     kind: RequestKind = "chat"
+    """`chat` and `completion` both mean generated text, asked for as the model's own kind has it."""
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    """Beside `generate`, by name; a run chooses with `extra["mode"]`."""
+    modalities: tuple[MediaKind, ...] = ()
+    """Media that prompts hold."""
+    uses_tools: bool = False
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     categories: Mapping[str, str] = field(default_factory=dict)
     """Subset to category."""
@@ -159,11 +185,29 @@ class Benchmark:
         """What is reported; the first is the primary one."""
         return self.shape.metrics
 
-    def prompt_settings(self, spec: BenchmarkSpec, shots: tuple[Sample, ...]) -> PromptSettings:
+    def for_spec(self, spec: BenchmarkSpec) -> "Benchmark":
+        """The benchmark in the mode that the spec chooses; `spec.validate_spec` has checked that there is one."""
+        mode = self.modes.get(str(spec.extra.get(MODE, GENERATE)))
+        return self if mode is None else replace(self, shape=mode.shape, kind=mode.kind, template="")
+
+    def needs(self, spec: BenchmarkSpec, model_kind: RequestKind = "chat") -> Needs:
+        """What the model's endpoint must be able to do, `model_kind` being how the model is asked for text."""
+        chosen = self.for_spec(spec)
+        kind = model_kind if chosen.kind in {"chat", "completion"} else chosen.kind
+        return Needs(
+            kind=kind,
+            modalities=frozenset(self.modalities),
+            logprobs=kind == "loglikelihood" or self.generation.top_logprobs is not None,
+            tools=self.uses_tools,
+        )
+
+    def prompt_settings(
+        self, spec: BenchmarkSpec, shots: tuple[Sample, ...], model_kind: RequestKind = "chat"
+    ) -> PromptSettings:
         """The benchmark's settings with the user's overrides."""
         return PromptSettings(
             template=spec.prompt_template or self.template or self.shape.template,
             system=self.system if spec.system_prompt is None else spec.system_prompt,
             shots=shots,
-            kind=self.kind,
+            kind=self.needs(spec, model_kind).kind,
         )

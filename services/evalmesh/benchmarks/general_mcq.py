@@ -6,6 +6,7 @@ A folder holds `{subset}_val.csv` to evaluate and, for solved examples, `{subset
 
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo
 from evalmesh.benchmarks.rows import lettered_columns
+from evalmesh.benchmarks.shapes.loglikelihood import MODES
 from evalmesh.benchmarks.shapes.multiple_choice import MultipleChoice
 from evalmesh.domain.request import GenerationConfig
 
@@ -16,6 +17,7 @@ BENCHMARK = Benchmark(
     description="Multiple-choice questions of your own, read from local_path.",
     dataset=DatasetInfo(license="yours"),
     shape=MultipleChoice(),
+    modes=MODES,
     to_sample=lettered_columns,
     split="val",
     few_shot_split="dev",

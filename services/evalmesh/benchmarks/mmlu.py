@@ -9,6 +9,7 @@ from string import ascii_uppercase
 
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo, Row, RowContext
 from evalmesh.benchmarks.rows import choice_list, lettered_columns, sample_id, text
+from evalmesh.benchmarks.shapes.loglikelihood import MODES
 from evalmesh.benchmarks.shapes.multiple_choice import MultipleChoice
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.sample import Sample
@@ -69,6 +70,7 @@ BENCHMARK = Benchmark(
         columns=("question", "A", "B", "C", "D", "answer"),
     ),
     shape=MultipleChoice(),
+    modes=MODES,
     to_sample=to_sample,
     subsets=tuple(sorted(CATEGORIES)),
     few_shot_split="dev",

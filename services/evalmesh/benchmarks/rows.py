@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from evalmesh.benchmarks.base import Row, RowContext
+from evalmesh.domain.content import ContentPart
 from evalmesh.domain.sample import Sample
 
 
@@ -30,6 +31,18 @@ def optional_text(row: Row, column: str) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value).strip()
     raise ValueError(f"column '{column}' holds a {type(value).__name__}, expected text")
+
+
+def media(row: Row, column: str, context: RowContext) -> tuple[ContentPart, ...]:
+    """The images, sounds or films of a column, in order; none when it is missing or empty.
+
+    Bytes, Hugging Face structs, data URLs, base64, paths beside the data file, and lists of these (`MediaSink.add`).
+    Raises `ValueError` that names the column.
+    """
+    try:
+        return context.media.add(row.get(column))
+    except ValueError as error:
+        raise ValueError(f"column '{column}': {error}") from error
 
 
 def sample_id(context: RowContext) -> str:

@@ -13,6 +13,7 @@ from math import ceil
 from random import Random
 
 from evalmesh.benchmarks.base import Benchmark, PromptSettings, Row, RowContext
+from evalmesh.benchmarks.media import MediaSink
 from evalmesh.benchmarks.shapes.multiple_choice import shuffle_choices
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain.errors import InvalidInput
@@ -25,6 +26,18 @@ NumberedRow = tuple[int, Row | str]
 
 RowSource = Callable[[], Iterator[NumberedRow]]
 """Starts reading from the first row each time it is called: fractions and shuffling count the rows first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRows:
+    """A `RowSource` whose rows may bring media: the bytes of those that become samples go into `media`."""
+
+    read: RowSource
+    media: MediaSink
+
+    def __call__(self) -> Iterator[NumberedRow]:
+        """Starts reading."""
+        return self.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,12 @@ def iter_samples(
     def of_subset() -> Iterator[NumberedRow]:
         return _of_subset(benchmark, spec, rows(), subset)
 
+    media = _sink_of(rows)
     for index, row in select(of_subset, wanted, f"{seed}/{subset}" if spec.shuffle else None):
-        sample = _to_sample(benchmark, row, RowContext(subset, index))
+        context = RowContext(subset, index, media.fresh())
+        sample = _to_sample(benchmark, row, context)
+        if isinstance(sample, Sample):
+            media.adopt(context.media)
         if isinstance(sample, Sample) and spec.shuffle_choices:
             sample = shuffle_choices(sample, seed)
         yield sample
@@ -65,11 +82,22 @@ def choose_shots(
     wanted = few_shot_num(benchmark, spec)
     if wanted == 0:
         return ()
-    candidates = (
-        _to_sample(benchmark, row, RowContext(subset, i)) for i, row in _of_subset(benchmark, spec, rows(), subset)
+    media = _sink_of(rows)
+
+    def usable() -> Iterator[tuple[Sample, MediaSink]]:
+        for index, row in _of_subset(benchmark, spec, rows(), subset):
+            context = RowContext(subset, index, media.fresh())
+            if isinstance(sample := _to_sample(benchmark, row, context), Sample):
+                yield sample, context.media
+
+    chosen = (
+        _reservoir(usable(), wanted, f"{seed}/shots/{subset}")
+        if spec.few_shot_random
+        else list(islice(usable(), wanted))
     )
-    good = (sample for sample in candidates if isinstance(sample, Sample))
-    shots = _reservoir(good, wanted, f"{seed}/shots/{subset}") if spec.few_shot_random else list(islice(good, wanted))
+    for _, brought in chosen:
+        media.adopt(brought)
+    shots = tuple(sample for sample, _ in chosen)
     if len(shots) < wanted:
         raise InvalidInput(
             f"Benchmark '{benchmark.name}' is to show {wanted} solved examples (few_shot_num), but the few-shot split "
@@ -77,7 +105,7 @@ def choose_shots(
             "few_shot_split.",
             {"field": "few_shot_num", "value": str(wanted)},
         )
-    return tuple(shots)
+    return shots
 
 
 def render(benchmark: Benchmark, settings: PromptSettings, sample: Sample) -> PlannedSample:
@@ -90,6 +118,8 @@ def render(benchmark: Benchmark, settings: PromptSettings, sample: Sample) -> Pl
         messages=prompt.messages,
         prompt=prompt.text,
         continuations=prompt.continuations,
+        tools=prompt.tools,
+        tool_choice=prompt.tool_choice,
     )
 
 
@@ -157,15 +187,19 @@ def _to_sample(benchmark: Benchmark, row: Row | str, context: RowContext) -> Sam
         return MalformedRow(context.subset, context.index, str(error))
 
 
-def _reservoir(samples: Iterator[Sample], wanted: int, seed: str) -> list[Sample]:
-    """A uniform choice in one pass (algorithm R), sorted back into file order."""
+def _sink_of(rows: RowSource) -> MediaSink:
+    return rows.media if isinstance(rows, MediaRows) else MediaSink()
+
+
+def _reservoir(samples: Iterator[tuple[Sample, MediaSink]], wanted: int, seed: str) -> list[tuple[Sample, MediaSink]]:
+    """A uniform choice in one pass (algorithm R), sorted back into file order; media of the others are let go."""
     rng = Random(seed)  # noqa: S311 - a reproducible choice, no secret
-    kept: list[Sample] = []
-    for seen, sample in enumerate(samples):
+    kept: list[tuple[Sample, MediaSink]] = []
+    for seen, one in enumerate(samples):
         if seen < wanted:
-            kept.append(sample)
+            kept.append(one)
             continue
         place = int(rng.random() * (seen + 1))
         if place < wanted:
-            kept[place] = sample
-    return sorted(kept, key=lambda sample: sample.index)
+            kept[place] = one
+    return sorted(kept, key=lambda one: one[0].index)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields
 
-from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.base import GENERATE, MODE, Benchmark
 from evalmesh.benchmarks.naming import suggestion
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import check_limit
@@ -61,12 +61,20 @@ def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
             _check_subsets(benchmark, spec.subsets, benchmark.subsets)
     check_limit(spec.limit, where + "limit")
     _check_few_shot(benchmark, spec, where)
-    _check_prompt(benchmark, spec, where)
+    _check_prompt(benchmark.for_spec(spec), spec, where)
     if spec.remove_until == "":
         raise _wrong(where + "remove_until", "", "must not be empty; leave it out to keep the whole completion")
-    for key in spec.extra:
+    _check_mode(benchmark, spec, where)
+    for key in spec.extra.keys() - ({MODE} if benchmark.modes else set()):
         known = [one.name for one in fields(BenchmarkSpec) if one.name not in {"name", "extra"}]
         raise _wrong(where + key, spec.extra[key], f"is not a setting of this benchmark. {suggestion(key, known)}")
+
+
+def _check_mode(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
+    mode = str(spec.extra.get(MODE, GENERATE))
+    if benchmark.modes and mode not in {GENERATE, *benchmark.modes}:
+        known = [GENERATE, *benchmark.modes]
+        raise _wrong(where + MODE, mode, f"is not a way to ask {benchmark.name}. {suggestion(mode, known)}")
 
 
 def _check_few_shot(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:

@@ -6,6 +6,7 @@ say little about how good a model is. Licence: Apache-2.0, as evalmesh.
 
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo, Row, RowContext
 from evalmesh.benchmarks.rows import answer_letter, choice_list, sample_id, text
+from evalmesh.benchmarks.shapes.loglikelihood import MODES
 from evalmesh.benchmarks.shapes.multiple_choice import MultipleChoice
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.sample import Sample
@@ -31,6 +32,7 @@ BENCHMARK = Benchmark(
     description="Multiple-choice general knowledge that ships with evalmesh; for a first run, not for ranking models.",
     dataset=DatasetInfo(license="Apache-2.0", packaged="starter_mcq.jsonl", subset_column="subject"),
     shape=MultipleChoice(),
+    modes=MODES,
     to_sample=to_sample,
     subsets=("science", "geography", "history", "language", "computing", "arts"),
     generation=GenerationConfig(max_tokens=4096, temperature=0.0),

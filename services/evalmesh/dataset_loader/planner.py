@@ -19,9 +19,11 @@ from evalmesh.domain.work import Shard
 from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.work import RunCancelledError
+from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.shard_files import BenchmarkFiles
 
 _MALFORMED_KEPT = 1000
+_MEDIA_HELD_BYTES = 64 << 20
 _WRITES_AHEAD = 8
 """Shards on their way to the store at once."""
 MOST_REQUESTS = 4096
@@ -59,6 +61,11 @@ class BenchmarkPlanner:
     requests: int = 0
     _subsets: list[_Subset] = field(default_factory=list)
     _malformed: list[str] = field(default_factory=list)
+    _loop: asyncio.AbstractEventLoop | None = None
+    _media: MediaFiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._media = MediaFiles(self.files.store, cache_bytes=0)
 
     async def begin(self) -> BenchmarkPlan:
         """Pins the data and writes the plan, which everybody who works on a shard reads."""
@@ -83,6 +90,7 @@ class BenchmarkPlanner:
 
     async def shards_of(self, plan: BenchmarkPlan) -> AsyncIterator[Shard]:
         """Every shard, once its requests are in the store. Raises `RunCancelledError`."""
+        self._loop = asyncio.get_running_loop()
         writing: deque[asyncio.Task[Shard]] = deque()
         blocks = self._blocks(plan)
         reading = asyncio.create_task(asyncio.to_thread(next, blocks, None))
@@ -123,6 +131,7 @@ class BenchmarkPlanner:
             self._subsets.append(known)
             samples = self._good(dataset.planned(subset, stop=self._stop))
             while rows := list(islice(samples, plan.shard_size)):
+                self._keep_media()
                 rows = [
                     replace(row, digests=tuple(digest.of(row, repeat) for repeat in range(plan.repeats)))
                     for row in rows
@@ -143,6 +152,14 @@ class BenchmarkPlanner:
                 self._note(row)
             else:
                 yield row
+                if self.given.dataset.media.size_bytes > _MEDIA_HELD_BYTES:
+                    self._keep_media()
+
+    def _keep_media(self) -> None:
+        """Stores what samples read so far refer to, before their shard is written. Runs in the thread of `_blocks`."""
+        if media := self.given.dataset.media.take():
+            assert self._loop is not None  # noqa: S101  (`shards_of` has set it)
+            asyncio.run_coroutine_threadsafe(self._media.keep_all(media.items()), self._loop).result()
 
     def _note(self, row: MalformedRow) -> None:
         if len(self._malformed) >= _MALFORMED_KEPT:
@@ -192,4 +209,5 @@ def merge_generation(defaults: GenerationConfig, wanted: GenerationConfig) -> Ge
 
 def scoring_digest(name: str, version: int, spec: BenchmarkSpec) -> str:
     """Changes when the same completions could be scored differently."""
-    return sha256_hex(canonical_json({"benchmark": name, "version": version, "remove_until": spec.remove_until}))
+    covered = {"benchmark": name, "version": version, "remove_until": spec.remove_until}
+    return sha256_hex(canonical_json(covered | ({"extra": spec.extra} if spec.extra else {})))

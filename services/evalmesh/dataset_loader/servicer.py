@@ -12,7 +12,7 @@ from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
 from evalmesh.wire.names import parse_name
 from evalmesh.wire.paging import decode_offset, encode_token, page_size
-from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
+from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_of, preview_to_proto
 from evalmesh.wire.runs.specs import benchmark_spec_from_proto, spec_from_proto
 
 _MOST_PREVIEWED = 100
@@ -55,8 +55,8 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
         dataset = self._worker.open_dataset(one, run)
         answer = pb.PreviewBenchmarkResponse()
         for subset in dataset.subsets:
-            rows = dataset.planned(subset, count)
-            answer.samples.extend(preview_to_proto(row) for row in rows if not isinstance(row, MalformedRow))
+            rows = [row for row in dataset.planned(subset, count) if not isinstance(row, MalformedRow)]
+            answer.samples.extend(preview_to_proto(preview_of(row)) for row in rows)
         return answer
 
     async def ValidateBenchmarks(

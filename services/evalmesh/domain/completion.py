@@ -1,7 +1,9 @@
 """What came back from a model for one request: an answer, or the error that stands in its place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from evalmesh.domain.content import ContentPart, ToolCall
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "unknown"]
 
@@ -45,6 +47,31 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinuationScore:
+    """How likely one continuation of a loglikelihood request is."""
+
+    logprob: float
+    """Sum over its tokens, in nats."""
+    n_tokens: int = 0
+    """0 where it was not recorded."""
+    n_bytes: int = 0
+    """Of the continuation in UTF-8; 0 where it was not recorded."""
+    is_greedy: bool = False
+    """Whether greedy decoding would say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of an answer."""
+
+    token: str
+    logprob: float
+    """In nats."""
+    top: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens in its place, as the server lists them."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionError:
     """Why there is no answer."""
 
@@ -65,17 +92,40 @@ class Completion:
     reasoning: str | None = None
     """Thinking text the server reports apart from the answer."""
     finish_reason: FinishReason = "unknown"
-    logprobs: tuple[float, ...] = ()
-    """Loglikelihood requests: the sum of log probabilities per continuation, in nats."""
-    is_greedy: tuple[bool, ...] = ()
-    """Loglikelihood requests: whether each continuation is what greedy decoding would say."""
-    embedding: tuple[float, ...] = ()
+    continuations: tuple[ContinuationScore, ...] = ()
+    """Loglikelihood requests: one per continuation, in their order."""
+    embeddings: tuple[tuple[float, ...], ...] = ()
+    """Embedding requests: one vector per input."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    refusal: str | None = None
+    """Why the model will not answer, where the server tells it apart from the text."""
+    media: tuple[ContentPart, ...] = ()
+    """What the model made beside text."""
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    """One per token of the answer, when `GenerationConfig.top_logprobs` asked for them."""
     usage: Usage | None = None
     timing: Timing | None = None
     tries: int = 1
     error: CompletionError | None = None
     reused_from: str | None = None
     """The run whose completion this is a copy of."""
+    logprobs: tuple[float, ...] = field(default=(), repr=False)
+    """Only in stored records of 0.1: becomes `continuations`; empty ever after. So do the next two."""
+    is_greedy: tuple[bool, ...] = field(default=(), repr=False)
+    embedding: tuple[float, ...] = field(default=(), repr=False)
+    """Only in stored records of 0.1: becomes the one vector of `embeddings`."""
+
+    def __post_init__(self) -> None:
+        """Takes in what a record of 0.1 says in other fields."""
+        if self.logprobs:
+            greedy = self.is_greedy or (False,) * len(self.logprobs)
+            scores = tuple(ContinuationScore(lp, is_greedy=g) for lp, g in zip(self.logprobs, greedy, strict=True))
+            object.__setattr__(self, "continuations", scores)
+            object.__setattr__(self, "logprobs", ())
+            object.__setattr__(self, "is_greedy", ())
+        if self.embedding:
+            object.__setattr__(self, "embeddings", (self.embedding,))
+            object.__setattr__(self, "embedding", ())
 
     @property
     def request_id(self) -> str:

@@ -1,7 +1,8 @@
 """Content digests: what may be reused, and what must be done again.
 
 The generation digest covers everything that can change a completion: the model's identity, the data set, the
-benchmark's version, the rendered prompt (few-shot and template are in it), the generation options and the repeat.
+benchmark's version, the rendered prompt (few-shot and template are in it, media by sha256), the tools, the generation
+options and the repeat.
 The scoring digest adds what can change a score.
 """
 
@@ -14,6 +15,9 @@ from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.shard_data import PlannedSample
 
+_MORE = "\0more"
+"""Stands where a role would, and is none."""
+
 
 def canonical_json(value: Any) -> bytes:
     """Equal values give equal bytes: sorted keys, no spaces, dataclasses as objects."""
@@ -22,7 +26,11 @@ def canonical_json(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {
+            f.name: found
+            for f in dataclasses.fields(value)
+            if (found := getattr(value, f.name)) != f.default or f.metadata.get("digest") != "when set"
+        }
     raise TypeError(f"cannot digest a {type(value).__name__}")
 
 
@@ -72,8 +80,11 @@ class GenerationDigest:
         """Digest of one repeat; `planned.digests` is not looked at."""
         digest = self._common.copy()
         parts = [planned.sample.id, planned.kind, planned.prompt, str(repeat)]
-        parts += [part for message in planned.messages for part in (message.role, message.content)]
+        parts += [part for message in planned.messages for part in (message.role, message.text)]
         parts += planned.continuations
+        if not all(message.plain for message in planned.messages) or planned.tools or planned.tool_choice:
+            # What a plain text cannot say comes after it, so that plain requests keep the digest they always had.
+            parts += [_MORE, canonical_json([planned.messages, planned.tools, planned.tool_choice]).decode()]
         for part in parts:
             data = part.encode()
             digest.update(len(data).to_bytes(8, "big"))

@@ -49,6 +49,11 @@ def imported_completions_key(sha256: str) -> str:
     return f"completions/{sha256}"
 
 
+def media_key(sha256: str) -> str:
+    """Bytes of media in messages, once for all runs."""
+    return f"media/{sha256}"
+
+
 def run_prefix(run: str) -> str:
     """Everything of a run."""
     return f"runs/{run}/"

@@ -2,10 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
+
+from evalmesh.domain.content import Content, MediaKind, ToolCall, ToolDefinition, content_text
 
 RequestKind = Literal["chat", "completion", "loglikelihood", "embedding"]
 Role = Literal["system", "user", "assistant", "tool"]
+
+WHEN_SET: Mapping[str, str] = MappingProxyType({"digest": "when set"})
+"""Metadata of fields added after the first release: digests leave them out while they hold their default, so that
+requests asked before the field existed keep their digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +20,33 @@ class Message:
     """One turn of a conversation."""
 
     role: Role
-    content: str
+    content: Content
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Assistant turns: what the model asked for."""
+    tool_call_id: str = ""
+    """Tool turns: the call that `content` is the result of."""
+
+    @property
+    def text(self) -> str:
+        """The text of it, without media."""
+        return content_text(self.content)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is nothing but a role and a text."""
+        return isinstance(self.content, str) and not self.tool_calls and not self.tool_call_id
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an endpoint must be able to do for a benchmark; compared with its capabilities at submission."""
+
+    kind: RequestKind = "chat"
+    modalities: frozenset[MediaKind] = frozenset()
+    """Media in the prompts."""
+    logprobs: bool = False
+    """Log probabilities of the prompt's or the answer's tokens."""
+    tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +66,8 @@ class GenerationConfig:
     reasoning_effort: str | None = None
     extra_body: Mapping[str, object] = field(default_factory=dict)
     """Server-specific keys, merged into the request body as they are."""
+    top_logprobs: int | None = field(default=None, metadata=WHEN_SET)
+    """Ask for the log probability of each token of the answer, and of this many alternatives (0: of none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +85,10 @@ class Request:
     prompt: str = ""
     """Completion, loglikelihood and embedding only."""
     continuations: tuple[str, ...] = ()
+    tools: tuple[ToolDefinition, ...] = ()
+    """Chat only: what the model may call."""
+    tool_choice: str = ""
+    """`auto`, `none`, `required` or the name of the tool that must be called; empty leaves it to the server."""
 
     @property
     def id(self) -> str:

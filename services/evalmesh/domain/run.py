@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.request import WHEN_SET, GenerationConfig
 from evalmesh.domain.state import State, Submission
 
 RUN_FORMAT = 1
@@ -42,7 +42,7 @@ class ModelSpec:
     headers: Mapping[str, str] = field(default_factory=dict)
     args: Mapping[str, object] = field(default_factory=dict)
     """Engine-specific options (`--model-args`)."""
-    connection: str = ""
+    connection: str = field(default="", metadata=WHEN_SET)
     """A connection that the model runner's operator declared: its key and headers are sent, `url` may be left out."""
 
     @property

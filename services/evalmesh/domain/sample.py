@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from evalmesh.domain.content import ContentPart, ToolDefinition
+from evalmesh.domain.request import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +24,16 @@ class Sample:
     """Option texts in letter order (A, B, ...); empty when the benchmark has none."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Columns worth keeping for analysis (subject, level, ...); never used for scoring."""
+    reference: Any = None
+    """What to score against where a text is not enough, as a JSON value: test code, checks with their arguments,
+    accepted spans, rubrics."""
+    messages: tuple[Message, ...] = ()
+    """Turns of a conversation that come before `input`; the conversation alone where `input` is empty."""
+    media: tuple[ContentPart, ...] = ()
+    """Media of the question. `<image 1>`, `<audio 2>`, ... in `input` say where the n-th of its kind stands; media that
+    are not named there stand before the text."""
+    tools: tuple[ToolDefinition, ...] = ()
+    """What the model may call."""
+    group: str = ""
+    """Samples of one group are not independent (one passage, several questions); empty: independent."""
+    tags: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from evalmesh.domain.content import ToolDefinition
 from evalmesh.domain.request import GenerationConfig, Message, Request, RequestKind
 from evalmesh.domain.sample import Sample
 
@@ -38,6 +39,8 @@ class PlannedSample:
     messages: tuple[Message, ...] = ()
     prompt: str = ""
     continuations: tuple[str, ...] = ()
+    tools: tuple[ToolDefinition, ...] = ()
+    tool_choice: str = ""
 
     def requests(self) -> tuple[Request, ...]:
         """One request per repeat."""
@@ -50,6 +53,8 @@ class PlannedSample:
                 messages=self.messages,
                 prompt=self.prompt,
                 continuations=self.continuations,
+                tools=self.tools,
+                tool_choice=self.tool_choice,
             )
             for repeat, digest in enumerate(self.digests)
         )

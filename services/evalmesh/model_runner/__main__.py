@@ -9,6 +9,7 @@ from evalmesh.adapters.openai.endpoint import open_openai_endpoint
 from evalmesh.model_runner.service import build
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.runtime.serve import run_service, serve
+from evalmesh.wire.runs.media_files import MediaFiles
 
 
 async def _main() -> None:
@@ -25,7 +26,9 @@ async def _main() -> None:
             runs=opened.runs,
             bus=opened.bus,
             objects=opened.objects,
-            open_endpoint=partial(open_openai_endpoint, servers=servers),
+            open_endpoint=partial(
+                open_openai_endpoint, servers=servers, media=MediaFiles(opened.objects, settings.media_cache_bytes)
+            ),
             clock=SystemClock(),
         )
         await serve([service], settings)

@@ -13,6 +13,7 @@ from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.service import Service
 from evalmesh.v1 import models_pb2_grpc
+from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.shard_files import RunFiles
 
 
@@ -30,7 +31,7 @@ def build(
     pools = PoolManager(settings, RunnerPorts(runs, bus, RunFiles(objects), open_endpoint, clock), control)
 
     def mount(server: grpc.aio.Server) -> None:
-        models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(open_endpoint), server)
+        models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(open_endpoint, MediaFiles(objects)), server)
 
     return Service(
         name="model_runner",

@@ -8,11 +8,14 @@ from typing import Any
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.digest import pool_id
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.media import MAX_MEDIA_BYTES
 from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import Endpoint, EndpointOpener
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.v1 import models_pb2_grpc
 from evalmesh.wire.runs.checks import check_model
+from evalmesh.wire.runs.content import part_to_proto
+from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.models import (
     capabilities_to_proto,
     completion_to_proto,
@@ -27,8 +30,9 @@ _MOST_REQUESTS = 10_000
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     """Errors are raised as domain errors; the error interceptor turns them into statuses."""
 
-    def __init__(self, open_endpoint: EndpointOpener) -> None:
+    def __init__(self, open_endpoint: EndpointOpener, media: MediaFiles) -> None:
         self._open_endpoint = open_endpoint
+        self._media = media
 
     def _endpoint(self, model: pb.ModelSpec) -> Endpoint:
         spec = model_from_proto(model)
@@ -58,6 +62,16 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def UploadMedia(
+        self, request_iterator: AsyncIterator[pb.UploadMediaRequest], context: Any
+    ) -> pb.UploadMediaResponse:
+        data = bytearray()
+        async for piece in request_iterator:
+            data += piece.data
+            if len(data) > MAX_MEDIA_BYTES:
+                raise InvalidInput(f"The medium is larger than {MAX_MEDIA_BYTES >> 20} MiB.", {"field": "data"})
+        return pb.UploadMediaResponse(part=part_to_proto(await self._media.keep(bytes(data))))
 
     async def DescribeModel(self, request: pb.DescribeModelRequest, context: Any) -> pb.ModelDescription:
         async with _opened(self._endpoint(request.model)) as endpoint:

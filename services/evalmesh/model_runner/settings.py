@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from evalmesh.runtime.settings import RoomSettings
+from evalmesh.wire.runs.media_files import CACHE_BYTES
 
 
 class ModelRunnerSettings(RoomSettings):
@@ -20,3 +21,5 @@ class ModelRunnerSettings(RoomSettings):
     """Time between two reports of what is in flight."""
     idle_close_s: float = Field(default=300.0, gt=0)
     """Connections of a pool without work are closed after this."""
+    media_cache_bytes: int = Field(default=CACHE_BYTES, ge=0)
+    """Images, sounds and films kept in memory for the next request that shows them."""

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.request import Request
@@ -77,18 +78,4 @@ class ShardRun:
 
 
 def _copy_for(completion: Completion, request: Request, run: str) -> Completion:
-    return Completion(
-        sample_id=request.sample_id,
-        repeat=request.repeat,
-        digest=completion.digest,
-        text=completion.text,
-        reasoning=completion.reasoning,
-        finish_reason=completion.finish_reason,
-        logprobs=completion.logprobs,
-        is_greedy=completion.is_greedy,
-        embedding=completion.embedding,
-        usage=completion.usage,
-        timing=completion.timing,
-        tries=completion.tries,
-        reused_from=run,
-    )
+    return replace(completion, sample_id=request.sample_id, repeat=request.repeat, reused_from=run)

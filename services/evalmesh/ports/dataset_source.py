@@ -27,3 +27,10 @@ class DatasetSource(Protocol):
     def rows(self, files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[tuple[int, Row | str]]:
         """(0-based row number, row) in file order; a line that cannot be parsed comes as the reason (a str)."""
         ...
+
+    def read_media(self, files: Sequence[Path], name: str) -> bytes:
+        """A file that a row of `files` names, relative to its data file.
+
+        Raises `ValueError` for one that is not there, is larger than a medium may be, or lies outside their folder.
+        """
+        ...

@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.media import MediaSink
 from evalmesh.benchmarks.query import DatasetQuery, query_for
-from evalmesh.benchmarks.samples import MalformedRow, NumberedRow, choose_shots, iter_samples, render
+from evalmesh.benchmarks.samples import MalformedRow, MediaRows, NumberedRow, choose_shots, iter_samples, render
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain import layout
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
@@ -35,7 +37,9 @@ class RunDataset:
 
     def __init__(self, source: DatasetSource, benchmark: Benchmark, spec: BenchmarkSpec, run: RunSpec) -> None:
         self._source = source
-        self.benchmark = benchmark
+        self.benchmark = benchmark.for_spec(spec)
+        self.media = MediaSink()
+        """Bytes that planned samples refer to, for whoever iterates over `planned` to store before anything else."""
         self.spec = spec
         self._run = run
         self.subsets = self._locate()
@@ -71,9 +75,12 @@ class RunDataset:
                 digest.update(f"{subset.name}\0{known[path]}\n".encode())
         return digest.hexdigest()
 
-    def _read(self, files: Sequence[Path], stop: Callable[[], None] | None = None) -> Iterator[NumberedRow]:
-        rows = self._source.rows(files, self.benchmark.dataset.columns)
-        return rows if stop is None else _watching(rows, stop)
+    def _rows(self, files: Sequence[Path], stop: Callable[[], None] | None = None) -> MediaRows:
+        def read() -> Iterator[NumberedRow]:
+            rows = self._source.rows(files, self.benchmark.dataset.columns)
+            return rows if stop is None else _watching(rows, stop)
+
+        return MediaRows(read, MediaSink(partial(self._source.read_media, files)))
 
     def planned(
         self, subset: SubsetFiles, sample_count: int | None = None, stop: Callable[[], None] | None = None
@@ -86,12 +93,15 @@ class RunDataset:
             stop: Called every few rows that are read; it raises when they are not wanted any more.
         """
         seed = self._run.seed
-        shots = choose_shots(self.benchmark, self.spec, lambda: self._read(subset.shots), subset.name, seed)
-        settings = self.benchmark.prompt_settings(self.spec, shots)
+        solved = self._rows(subset.shots)
+        shots = choose_shots(self.benchmark, self.spec, solved, subset.name, seed)
+        self.media.adopt(solved.media)
+        settings = self.benchmark.prompt_settings(self.spec, shots, self._run.model.kind)
         limit = self._run.limit if sample_count is None else sample_count
         spec = self.spec if sample_count is None else replace(self.spec, limit=None)
-        rows = iter_samples(self.benchmark, spec, lambda: self._read(subset.rows, stop), subset.name, limit, seed)
-        for row in rows:
+        rows = self._rows(subset.rows, stop)
+        for row in iter_samples(self.benchmark, spec, rows, subset.name, limit, seed):
+            self.media.adopt(rows.media)
             yield render(self.benchmark, settings, row) if isinstance(row, Sample) else row
 
 

@@ -5,6 +5,7 @@ Columns are explained in docs/report-schema.md.
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -14,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evalmesh.domain.completion import Completion
+from evalmesh.domain.content import plain_parts
+from evalmesh.domain.request import Message
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
 
@@ -26,6 +29,15 @@ SCORE_PREFIX = "score_"
 _encode = msgspec.json.Encoder().encode
 
 _TEXTS = pa.list_(pa.string())
+_CONTINUATION = pa.struct(
+    [
+        ("text", pa.string()),
+        ("logprob", pa.float64()),
+        ("n_tokens", pa.int32()),
+        ("n_bytes", pa.int32()),
+        ("is_greedy", pa.bool_()),
+    ]
+)
 _BEFORE_SCORES: tuple[tuple[str, pa.DataType], ...] = (
     ("run", pa.string()),
     ("benchmark", pa.string()),
@@ -60,6 +72,13 @@ _AFTER_SCORES: tuple[tuple[str, pa.DataType], ...] = (
     ("digest", pa.string()),
     ("reused_from", pa.string()),
     ("metadata", pa.string()),
+    ("group", pa.string()),
+    ("tags", _TEXTS),
+    ("tools", pa.string()),
+    ("tool_calls", pa.string()),
+    ("refusal", pa.string()),
+    ("media", pa.string()),
+    ("continuations", pa.list_(_CONTINUATION)),
 )
 
 
@@ -110,7 +129,9 @@ class ResultsWriter:
         completion_of = {(completion.sample_id, completion.repeat): completion for completion in completions}
         score_of = {(score.sample_id, score.repeat): score for score in scores}
         for item in planned:
-            prompt, metadata = _prompt_text(item), _to_json(dict(item.sample.metadata))
+            sample, prompt = item.sample, _prompt_text(item)
+            tools = _to_json(item.tools) if item.tools else None
+            of_sample = (_to_json(dict(sample.metadata)), sample.group or None, list(sample.tags), tools)
             for repeat, digest in enumerate(item.digests):
                 key = (item.sample.id, repeat)
                 completion, score = completion_of.get(key), score_of.get(key)
@@ -119,7 +140,8 @@ class ResultsWriter:
                         *self._before_scores(item, repeat, prompt, completion, score),
                         *self._scores(score),
                         *_completion_values(completion, digest),
-                        metadata,
+                        *of_sample,
+                        *_beside_text(item, completion),
                     )
                 )
 
@@ -208,13 +230,46 @@ class ResultsWriter:
 def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
     return [_encodable(item) for item in value] if isinstance(value, list) else value
 
 
 def _prompt_text(planned: PlannedSample) -> str:
-    if not planned.messages:
-        return planned.prompt
-    return _to_json([{"role": message.role, "content": message.content} for message in planned.messages])
+    return _to_json([_turn(message) for message in planned.messages]) if planned.messages else planned.prompt
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    content = message.content
+    turn: dict[str, Any] = {
+        "role": message.role,
+        "content": content if isinstance(content, str) else plain_parts(content),
+    }
+    turn |= {"tool_calls": message.tool_calls} if message.tool_calls else {}
+    return turn | ({"tool_call_id": message.tool_call_id} if message.tool_call_id else {})
+
+
+def _beside_text(planned: PlannedSample, completion: Completion | None) -> tuple[Any, ...]:
+    """Values of the last four columns."""
+    if completion is None:
+        return (None,) * 4
+    return (
+        _to_json(completion.tool_calls) if completion.tool_calls else None,
+        completion.refusal,
+        _to_json(plain_parts(completion.media)) if completion.media else None,
+        [
+            {
+                "text": text,
+                "logprob": one.logprob,
+                "n_tokens": one.n_tokens or None,
+                "n_bytes": one.n_bytes or None,
+                "is_greedy": one.is_greedy,
+            }
+            for text, one in zip_longest(planned.continuations, completion.continuations)
+            if one is not None
+        ]
+        or None,
+    )
 
 
 def _completion_values(completion: Completion | None, digest: str) -> tuple[Any, ...]:

@@ -9,16 +9,15 @@ from typing import Any, Self
 
 import grpc
 
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
+from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
 from evalmesh.domain.score import Score
 from evalmesh.sdk.calls import RECONNECT_S
 from evalmesh.sdk.channel import Channel
 from evalmesh.sdk.load_tests import LoadTestCalls
+from evalmesh.sdk.models import ModelCalls
 from evalmesh.v1 import (
     benchmarks_pb2,
     benchmarks_pb2_grpc,
-    models_pb2,
-    models_pb2_grpc,
     reports_pb2,
     reports_pb2_grpc,
     runs_pb2,
@@ -29,7 +28,6 @@ from evalmesh.v1 import (
 from evalmesh.wire.names import make_name, parse_name, report_name
 from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_from_proto, preview_from_proto
 from evalmesh.wire.runs.checks import check_spec
-from evalmesh.wire.runs.models import ModelDescription, description_from_proto, model_to_proto
 from evalmesh.wire.runs.reports import check_score_state, report_from_proto, result_from_proto
 from evalmesh.wire.runs.scoring import ScoringItem, item_to_proto, score_from_proto
 from evalmesh.wire.runs.specs import benchmark_spec_to_proto, run_from_proto, spec_to_proto
@@ -57,7 +55,7 @@ def _run_name(run: Run | str) -> str:
     return make_name("runs", run_id(run))
 
 
-class AsyncClient(LoadTestCalls):
+class AsyncClient(ModelCalls, LoadTestCalls):
     """Talks to a gateway. Use it as an async context manager, or call `close`.
 
     Args:
@@ -235,7 +233,7 @@ class AsyncClient(LoadTestCalls):
         request = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
         await self._channel.call(self._benchmarks.ValidateBenchmarks, request, idempotent=True)
 
-    # Scoring and models
+    # Scoring
 
     async def score(self, benchmark: str, items: Sequence[ScoringItem]) -> list[Score]:
         """Scores up to 1000 completions at once, in their order, without a run."""
@@ -257,12 +255,6 @@ class AsyncClient(LoadTestCalls):
             self._scoring.ImportCompletions, path, lambda data: scoring_pb2.ImportCompletionsRequest(data=data)
         )
         return ImportedCompletions(answer.digest, answer.row_count)
-
-    async def describe_model(self, model: ModelSpec) -> ModelDescription:
-        """What an endpoint can do, after reaching it once. Raises `Unavailable`, `Unauthenticated`, `NotFound`."""
-        stub: Any = self._channel.stub(models_pb2_grpc.ModelServiceStub)
-        request = models_pb2.DescribeModelRequest(model=model_to_proto(model))
-        return description_from_proto(await self._channel.call(stub.DescribeModel, request, idempotent=False))
 
 
 def _update(event: runs_pb2.RunEvent) -> Run:

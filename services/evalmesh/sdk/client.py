@@ -5,13 +5,16 @@ So retries, resumption and translation exist once, and the client works in scrip
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import grpc
 
+from evalmesh.domain.completion import Completion
+from evalmesh.domain.content import ContentPart
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
+from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
 from evalmesh.domain.score import Score
 from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
@@ -185,6 +188,16 @@ class Client:
     def describe_model(self, model: ModelSpec) -> ModelDescription:
         """What an endpoint can do."""
         return self._thread.run(self._client.describe_model(model))
+
+    def generate(
+        self, model: ModelSpec, requests: Iterable[Request], config: GenerationConfig | None = None
+    ) -> Iterator[Completion]:
+        """Completions as they come in, in no order; errors of the model are inside them."""
+        return self._thread.iterate(lambda: self._client.generate(model, requests, config))
+
+    def upload_media(self, data: bytes, mime: str = "") -> ContentPart:
+        """Stores an image, a sound or a film, and returns the part that names it in `Message.content`."""
+        return self._thread.run(self._client.upload_media(data, mime))
 
     def create_load_test(
         self, spec: LoadTestSpec, *, request_id: str | None = None, validate_only: bool = False

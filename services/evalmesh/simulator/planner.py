@@ -3,8 +3,9 @@
 import itertools
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 from evalmesh.simulator.brain import Brain, Question
 from evalmesh.simulator.faults import Fault
@@ -35,6 +36,7 @@ from evalmesh.simulator.schema import (
 from evalmesh.simulator.settings import DEFAULT_MODEL, RerankForm, SimulatorSettings
 from evalmesh.simulator.shapes import OpenAiShape, Shape, StreamShape
 from evalmesh.simulator.tokens import TokenCounter, count_tokens, token_id, tokenize
+from evalmesh.simulator.tools import call_of, demanded
 
 _COMPLETION_MAX_TOKENS = 16
 _ID_PREFIXES = {
@@ -181,9 +183,19 @@ class Planner:
         limits = self._limits(body, question, seed)
         if isinstance(body, CompletionBody) and (body.echo or body.logprobs is not None):
             return self._detailed_part(body, text, question, limits, seed)
+        if isinstance(body, ChatBody) and (function := demanded(body.tools or (), body.tool_choice)) is not None:
+            return self._call_part(function, question, seed)
         reply = self._brain.reply(question, seed, limits)
         n_tokens = count_tokens(reply.text) + (count_tokens(reply.reasoning) if reply.reasoning else 0)
         return Part(question, choice_of(reply), reply.outcome, n_tokens, cut=reply.cut)
+
+    def _call_part(self, function: Mapping[str, Any], question: Question, seed: int) -> Part:
+        """A call in place of a text; its texts are the bare answer that the model would give."""
+        outcome, answer = self._brain.outcome(question, seed), question.answer
+        said = [] if answer is None else [answer.right] if outcome == "right" else list(answer.wrong)
+        call = call_of(function, f"call-{question.digest.hex()[:12]}", said[0].value if said else "text")
+        choice = Choice("", "tool_calls", calls=(call,))
+        return Part(question, choice, outcome, count_tokens(call.name) + count_tokens(call.arguments))
 
     def _detailed_part(self, body: CompletionBody, text: str, question: Question, limits: Limits, seed: int) -> Part:
         """Echo, log probabilities, or both. An echoed prompt with its logprobs is a log-likelihood question."""

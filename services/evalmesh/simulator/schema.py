@@ -10,6 +10,7 @@ import msgspec
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.simulator.logprobs import ScoredToken, completion_logprobs
 from evalmesh.simulator.tokens import tokenize
+from evalmesh.simulator.tools import Call, demanded
 
 _encode = msgspec.json.Encoder().encode
 _REPEATED_CHARS = 4000
@@ -82,6 +83,8 @@ class ChatBody(GenerationBody):
 
     messages: list[ChatMessage] = []
     max_completion_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
 
 
 class CompletionBody(GenerationBody):
@@ -124,6 +127,7 @@ def read_chat(body: bytes) -> ChatBody:
         raise InvalidInput(f"The request body cannot be read: {error}.") from None
     if not chat.messages:
         raise InvalidInput("The field messages is empty; send at least one message.", {"field": "messages"})
+    demanded(chat.tools or (), chat.tool_choice)
     check_common(chat)
     return chat
 
@@ -212,6 +216,7 @@ class Choice:
     reasoning: str = ""
     logprobs: list[ScoredToken] | None = None
     top_logprobs: int = 0
+    calls: tuple[Call, ...] = ()
 
 
 def full_body(head: Head, choices: Sequence[Choice], usage: Usage | None) -> bytes:
@@ -232,6 +237,8 @@ def _choice(head: Head, index: int, choice: Choice) -> dict[str, Any]:
     body: dict[str, Any] = {"index": index}
     if head.is_chat:
         body["message"] = {"role": "assistant", "content": choice.text}
+        if choice.calls:
+            body["message"] |= {"content": choice.text or None, "tool_calls": [one.as_json() for one in choice.calls]}
         if choice.reasoning:
             body["message"]["reasoning_content"] = choice.reasoning
     else:
@@ -272,6 +279,20 @@ class ChunkWriter:
             return [(self._counted(delta, n_tokens), n_tokens) for delta, n_tokens in deltas]
         common = self._common
         return [(common + delta, n_tokens) for delta, n_tokens in deltas]
+
+    def calls(self, calls: Sequence[Call], size: int) -> list[Content]:
+        """Chunks of calls: the name first, then the arguments, `size` tokens each."""
+        found: list[Content] = []
+        for index, call in enumerate(calls):
+            begin = call.as_json() | {"index": index, "function": {"name": call.name, "arguments": ""}}
+            told = [(begin, 1)]
+            told += [({"index": index, "function": {"arguments": text}}, n) for text, n in pieces(call.arguments, size)]
+            for piece, n_tokens in told:
+                delta = _choice_of(_encode({"tool_calls": [piece]}), b"null", is_chat=True)
+                found.append(
+                    (self._common + delta if self._prompt_tokens is None else self._counted(delta, n_tokens), n_tokens)
+                )
+        return found
 
     def finish(self, reason: str | None) -> bytes:
         """The chunk that says why the answer ended."""

@@ -90,6 +90,7 @@ class OpenAiShape:
         opening = frame(writer.role()) if self.head.is_chat else b""
         contents = writer.contents(choice.reasoning, self.chunk_tokens, is_reasoning=True) if choice.reasoning else []
         contents += writer.contents(choice.text, self.chunk_tokens)
+        contents += writer.calls(choice.calls, self.chunk_tokens)
         closing = frame(writer.finish(choice.finish_reason))
         if self.with_usage:
             closing += frame(writer.usage(usage))

@@ -232,10 +232,18 @@ class PreviewedSample(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    CONTINUATIONS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.str
     """The sample's id."""
     prompt: _builtins.str
     """What is sent, for completion kinds."""
+    tool_choice: _builtins.str
+    """`auto`, `none`, `required` or the name of a tool."""
+    kind: _builtins.str
+    """`chat`, `completion`, `loglikelihood`, ..."""
     @_builtins.property
     def target(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Accepted answers."""
@@ -244,6 +252,14 @@ class PreviewedSample(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_models_pb2.Message]:
         """What is sent."""
 
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_models_pb2.ToolDefinition]:
+        """What the model may call."""
+
+    @_builtins.property
+    def continuations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is judged after the prompt, for log-likelihood."""
+
     def __init__(
         self,
         *,
@@ -251,10 +267,14 @@ class PreviewedSample(_message.Message):
         target: _abc.Iterable[_builtins.str] | None = ...,
         messages: _abc.Iterable[_models_pb2.Message] | None = ...,
         prompt: _builtins.str = ...,
+        tools: _abc.Iterable[_models_pb2.ToolDefinition] | None = ...,
+        tool_choice: _builtins.str = ...,
+        continuations: _abc.Iterable[_builtins.str] | None = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "prompt", b"prompt", "sample_id", b"sample_id", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "sample_id", b"sample_id", "target", b"target", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

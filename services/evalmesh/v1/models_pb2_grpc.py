@@ -40,6 +40,11 @@ class ModelServiceStub:
                 request_serializer=evalmesh_dot_v1_dot_models__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=evalmesh_dot_v1_dot_models__pb2.Completion.FromString,
                 _registered_method=True)
+        self.UploadMedia = channel.stream_unary(
+                '/evalmesh.v1.ModelService/UploadMedia',
+                request_serializer=evalmesh_dot_v1_dot_models__pb2.UploadMediaRequest.SerializeToString,
+                response_deserializer=evalmesh_dot_v1_dot_models__pb2.UploadMediaResponse.FromString,
+                _registered_method=True)
         self.DescribeModel = channel.unary_unary(
                 '/evalmesh.v1.ModelService/DescribeModel',
                 request_serializer=evalmesh_dot_v1_dot_models__pb2.DescribeModelRequest.SerializeToString,
@@ -53,6 +58,13 @@ class ModelServiceServicer:
 
     def Generate(self, request, context):
         """Answers requests in any order as completions come in; errors are inside the completions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadMedia(self, request_iterator, context):
+        """Stores an image, a sound or a film, sent in pieces, for messages to name; sending it again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +84,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=evalmesh_dot_v1_dot_models__pb2.GenerateRequest.FromString,
                     response_serializer=evalmesh_dot_v1_dot_models__pb2.Completion.SerializeToString,
+            ),
+            'UploadMedia': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadMedia,
+                    request_deserializer=evalmesh_dot_v1_dot_models__pb2.UploadMediaRequest.FromString,
+                    response_serializer=evalmesh_dot_v1_dot_models__pb2.UploadMediaResponse.SerializeToString,
             ),
             'DescribeModel': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeModel,
@@ -107,6 +124,33 @@ class ModelService:
             '/evalmesh.v1.ModelService/Generate',
             evalmesh_dot_v1_dot_models__pb2.GenerateRequest.SerializeToString,
             evalmesh_dot_v1_dot_models__pb2.Completion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadMedia(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/evalmesh.v1.ModelService/UploadMedia',
+            evalmesh_dot_v1_dot_models__pb2.UploadMediaRequest.SerializeToString,
+            evalmesh_dot_v1_dot_models__pb2.UploadMediaResponse.FromString,
             options,
             channel_credentials,
             insecure,

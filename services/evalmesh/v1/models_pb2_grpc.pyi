@@ -35,6 +35,8 @@ class ModelServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_models_pb2.GenerateRequest, _models_pb2.Completion]
     """Answers requests in any order as completions come in; errors are inside the completions."""
+    UploadMedia: _grpc.StreamUnaryMultiCallable[_models_pb2.UploadMediaRequest, _models_pb2.UploadMediaResponse]
+    """Stores an image, a sound or a film, sent in pieces, for messages to name; sending it again changes nothing."""
     DescribeModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.DescribeModelRequest, _models_pb2.ModelDescription]
     """Tells what an endpoint can do, after reaching it once."""
 
@@ -45,6 +47,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_models_pb2.GenerateRequest, _models_pb2.Completion]  # type: ignore[assignment]
     """Answers requests in any order as completions come in; errors are inside the completions."""
+    UploadMedia: _aio.StreamUnaryMultiCallable[_models_pb2.UploadMediaRequest, _models_pb2.UploadMediaResponse]  # type: ignore[assignment]
+    """Stores an image, a sound or a film, sent in pieces, for messages to name; sending it again changes nothing."""
     DescribeModel: _aio.UnaryUnaryMultiCallable[_models_pb2.DescribeModelRequest, _models_pb2.ModelDescription]  # type: ignore[assignment]
     """Tells what an endpoint can do, after reaching it once."""
 
@@ -58,6 +62,14 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_models_pb2.Completion], _abc.AsyncIterator[_models_pb2.Completion]]:
         """Answers requests in any order as completions come in; errors are inside the completions."""
+
+    @_abc_1.abstractmethod
+    def UploadMedia(
+        self,
+        request_iterator: _MaybeAsyncIterator[_models_pb2.UploadMediaRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.UploadMediaResponse, _abc.Awaitable[_models_pb2.UploadMediaResponse]]:
+        """Stores an image, a sound or a film, sent in pieces, for messages to name; sending it again changes nothing."""
 
     @_abc_1.abstractmethod
     def DescribeModel(

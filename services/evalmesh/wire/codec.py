@@ -95,4 +95,12 @@ def decode_load_test(data: bytes, key: str = "") -> LoadTest:
 def _corrupt(kind: Any, key: str, error: Exception) -> InternalError:
     what = getattr(kind, "__name__", str(kind))
     where = f" at {key}" if key else ""
-    return InternalError(f"The record{where} is not a valid {what}: {error}.", {"key": key, "type": what})
+    if isinstance(error, msgspec.ValidationError):
+        # Whole JSON, so nothing was damaged on the way: it means more, or something else, than we know.
+        message = (
+            f"The record{where} is no {what} that this evalmesh knows: {error}. If a newer evalmesh wrote it, "
+            "read it with that version; otherwise start the run anew."
+        )
+    else:
+        message = f"The record{where} is not a valid {what}: {error}."
+    return InternalError(message, {"key": key, "type": what})

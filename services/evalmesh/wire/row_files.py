@@ -28,6 +28,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SHORT_BYTES, _LONG_BYTES = 1 << 16, 1 << 24
 """Of a first line: beyond the first it is looked at only where it may be a row, beyond the second not at all."""
 _BATCH_ROWS = 256
+_BATCH_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class RowFile:
         number = 0
         try:
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+                for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata)):
                     for row in batch.to_pylist():
                         number += 1
                         yield f"row {number}", row
@@ -215,3 +216,10 @@ def _json_lines(file: IO[bytes]) -> Iterator[Placed]:
             yield where, decoded(line) if isinstance(line, str) else line
         except ValueError as error:
             yield where, Bad(where, f"not valid JSON: {error}")
+
+
+def _batch_rows(metadata: Any) -> int:
+    """Rows to hold at a time: few where they are large, as rows with images are."""
+    size_bytes: int = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(size_bytes, 1)))

@@ -99,3 +99,11 @@ def milliseconds_to_proto(duration_ms: float) -> duration_pb2.Duration:
 def milliseconds_from_proto(duration: duration_pb2.Duration) -> float:
     """Milliseconds."""
     return (duration.seconds * _NANOS + duration.nanos) / (_NANOS // 1000)
+
+
+def one_of(value: str, allowed: tuple[str, ...], field: str) -> str:
+    """`value` if it is allowed; raises `InvalidInput` naming the choices."""
+    if value not in allowed:
+        choices = ", ".join(f"`{choice}`" for choice in allowed)
+        raise InvalidInput(f"{field}: {value[:100]!r} is not known; use one of {choices}.", {"field": field})
+    return value

@@ -19,7 +19,7 @@ from evalmesh.runtime.child import ChildGoneError, KeptChild, PipedChild
 def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -189,3 +189,9 @@ def _paths(value, prefix="", skip=frozenset()):
         if name not in skip | {"metadata"}:
             found |= _paths(inner, f"{prefix}{name}.", skip)
     return found
+
+
+def test_media_in_a_prompt_are_named_by_their_digest():
+    parts = '{"kind":"image","sha256":"ab","mime":"image/png","size_bytes":1},{"kind":"text","text":"?"}'
+    prompt = f'[{{"role":"user","content":[{parts}]}}]'
+    assert prompt_turns(prompt) == [("user", [{"type": "image", "image": "sha256:ab"}, {"type": "text", "text": "?"}])]

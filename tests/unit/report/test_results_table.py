@@ -1,12 +1,14 @@
 import io
 import json
 import tracemalloc
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evalmesh.domain.completion import Completion, CompletionError, Timing, Usage
+from evalmesh.domain.completion import Completion, CompletionError, ContinuationScore, Timing, Usage
+from evalmesh.domain.content import ContentPart, ToolCall, ToolDefinition
 from evalmesh.domain.request import Message
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
@@ -19,7 +21,7 @@ def planned(index, repeats=1, **changes):
     sample = Sample(f"main/{index}", index, "main", f"What is {index}?", (str(index),), metadata={"level": "1"})
     messages = (Message("user", f"What is {index}?"),)
     digests = tuple(f"d{index}.{repeat}" for repeat in range(repeats))
-    return PlannedSample(sample, "chat", digests, **({"messages": messages} | changes))
+    return PlannedSample(sample=sample, digests=digests, **({"kind": "chat", "messages": messages} | changes))
 
 
 def answered(index, repeat=0, text="fine", **changes):
@@ -73,7 +75,52 @@ def test_a_row_holds_sample_completion_and_score(tmp_path):
         "digest": "d3.0",
         "reused_from": "r-0",
         "metadata": '{"level":"1"}',
+        "group": None,
+        "tags": [],
+        "tools": None,
+        "tool_calls": None,
+        "refusal": None,
+        "media": None,
+        "continuations": None,
     }
+
+
+def test_media_tools_and_continuations_have_their_columns():
+    image = ContentPart("image", sha256="ab" * 32, mime="image/png", size_bytes=9)
+    call, tool = ToolCall("c1", "add", '{"a":1}'), ToolDefinition("add", "Adds.", {"type": "object"})
+    shown = {"kind": "image", "sha256": "ab" * 32, "mime": "image/png", "size_bytes": 9}
+    turns = (
+        Message("user", (image, ContentPart("text", "é?"))),
+        Message("assistant", "", (call,)),
+        Message("tool", "2", tool_call_id="c1"),
+    )
+    asked = replace(
+        planned(0, messages=turns, tools=(tool,)), sample=Sample("main/0", 0, "main", "", (), group="g", tags=("t",))
+    )
+    judged = planned(1, kind="loglikelihood", messages=(), prompt="It is", continuations=(" good", " bad"))
+    scores = (ContinuationScore(-0.5, 1, 5, is_greedy=True), ContinuationScore(-2.5))
+    sink = io.BytesIO()
+    with writer(sink) as results:
+        results.add(
+            [asked, judged],
+            [answered(0, tool_calls=(call,), refusal="No.", media=(image,)), answered(1, continuations=scores)],
+            [],
+        )
+    first, second = read_results(sink.getvalue())
+    assert json.loads(first["prompt"]) == [
+        {"role": "user", "content": [shown, {"kind": "text", "text": "é?"}]},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", "name": "add", "arguments": '{"a":1}'}]},
+        {"role": "tool", "content": "2", "tool_call_id": "c1"},
+    ]
+    assert json.loads(first["tools"]) == [{"name": "add", "description": "Adds.", "parameters": {"type": "object"}}]
+    assert json.loads(first["tool_calls"]) == [{"id": "c1", "name": "add", "arguments": '{"a":1}'}]
+    assert json.loads(first["media"]) == [shown]
+    assert (first["refusal"], first["group"], first["tags"], first["continuations"]) == ("No.", "g", ["t"], None)
+    assert second["prompt"] == "It is"
+    assert second["continuations"] == [
+        {"text": " good", "logprob": -0.5, "n_tokens": 1, "n_bytes": 5, "is_greedy": True},
+        {"text": " bad", "logprob": -2.5, "n_tokens": None, "n_bytes": None, "is_greedy": False},
+    ]
 
 
 def test_every_planned_request_has_one_row_in_planned_order():

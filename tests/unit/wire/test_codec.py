@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from evalmesh.domain.completion import Completion, CompletionError, Timing, Usage
+from evalmesh.domain.completion import Completion, CompletionError, ContinuationScore, Timing, Usage
 from evalmesh.domain.errors import InternalError
 from evalmesh.domain.request import GenerationConfig, Message
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
@@ -39,8 +39,7 @@ ROWS = [
         digest="d0",
         text="4\n",
         finish_reason="stop",
-        logprobs=(-1.5, 0.0),
-        is_greedy=(True, False),
+        continuations=(ContinuationScore(-1.5, 2, 5, is_greedy=True), ContinuationScore(0.0, 1, 3)),
         usage=Usage(input_tokens=3),
         timing=Timing(start_time=1.0, latency_s=0.5),
     ),

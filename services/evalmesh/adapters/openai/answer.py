@@ -1,12 +1,15 @@
 """What an OpenAI-compatible server answers, whole or in pieces. Unknown fields are skipped, nulls are absent."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from evalmesh.adapters.openai.errors import Failure, Redactor, failure_in_answer
-from evalmesh.domain.completion import FinishReason, Usage
+from evalmesh.adapters.openai.pieces import Audio, Call, CallBuilder, Function, media_bytes, whole_calls
+from evalmesh.domain.completion import ContinuationScore, FinishReason, TokenLogprob, Usage
+from evalmesh.domain.content import ToolCall
+from evalmesh.domain.media import decode_base64
 
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -24,23 +27,28 @@ _BROKEN_OFF = frozenset({"abort", "error"})
 """Finish reasons of servers that were stopped in the middle (vLLM, SGLang)."""
 
 
+_THOUGHTS = frozenset({"thinking", "reasoning"})
+"""Types of content parts whose text is not the answer."""
+_NULL = msgspec.Raw(b"null")
+
+
 class _Part(msgspec.Struct, gc=False):
+    kind: str | None = msgspec.field(default=None, name="type")
     text: str | None = None
+    refusal: str | None = None
+    thinking: str | list["_Part"] | None = None
+    image_url: object = None
 
 
 class _Message(msgspec.Struct, gc=False):
     content: str | list[_Part] | None = None
     reasoning_content: str | None = None
     reasoning: object = None
-
-
-class Logprobs(msgspec.Struct, gc=False):
-    """Of the legacy completions API; all lists have one entry per token, the first token's value is null."""
-
-    tokens: list[str] | None = None
-    token_logprobs: list[float | None] | None = None
-    top_logprobs: list[dict[str, float] | None] | None = None
-    text_offset: list[int] | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+    images: list[_Part] | None = None
+    audio: Audio | None = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -51,7 +59,7 @@ class Choice(msgspec.Struct, gc=False):
     delta: _Message | None = None
     text: str | None = None
     finish_reason: str | None = None
-    logprobs: msgspec.Raw = msgspec.Raw(b"null")
+    logprobs: msgspec.Raw = _NULL
     """Read only where asked for; chat answers have another form of it."""
 
 
@@ -92,8 +100,14 @@ class Answer(msgspec.Struct, gc=False):
     """`time.perf_counter` of the first content or reasoning; streamed answers only."""
     done_at: float | None = None
     """`time.perf_counter` of the end mark; streamed answers only."""
-    logprobs: tuple[float, ...] = ()
-    is_greedy: tuple[bool, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    refusal: str | None = None
+    media: list[bytes] = []
+    """Images and sounds, not yet kept."""
+    logprobs: list[msgspec.Raw] = []
+    """As sent; read only where asked for."""
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    continuations: tuple[ContinuationScore, ...] = ()
 
 
 _decode = msgspec.json.Decoder(Body).decode
@@ -114,24 +128,56 @@ def parse_answer(body: bytes, redact: Redactor) -> Answer | Failure:
     if finish in _BROKEN_OFF:
         return _broken_off(finish)
     message = choice.message
-    if message is None:
-        if choice.text is None:
-            return Failure("malformed", redact("The answer has no text: " + body[:200].decode("utf-8", "replace")))
-        text, reasoning = choice.text, None
-    else:
-        text, reasoning = _content(message), _reasoning(message)
-    return Answer(text, reasoning or None, _FINISH.get(finish or "", "unknown"), _usage(content.usage), content.choices)
+    if message is None and choice.text is None:
+        return Failure("malformed", redact("The answer has no text: " + body[:200].decode("utf-8", "replace")))
+    return _whole(content, choice, message or _Message(choice.text))
+
+
+def _whole(content: Body, choice: Choice, message: _Message) -> Answer | Failure:
+    try:
+        media = _media(message)
+    except ValueError as error:
+        return _no_media(error)
+    return Answer(
+        _content(message),
+        _reasoning(message) or None,
+        _FINISH.get(choice.finish_reason or "", "unknown"),
+        _usage(content.usage),
+        content.choices or [],
+        tool_calls=whole_calls(message.tool_calls or (), message.function_call),
+        refusal=_refusal(message) or None,
+        media=media,
+        logprobs=[choice.logprobs],
+    )
 
 
 class StreamedAnswer:
     """Puts the pieces of a streamed answer together."""
 
-    __slots__ = ("_done_at", "_finish", "_first_token_at", "_reasoning", "_redact", "_text", "_usage")
+    __slots__ = (
+        "_audio",
+        "_calls",
+        "_done_at",
+        "_finish",
+        "_first_token_at",
+        "_logprobs",
+        "_media",
+        "_reasoning",
+        "_redact",
+        "_refusal",
+        "_text",
+        "_usage",
+    )
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._calls = CallBuilder()
+        self._media: list[bytes] = []
+        self._audio = bytearray()
+        self._logprobs: list[msgspec.Raw] = []
         self._finish: str | None = None
         self._usage: _Usage | None = None
         self._first_token_at: float | None = None
@@ -160,22 +206,45 @@ class StreamedAnswer:
             return failure
         if content.usage is not None:
             self._usage = content.usage
-        for choice in content.choices or ():
-            if not choice.index:
-                self._add_choice(choice)
+        try:
+            for choice in content.choices or ():
+                if not choice.index:
+                    self._add_choice(choice)
+        except ValueError as error:
+            return _no_media(error)
         return None
 
     def _add_choice(self, choice: Choice) -> None:
         delta = choice.delta or choice.message
-        text, reasoning = (choice.text, None) if delta is None else (_content(delta), _reasoning(delta))
+        if delta is None:
+            text, more = choice.text, False
+        else:
+            text, more = _content(delta), self._add_pieces(delta)
         if text:
             self._text.append(text)
-        if reasoning:
-            self._reasoning.append(reasoning)
-        if self._first_token_at is None and (text or reasoning):
+        if self._first_token_at is None and (text or more):
             self._first_token_at = time.perf_counter()
+        if choice.logprobs != _NULL:
+            self._logprobs.append(choice.logprobs)
         if choice.finish_reason is not None:
             self._finish = choice.finish_reason
+
+    def _add_pieces(self, delta: _Message) -> bool:
+        """Everything but text; whether there was any."""
+        reasoning, refusal = _reasoning(delta), _refusal(delta)
+        calls = delta.tool_calls or ([Call(function=delta.function_call)] if delta.function_call else [])
+        if reasoning:
+            self._reasoning.append(reasoning)
+        if refusal:
+            self._refusal.append(refusal)
+        self._calls.add(calls)
+        if delta.audio is not None and delta.audio.data:
+            # A stream sends one sound in pieces, each in base64 by itself.
+            self._audio += decode_base64(delta.audio.data)
+            delta.audio.data = None
+        media = _media(delta)
+        self._media += media
+        return bool(reasoning or refusal or calls or media)
 
     def end(self) -> Answer | Failure:
         """The answer, now that the stream has ended."""
@@ -192,20 +261,52 @@ class StreamedAnswer:
             [],
             self._first_token_at,
             self._done_at,
+            tool_calls=self._calls.calls(),
+            refusal="".join(self._refusal) or None,
+            media=[*self._media, bytes(self._audio)] if self._audio else self._media,
+            logprobs=self._logprobs,
         )
 
 
 def _content(message: _Message) -> str:
     content = message.content
     if content is None:
-        return ""
-    return content if isinstance(content, str) else "".join(part.text or "" for part in content)
+        return (message.audio.transcript if message.audio is not None else None) or ""
+    return content if isinstance(content, str) else _text_of(part for part in content if part.kind not in _THOUGHTS)
+
+
+def _text_of(parts: Iterable[_Part]) -> str:
+    return "".join(part.text or "" for part in parts)
 
 
 def _reasoning(message: _Message) -> str | None:
     if message.reasoning_content:
         return message.reasoning_content
-    return message.reasoning if isinstance(message.reasoning, str) else None
+    if isinstance(message.reasoning, str) and message.reasoning:
+        return message.reasoning
+    thoughts = [part.thinking or part.text or "" for part in _parts(message) if part.kind in _THOUGHTS]
+    return "".join(thought if isinstance(thought, str) else _text_of(thought) for thought in thoughts)
+
+
+def _refusal(message: _Message) -> str:
+    return message.refusal or "".join(part.refusal or "" for part in _parts(message))
+
+
+def _media(message: _Message) -> list[bytes]:
+    """Raises `ValueError` for a medium that cannot be taken over."""
+    parts = [*_parts(message), *(message.images or ())]
+    found = [media_bytes(part.image_url) for part in parts if part.image_url is not None]
+    if message.audio is not None and message.audio.data:
+        found.append(decode_base64(message.audio.data))
+    return found
+
+
+def _parts(message: _Message) -> Sequence[_Part]:
+    return message.content if isinstance(message.content, list) else ()
+
+
+def _no_media(error: ValueError) -> Failure:
+    return Failure("malformed", f"The answer holds a medium that cannot be read: {error}.", retryable=False)
 
 
 def _usage(usage: _Usage | None) -> Usage | None:

@@ -1,17 +1,20 @@
 """Request bodies. What is the same for all requests of a benchmark is serialised once."""
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from evalmesh.adapters.openai import loglikelihood
 from evalmesh.adapters.openai.target import Target, check_extra_body
+from evalmesh.domain.content import ContentPart, ToolDefinition
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.request import GenerationConfig, Request, RequestKind
+from evalmesh.domain.request import GenerationConfig, Message, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
 
 _REMEMBERED = 256
+_TOOL_CHOICES = frozenset({"auto", "none", "required"})
 _SAME_NAME = (
     "max_tokens",
     "temperature",
@@ -23,6 +26,13 @@ _SAME_NAME = (
     "repetition_penalty",
     "reasoning_effort",
 )
+_AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/mp4": "m4a"}
+"""What the API calls them, where that is not the second half of the mime type."""
+
+Media = Mapping[str, bytes]
+"""Bytes by sha256."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +43,30 @@ class _Frame:
     """Kept so that its id stays taken."""
     head: bytes
     seed: int | None
+    brings_tools: bool
+    """Whether the options of the user hold tools."""
 
 
 class BodyEncoder:
     """Turns requests into bytes for one model."""
 
-    __slots__ = ("_encode", "_extra_body", "_frames", "_model")
+    __slots__ = ("_extra_body", "_frames", "_model")
 
     def __init__(self, model: ModelSpec, target: Target) -> None:
         self._model = model
         self._extra_body = target.extra_body
-        self._encode = msgspec.json.Encoder().encode
         # By identity: comparing or hashing a config for every request costs more than serialising it.
         self._frames: dict[tuple[int, RequestKind], _Frame] = {}
 
-    def encode(self, request: Request, config: GenerationConfig) -> bytes:
-        """The JSON body. Raises `InvalidInput` for options that cannot be sent."""
+    def encode(self, request: Request, config: GenerationConfig, media: Media | None = None) -> bytes:
+        """The JSON body, with the bytes of all media. Raises `InvalidInput` for options that cannot be sent."""
         frame = self._frames.get((id(config), request.kind))
         if frame is None:
             frame = self._remember(request.kind, config)
         try:
-            prompt = self._encode(_prompt(request))
+            prompt = _encode(_prompt(request, media or {}))
+            if request.tools:
+                prompt += self._tools(request, frame)
         except ValueError as error:  # A lone surrogate, which UTF-8 cannot say.
             raise InvalidInput(f"The prompt of {request.id} cannot be sent as JSON: {error}") from error
         if frame.seed is None:
@@ -65,17 +78,32 @@ class BodyEncoder:
         fields = self._fields(kind, config)
         seed = None if "seed" in fields or kind == "loglikelihood" else config.seed
         try:
-            head = self._encode(fields)[:-1]
+            head = _encode(fields)[:-1]
         except (TypeError, ValueError) as error:
             raise InvalidInput(
                 f"generation.extra_body or model.args.extra_body holds what JSON cannot say: {error}",
                 {"field": "generation.extra_body"},
             ) from error
-        frame = _Frame(config, head + (b',"messages":' if kind == "chat" else b',"prompt":'), seed)
+        head += b',"messages":' if kind == "chat" else b',"prompt":'
+        frame = _Frame(config, head, seed, brings_tools=bool({"tools", "tool_choice"} & fields.keys()))
         if len(self._frames) >= _REMEMBERED:
             del self._frames[next(iter(self._frames))]
         self._frames[id(config), kind] = frame
         return frame
+
+    def _tools(self, request: Request, frame: _Frame) -> bytes:
+        if frame.brings_tools:
+            raise InvalidInput(
+                "generation.extra_body or model.args.extra_body sets tools or tool_choice, and the benchmark brings "
+                "its own; remove them there.",
+                {"field": "generation.extra_body"},
+            )
+        tools = b',"tools":' + _encode([{"type": "function", "function": _function(tool)} for tool in request.tools])
+        choice = request.tool_choice
+        if not choice:
+            return tools
+        named = {"type": "function", "function": {"name": choice}}
+        return tools + b',"tool_choice":' + _encode(choice if choice in _TOOL_CHOICES else named)
 
     def _fields(self, kind: RequestKind, config: GenerationConfig) -> dict[str, object]:
         fields: dict[str, object] = {"model": self._model.name}
@@ -84,6 +112,9 @@ class BodyEncoder:
         for name in _SAME_NAME:
             if (value := getattr(config, name)) is not None:
                 fields[name] = value
+        if config.top_logprobs is not None:
+            chat = {"logprobs": True, "top_logprobs": config.top_logprobs}
+            fields |= chat if kind == "chat" else {"logprobs": config.top_logprobs}
         if config.stop:
             fields["stop"] = config.stop
         if self._model.stream:
@@ -93,10 +124,53 @@ class BodyEncoder:
         return _merge(_merge(fields, self._extra_body), config.extra_body)
 
 
-def _prompt(request: Request) -> object:
+def _prompt(request: Request, media: Media) -> object:
     if request.kind == "chat":
-        return request.messages
+        return [_turn(message, media) for message in request.messages]
     return loglikelihood.prompts(request) if request.kind == "loglikelihood" else request.prompt
+
+
+def _turn(message: Message, media: Media) -> dict[str, object]:
+    content = message.content
+    turn: dict[str, object] = {
+        "role": message.role,
+        "content": content if isinstance(content, str) else _parts(content, media),
+    }
+    if message.tool_call_id:
+        turn["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        turn["content"] = turn["content"] or None
+        turn["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return turn
+
+
+def _parts(parts: Sequence[ContentPart], media: Media) -> list[dict[str, object]]:
+    return [_part(part, media) for part in parts]
+
+
+def _part(part: ContentPart, media: Media) -> dict[str, object]:
+    if part.kind == "text":
+        return {"type": "text", "text": part.text}
+    data = media.get(part.sha256)
+    if data is None:
+        raise InvalidInput(f"The bytes of the {part.kind} with sha256 {part.sha256} are not at hand.")
+    # Base64 needs no escapes, so that megabytes of it need not be looked through for them.
+    encoded = base64.b64encode(data)
+    if part.kind == "audio":
+        form = _AUDIO_FORMATS.get(part.mime) or part.mime.partition("/")[2]
+        return {"type": "input_audio", "input_audio": {"data": msgspec.Raw(b'"%b"' % encoded), "format": form}}
+    kind = "image_url" if part.kind == "image" else "video_url"
+    return {"type": kind, kind: {"url": msgspec.Raw(b'"data:%b;base64,%b"' % (part.mime.encode(), encoded))}}
+
+
+def _function(tool: ToolDefinition) -> dict[str, object]:
+    function: dict[str, object] = {"name": tool.name, "parameters": tool.parameters}
+    if tool.description:
+        function["description"] = tool.description
+    return function
 
 
 def _merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:

@@ -5,22 +5,27 @@ import logging
 import time
 from random import Random
 
+import msgspec
+
 from evalmesh.adapters.openai.answer import Answer
 from evalmesh.adapters.openai.body import BodyEncoder
 from evalmesh.adapters.openai.check import check_endpoint
 from evalmesh.adapters.openai.errors import Failure
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
 from evalmesh.adapters.openai.loglikelihood import read_loglikelihood
+from evalmesh.adapters.openai.pieces import read_token_logprobs
 from evalmesh.adapters.openai.retry import Breaker, RetryPolicy
 from evalmesh.adapters.openai.target import Target, resolve_target
 from evalmesh.adapters.openai.transport import Transport
 from evalmesh.domain.completion import Completion, CompletionError, Timing
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.content import ContentPart, media_of
+from evalmesh.domain.errors import EvalmeshError, InvalidInput
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import Capabilities, Occupancy
 from evalmesh.ports.model_servers import ModelServers
+from evalmesh.wire.runs.media_files import MediaFiles
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +59,15 @@ class OpenAIEndpoint:
     """
 
     def __init__(
-        self, model: ModelSpec, target: Target, policy: RetryPolicy | None = None, rng: Random | None = None
+        self,
+        model: ModelSpec,
+        target: Target,
+        policy: RetryPolicy | None = None,
+        rng: Random | None = None,
+        media: MediaFiles | None = None,
     ) -> None:
         self._model = model
+        self._media = media
         self._target = target
         self._policy = policy or RetryPolicy()
         self._rng = rng or Random()  # noqa: S311 - spreads retries, guards nothing
@@ -92,22 +103,25 @@ class OpenAIEndpoint:
 
     async def generate(self, request: Request, config: GenerationConfig) -> Completion:
         progress = _Progress()
-        try:
-            body = self._encode(request, config)
-        except InvalidInput as error:
-            progress.failure = Failure("bad_request", error.message, retryable=False)
-            return _failed(request, progress)
+        body: bytes | None = None
         while True:
             if not self._limiter.try_acquire() and not await self._wait_for_slot(progress):
                 return _failed(request, progress, self._gave_up())
             try:
                 if not self._may_send(progress):
                     return _failed(request, progress)
-                answer = await self._try(request, body, progress)
+                if body is None:
+                    # Not before there is a slot: bodies with media are large, and many requests wait.
+                    body = await self._encode(request, config)
+                answer = await self._try(request, config, body, progress)
+            except EvalmeshError as error:
+                wrong = isinstance(error, InvalidInput)
+                progress.failure = Failure("bad_request" if wrong else "internal", error.message, retryable=False)
+                return _failed(request, progress)
             finally:
                 self._limiter.release()
             if isinstance(answer, Answer):
-                return _answered(request, answer, progress)
+                return await self._answered(request, answer, progress)
             delay_s = self._delay_s(answer, progress)
             if delay_s is None:
                 return _failed(request, progress)
@@ -119,14 +133,19 @@ class OpenAIEndpoint:
         self._limiter.close()
         await self._transport.close()
 
-    def _encode(self, request: Request, config: GenerationConfig) -> bytes:
+    async def _encode(self, request: Request, config: GenerationConfig) -> bytes:
         if request.kind not in self._capabilities.kinds:
             raise InvalidInput(
                 f"The endpoint of {self._model.name} does not serve {request.kind} requests; its model.kind is "
                 f"{self._model.kind}.",
                 {"field": "model.kind"},
             )
-        return self._bodies.encode(request, config)
+        wanted = {part.sha256 for message in request.messages for part in media_of(message.content)}
+        if not wanted:
+            return self._bodies.encode(request, config)
+        if self._media is None:
+            raise InvalidInput("This model runner has no object store to take media from.")
+        return self._bodies.encode(request, config, {sha256: await self._media.read(sha256) for sha256 in wanted})
 
     async def _wait_for_slot(self, progress: _Progress) -> bool:
         """False when the total deadline passed first; it does not run before the first send."""
@@ -154,7 +173,9 @@ class OpenAIEndpoint:
         )
         return False
 
-    async def _try(self, request: Request, body: bytes, progress: _Progress) -> Answer | Failure:
+    async def _try(
+        self, request: Request, config: GenerationConfig, body: bytes, progress: _Progress
+    ) -> Answer | Failure:
         """One send, and what it teaches about the endpoint."""
         start_time, started, sent_at = time.time(), time.perf_counter(), time.monotonic()
         if not progress.tries:
@@ -162,8 +183,8 @@ class OpenAIEndpoint:
         progress.tries += 1
         timeout_s = min(self._model.try_timeout_s, progress.deadline - sent_at)
         answer = await self._transport.ask(self._url, body, timeout_s)
-        if request.kind == "loglikelihood" and isinstance(answer, Answer):
-            answer = read_loglikelihood(request, answer)
+        if isinstance(answer, Answer):
+            answer = _read_logprobs(request, config, answer)
         if isinstance(answer, Answer):
             self._limiter.succeeded()
             self._breaker.reached()
@@ -209,35 +230,64 @@ class OpenAIEndpoint:
             return None
         return self._policy.delay_s(failures, self._rng)
 
+    async def _answered(self, request: Request, answer: Answer, progress: _Progress) -> Completion:
+        media: tuple[ContentPart, ...] = ()
+        if answer.media:
+            if self._media is None:
+                progress.failure = Failure("internal", "This model runner has no object store to keep media in.")
+                return _failed(request, progress)
+            try:
+                media = tuple([await self._media.keep(data) for data in answer.media])
+            except EvalmeshError as error:
+                wrong = isinstance(error, InvalidInput)
+                progress.failure = Failure("malformed" if wrong else "internal", error.message)
+                return _failed(request, progress)
+        return Completion(
+            request.sample_id,
+            request.repeat,
+            request.digest,
+            answer.text,
+            answer.reasoning,
+            answer.finish_reason,
+            answer.continuations,
+            tool_calls=answer.tool_calls,
+            refusal=answer.refusal,
+            media=media,
+            top_logprobs=answer.top_logprobs,
+            usage=answer.usage,
+            timing=progress.timing,
+            tries=progress.tries,
+        )
+
     def _gave_up(self) -> str:
         return f" Gave up: total_timeout_s={self._model.total_timeout_s:g} leaves no time for another try."
 
 
 def open_openai_endpoint(
-    pool: Pool, servers: ModelServers, policy: RetryPolicy | None = None, rng: Random | None = None
+    pool: Pool,
+    servers: ModelServers,
+    policy: RetryPolicy | None = None,
+    rng: Random | None = None,
+    media: MediaFiles | None = None,
 ) -> OpenAIEndpoint:
     """Opens nothing yet: the first request connects.
 
     Raises `InvalidInput` for a url, header or option that cannot be used, `PermissionDenied` for a host that may not be
     asked (with this key), `NotFound` for a key that is not there.
     """
-    return OpenAIEndpoint(pool.model, resolve_target(pool.model, servers), policy, rng)
+    return OpenAIEndpoint(pool.model, resolve_target(pool.model, servers), policy, rng, media)
 
 
-def _answered(request: Request, answer: Answer, progress: _Progress) -> Completion:
-    return Completion(
-        request.sample_id,
-        request.repeat,
-        request.digest,
-        answer.text,
-        answer.reasoning,
-        answer.finish_reason,
-        answer.logprobs,
-        answer.is_greedy,
-        usage=answer.usage,
-        timing=progress.timing,
-        tries=progress.tries,
-    )
+def _read_logprobs(request: Request, config: GenerationConfig, answer: Answer) -> Answer | Failure:
+    """The answer with the log probabilities that were asked for."""
+    if request.kind == "loglikelihood":
+        return read_loglikelihood(request, answer)
+    if config.top_logprobs is not None:
+        try:
+            answer.top_logprobs = read_token_logprobs(answer.logprobs)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Failure("malformed", f"The answer has log probabilities of an unknown form ({error}).")
+    return answer
 
 
 def _failed(request: Request, progress: _Progress, addition: str = "") -> Completion:

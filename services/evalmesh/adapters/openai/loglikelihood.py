@@ -9,8 +9,10 @@ from itertools import accumulate
 
 import msgspec
 
-from evalmesh.adapters.openai.answer import Answer, Choice, Logprobs
+from evalmesh.adapters.openai.answer import Answer, Choice
 from evalmesh.adapters.openai.errors import Failure
+from evalmesh.adapters.openai.pieces import decode_logprobs
+from evalmesh.domain.completion import ContinuationScore
 from evalmesh.domain.request import Request
 
 FIELDS = {"echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0.0}
@@ -19,8 +21,6 @@ FIELDS = {"echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0.0}
 _TIE = 1e-6
 """Two log probabilities this close are equal: servers round."""
 
-_decode = msgspec.json.Decoder(Logprobs | None).decode
-
 
 def prompts(request: Request) -> list[str]:
     """One prompt per continuation, joined as they are."""
@@ -28,30 +28,27 @@ def prompts(request: Request) -> list[str]:
 
 
 def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
-    """Adds log probabilities and greediness, in the order of the continuations."""
+    """Adds what each continuation's tokens are worth, in the order of the continuations."""
     choices = answer.choices
     if len(choices) > 1:
         choices = sorted(choices, key=lambda choice: choice.index or 0)
     if len(choices) != len(request.continuations):
         return _unusable(f"{len(choices)} choices for {len(request.continuations)} prompts")
-    values: list[float] = []
-    greedy: list[bool] = []
+    scores: list[ContinuationScore] = []
     for continuation, choice in zip(request.continuations, choices, strict=True):
         judged = _judge(request.prompt, continuation, choice)
         if isinstance(judged, str):
             return _unusable(judged)
-        values.append(judged[0])
-        greedy.append(judged[1])
+        scores.append(judged)
     answer.text = ""
-    answer.logprobs = tuple(values)
-    answer.is_greedy = tuple(greedy)
+    answer.continuations = tuple(scores)
     return answer
 
 
-def _judge(context: str, continuation: str, choice: Choice) -> tuple[float, bool] | str:
-    """(sum of log probabilities in nats, greedy), or what is missing."""
+def _judge(context: str, continuation: str, choice: Choice) -> ContinuationScore | str:
+    """The score of one continuation, or what is missing."""
     try:
-        found = _decode(choice.logprobs)
+        found = decode_logprobs(choice.logprobs)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return f"logprobs of an unknown form ({error})"
     if found is None:
@@ -69,7 +66,7 @@ def _judge(context: str, continuation: str, choice: Choice) -> tuple[float, bool
         total += value
         top = tops[position] if tops and position < len(tops) else None
         greedy = greedy and (not top or value >= max(top.values()) - _TIE)
-    return total, greedy
+    return ContinuationScore(total, len(span), len(continuation.encode()), greedy)
 
 
 def _span(context: str, continuation: str, tokens: Sequence[str], offsets: Sequence[int] | None) -> range | None:

@@ -17,10 +17,12 @@ from evalmesh.cli.eval.config import TaskConfig, args_of_one
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import benchmark_spec, path_for
 from evalmesh.cli.plain import plain
+from evalmesh.domain.content import describe
+from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.results.dataset import RunDataset
 from evalmesh.sdk import Client
-from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_info
+from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_info, preview_of
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,11 +97,7 @@ def _preview(args: argparse.Namespace) -> list[PreviewedSample]:
     task = RunSpec(ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder)
     dataset = RunDataset(LocalDatasets(), benchmark, spec, task)
     rows = [row for subset in dataset.subsets for row in dataset.planned(subset, args.samples)]
-    return [
-        PreviewedSample(row.sample.id, row.sample.target, row.messages, row.prompt)
-        for row in rows
-        if not isinstance(row, MalformedRow)
-    ]
+    return [preview_of(row) for row in rows if not isinstance(row, MalformedRow)]
 
 
 def _show_preview(samples: Sequence[PreviewedSample], form: str) -> int:
@@ -109,8 +107,18 @@ def _show_preview(samples: Sequence[PreviewedSample], form: str) -> int:
     for one in samples:
         print(f"=== {one.sample_id}   expected: {' | '.join(one.target)}")
         for message in one.messages:
-            print(f"--- {message.role}\n{message.content}")
+            print("\n".join([f"--- {message.role}", *_lines_of(message)]))
         if one.prompt:
             print(f"--- prompt\n{one.prompt}")
+        for continuation in one.continuations:
+            print(f"--- continuation\n{continuation}")
+        for tool in one.tools:
+            print(f"--- tool {tool.name}\n{tool.description}\n{json.dumps(tool.parameters, ensure_ascii=False)}")
         print()
     return exits.OK
+
+
+def _lines_of(message: Message) -> list[str]:
+    calls = [f"[calls {call.name} with {call.arguments}]" for call in message.tool_calls]
+    said = [describe(message.content)] if message.content or not calls else []
+    return said + calls

@@ -55,8 +55,7 @@ GENERATION_ADVICE: Advice = {
     "num_beams": ((None, 1), "endpoints sample; use temperature."),
     "retry_interval": ((None,), "pauses between tries grow by themselves and follow Retry-After; use retries."),
     "logit_bias": ((None,), _USE_EXTRA_BODY),
-    "logprobs": ((None, False), _USE_EXTRA_BODY),
-    "top_logprobs": ((None,), _USE_EXTRA_BODY),
+    "logprobs": ((None, False), "use top_logprobs; 0 asks for those of the answer alone."),
     "parallel_tool_calls": ((None,), _USE_EXTRA_BODY),
     "response_schema": ((None,), "put `response_format` into extra_body."),
     "chat_template_kwargs": ((None,), _USE_EXTRA_BODY),
@@ -85,7 +84,7 @@ DATASET_ADVICE: Advice = {
     "review_timeout": ((None,), "the scorer has a deadline per sample of its own."),
     "force_redownload": ((None, False), "data sets are pinned by their content; use dataset_revision."),
     "sandbox_config": ((None, {}), _NO_AGENT),
-    "max_image_bytes": ((None,), "images are not part of this build."),
+    "max_image_bytes": ((None,), "images are sent as the data set has them, up to 64 MiB each."),
 }
 FILTER_ADVICE: Advice = dict.fromkeys(
     ("regex", "regex_pos", "remove_whitespace", "extract", "take_first", "take_first_k", "majority_vote"),

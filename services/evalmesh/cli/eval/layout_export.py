@@ -200,7 +200,13 @@ def _answer(row: Mapping[str, Any], model: str, timings: Mapping[str, Any] | Non
     if row["reasoning"]:
         content = [{"type": "reasoning", "reasoning": row["reasoning"]}, {"type": "text", "text": content}]
     shared = _message(row, "answer", "assistant", content)
-    return shared | {"source": "generate", "perf_metrics": timings, "tool_calls": None, "model": model}
+    calls = [_call(call) for call in json.loads(row.get("tool_calls") or "[]")] or None
+    return shared | {"source": "generate", "perf_metrics": timings, "tool_calls": calls, "model": model}
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"name": call["name"], "arguments": call["arguments"]}
+    return {"id": call["id"], "function": function, "type": "function"}
 
 
 def _choice(row: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,14 +222,20 @@ def _conversation(row: Mapping[str, Any], answer: Mapping[str, Any] | None) -> l
     return turns if answer is None else [*turns, answer]
 
 
-def prompt_turns(prompt: str) -> list[tuple[str, str]]:
-    """(role, content) of each turn of the column `prompt`; a text prompt is one user turn."""
+def prompt_turns(prompt: str) -> list[tuple[str, str | list[dict[str, str]]]]:
+    """(role, content) of each turn of the column `prompt`; a text prompt is one user turn, media are digests."""
     if prompt.startswith('[{"role":'):
         try:
-            return [(turn["role"], turn["content"]) for turn in json.loads(prompt)]
+            return [(turn["role"], _content(turn["content"])) for turn in json.loads(prompt)]
         except (ValueError, KeyError, TypeError):
             return [("user", prompt)]  # a text that only begins like messages
     return [("user", prompt)]
+
+
+def _content(content: Any) -> Any:
+    if isinstance(content, str):
+        return content
+    return [{"type": part["kind"], part["kind"]: part.get("text") or f"sha256:{part['sha256']}"} for part in content]
 
 
 def _message(row: Mapping[str, Any], place: str, role: str, content: Any) -> dict[str, Any]:

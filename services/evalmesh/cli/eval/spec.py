@@ -29,6 +29,7 @@ _SAMPLING = {
     "repetition_penalty": float,
     "seed": int,
     "reasoning_effort": str,
+    "top_logprobs": int,
 }
 _GENERATION_KEYS = (
     *_SAMPLING,

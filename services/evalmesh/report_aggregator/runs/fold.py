@@ -139,7 +139,7 @@ class Folder:
     @property
     def benchmark(self) -> Benchmark:
         """What is evaluated."""
-        return registry.get(self.plan.name)
+        return registry.get(self.plan.name).for_spec(self.plan.spec)
 
     @property
     def rules(self) -> tuple[MetricRule, ...]:

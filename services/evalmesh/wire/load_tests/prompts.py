@@ -4,8 +4,7 @@ from typing import cast, get_args
 
 from evalmesh.domain.load_test import ImageMode, ImageSpec, LengthKind, Lengths, PromptSpec, TurnSpec
 from evalmesh.v1 import load_tests_pb2 as pb
-from evalmesh.wire.runs.models import one_of
-from evalmesh.wire.values import duration_from_proto, duration_to_proto, struct_from_proto, struct_to_proto
+from evalmesh.wire.values import duration_from_proto, duration_to_proto, one_of, struct_from_proto, struct_to_proto
 
 
 def prompts_to_proto(prompts: PromptSpec) -> pb.PromptSpec:

@@ -25,12 +25,12 @@ from evalmesh.v1 import load_tests_pb2 as pb
 from evalmesh.wire.load_tests.checks import check_load_spec
 from evalmesh.wire.load_tests.prompts import prompts_from_proto, prompts_to_proto
 from evalmesh.wire.names import make_name, parse_name
-from evalmesh.wire.runs.models import one_of
 from evalmesh.wire.values import (
     duration_from_proto,
     duration_to_proto,
     milliseconds_from_proto,
     milliseconds_to_proto,
+    one_of,
     timestamp_from_proto,
     timestamp_to_proto,
 )

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from evalmesh.benchmarks.base import Benchmark
+from evalmesh.domain.content import ToolDefinition
 from evalmesh.domain.request import GenerationConfig, Message
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.wire.names import make_name, parse_name
-from evalmesh.wire.runs.models import generation_from_proto, generation_to_proto, message_from_proto, message_to_proto
+from evalmesh.wire.runs.content import message_from_proto, message_to_proto, tools_from_proto, tools_to_proto
+from evalmesh.wire.runs.models import generation_from_proto, generation_to_proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class PreviewedSample:
     messages: tuple[Message, ...]
     prompt: str
     """Completion kinds only."""
+    kind: str = "chat"
+    tools: tuple[ToolDefinition, ...] = ()
+    tool_choice: str = ""
+    continuations: tuple[str, ...] = ()
+    """Log-likelihood only."""
 
 
 def benchmark_info(benchmark: Benchmark) -> BenchmarkInfo:
@@ -111,13 +118,31 @@ def benchmark_from_proto(proto: pb.Benchmark) -> BenchmarkInfo:
     )
 
 
-def preview_to_proto(planned: PlannedSample) -> pb.PreviewedSample:
+def preview_of(planned: PlannedSample) -> PreviewedSample:
     """The sample and the very prompt a run would send."""
-    return pb.PreviewedSample(
+    return PreviewedSample(
         sample_id=planned.sample.id,
         target=planned.sample.target,
-        messages=[message_to_proto(m) for m in planned.messages],
+        messages=planned.messages,
         prompt=planned.prompt,
+        kind=planned.kind,
+        tools=planned.tools,
+        tool_choice=planned.tool_choice,
+        continuations=planned.continuations,
+    )
+
+
+def preview_to_proto(preview: PreviewedSample) -> pb.PreviewedSample:
+    """The sample and its prompt."""
+    return pb.PreviewedSample(
+        sample_id=preview.sample_id,
+        target=preview.target,
+        messages=[message_to_proto(m) for m in preview.messages],
+        prompt=preview.prompt,
+        kind=preview.kind,
+        tools=tools_to_proto(preview.tools),
+        tool_choice=preview.tool_choice,
+        continuations=preview.continuations,
     )
 
 
@@ -128,4 +153,8 @@ def preview_from_proto(proto: pb.PreviewedSample) -> PreviewedSample:
         target=tuple(proto.target),
         messages=tuple(message_from_proto(m) for m in proto.messages),
         prompt=proto.prompt,
+        kind=proto.kind or "chat",
+        tools=tools_from_proto(proto.tools),
+        tool_choice=proto.tool_choice,
+        continuations=tuple(proto.continuations),
     )

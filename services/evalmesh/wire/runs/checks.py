@@ -17,6 +17,8 @@ from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.domain.stage import MODEL
 
 _INT32 = 2**31 - 1
+_MOST_LOGPROBS = 20
+"""What the OpenAI API allows."""
 _INT64 = 2**63 - 1
 KEY_REF = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|secret:[a-z0-9][a-z0-9.-]*/[A-Za-z0-9._-]+")
 _HELD_ELSEWHERE = re.compile(rf"{KEY_REF.pattern}|\*\*\*|EMPTY|")
@@ -200,6 +202,8 @@ def check_generation(config: GenerationConfig) -> None:
         check_int("generation.max_tokens", config.max_tokens, 1, "allow at least 1 token.")
     if config.top_k is not None:
         check_int("generation.top_k", config.top_k, -1, "use a count, or -1 to switch it off.")
+    if config.top_logprobs is not None and not 0 <= config.top_logprobs <= _MOST_LOGPROBS:
+        raise bad("generation.top_logprobs", config.top_logprobs, f"use a count from 0 to {_MOST_LOGPROBS}.")
     if config.seed is not None and not -_INT64 <= config.seed <= _INT64:
         raise bad("generation.seed", config.seed, "use a number that fits into 64 bits.")
     ranges = (

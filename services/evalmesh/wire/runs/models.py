@@ -1,17 +1,34 @@
 """Models, sampling options, requests and completions of the public API."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast, get_args
 
 from evalmesh.domain.completion import Completion, CompletionError, ErrorClass, FinishReason, Timing, Usage
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.request import GenerationConfig, Message, Request, Role
+from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.run import Engine, ModelSpec
 from evalmesh.ports.endpoint import Capabilities
 from evalmesh.v1 import models_pb2 as pb
+from evalmesh.wire.runs.content import (
+    calls_from_proto,
+    calls_to_proto,
+    check_tool_choice,
+    message_from_proto,
+    message_to_proto,
+    part_from_proto,
+    part_to_proto,
+    scores_from_proto,
+    scores_to_proto,
+    tokens_from_proto,
+    tokens_to_proto,
+    tools_from_proto,
+    tools_to_proto,
+)
 from evalmesh.wire.values import (
     duration_from_proto,
     duration_to_proto,
+    one_of,
     struct_from_proto,
     struct_to_proto,
     timestamp_from_proto,
@@ -28,7 +45,14 @@ _OPTIONALS = (
     "repetition_penalty",
     "seed",
     "reasoning_effort",
+    "top_logprobs",
 )
+_ASKS: Mapping[RequestKind, str] = {
+    "chat": "messages",
+    "completion": "a prompt",
+    "loglikelihood": "a prompt and continuations",
+    "embedding": "a prompt",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +62,6 @@ class ModelDescription:
     model: str
     request_kinds: tuple[str, ...]
     streaming: bool
-
-
-def one_of(value: str, allowed: tuple[str, ...], field: str) -> str:
-    """`value` if it is allowed; raises `InvalidInput` naming the choices."""
-    if value not in allowed:
-        choices = ", ".join(f"`{choice}`" for choice in allowed)
-        raise InvalidInput(f"{field}: {value[:100]!r} is not known; use one of {choices}.", {"field": field})
-    return value
 
 
 def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
@@ -112,37 +128,49 @@ def generation_from_proto(config: pb.GenerationConfig) -> GenerationConfig:
     return GenerationConfig(**set_fields, stop=tuple(config.stop), extra_body=struct_from_proto(config.extra_body))
 
 
-def message_to_proto(message: Message) -> pb.Message:
-    """One turn."""
-    return pb.Message(role=message.role, content=message.content)
-
-
-def message_from_proto(message: pb.Message, field: str = "message") -> Message:
-    """One turn; raises `InvalidInput` for a role nobody knows."""
-    return Message(cast("Role", one_of(message.role, get_args(Role), f"{field}.role")), message.content)
-
-
 def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Request:
     """The caller's id becomes the sample id of repeat 0; such a request has no digest and is never reused."""
     if not request.id:
         raise InvalidInput(f"{field}.id: an id is needed to tell the completions apart.", {"field": f"{field}.id"})
-    if bool(request.messages) == bool(request.prompt):
-        raise InvalidInput(f"{field}: give either messages or a prompt.", {"field": field})
-    messages = tuple(message_from_proto(m, f"{field}.messages[{i}]") for i, m in enumerate(request.messages))
+    derived = "chat" if request.messages else "loglikelihood" if request.continuations else "completion"
+    kind = cast("RequestKind", one_of(request.kind or derived, get_args(RequestKind), f"{field}.kind"))
+    _check_parts(request, kind, field)
+    tools = tools_from_proto(request.tools, f"{field}.tools")
     return Request(
         sample_id=request.id,
         repeat=0,
-        kind="chat" if messages else "completion",
+        kind=kind,
         digest="",
-        messages=messages,
+        messages=tuple(message_from_proto(m, f"{field}.messages[{i}]") for i, m in enumerate(request.messages)),
         prompt=request.prompt,
+        continuations=tuple(request.continuations),
+        tools=tools,
+        tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
     )
+
+
+def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> None:
+    """Raises `InvalidInput` unless exactly what the kind needs is given."""
+    if bool(request.messages) == bool(request.prompt or request.continuations):
+        raise InvalidInput(f"{field}: give either messages or a prompt.", {"field": field})
+    if (kind == "chat") != bool(request.messages):
+        raise InvalidInput(f"{field}: a {kind} request has {_ASKS[kind]}.", {"field": field})
+    if (kind == "loglikelihood") != bool(request.continuations):
+        raise InvalidInput(f"{field}: loglikelihood requests have continuations, and only they.", {"field": field})
+    if request.tools and kind != "chat":
+        raise InvalidInput(f"{field}.tools: only chat requests have tools.", {"field": f"{field}.tools"})
 
 
 def request_to_proto(request: Request) -> pb.ModelRequest:
     """The request's own id (sample and repeat) becomes the caller's id."""
     return pb.ModelRequest(
-        id=request.id, messages=[message_to_proto(m) for m in request.messages], prompt=request.prompt
+        id=request.id,
+        messages=[message_to_proto(m) for m in request.messages],
+        prompt=request.prompt,
+        kind=request.kind,
+        continuations=request.continuations,
+        tools=tools_to_proto(request.tools),
+        tool_choice=request.tool_choice,
     )
 
 
@@ -154,6 +182,12 @@ def completion_to_proto(completion: Completion, request_id: str) -> pb.Completio
         reasoning=completion.reasoning or "",
         finish_reason=completion.finish_reason,
         try_count=completion.tries,
+        continuations=scores_to_proto(completion.continuations),
+        tool_calls=calls_to_proto(completion.tool_calls),
+        refusal=completion.refusal or "",
+        media=[part_to_proto(part) for part in completion.media],
+        top_logprobs=tokens_to_proto(completion.top_logprobs),
+        embeddings=[pb.Embedding(values=vector) for vector in completion.embeddings],
     )
     usage, timing, error = completion.usage, completion.timing, completion.error
     if usage is not None and usage.input_tokens is not None:
@@ -191,6 +225,12 @@ def completion_from_proto(proto: pb.Completion) -> Completion:
         usage=None if usage == Usage() else usage,
         timing=timing if proto.HasField("start_time") else None,
         tries=proto.try_count,
+        continuations=scores_from_proto(proto.continuations),
+        tool_calls=calls_from_proto(proto.tool_calls),
+        refusal=proto.refusal or None,
+        media=tuple(part_from_proto(part) for part in proto.media),
+        top_logprobs=tokens_from_proto(proto.top_logprobs),
+        embeddings=tuple(tuple(vector.values) for vector in proto.embeddings),
         error=CompletionError(cast("ErrorClass", proto.error_class), proto.error) if proto.error_class else None,
     )
 

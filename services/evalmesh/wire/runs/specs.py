@@ -12,9 +12,8 @@ from evalmesh.wire.runs.models import (
     generation_to_proto,
     model_from_proto,
     model_to_proto,
-    one_of,
 )
-from evalmesh.wire.values import struct_from_proto, struct_to_proto, timestamp_from_proto, timestamp_to_proto
+from evalmesh.wire.values import one_of, struct_from_proto, struct_to_proto, timestamp_from_proto, timestamp_to_proto
 
 Hub = Literal["local", "huggingface", "modelscope"]
 
