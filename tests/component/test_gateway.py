@@ -20,6 +20,7 @@ from evalmesh.dataset_loader import service as dataset_loader
 from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound, OutOfRange, Unavailable
 from evalmesh.domain.events import Event
+from evalmesh.domain.needs import Capabilities
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Step
 from evalmesh.gateway.peers import Peers, lazy_channel
@@ -177,6 +178,41 @@ async def test_run_that_cannot_work_is_refused_before_anything_is_spent(client, 
     with pytest.raises((error, InvalidInput)) as refused:
         await client.create_run(replace(spec, **change))
     assert named in refused.value.message
+    assert list(await opened.runs.list_runs()) == []
+
+
+class Limited:
+    """An endpoint that is there, and can do little."""
+
+    def __init__(self, capabilities):
+        self.capabilities = capabilities
+
+    async def check(self):
+        pass
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "named"),
+    [
+        (Capabilities(frozenset({"embedding"})), ["general_mcq", "chat requests", "serves embedding", "request_kind"]),
+        (Capabilities(frozenset({"chat"}), max_context_tokens=64), ["general_mcq", "64 tokens in all", "leave"]),
+    ],
+)
+async def test_run_that_needs_more_than_the_endpoint_can_do_is_refused(opened, peers, spec, capabilities, named):
+    def mount(server):
+        models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(lambda _: Limited(capabilities)), server)
+
+    async with (
+        hosted(Service("model_runner", (RUNNER,), mount)) as runner,
+        hosted(build_gateway(opened, peers, runner)) as gateway,
+        AsyncClient(gateway, timeout_s=10) as client,
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            await client.create_run(spec)
+        assert all(word in refused.value.message for word in named), refused.value.message
     assert list(await opened.runs.list_runs()) == []
 
 

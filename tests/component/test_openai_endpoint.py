@@ -282,7 +282,12 @@ async def test_legacy_completions(server):
         refused = await endpoint.generate(chat(), CONFIG)
     assert (completion.text, completion.finish_reason) == (" Paris", "length")
     assert server.requests[0].path == "/v1/completions"
-    assert server.bodies[0]["prompt"] == "The capital of France is"
+    assert server.bodies[0] == {
+        "model": "m",
+        "max_tokens": 32,
+        "temperature": 0.0,
+        "prompt": "The capital of France is",
+    }
     assert (refused.error.error_class, refused.tries, len(server.bodies)) == ("bad_request", 0, 1)
 
 

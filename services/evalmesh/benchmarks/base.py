@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evalmesh.domain.completion import Completion
+from evalmesh.domain.needs import TEXT, Modality, Needs
 from evalmesh.domain.request import GenerationConfig, Message, RequestKind
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
@@ -88,6 +89,11 @@ class Shape(Protocol):
         ...
 
     @property
+    def kinds(self) -> tuple[RequestKind, ...]:
+        """The kinds of request it can be asked in, the usual one first."""
+        ...
+
+    @property
     def template(self) -> str:
         """The prompt template used when the benchmark has none."""
         ...
@@ -136,7 +142,10 @@ class Benchmark:
     template: str = ""
     """Empty: the shape's."""
     system: str = ""
-    kind: RequestKind = "chat"
+    modalities: frozenset[Modality] = TEXT
+    """What its prompts hold."""
+    tools: bool = False
+    """Whether the model is to call tools."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     categories: Mapping[str, str] = field(default_factory=dict)
     """Subset to category."""
@@ -149,11 +158,23 @@ class Benchmark:
         """What is reported; the first is the primary one."""
         return self.shape.metrics
 
-    def prompt_settings(self, spec: BenchmarkSpec, shots: tuple[Sample, ...]) -> PromptSettings:
-        """The benchmark's settings with the user's overrides."""
+    def request_kind(self, model_kind: RequestKind) -> RequestKind:
+        """How a model of this kind is asked: in its own kind where the shape can, else in the shape's, if it can."""
+        kinds = self.shape.kinds
+        return model_kind if model_kind in kinds else kinds[0]
+
+    def needs(self, model_kind: RequestKind, max_tokens: int | None) -> Needs:
+        """What the endpoint of such a model must be able to do; `max_tokens` is the longest answer asked for."""
+        kind = self.request_kind(model_kind)
+        return Needs(self.name, kind, self.modalities, kind == "loglikelihood", self.tools, max_tokens)
+
+    def prompt_settings(
+        self, spec: BenchmarkSpec, shots: tuple[Sample, ...], model_kind: RequestKind = "chat"
+    ) -> PromptSettings:
+        """The benchmark's settings with the user's overrides, for a model of this kind."""
         return PromptSettings(
             template=spec.prompt_template or self.template or self.shape.template,
             system=self.system if spec.system_prompt is None else spec.system_prompt,
             shots=shots,
-            kind=self.kind,
+            kind=self.request_kind(model_kind),
         )

@@ -76,7 +76,7 @@ class RunDataset:
         """Samples of a subset, rendered, in order; digests are left empty."""
         seed = self._run.seed
         shots = choose_shots(self.benchmark, self.spec, lambda: self._read(subset.shots), subset.name, seed)
-        settings = self.benchmark.prompt_settings(self.spec, shots)
+        settings = self.benchmark.prompt_settings(self.spec, shots, self._run.model.kind)
         limit = self._run.limit if sample_count is None else sample_count
         spec = self.spec if sample_count is None else replace(self.spec, limit=None)
         rows = iter_samples(self.benchmark, spec, lambda: self._read(subset.rows), subset.name, limit, seed)

@@ -12,6 +12,7 @@ from evalmesh.v1 import benchmarks_pb2_grpc
 from evalmesh.wire.names import parse_name
 from evalmesh.wire.paging import decode_offset, encode_token, page_size
 from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
+from evalmesh.wire.runs.needs import needs_to_proto
 from evalmesh.wire.runs.specs import benchmark_spec_from_proto, spec_from_proto
 
 _MOST_PREVIEWED = 100
@@ -58,5 +59,5 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
     async def ValidateBenchmarks(
         self, request: pb.ValidateBenchmarksRequest, context: Any
     ) -> pb.ValidateBenchmarksResponse:
-        self._worker.check(spec_from_proto(request.spec))
-        return pb.ValidateBenchmarksResponse()
+        needs = self._worker.check(spec_from_proto(request.spec))
+        return pb.ValidateBenchmarksResponse(needs=[needs_to_proto(one) for one in needs])

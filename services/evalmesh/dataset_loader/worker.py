@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.base import Benchmark
 from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.dataset_loader.dataset import RunDataset, SubsetFiles
@@ -12,6 +13,7 @@ from evalmesh.dataset_loader.order import interleave
 from evalmesh.domain import layout
 from evalmesh.domain.digest import GenerationDigest, canonical_json, pool_id, sha256_hex
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.needs import Needs
 from evalmesh.domain.progress import ProgressRecord, new_record
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
@@ -103,10 +105,15 @@ class PlanWorker:
         validate_spec(benchmark, one)
         return RunDataset(self._source, benchmark, one, spec)
 
-    def check(self, spec: RunSpec) -> None:
-        """Raises what planning would raise about names, options and missing data; reads no rows."""
-        for one in spec.benchmarks:
-            self._open(one, self.with_defaults(spec))
+    def check(self, spec: RunSpec) -> list[Needs]:
+        """What each benchmark needs of the model's endpoint.
+
+        Raises what planning would raise about names, options and missing data; reads no rows.
+        """
+        return [self._needs(self._open(one, self.with_defaults(spec)).benchmark, spec) for one in spec.benchmarks]
+
+    def _needs(self, benchmark: Benchmark, spec: RunSpec) -> Needs:
+        return benchmark.needs(spec.model.kind, merge_generation(benchmark.generation, spec.generation).max_tokens)
 
     def open_dataset(self, one: BenchmarkSpec, spec: RunSpec) -> RunDataset:
         """The data set a run would use, for a look at it."""

@@ -13,12 +13,12 @@ from evalmesh.ports.endpoint import Endpoint, EndpointOpener
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.v1 import models_pb2_grpc
 from evalmesh.wire.runs.models import (
-    capabilities_to_proto,
     completion_to_proto,
     generation_from_proto,
     model_from_proto,
     request_from_proto,
 )
+from evalmesh.wire.runs.needs import capabilities_to_proto
 
 _MOST_REQUESTS = 10_000
 

@@ -4,17 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.request import GenerationConfig, Request, RequestKind
+from evalmesh.domain.needs import Capabilities
+from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.work import Pool
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What an endpoint can do; a benchmark that needs more is refused before anything is spent."""
-
-    kinds: frozenset[RequestKind]
-    streaming: bool = True
-    seed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

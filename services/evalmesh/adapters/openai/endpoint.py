@@ -16,15 +16,19 @@ from evalmesh.adapters.openai.target import Target, resolve_target
 from evalmesh.adapters.openai.transport import Transport
 from evalmesh.domain.completion import Completion, CompletionError, Timing
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.request import GenerationConfig, Request, RequestKind
+from evalmesh.domain.needs import TEXT, Capabilities
+from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
-from evalmesh.ports.endpoint import Capabilities, Load
+from evalmesh.ports.endpoint import Load
 from evalmesh.ports.environment import Secrets
 
 _log = logging.getLogger(__name__)
 
 _CROWDED = frozenset({429, 503, 529})
+_CHAT = Capabilities(frozenset({"chat"}))
+"""Whether images or tools are taken depends on what is served, which the address does not tell."""
+_COMPLETION = Capabilities(frozenset({"completion", "loglikelihood"}), modalities=TEXT, tools=False)
 
 
 class _Progress:
@@ -64,8 +68,7 @@ class OpenAIEndpoint:
         self._limiter = AdaptiveLimiter(model.concurrency, self._policy.decrease_interval_s)
         self._breaker = Breaker(self._policy)
         self._unauthenticated: Failure | None = None
-        kinds: tuple[RequestKind, ...] = ("chat",) if model.kind == "chat" else ("completion", "loglikelihood")
-        self._capabilities = Capabilities(kinds=frozenset(kinds))
+        self._capabilities = _CHAT if model.kind == "chat" else _COMPLETION
         self._url = target.chat_url if model.kind == "chat" else target.completions_url
         self._transport = Transport(
             target,

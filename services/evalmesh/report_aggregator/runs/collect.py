@@ -125,7 +125,9 @@ class BenchmarkCollector:
             self._sums.error_classes["malformed_row"] += len(scores)
             self._sums.n_samples += 1
             sample = Sample(id=sample_id, index=int(index), subset=subset, input="", target=())
-            writer.add([PlannedSample(sample, self._benchmark.kind, digests=("",) * len(repeats))], [], scores)
+            writer.add(
+                [PlannedSample(sample, self._benchmark.shape.kinds[0], digests=("",) * len(repeats))], [], scores
+            )
 
     def _report(self) -> BenchmarkReport:
         sums, plan = self._sums, self._plan
