@@ -52,7 +52,7 @@ def _judge(context: str, continuation: str, choice: Choice) -> tuple[float, bool
     """(sum of log probabilities in nats, greedy), or what is missing."""
     try:
         found = _decode(choice.logprobs)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"logprobs of an unknown form ({error})"
     if found is None:
         return "no logprobs"

@@ -3,11 +3,20 @@
 import asyncio
 import io
 import ssl
+from contextlib import AsyncExitStack
 
 import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
+from evalmesh.adapters.openai.bounds import (
+    BODY_BYTES,
+    LARGE_AT_ONCE,
+    StreamMeter,
+    TooMuch,
+    read_body,
+    read_start,
+)
 from evalmesh.adapters.openai.errors import Failure, failure_of_exception, failure_of_status
 from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
 from evalmesh.adapters.openai.target import Target
@@ -20,7 +29,16 @@ _END_OF_STREAM_S = 1.0
 class Transport:
     """The connections to one endpoint: one session, opened with the first request."""
 
-    __slots__ = ("_connect_timeout_s", "_connections", "_session", "_stream", "_target", "_timeout", "_try_timeout_s")
+    __slots__ = (
+        "_connect_timeout_s",
+        "_connections",
+        "_large",
+        "_session",
+        "_stream",
+        "_target",
+        "_timeout",
+        "_try_timeout_s",
+    )
 
     def __init__(
         self, target: Target, connections: int, *, stream: bool, try_timeout_s: float, connect_timeout_s: float
@@ -32,6 +50,7 @@ class Transport:
         self._connect_timeout_s = connect_timeout_s
         self._timeout = self._timeout_of(try_timeout_s)
         self._session: aiohttp.ClientSession | None = None
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     def session(self) -> aiohttp.ClientSession:
         """The shared session; must be called inside the event loop."""
@@ -61,13 +80,20 @@ class Transport:
             response = await self.session().post(url, data=data, timeout=timeout, allow_redirects=False)
             try:
                 if not 200 <= response.status < 300:
-                    return failure_of_status(response.status, await response.read(), response.headers, redact)
+                    start = await read_start(response.content)
+                    return failure_of_status(response.status, start, response.headers, redact)
                 if self._stream and response.content_type != "application/json":
                     return await self._read_stream(response)
-                return parse_answer(await response.read(), redact)
+                async with AsyncExitStack() as held:
+                    return parse_answer(await read_body(response.content, BODY_BYTES, held, self._large), redact)
             finally:
                 # Back to the pool if the answer was read to its end; closed otherwise, which stops the server's work.
                 response.release()
+        except TooMuch as error:
+            # The same request would bring the same again.
+            return Failure("malformed", f"The answer holds {error}; the rest was not read.", retryable=False)
+        except RecursionError:
+            return Failure("malformed", "The answer is nested more deeply than JSON is read.")
         except Exception as error:  # noqa: BLE001 - the port promises that errors are part of the completion
             return failure_of_exception(error, self._target.where, min(timeout_s, self._try_timeout_s), redact)
 
@@ -77,19 +103,21 @@ class Transport:
             await self._session.close()
 
     async def _read_stream(self, response: aiohttp.ClientResponse) -> Answer | Failure:
-        parser = SseParser()
+        parser, meter = SseParser(), StreamMeter()
         answer = StreamedAnswer(self._target.redact)
         content = response.content
         try:
             while chunk := await content.readany():
-                for payload in parser.feed(chunk):
+                payloads = parser.feed(chunk)
+                await meter.took(chunk, len(payloads))
+                for payload in payloads:
                     if (failure := answer.add(payload)) is not None:
                         return failure
                 if answer.done:
                     await _drain(content)
                     return answer.end()
-        except FrameTooLarge as error:
-            return Failure("malformed", f"The stream holds {error}.")
+        except (FrameTooLarge, TooMuch) as error:
+            return Failure("malformed", f"The stream holds {error}; the rest was not read.", retryable=False)
         except (aiohttp.ClientError, OSError):
             if not answer.complete:
                 raise
