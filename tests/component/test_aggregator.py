@@ -283,3 +283,20 @@ async def test_runs_that_never_complete_leave_nothing_in_memory(opened, tmp_path
         await worker.handle(report_item(0, run=run))
     assert not worker._progress._waiting
     assert len(worker._plans._plans) <= 8
+
+
+async def test_a_run_broken_by_an_impossible_count_heals(opened, tmp_path):
+    """Stored by a build that let it in; int64, which the results are made of, cannot hold it."""
+    await plan_run(opened, "r1", spec_of(tmp_path, 20))
+    await score_shards(opened, [0])
+    key = layout.completions_key("r1", NAME, 0)
+    stored = await opened.objects.get(key)
+    first, _, rest = stored.partition(b"\n")
+    row = json.loads(first) | {"usage": {"input_tokens": 2**64 - 1, "output_tokens": 3}}
+    await opened.objects.put(key, json.dumps(row).encode() + b"\n" + rest)
+    async with running(opened):
+        await opened.bus.publish([report_item(0)])
+        run = await until_ended(opened)
+    assert (run.state, run.error) == (RunState.SUCCEEDED, "")
+    row = (await rows_of(opened))[0]
+    assert (row["completion"], row["input_tokens"], row["output_tokens"]) == ("A", None, 3)

@@ -291,6 +291,17 @@ async def test_legacy_completions(server):
     assert (refused.error.error_class, refused.tries, len(server.bodies)) == ("bad_request", 0, 1)
 
 
+@pytest.mark.parametrize("count", [2**64 - 1, 2**63, 2**53 + 1, -1, -5, 10**30])
+async def test_a_count_that_is_none_is_absent_and_the_answer_stays(server, count):
+    usage = {"prompt_tokens": count, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": count}}
+    server.script = [says(json.dumps(ANSWER | {"usage": usage}))]
+    async with opened(server.url) as endpoint:
+        completion = await endpoint.generate(chat(), CONFIG)
+    assert (completion.text, completion.error) == ("four", None)
+    assert (completion.usage.input_tokens, completion.usage.output_tokens) == (None, 2)
+    assert completion.usage.reasoning_tokens is None
+
+
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 async def test_reasoning_and_token_details(server, name):
     message = {"content": None, name: "Let me think"}

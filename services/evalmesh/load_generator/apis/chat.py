@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
+from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body, sane
 from evalmesh.load_generator.apis.openai import UNREADABLE, Usage, note_error, note_unreadable, note_usage
 
 _DONE = b"[DONE]"
@@ -136,7 +136,7 @@ class ChatReader(Reader):
             if self.marks is None:
                 self.marks = array("I")
             if len(self.marks) == len(self.times) - 1:
-                self.marks.append(max(0, usage.completion_tokens))
+                self.marks.append(sane(usage.completion_tokens))
 
 
 def _text_of(message: _Message) -> str:

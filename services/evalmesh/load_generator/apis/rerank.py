@@ -73,7 +73,7 @@ class RerankReader(Reader):
             self.times, self.sizes = array("d", (at_s,)), array("I", (1,))
         tokens = _tokens_of(answer)
         if tokens is not None:
-            self.count(input_tokens=max(0, int(tokens)))
+            self.count(input_tokens=int(tokens))
 
 
 def _tokens_of(answer: _Answer) -> float | None:

@@ -10,6 +10,7 @@ from evalmesh.domain.shard_data import PlannedSample, ShardHeader
 from evalmesh.domain.work import RunPlan
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.wire.codec import decode_json, decode_rows, encode_json, encode_rows
+from evalmesh.wire.runs.stored import decode_completions
 
 
 class ShardFiles:
@@ -55,7 +56,7 @@ class ShardFiles:
     async def read_completions(self, run: str, benchmark: str, shard: int) -> list[Completion]:
         """In request order."""
         key = layout.completions_key(run, benchmark, shard)
-        return decode_rows(Completion, await self.store.get(key), key)
+        return decode_completions(await self.store.get(key), key)
 
     async def write_completions(self, run: str, benchmark: str, shard: int, rows: Sequence[Completion]) -> bool:
         """First writer wins; `False` when the shard had its completions already."""
@@ -71,7 +72,7 @@ class ShardFiles:
         """Everything checkpointed, in no order; a request may occur twice."""
         rows: list[Completion] = []
         async for info in self.store.list(layout.checkpoint_prefix(run, benchmark, shard)):
-            rows += decode_rows(Completion, await self.store.get(info.key), info.key)
+            rows += decode_completions(await self.store.get(info.key), info.key)
         return rows
 
     async def drop_checkpoints(self, run: str, benchmark: str, shard: int) -> None:
