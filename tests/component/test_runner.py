@@ -56,6 +56,9 @@ class TestEndpoint:
     async def check(self):
         pass
 
+    def renew(self, wish):
+        pass
+
     async def generate(self, request, config):
         async with self._slots:
             self._changed(+1)

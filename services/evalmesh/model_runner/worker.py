@@ -86,6 +86,7 @@ class PoolWorker:
     async def handle(self, item: WorkItem) -> None:
         """Generates what is missing of a shard and passes the shard on."""
         key = (item.run, item.benchmark, item.shard)
+        self._endpoint.renew(f"{item.run}/{item.attempt}")
         self._loading += 1
         try:
             work = await self._open(key)

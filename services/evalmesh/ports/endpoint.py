@@ -38,6 +38,10 @@ class Endpoint(Protocol):
         """Fails fast when nothing can work: `Unavailable` (down), `Unauthenticated` (wrong key), `NotFound` (model)."""
         ...
 
+    def renew(self, wish: str) -> None:
+        """Called before the requests of a wish (a run's attempt): what was refused for good may be mended since."""
+        ...
+
     async def generate(self, request: Request, config: GenerationConfig) -> Completion:
         """Waits for a free slot, asks, retries what may pass, and returns a completion: errors are inside it.
 
