@@ -219,6 +219,14 @@ async def test_run_that_needs_more_than_the_endpoint_can_do_is_refused(opened, p
 # Listing
 
 
+async def test_pages_of_large_specs_end_before_a_message_is_full(client, address, opened, spec):
+    large = replace(spec, benchmarks=tuple(replace(spec.benchmarks[0], prompt_template="x" * 900_000) for _ in "ab"))
+    ids = [f"10run{number:02d}" for number in range(40)]
+    for run in ids:
+        await opened.runs.create_run(Run(run, large, RunState.SUCCEEDED, 1.0))
+    assert [run.id async for run in client.list_runs(page_size=1000)] == ids[::-1]
+
+
 async def test_pages_are_newest_first_and_complete(client, address, opened, spec):
     ids = [f"10run{number:02d}" for number in range(7)]
     for run in ids:

@@ -10,8 +10,9 @@ from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.runs.worker import ReportWorker
-from evalmesh.report_aggregator.servicer import ReportServicer, ResultTables
+from evalmesh.report_aggregator.servicer import ReportServicer
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.report_aggregator.tables import ResultTables
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.work import Worker, WorkPolicy

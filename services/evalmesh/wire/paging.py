@@ -6,6 +6,9 @@ import json
 
 from evalmesh.domain.errors import InvalidInput
 
+PAGE_BYTES = 4 << 20
+"""A page ends here, whatever its number of entries; one has at least one entry."""
+
 
 def page_size(asked: int, default: int, maximum: int) -> int:
     """The size to use: 0 means the default, more than the maximum means the maximum. Raises `InvalidInput` below 0."""
@@ -27,7 +30,7 @@ def decode_token(token: str, query: str = "") -> str | int | None:
         return None
     try:
         value = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         value = None
     if isinstance(value, list) and len(value) == 2 and value[1] == query and isinstance(value[0], (str, int)):
         return value[0]
@@ -37,7 +40,7 @@ def decode_token(token: str, query: str = "") -> str | int | None:
 def decode_offset(token: str, query: str = "") -> int:
     """The row behind a token; 0 for the first page. Raises `InvalidInput` like `decode_token`."""
     position = decode_token(token, query)
-    if position is None or isinstance(position, int):
+    if position is None or (isinstance(position, int) and 0 <= position < 2**63):
         return position or 0
     raise _foreign_token()
 

@@ -8,7 +8,7 @@ from evalmesh.domain import layout
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.gateway.load_tests.lifecycle import LoadTestLifecycle
 from evalmesh.gateway.load_tests.watch import watch_load_test
-from evalmesh.gateway.runs.servicer import newest_first, watch_interval_s
+from evalmesh.gateway.runs.servicer import cut_page, newest_first, watch_interval_s
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.v1 import load_tests_pb2 as pb
 from evalmesh.v1 import load_tests_pb2_grpc
@@ -41,10 +41,12 @@ class LoadTestServicer(load_tests_pb2_grpc.LoadTestServiceServicer):
 
     async def ListLoadTests(self, request: pb.ListLoadTestsRequest, context: Any) -> pb.ListLoadTestsResponse:
         ids, token = newest_first(await self._lifecycle.list_ids(), request.page_size, request.page_token)
-        load_tests = [await self._lifecycle.get(id_) for id_ in ids]
-        return pb.ListLoadTestsResponse(
-            load_tests=[load_test_to_proto(one) for one in load_tests], next_page_token=token
-        )
+
+        async def get(id_: str) -> pb.LoadTest:
+            return load_test_to_proto(await self._lifecycle.get(id_))
+
+        load_tests, token = await cut_page(ids, token, get)
+        return pb.ListLoadTestsResponse(load_tests=load_tests, next_page_token=token)
 
     async def CancelLoadTest(self, request: pb.CancelLoadTestRequest, context: Any) -> pb.LoadTest:
         return load_test_to_proto(await self._lifecycle.cancel(parse_name(LOAD_TESTS, request.name)))
