@@ -300,3 +300,12 @@ async def test_a_run_broken_by_an_impossible_count_heals(opened, tmp_path):
     assert (run.state, run.error) == (RunState.SUCCEEDED, "")
     row = (await rows_of(opened))[0]
     assert (row["completion"], row["input_tokens"], row["output_tokens"]) == ("A", None, 3)
+
+
+async def test_many_repeats_are_planned_in_smaller_shards(opened, tmp_path):
+    plan = await plan_run(opened, "r1", spec_of(tmp_path, 90, repeats=100))
+    assert [(shard.samples, shard.requests) for shard in plan.benchmarks[0].shards] == [
+        (40, 4000),
+        (40, 4000),
+        (10, 1000),
+    ]

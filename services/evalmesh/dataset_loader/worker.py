@@ -23,7 +23,7 @@ from evalmesh.ports.bus import Bus
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
-from evalmesh.results.recorded import RecordedCompletions
+from evalmesh.results.recorded import RecordedCompletions, fetch_recorded
 from evalmesh.runtime.runs import change_run
 from evalmesh.runtime.telemetry import current_trace
 from evalmesh.wire.codec import decode_json, encode_json
@@ -85,12 +85,16 @@ class PlanWorker:
         recorded = None
         if spec.completions_digest:
             key = layout.imported_completions_key(spec.completions_digest)
-            recorded = RecordedCompletions(await self._files.store.get(key))
+            recorded = await fetch_recorded(self._files.store, key)
         earlier = [plan for name in spec.reuse_runs if (plan := await self._files.find_plan(name)) is not None]
-        plans = [
-            await _BenchmarkPlanner(self._files, self._open(one, spec), run.id, spec, recorded, earlier).plan()
-            for one in spec.benchmarks
-        ]
+        try:
+            plans = [
+                await _BenchmarkPlanner(self._files, self._open(one, spec), run.id, spec, recorded, earlier).plan()
+                for one in spec.benchmarks
+            ]
+        finally:
+            if recorded is not None:
+                recorded.close()
         if not any(plan.requests for plan in plans):
             names = ", ".join(plan.name for plan in plans)
             raise InvalidInput(f"There is not a single sample to evaluate in {names}; check the data and the limit.")
@@ -205,7 +209,7 @@ class _BenchmarkPlanner:
                 continue
             digests = tuple(digest.of(planned, repeat) for repeat in range(self._spec.repeats))
             rows.append(replace(planned, digests=digests))
-            if len(rows) == self._spec.shard_size:
+            if len(rows) == self._spec.samples_per_shard:
                 await self._write(subset.name, start, rows)
                 start += len(rows)
                 rows = []

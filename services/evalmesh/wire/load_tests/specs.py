@@ -25,6 +25,7 @@ from evalmesh.v1 import load_tests_pb2 as pb
 from evalmesh.wire.load_tests.checks import check_load_spec
 from evalmesh.wire.load_tests.prompts import prompts_from_proto, prompts_to_proto
 from evalmesh.wire.names import make_name, parse_name
+from evalmesh.wire.runs.checks import MOST_SPEC_BYTES, bad
 from evalmesh.wire.runs.models import one_of
 from evalmesh.wire.values import (
     duration_from_proto,
@@ -173,6 +174,8 @@ def load_spec_to_proto(spec: LoadTestSpec) -> pb.LoadTestSpec:
 
 def load_spec_from_proto(proto: pb.LoadTestSpec) -> LoadTestSpec:
     """The checked spec: raises `InvalidInput` naming the first field that is wrong, its value and the way out."""
+    if proto.ByteSize() > MOST_SPEC_BYTES:
+        raise bad("spec", f"{proto.ByteSize()} bytes", f"a spec has at most {MOST_SPEC_BYTES}; put data into files.")
     spec = _decode_spec(proto)
     check_load_spec(spec)
     return spec
