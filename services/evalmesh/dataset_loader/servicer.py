@@ -1,5 +1,6 @@
 """BenchmarkService over gRPC: decode, call, encode."""
 
+from dataclasses import replace
 from typing import Any
 
 from evalmesh.benchmarks import registry
@@ -48,7 +49,9 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
                 f"sample_count = {count} must be from 1 to {_MOST_PREVIEWED}.", {"field": "sample_count"}
             )
         one = benchmark_spec_from_proto(request.spec)
-        run = RunSpec(ModelSpec("preview"), (one,), seed=request.seed, dataset_dir=request.dataset_dir)
+        run = RunSpec(ModelSpec("preview"), (one,), dataset_dir=request.dataset_dir)
+        if request.HasField("seed"):
+            run = replace(run, seed=request.seed)
         dataset = self._worker.open_dataset(one, run)
         answer = pb.PreviewBenchmarkResponse()
         for subset in dataset.subsets:

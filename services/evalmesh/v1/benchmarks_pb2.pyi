@@ -201,7 +201,7 @@ class PreviewBenchmarkRequest(_message.Message):
     sample_count: _builtins.int
     """Samples per subset; 0 means 1."""
     seed: _builtins.int
-    """Seed of few-shot choices and shuffles."""
+    """Seed of few-shot choices and shuffles; absent: 42."""
     @_builtins.property
     def spec(self) -> _runs_pb2.BenchmarkSpec:
         """The benchmark with the overrides to try."""
@@ -212,13 +212,15 @@ class PreviewBenchmarkRequest(_message.Message):
         spec: _runs_pb2.BenchmarkSpec | None = ...,
         dataset_dir: _builtins.str = ...,
         sample_count: _builtins.int = ...,
-        seed: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_dir", b"dataset_dir", "sample_count", b"sample_count", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "dataset_dir", b"dataset_dir", "sample_count", b"sample_count", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___PreviewBenchmarkRequest: _TypeAlias = PreviewBenchmarkRequest  # noqa: Y015
 

@@ -315,8 +315,8 @@ def _check_choice(field: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def _check_bounds(field: str, low: int, high: int) -> None:
-    check_int(f"{field}.low", low, 1, f"use 1 to {_MAX_TOKENS}.", _MAX_TOKENS)
-    check_int(f"{field}.high", high, 1, f"use 1 to {_MAX_TOKENS}.", _MAX_TOKENS)
+    check_int(f"{field}.low", low, 1, f"use at least 1 and at most {_MAX_TOKENS}.", _MAX_TOKENS)
+    check_int(f"{field}.high", high, 1, f"use at least 1 and at most {_MAX_TOKENS}.", _MAX_TOKENS)
     if low > high:
         raise bad(f"{field}.low", low, f"it must not be above high, {high}.")
 

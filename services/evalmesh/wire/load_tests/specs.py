@@ -166,6 +166,7 @@ def load_spec_to_proto(spec: LoadTestSpec) -> pb.LoadTestSpec:
         generator_count=spec.generators,
         seed=spec.seed,
         server_metrics=spec.server_metrics,
+        skip_server_metrics=not spec.server_metrics,
         skip_endpoint_check=not spec.check_endpoint,
         display_name=spec.display_name,
         labels=spec.labels,
@@ -194,12 +195,22 @@ def _decode_spec(proto: pb.LoadTestSpec) -> LoadTestSpec:
         slo=tuple(SloTerm(term.metric, term.statistic, term.limit) for term in proto.slo),
         search=_search_from_proto(proto.search) if proto.HasField("search") else None,
         generators=proto.generator_count or default.generators,
-        seed=proto.seed,
-        server_metrics=tuple(proto.server_metrics),
+        seed=proto.seed if proto.HasField("seed") else default.seed,
+        server_metrics=_server_metrics(proto, default.server_metrics),
         check_endpoint=not proto.skip_endpoint_check,
         display_name=proto.display_name,
         labels=dict(proto.labels),
     )
+
+
+def _server_metrics(proto: pb.LoadTestSpec, default: tuple[str, ...]) -> tuple[str, ...]:
+    """A list that is left out and one that is empty look the same; the flag tells them apart."""
+    if proto.skip_server_metrics:
+        if proto.server_metrics:
+            way_out = "it contradicts server_metrics, which names some; leave one of them out."
+            raise bad("skip_server_metrics", proto.skip_server_metrics, way_out)
+        return ()
+    return tuple(proto.server_metrics) or default
 
 
 def level_status_to_proto(status: LevelStatus) -> pb.LoadLevelStatus:

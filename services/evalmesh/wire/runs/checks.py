@@ -141,7 +141,7 @@ def check_headers(field: str, headers: Mapping[str, str], *, key_ref_only: froze
     if len(headers) > 64:
         raise bad(field, len(headers), "send at most 64 headers.")
     for name, value in headers.items():
-        check_text(field, name, 256)
+        check_text_encodes(name, field)
         if len(value) > _MAX_HEADER_CHARS:  # not shown: it may hold a key
             raise bad(field, name, f"a header's value has at most {_MAX_HEADER_CHARS} characters.")
         check_text_encodes(value, field)
@@ -153,8 +153,8 @@ def check_headers(field: str, headers: Mapping[str, str], *, key_ref_only: froze
                 f"environment variable and name it: {here}as key_ref `env:NAME` (--api-key env:NAME).",
                 {"field": field},
             )
-        if not name or _CONTROL.search(name + value) or ":" in name:
-            raise bad(field, name, "header names and values are single lines, names without `:`.")
+        if not 0 < len(name) <= 256 or _CONTROL.search(name + value) or ":" in name:
+            raise bad(field, name, "header names and values are single lines, names without `:`, up to 256 characters.")
 
 
 def check_free(field: str, values: Mapping[str, object]) -> None:

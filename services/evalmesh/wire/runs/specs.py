@@ -127,7 +127,7 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         generation=generation_from_proto(proto.generation),
         limit=_limit_from_proto(proto.limit, "limit") if proto.HasField("limit") else None,
         repeats=proto.repeats or default.repeats,
-        seed=proto.seed,
+        seed=proto.seed if proto.HasField("seed") else default.seed,
         on_error=_on_error(proto.on_error),
         reuse_runs=tuple(parse_name("runs", name) for name in proto.reuse_runs),
         completions_digest=proto.completions_digest,
