@@ -42,4 +42,9 @@ def build(ports: GatewayPorts, peers: Peers, routes: Mapping[str, OpenChannel]) 
         if routes:
             server.add_generic_rpc_handlers((Forwarder(routes),))
 
-    return Service(name="gateway", grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService"), mount=mount)
+    return Service(
+        name="gateway",
+        grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService"),
+        mount=mount,
+        ready=lambda: ports.bus.connected,
+    )

@@ -87,6 +87,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         mount=mount,
         loops=(control.follow, keep_warm, *(worker.run for worker in workers)),
         close=pairs.close,
+        ready=lambda: ports.bus.connected,
     )
 
 

@@ -61,4 +61,5 @@ def build(
         mount=mount,
         loops=(control.follow, worker.run),
         close=tables.close,
+        ready=lambda: bus.connected,
     )
