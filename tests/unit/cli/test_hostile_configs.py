@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from evalmesh.cli.eval import report_command
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.spec import to_run_spec
 from evalmesh.cli.loading import load_config
 from evalmesh.cli.options import parse_options, read_config_file
 from evalmesh.cli.perf.config import PerfConfig
+from evalmesh.cli.perf.outputs import read_report
 from evalmesh.cli.perf.spec import resolve
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
@@ -155,6 +157,14 @@ def test_an_odd_spec_is_taken_or_refused(seed):
     with refused_at_most():
         check_spec(spec)
         assert spec_from_proto(spec_to_proto(spec)) == spec
+
+
+def test_a_report_nested_without_end_is_no_report(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text('{"levels": ' + "[" * 100_000)
+    for read in (report_command._read, read_report):
+        with pytest.raises(InvalidInput, match=r"report\.json"):
+            read(path)
 
 
 def test_yaml_and_json_of_the_same_config_are_the_same(tmp_path):

@@ -13,6 +13,7 @@ from evalmesh.cli.eval.outputs import find_folder, run_id_of
 from evalmesh.cli.eval.show import lost_lines, make_console
 from evalmesh.cli.eval.table import render_table
 from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.layout import is_safe_name, report_json_key
 from evalmesh.sdk import Client
 
@@ -69,7 +70,7 @@ def _newest(work_dir: Path) -> Path:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InvalidInput(f"{str(path)!r} is no report: {error}.") from None
     if not isinstance(report, dict) or "benchmarks" not in report:

@@ -1,6 +1,5 @@
 """The folder a load test leaves behind: figures, page, requests, and the config that repeats it."""
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from evalmesh.cli.eval.spec import KEY_VARIABLE
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.target import LOCAL_APIS
 from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import LoadTest
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def local_report(text: str) -> Path | None:
 def read_report(path: Path) -> dict[str, Any]:
     """A perf.json of a form this build knows. Raises `InvalidInput`."""
     try:
-        perf = json.loads(path.read_text(encoding="utf-8"))
+        perf = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         perf = None
     if not isinstance(perf, dict) or "levels" not in perf:
