@@ -29,7 +29,7 @@ from evalmesh.runtime.progress import read_progress
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.serve import ServiceHost
 from evalmesh.scoring.reducers import HeatMap, LabelF1
-from evalmesh.wire.runs.shard_files import RunFiles
+from evalmesh.wire.runs.shard_files import BenchmarkFiles, RunFiles
 
 REPORT = Queue.REDUCE
 NAME = "general_mcq"
@@ -368,3 +368,26 @@ async def test_reducers_see_every_row_once_however_it_is_cut(opened, tmp_path, s
     assert f1["value"] == pytest.approx((2 * 15 / (2 * 15 + 45)) / 4)
     assert f1["n_scored"] == 60
     assert benchmark["artefacts"]["map"]["cells"] == [{"x": "", "y": "", "value": 0.25, "n": 60}]
+
+
+async def test_a_run_broken_by_an_impossible_count_heals(opened, tmp_path):
+    """Stored by a build that let it in; int64, which the results are made of, cannot hold it."""
+    await plan_run(opened, "r1", spec_of(tmp_path, 20))
+    await score_shards(opened, [0])
+    key = layout.output_key("r1", NAME, "generate", 0)
+    stored = await opened.objects.get(key)
+    first, _, rest = stored.partition(b"\n")
+    row = json.loads(first) | {"usage": {"input_tokens": 2**64 - 1, "output_tokens": 3}}
+    await opened.objects.put(key, json.dumps(row).encode() + b"\n" + rest)
+    async with running(opened):
+        await opened.bus.publish([report_item(0)])
+        run = await until_ended(opened)
+    assert (run.state, run.error) == (RunState.SUCCEEDED, "")
+    row = (await rows_of(opened))[0]
+    assert (row["completion"], row["input_tokens"], row["output_tokens"]) == ("A", None, 3)
+
+
+async def test_many_repeats_are_planned_in_smaller_shards(opened, tmp_path):
+    await plan_run(opened, "r1", spec_of(tmp_path, 90, repeats=100))
+    index = await BenchmarkFiles(opened.objects, "r1", NAME).find_index()
+    assert [(shard.samples, shard.requests) for shard in index.shards()] == [(40, 4000), (40, 4000), (10, 1000)]

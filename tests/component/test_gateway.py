@@ -21,6 +21,7 @@ from evalmesh.dataset_loader import service as dataset_loader
 from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound, OutOfRange, Unavailable
 from evalmesh.domain.events import Event
+from evalmesh.domain.needs import Capabilities
 from evalmesh.domain.run import RUN_FORMAT, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Queue, Task
 from evalmesh.gateway.peers import Peers, lazy_channel
@@ -183,7 +184,52 @@ async def test_run_that_cannot_work_is_refused_before_anything_is_spent(client, 
     assert list(await opened.runs.list_ids()) == []
 
 
+class Limited:
+    """An endpoint that is there, and can do little."""
+
+    def __init__(self, capabilities):
+        self.capabilities = capabilities
+
+    async def check(self):
+        pass
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "named"),
+    [
+        (Capabilities(frozenset({"embedding"})), ["general_mcq", "chat requests", "serves embedding", "request_kind"]),
+        (Capabilities(frozenset({"chat"}), max_context_tokens=64), ["general_mcq", "64 tokens in all", "leave"]),
+    ],
+)
+async def test_run_that_needs_more_than_the_endpoint_can_do_is_refused(opened, peers, spec, capabilities, named):
+    def mount(server):
+        models_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(lambda _: Limited(capabilities), MediaFiles(opened.objects)), server
+        )
+
+    async with (
+        hosted(Service("model_runner", (RUNNER,), mount)) as runner,
+        hosted(build_gateway(opened, peers, runner)) as gateway,
+        AsyncClient(gateway, timeout_s=10) as client,
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            await client.create_run(spec)
+        assert all(word in refused.value.message for word in named), refused.value.message
+    assert list(await opened.runs.list_ids()) == []
+
+
 # Listing
+
+
+async def test_pages_of_large_specs_end_before_a_message_is_full(client, address, opened, spec):
+    large = replace(spec, benchmarks=tuple(replace(spec.benchmarks[0], prompt_template="x" * 900_000) for _ in "ab"))
+    ids = [f"10run{number:02d}" for number in range(40)]
+    for run in ids:
+        await opened.runs.create(Run(run, large, RunState.SUCCEEDED, 1.0))
+    assert [run.id async for run in client.list_runs(page_size=1000)] == ids[::-1]
 
 
 async def test_pages_are_newest_first_and_complete(client, address, opened, spec):

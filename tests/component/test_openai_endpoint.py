@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from email.utils import formatdate
 from random import Random
 
@@ -14,6 +15,7 @@ import pytest
 from aiohttp import web
 from tests.kit.model_servers import any_server
 
+from evalmesh.adapters.environment import EnvSecrets
 from evalmesh.adapters.openai.endpoint import OpenAIEndpoint, open_openai_endpoint
 from evalmesh.adapters.openai.retry import RetryPolicy
 from evalmesh.domain.completion import ContinuationScore
@@ -21,6 +23,7 @@ from evalmesh.domain.errors import InvalidInput, NotFound, Unauthenticated, Unav
 from evalmesh.domain.request import GenerationConfig, Message, Request
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
+from evalmesh.ports.environment import Secrets
 
 KEY = "sk-very-secret-0123456789"
 CONFIG = GenerationConfig(max_tokens=32, temperature=0.0)
@@ -118,10 +121,22 @@ class Keys:
         raise NotFound(f"No key {ref}.")
 
 
+def holds(key: str) -> Behaviour:
+    """Takes this key and no other."""
+
+    async def behave(request: web.Request) -> web.StreamResponse:
+        good = request.headers.get("Authorization") == f"Bearer {key}"
+        return web.json_response(ANSWER) if good else web.json_response({"error": "no such key"}, status=401)
+
+    return behave
+
+
 @asynccontextmanager
-async def opened(url: str, policy: RetryPolicy = FAST, **spec) -> AsyncIterator[OpenAIEndpoint]:
+async def opened(
+    url: str, policy: RetryPolicy = FAST, keys: Secrets | None = None, **spec
+) -> AsyncIterator[OpenAIEndpoint]:
     model = ModelSpec(**{"name": "m", "url": url, "key_ref": "env:KEY", "concurrency": 8, "max_tries": 4} | spec)
-    servers = any_server(Keys(), "env:KEY", "secret:models/key")
+    servers = any_server(keys or Keys(), "env:KEY", "secret:models/key")
     endpoint = open_openai_endpoint(Pool("p", model), servers, policy, Random(7))
     try:
         yield endpoint
@@ -285,8 +300,24 @@ async def test_legacy_completions(server):
         refused = await endpoint.generate(chat(), CONFIG)
     assert (completion.text, completion.finish_reason) == (" Paris", "length")
     assert server.requests[0].path == "/v1/completions"
-    assert server.bodies[0]["prompt"] == "The capital of France is"
+    assert server.bodies[0] == {
+        "model": "m",
+        "max_tokens": 32,
+        "temperature": 0.0,
+        "prompt": "The capital of France is",
+    }
     assert (refused.error.error_class, refused.tries, len(server.bodies)) == ("bad_request", 0, 1)
+
+
+@pytest.mark.parametrize("count", [2**64 - 1, 2**63, 2**53 + 1, -1, -5, 10**30])
+async def test_a_count_that_is_none_is_absent_and_the_answer_stays(server, count):
+    usage = {"prompt_tokens": count, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": count}}
+    server.script = [says(json.dumps(ANSWER | {"usage": usage}))]
+    async with opened(server.url) as endpoint:
+        completion = await endpoint.generate(chat(), CONFIG)
+    assert (completion.text, completion.error) == ("four", None)
+    assert (completion.usage.input_tokens, completion.usage.output_tokens) == (None, 2)
+    assert completion.usage.reasoning_tokens is None
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
@@ -470,6 +501,59 @@ async def test_a_refused_key_is_not_hammered(server):
         completions = await asyncio.gather(*(endpoint.generate(chat(n), CONFIG) for n in range(50)))
     assert {completion.error.error_class for completion in completions} == {"auth"}
     assert len(server.bodies) <= 4
+
+
+async def test_a_rotated_key_is_looked_up_again_for_the_next_wish(server):
+    environment = {"KEY": "old-key-000"}
+    server.script = [holds("new-key-111")]
+    async with opened(server.url, keys=EnvSecrets(environment)) as endpoint:
+        endpoint.renew("run/0")
+        refused = [await endpoint.generate(chat(n), CONFIG) for n in range(5)]
+        assert {completion.error.error_class for completion in refused} == {"auth"}
+        assert len(server.bodies) == 1
+        environment["KEY"] = "new-key-111"
+        again = await endpoint.generate(chat(), CONFIG)
+        assert again.error.error_class == "auth", "the same wish asked already"
+        endpoint.renew("run/1")
+        answered = [await endpoint.generate(chat(n), CONFIG) for n in range(5)]
+    assert [completion.text for completion in answered] == ["four"] * 5
+
+
+async def test_a_rotated_key_is_looked_up_again_after_a_while(server):
+    environment = {"KEY": "old-key-000"}
+    server.script = [holds("new-key-111")]
+    policy = replace(FAST, key_retry_s=0.0)
+    async with opened(server.url, policy, keys=EnvSecrets(environment)) as endpoint:
+        assert (await endpoint.generate(chat(), CONFIG)).error.error_class == "auth"
+        del environment["KEY"]
+        lost = await endpoint.generate(chat(), CONFIG)
+        assert (lost.error.error_class, "env:KEY" in lost.error.message) == ("auth", True)
+        environment["KEY"] = "new-key-111"
+        assert (await endpoint.generate(chat(), CONFIG)).text == "four"
+        server.script = [status(500, "new-key-111 and old-key-000")]
+        told = await endpoint.generate(chat(), CONFIG)
+    assert "new-key-111" not in told.error.message, "the new key is blanked too"
+
+
+async def test_a_late_401_for_the_old_key_does_not_refuse_the_new_one(server):
+    environment = {"KEY": "old-key-000"}
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go_on.wait()
+        return web.json_response({"error": "no such key"}, status=401)
+
+    server.script = [late, status(401), holds("new-key-111")]
+    async with opened(server.url, keys=EnvSecrets(environment)) as endpoint:
+        first = asyncio.create_task(endpoint.generate(chat(1), CONFIG))
+        await asked.wait()
+        assert (await endpoint.generate(chat(2), CONFIG)).error.error_class == "auth"
+        environment["KEY"] = "new-key-111"
+        endpoint.renew("run/1")
+        go_on.set()
+        assert (await first).error.error_class == "auth"
+        assert (await endpoint.generate(chat(3), CONFIG)).text == "four"
 
 
 async def test_options_that_cannot_be_sent_are_an_error_of_the_request(server):

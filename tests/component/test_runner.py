@@ -57,6 +57,9 @@ class TestEndpoint:
     async def check(self):
         pass
 
+    def renew(self, wish):
+        pass
+
     async def generate(self, request, config):
         async with self._slots:
             self._changed(+1)
@@ -195,7 +198,7 @@ async def test_answers_are_safe_within_a_second_while_the_shard_goes_on(opened, 
         await until_queued(opened, SCORE, 1)
     assert successor.asked.total() == 5
     assert set(successor.asked) == set(endpoint.asked) - set(endpoint.answered)
-    rows = await outputs(opened, "r1").read(Completion, 0)
+    rows = await outputs(opened, "r1").read_completions(0)
     assert len({row.sample_id for row in rows}) == 20
     assert await checkpointed(opened, "r1") == set(), "checkpoints outlived the shard"
 
@@ -224,7 +227,7 @@ async def test_first_writer_of_a_shard_wins(opened, tmp_path):
         assert await outputs(opened, "r1").write(0, first)
         endpoint.released.set()
         await until_queued(opened, SCORE, 1)
-    assert await outputs(opened, "r1").read(Completion, 0) == first
+    assert await outputs(opened, "r1").read_completions(0) == first
 
 
 async def test_shard_that_is_complete_is_only_passed_on(opened, tmp_path):
@@ -267,7 +270,7 @@ async def test_error_of_a_request_is_its_result(opened, tmp_path):
     await plan_run(opened, "r1", spec_of(tmp_path, 5))
     async with running(opened, Failing()):
         await until_queued(opened, SCORE, 1)
-    rows = await outputs(opened, "r1").read(Completion, 0)
+    rows = await outputs(opened, "r1").read_completions(0)
     assert [row.error is not None for row in rows] == [False, False, True, False, False]
 
 

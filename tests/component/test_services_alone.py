@@ -278,7 +278,7 @@ async def test_runner_finishes_what_takes_a_moment(own_base, questions):
                 assert await asyncio.to_thread(child.wait) == 0
             assert await opened.bus.backlog(Queue.GENERATE, plan.pool) == 0
             assert (await next_of(opened, Queue.SCORE)).item.shard_index == 0
-            assert len(await plan.of("general_mcq").of("generate").read(Completion, 0)) == 40
+            assert len(await plan.of("general_mcq").of("generate").read_completions(0)) == 40
 
 
 async def test_scorer_gives_back_a_shard_in_the_middle_of_scoring(own_base, tmp_path):

@@ -112,6 +112,19 @@ async def test_of_concurrent_creates_exactly_one_wins(atomic_store):
         assert await atomic_store.get(f"race/{round_}") == values[won.index(True)]
 
 
+async def test_info_changes_with_every_write(store):
+    with pytest.raises(NotFound):
+        await store.info("results/a")
+    seen = set()
+    for data in (b"one", b"two", b"three"):
+        await store.put("results/a", data)
+        info = await store.info("results/a")
+        assert (info.key, info.size_bytes) == ("results/a", len(data))
+        assert await store.info("results/a") == info
+        seen.add(info.version)
+    assert len(seen) == 3
+
+
 async def test_exists_tells_objects_from_absent_keys_and_folders(store):
     await store.put("a/b/c", b"1")
     assert await store.exists("a/b/c")

@@ -122,6 +122,26 @@ async def test_shared_benchmarks_with_their_own_shots_to_the_sample(shared, tmp_
         await check_all(client, shared, await run_to_end(client, shared.spec(*SHARED)), SHARED)
 
 
+@pytest.mark.parametrize("name", OWN)
+async def test_as_text_completions_own_benchmarks_are_as_right(own, tmp_path, name):
+    await check_as_completions(own, tmp_path, name)
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", SHARED)
+async def test_as_text_completions_shared_benchmarks_are_as_right(shared, tmp_path, name):
+    await check_as_completions(shared, tmp_path, name)
+
+
+async def check_as_completions(model: Model, work_dir: Path, name: str) -> None:
+    spec = model.spec(name)
+    async with opened(work_dir) as (_, client):
+        run = await run_to_end(client, replace(spec, model=replace(spec.model, kind="completion")))
+        await check_all(client, model, run, (name,))
+        rows = await results_of(client, run, name)
+    assert all(isinstance(row["prompt"], str) and not row["prompt"].startswith("[") for row in rows)
+
+
 async def test_any_number_of_processes_gives_identical_scores(own, tmp_path):
     seen = []
     for runners in (0, 1, 2, 8):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.kit.cli import evalmesh, family, living, report_in, running, until
 from tests.kit.platform import metrics_of, opened, run_to_end, write_questions
 from tests.kit.simulator import SimulatorProcess, simulator
@@ -385,3 +386,32 @@ def test_a_full_disk_is_told_and_waited_out(questions, tmp_path):
         assert (metric["n_scored"], metric["n_errored"]) == (SAMPLES, 0)
         assert metric["value"] == pytest.approx(right / SAMPLES, abs=1e-12)
         assert asked_again(model, NAME) == 0
+
+
+async def test_a_repaired_key_is_used_by_the_pool_that_was_refused(tmp_path, questions, monkeypatch):
+    """The pool stays open for minutes after its last run, and with it the memory of the key."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.endswith("/models"):
+            return web.json_response({"data": [{"id": "m"}]})
+        if request.headers.get("Authorization") != "Bearer sk-good-0123":
+            return web.json_response({"error": {"message": "no such key"}}, status=401)
+        return web.json_response({"choices": [{"message": {"content": "ANSWER: A"}, "finish_reason": "stop"}]})
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"
+    model = ModelSpec("m", url=url, key_ref="env:EVALMESH_TEST_KEY")
+    spec = RunSpec(model, (BenchmarkSpec(NAME, local_path=str(questions), limit=20),), shard_size=5)
+    try:
+        async with opened(tmp_path / "work") as (_, client):
+            monkeypatch.setenv("EVALMESH_TEST_KEY", "sk-gone-0123")
+            refused = await run_to_end(client, spec)
+            assert {row["error_class"] for row in await results_of(client, refused, NAME)} == {"auth"}
+            monkeypatch.setenv("EVALMESH_TEST_KEY", "sk-good-0123")
+            repaired = await run_to_end(client, spec)
+            assert {row["state"] for row in await results_of(client, repaired, NAME)} == {"scored"}
+    finally:
+        await runner.cleanup()

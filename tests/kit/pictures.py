@@ -39,7 +39,7 @@ def provide() -> list[Benchmark]:
             dataset=DatasetInfo(license="yours"),
             shape=MultipleChoice(),
             to_sample=to_sample,
-            modalities=("image",),
+            modalities=frozenset({"text", "image"}),
             needs_local_path=True,
         )
     ]

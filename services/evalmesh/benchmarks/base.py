@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from evalmesh.benchmarks.media import MediaSink
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.content import MediaKind, ToolDefinition
-from evalmesh.domain.request import GenerationConfig, Message, Needs, RequestKind
+from evalmesh.domain.content import ToolDefinition
+from evalmesh.domain.needs import TEXT, Modality, Needs
+from evalmesh.domain.request import GenerationConfig, Message, RequestKind
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
@@ -96,6 +97,11 @@ class Shape(Protocol):
         ...
 
     @property
+    def kinds(self) -> tuple[RequestKind, ...]:
+        """The kinds of request it can be asked in, the usual one first."""
+        ...
+
+    @property
     def template(self) -> str:
         """The prompt template used when the benchmark has none."""
         ...
@@ -121,14 +127,6 @@ class Shape(Protocol):
     def score(self, sample: Sample, completion: Completion) -> Score:
         """The score, however long it takes. `completion.error` is `None` here."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """Another way to ask a benchmark's questions."""
-
-    shape: Shape
-    kind: RequestKind
 
 
 MODE = "mode"
@@ -158,13 +156,12 @@ class Benchmark:
     template: str = ""
     """Empty: the shape's."""
     system: str = ""
-    kind: RequestKind = "chat"
-    """`chat` and `completion` both mean generated text, asked for as the model's own kind has it."""
-    modes: Mapping[str, Mode] = field(default_factory=dict)
-    """Beside `generate`, by name; a run chooses with `extra["mode"]`."""
-    modalities: tuple[MediaKind, ...] = ()
-    """Media that prompts hold."""
-    uses_tools: bool = False
+    modes: Mapping[str, Shape] = field(default_factory=dict)
+    """Other ways to ask its questions, beside `generate`; a run chooses with `extra["mode"]`."""
+    modalities: frozenset[Modality] = TEXT
+    """What its prompts hold."""
+    tools: bool = False
+    """Whether the model is to call tools."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     categories: Mapping[str, str] = field(default_factory=dict)
     """Subset to category."""
@@ -187,27 +184,26 @@ class Benchmark:
 
     def for_spec(self, spec: BenchmarkSpec) -> "Benchmark":
         """The benchmark in the mode that the spec chooses; `spec.validate_spec` has checked that there is one."""
-        mode = self.modes.get(str(spec.extra.get(MODE, GENERATE)))
-        return self if mode is None else replace(self, shape=mode.shape, kind=mode.kind, template="")
+        shape = self.modes.get(str(spec.extra.get(MODE, GENERATE)))
+        return self if shape is None else replace(self, shape=shape, template="")
 
-    def needs(self, spec: BenchmarkSpec, model_kind: RequestKind = "chat") -> Needs:
-        """What the model's endpoint must be able to do, `model_kind` being how the model is asked for text."""
-        chosen = self.for_spec(spec)
-        kind = model_kind if chosen.kind in {"chat", "completion"} else chosen.kind
-        return Needs(
-            kind=kind,
-            modalities=frozenset(self.modalities),
-            logprobs=kind == "loglikelihood" or self.generation.top_logprobs is not None,
-            tools=self.uses_tools,
-        )
+    def request_kind(self, model_kind: RequestKind) -> RequestKind:
+        """How a model of this kind is asked: in its own kind where the shape can, else in the shape's usual one."""
+        kinds = self.shape.kinds
+        return model_kind if model_kind in kinds else kinds[0]
+
+    def needs(self, model_kind: RequestKind, max_tokens: int | None = None) -> Needs:
+        """What the endpoint of such a model must be able to do; `max_tokens` is the longest answer asked for."""
+        kind = self.request_kind(model_kind)
+        return Needs(self.name, kind, self.modalities, kind == "loglikelihood", self.tools, max_tokens)
 
     def prompt_settings(
         self, spec: BenchmarkSpec, shots: tuple[Sample, ...], model_kind: RequestKind = "chat"
     ) -> PromptSettings:
-        """The benchmark's settings with the user's overrides."""
+        """The benchmark's settings with the user's overrides, for a model of this kind."""
         return PromptSettings(
             template=spec.prompt_template or self.template or self.shape.template,
             system=self.system if spec.system_prompt is None else spec.system_prompt,
             shots=shots,
-            kind=self.needs(spec, model_kind).kind,
+            kind=self.request_kind(model_kind),
         )

@@ -9,6 +9,7 @@ from typing import Any, cast
 import yaml
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.free_values import check_bounds, parse_json
 
 _NEXT_OPTION = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
@@ -24,13 +25,14 @@ def parse_options(text: str, field: str) -> dict[str, Any]:
         return {}
     if stripped.startswith("{"):
         try:
-            value = json.loads(stripped)
+            value = parse_json(stripped)
         except ValueError as error:
             raise InvalidInput(
                 f"{field}: this is no JSON ({error}); quote it for the shell like '{{\"key\": 1}}', or "
                 f"write key=value.",
                 {"field": field},
             ) from None
+        check_bounds(value, field)
         return cast("dict[str, Any]", value)
     options: dict[str, Any] = {}
     for part in _NEXT_OPTION.split(stripped):
@@ -39,17 +41,20 @@ def parse_options(text: str, field: str) -> dict[str, Any]:
             raise InvalidInput(
                 f"{field}: {_short(part)} is no key=value; write key=value,key=value, or JSON.", {"field": field}
             )
-        options[key.strip()] = _value(value.strip())
+        options[key.strip()] = _value(value.strip(), field)
+    check_bounds(options, field)
     return options
 
 
-def _value(text: str) -> Any:
+def _value(text: str, field: str) -> Any:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:
         return json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise InvalidInput(f"{field}: {_short(text)} is nested too deeply; simplify it.", {"field": field}) from None
 
 
 def read_config_file(name: str) -> dict[str, Any]:
@@ -66,14 +71,18 @@ def read_config_file(name: str) -> dict[str, Any]:
     try:
         # Every JSON document is YAML too; its own parser gives better messages.
         is_json = path.suffix.lower() == ".json" or (name == "-" and text.lstrip().startswith("{"))
-        value = json.loads(text) if is_json else yaml.safe_load(text)
+        value = parse_json(text) if is_json else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "it"
         problem = getattr(error, "problem", None) or (error.msg if isinstance(error, json.JSONDecodeError) else "")
         raise InvalidInput(
-            f"config: {str(path)!r} is no valid YAML or JSON; look at {where} ({problem}).", {"field": "config"}
+            f"config: {str(path)!r} is no valid YAML or JSON; look at {where} ({problem or error}).",
+            {"field": "config"},
         ) from None
+    except RecursionError:
+        raise InvalidInput(f"config: {str(path)!r} is nested too deeply; simplify it.", {"field": "config"}) from None
+    check_bounds(value, "config")
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InvalidInput(
             f"config: {str(path)!r} does not hold a mapping of keys to values; write e.g. `model: my-model`.",

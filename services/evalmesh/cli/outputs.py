@@ -12,6 +12,7 @@ import yaml
 
 from evalmesh.cli.connections import KEY_VARIABLE
 from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.free_values import parse_json
 from evalmesh.results.json_values import plain, public_url
 from evalmesh.wire.runs.checks import KEY_REF, MOST_CLIENT_CONFIG_BYTES
 
@@ -98,7 +99,7 @@ class Outputs:
     def read_report(self, path: Path) -> dict[str, Any]:
         """A report of a form this build knows. Raises `InvalidInput`."""
         try:
-            report = json.loads(path.read_text(encoding="utf-8"))
+            report = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             report = None
         if not isinstance(report, dict) or self.report_part not in report:

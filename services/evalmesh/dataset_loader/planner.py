@@ -26,8 +26,6 @@ _MALFORMED_KEPT = 1000
 _MEDIA_HELD_BYTES = 64 << 20
 _WRITES_AHEAD = 8
 """Shards on their way to the store at once."""
-MOST_REQUESTS = 4096
-"""Requests of one shard: with many repeats a shard has fewer samples."""
 
 
 @dataclass(slots=True)
@@ -82,7 +80,7 @@ class BenchmarkPlanner:
             dataset_digest=await dataset.pin(self.files.store),
             generation=merge_generation(benchmark.generation, spec.generation),
             repeats=spec.repeats,
-            shard_size=max(1, min(spec.shard_size, MOST_REQUESTS // spec.repeats)),
+            shard_size=spec.samples_per_shard,
             scoring_digest=scoring_digest(benchmark.name, benchmark.version, dataset.spec),
         )
         await self.files.write_plan(plan)

@@ -59,4 +59,5 @@ def build(
         grpc_services=("evalmesh.v1.BenchmarkService",),
         mount=mount,
         loops=(control.follow, worker.run),
+        ready=lambda: bus.connected,
     )

@@ -1,6 +1,7 @@
 """BenchmarkService over gRPC: decode, call, encode."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from evalmesh.benchmarks import registry
@@ -13,6 +14,7 @@ from evalmesh.v1 import benchmarks_pb2_grpc
 from evalmesh.wire.names import parse_name
 from evalmesh.wire.paging import decode_offset, encode_token, page_size
 from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_of, preview_to_proto
+from evalmesh.wire.runs.needs import needs_to_proto
 from evalmesh.wire.runs.specs import benchmark_spec_from_proto, spec_from_proto
 
 _MOST_PREVIEWED = 100
@@ -48,7 +50,9 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
                 f"sample_count = {count} must be from 1 to {_MOST_PREVIEWED}.", {"field": "sample_count"}
             )
         one = benchmark_spec_from_proto(request.spec)
-        run = RunSpec(ModelSpec("preview"), (one,), seed=request.seed, dataset_dir=request.dataset_dir)
+        run = RunSpec(ModelSpec("preview"), (one,), dataset_dir=request.dataset_dir)
+        if request.HasField("seed"):
+            run = replace(run, seed=request.seed)
         return await asyncio.to_thread(self._preview, one, run, count)
 
     def _preview(self, one: BenchmarkSpec, run: RunSpec, count: int) -> pb.PreviewBenchmarkResponse:
@@ -62,5 +66,5 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
     async def ValidateBenchmarks(
         self, request: pb.ValidateBenchmarksRequest, context: Any
     ) -> pb.ValidateBenchmarksResponse:
-        await asyncio.to_thread(self._worker.check, spec_from_proto(request.spec))
-        return pb.ValidateBenchmarksResponse()
+        needs = await asyncio.to_thread(self._worker.check, spec_from_proto(request.spec))
+        return pb.ValidateBenchmarksResponse(needs=[needs_to_proto(one) for one in needs])

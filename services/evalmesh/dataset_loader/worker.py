@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.dataset_loader.earlier import look_at
-from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, pools_of
+from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, merge_generation, pools_of
 from evalmesh.domain import layout
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
+from evalmesh.domain.needs import Needs
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.progress import BenchmarkRecord
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
@@ -19,7 +20,7 @@ from evalmesh.domain.stage import StageKind
 from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.results.dataset import RunDataset
-from evalmesh.results.recorded import RecordedCompletions
+from evalmesh.results.recorded import RecordedCompletions, fetch_recorded
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.progress import change_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
@@ -91,14 +92,21 @@ class PlanWorker:
         validate_spec(benchmark, one)
         return RunDataset(self._source, benchmark, one, self.with_defaults(spec))
 
-    def check(self, spec: RunSpec) -> None:
-        """Raises what planning would raise about names, options, roles and missing data; reads no rows."""
+    def check(self, spec: RunSpec) -> list[Needs]:
+        """What each benchmark needs of the endpoint of the model under test.
+
+        Raises what planning would raise about names, options, roles and missing data; reads no rows.
+        """
+        needs = []
         for one in spec.benchmarks:
-            dataset = self.open_dataset(one, spec)
-            graph = dataset.benchmark.graph_of(one)
+            benchmark = self.open_dataset(one, spec).benchmark
+            graph = benchmark.graph_of(one)
             graph.check()
             if not spec.completions_digest:
                 pools_of(graph.roles, spec)
+            longest = merge_generation(benchmark.generation, spec.generation).max_tokens
+            needs.append(benchmark.needs(spec.model.kind, longest))
+        return needs
 
 
 class _Planning:
@@ -121,7 +129,18 @@ class _Planning:
     async def work(self) -> None:
         spec = self._run.spec
         datasets = await asyncio.to_thread(lambda: [self._worker.open_dataset(one, spec) for one in spec.benchmarks])
-        recorded = await self._recorded(spec)
+        recorded = None
+        if spec.completions_digest:
+            key = layout.imported_completions_key(spec.completions_digest)
+            recorded = await fetch_recorded(self._files.store, key)
+        try:
+            await self._cut_all(datasets, recorded)
+        finally:
+            if recorded is not None:
+                recorded.close()
+
+    async def _cut_all(self, datasets: Sequence[RunDataset], recorded: RecordedCompletions | None) -> None:
+        spec = self._run.spec
         earlier = [await look_at(self._files, (await self._records.store.get(name)).value) for name in spec.reuse_runs]
         if recorded is None:
             await self._wish_pools(datasets)
@@ -141,12 +160,6 @@ class _Planning:
         if not self._total:
             names = ", ".join(one.name for one in spec.benchmarks)
             raise InvalidInput(f"There is not a single sample to evaluate in {names}; check the data and the limit.")
-
-    async def _recorded(self, spec: RunSpec) -> RecordedCompletions | None:
-        if not spec.completions_digest:
-            return None
-        data = await self._files.store.get(layout.imported_completions_key(spec.completions_digest))
-        return await asyncio.to_thread(RecordedCompletions, data)
 
     async def _wish_pools(self, datasets: Sequence[RunDataset]) -> None:
         spec = self._run.spec

@@ -1,6 +1,7 @@
 """What came back from a model for one request: an answer, or the error that stands in its place."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from evalmesh.domain.content import ContentPart, ToolCall
@@ -24,14 +25,25 @@ ErrorClass = Literal[
 ]
 
 
+_MOST_TOKENS = 2**53
+"""Beyond it a count is no count, and not every reader of JSON sees the same number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the server reports them; `None` where it does not."""
+    """Token counts as the server reports them; `None` where it does not, or says what no count can be."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Here, and not where answers are read, so that what was stored without this check is mended as well."""
+        for name in ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"):
+            count = getattr(self, name)
+            if count is not None and not 0 <= count <= _MOST_TOKENS:
+                object.__setattr__(self, name, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,11 @@ class Timing:
     """Send to last byte."""
     ttft_s: float | None = None
     """Send to first content token; streamed answers only."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether these can be times: finite and not negative."""
+        return all(0 <= value < inf for value in (self.start_time, self.latency_s, self.ttft_s or 0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from evalmesh.domain.content import Content, MediaKind, ToolCall, ToolDefinition, content_text
+from evalmesh.domain.content import Content, ToolCall, ToolDefinition, content_text
 
 RequestKind = Literal["chat", "completion", "loglikelihood", "embedding"]
 Role = Literal["system", "user", "assistant", "tool"]
@@ -35,18 +35,6 @@ class Message:
     def plain(self) -> bool:
         """Whether it is nothing but a role and a text."""
         return isinstance(self.content, str) and not self.tool_calls and not self.tool_call_id
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What an endpoint must be able to do for a benchmark; compared with its capabilities at submission."""
-
-    kind: RequestKind = "chat"
-    modalities: frozenset[MediaKind] = frozenset()
-    """Media in the prompts."""
-    logprobs: bool = False
-    """Log probabilities of the prompt's or the answer's tokens."""
-    tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)

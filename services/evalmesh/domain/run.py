@@ -15,6 +15,9 @@ Engine = Literal["openai", "recorded"]
 
 
 RunState = State
+MOST_SHARD_REQUESTS = 4096
+"""They are in memory at once: samples times repeats."""
+_SHARD_SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,8 @@ class RunSpec:
     dataset_dir: str = ""
     """Folder searched for each benchmark's data set before any hub."""
     dataset_hub: Literal["local", "huggingface", "modelscope"] = "modelscope"
-    shard_size: int = 64
-    """Samples per shard."""
+    shard_size: int = 0
+    """Samples per shard; 0 leaves it to the planner."""
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, ModelSpec] = field(default_factory=dict)
@@ -109,6 +112,11 @@ class RunSpec:
 
     client_config: str = ""
     """JSON object with the keys of `evalmesh eval -c`: the client's own words, for people to ask for the same again."""
+
+    @property
+    def samples_per_shard(self) -> int:
+        """As asked for; else 64, or fewer where many repeats would make too many requests of them."""
+        return self.shard_size or max(1, min(_SHARD_SAMPLES, MOST_SHARD_REQUESTS // self.repeats))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import grpc.aio
 
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.load_test import LoadTestSpec
-from evalmesh.domain.run import RunSpec
+from evalmesh.domain.needs import Capabilities
+from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.gateway.forward import bearer, raise_if_away
 from evalmesh.gateway.settings import GatewaySettings
 from evalmesh.runtime.entrance import peer_credentials, read_tokens
@@ -26,6 +27,7 @@ from evalmesh.v1 import (
 from evalmesh.wire.errors import from_rpc_error
 from evalmesh.wire.load_tests.specs import load_spec_to_proto
 from evalmesh.wire.runs.models import model_to_proto
+from evalmesh.wire.runs.needs import capabilities_from_proto, check_needs, needs_from_proto
 from evalmesh.wire.runs.specs import spec_to_proto
 
 OpenChannel = Callable[[], grpc.aio.Channel]
@@ -85,14 +87,21 @@ class Peers:
     """What they are shown."""
 
     async def check_run(self, spec: RunSpec) -> None:
-        """Asks the data set loader about the data and the model runner about the endpoint."""
+        """Asks the data set loader about the data and the model runner about the endpoint, and compares the two."""
         loader = benchmarks_pb2_grpc.BenchmarkServiceStub(self.loader())
         wanted = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
-        await self._ask(BENCHMARKS, loader.ValidateBenchmarks, wanted)
+        needed = await self._ask(BENCHMARKS, loader.ValidateBenchmarks, wanted)
         if spec.model.engine != "recorded":
-            runner = models_pb2_grpc.ModelServiceStub(self.runner())
-            model = models_pb2.DescribeModelRequest(model=model_to_proto(spec.model))
-            await self._ask(MODELS, runner.DescribeModel, model)
+            has = await self._describe(spec.model)
+            check_needs(spec.model, map(needs_from_proto, needed.needs), has)
+        for model in spec.roles.values():
+            await self._describe(model)
+
+    async def _describe(self, model: ModelSpec) -> Capabilities:
+        """Raises what is wrong with the endpoint."""
+        runner = models_pb2_grpc.ModelServiceStub(self.runner())
+        wanted = models_pb2.DescribeModelRequest(model=model_to_proto(model))
+        return capabilities_from_proto(await self._ask(MODELS, runner.DescribeModel, wanted))
 
     async def check_load_test(self, spec: LoadTestSpec) -> Sequence[str]:
         """Asks the load generator about data set, tokenizer and endpoint; what to know although they work."""

@@ -55,4 +55,5 @@ def build(
         grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService"),
         mount=mount,
         loops=(Reconciler(records, policy or ReconcilerPolicy()).run,),
+        ready=lambda: ports.bus.connected,
     )

@@ -6,16 +6,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from google.protobuf.message import Message
+
 from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.state import State, Submission
 from evalmesh.domain.work import Item
 from evalmesh.gateway.acceptance import Acceptance
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.submission import RecordBook
-from evalmesh.wire.paging import newest_first
+from evalmesh.wire.paging import cut_page, newest_first
 
 SpecT = TypeVar("SpecT")
 T = TypeVar("T", bound=Submission[Any])
+M = TypeVar("M", bound=Message)
 _LOG = logging.getLogger(__name__)
 
 
@@ -62,10 +65,14 @@ class Submissions(Generic[SpecT, T]):
         """The record. Raises `NotFound`."""
         return await self.book.get(id_)
 
-    async def page(self, size: int, token: str) -> tuple[list[T], str]:
-        """One page, newest first, and the token of the next one; empty on the last page."""
+    async def page(self, size: int, token: str, show: Callable[[T], M]) -> tuple[list[M], str]:
+        """One page as messages, newest first, and the token of the next one; empty on the last page."""
         ids, following = newest_first(await self.book.store.list_ids(), size, token)
-        return [await self.get(id_) for id_ in ids], following
+
+        async def shown(id_: str) -> M:
+            return show(await self.get(id_))
+
+        return await cut_page(ids, following, shown)
 
     async def cancel(self, id_: str) -> T:
         """Stops work on it; what is finished is reported. Raises `FailedPrecondition` when it has ended.

@@ -93,6 +93,7 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
         mount=mount,
         loops=(control.follow, keep_warm, *(worker.run for worker in workers)),
         close=close,
+        ready=lambda: ports.bus.connected,
     )
 
 

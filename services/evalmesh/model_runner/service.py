@@ -38,4 +38,5 @@ def build(
         grpc_services=("evalmesh.v1.ModelService",),
         mount=mount,
         loops=(control.follow, pools.follow),
+        ready=lambda: bus.connected,
     )

@@ -17,12 +17,12 @@ from evalmesh.wire.runs.checks import check_model
 from evalmesh.wire.runs.content import part_to_proto
 from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.models import (
-    capabilities_to_proto,
     completion_to_proto,
     generation_from_proto,
     model_from_proto,
     request_from_proto,
 )
+from evalmesh.wire.runs.needs import capabilities_to_proto
 
 _MOST_REQUESTS = 10_000
 

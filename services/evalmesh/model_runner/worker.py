@@ -9,7 +9,6 @@ import logging
 import secrets
 from collections.abc import Callable
 
-from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.request import Request
@@ -83,6 +82,7 @@ class PoolWorker:
     async def handle(self, item: WorkItem) -> None:
         """Generates what is missing of a shard and passes the shard on."""
         key = (item.run, item.benchmark, item.stage, item.shard_index)
+        self._endpoint.renew(f"{item.run}/{item.attempt}")
         self._loading += 1
         try:
             work = await self._open(key)
@@ -139,7 +139,7 @@ class PoolWorker:
         for earlier in work.header.reuse:
             outputs = self._files.of(earlier.run, work.header.benchmark).of(earlier.stage)
             try:
-                completions = await outputs.read(Completion, earlier.shard)
+                completions = await outputs.read_completions(earlier.shard)
             except NotFound:
                 completions = await outputs.read_parts(earlier.shard)
             work.reuse(earlier.run, completions, by_digest)

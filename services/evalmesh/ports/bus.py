@@ -56,6 +56,11 @@ class Bus(Protocol):
         """How long a delivery may go without ack or heartbeat."""
         ...
 
+    @property
+    def connected(self) -> bool:
+        """Whether the server can be reached, as far as is known without asking."""
+        ...
+
     async def publish(self, items: Sequence[Item]) -> None:
         """Adds items in this order; an item whose id was published within the duplicate window is dropped."""
         ...

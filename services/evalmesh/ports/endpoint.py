@@ -4,17 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from evalmesh.domain.completion import Completion
-from evalmesh.domain.request import GenerationConfig, Request, RequestKind
+from evalmesh.domain.needs import Capabilities
+from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.work import Pool
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What an endpoint can do; a benchmark that needs more is refused before anything is spent."""
-
-    kinds: frozenset[RequestKind]
-    streaming: bool = True
-    seed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +36,10 @@ class Endpoint(Protocol):
 
     async def check(self) -> None:
         """Fails fast when nothing can work: `Unavailable` (down), `Unauthenticated` (wrong key), `NotFound` (model)."""
+        ...
+
+    def renew(self, wish: str) -> None:
+        """Called before the requests of a wish (a run's attempt): what was refused for good may be mended since."""
         ...
 
     async def generate(self, request: Request, config: GenerationConfig) -> Completion:

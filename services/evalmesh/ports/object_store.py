@@ -7,10 +7,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing tells about an object."""
+    """What is told about an object without reading it."""
 
     key: str
     size_bytes: int
+    version: str = ""
+    """Changes whenever the bytes are written again; told by `info` alone."""
 
 
 class ObjectStore(Protocol):
@@ -45,6 +47,10 @@ class ObjectStore(Protocol):
 
     async def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
+        ...
+
+    async def info(self, key: str) -> ObjectInfo:
+        """Size and version. Raises `NotFound`."""
         ...
 
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:

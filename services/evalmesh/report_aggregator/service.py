@@ -14,8 +14,9 @@ from evalmesh.ports.records import RecordStore
 from evalmesh.ports.run_store import RunStore
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.runs.worker import ReduceWorker
-from evalmesh.report_aggregator.servicer import ReportServicer, ResultTables
+from evalmesh.report_aggregator.servicer import ReportServicer
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
+from evalmesh.report_aggregator.tables import ResultTables
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.service import Service
@@ -68,4 +69,5 @@ def build(
         mount=mount,
         loops=(control.follow, reducing.run, load_reporting.run),
         close=tables.close,
+        ready=lambda: bus.connected,
     )

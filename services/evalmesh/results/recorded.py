@@ -2,10 +2,15 @@
 
 A row is `{"id": ...}` or `{"index": ..., "subset": ...}` (subset may be left out where there is one), optionally
 `repeat`, and the text as `text`, `completion`, `output`, `prediction` or `response`.
+
+The texts stay in a file; in memory is only where each of them lies.
 """
 
+import asyncio
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -13,37 +18,50 @@ from evalmesh.domain.completion import Completion, CompletionError
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import Request
 from evalmesh.domain.sample import Sample
+from evalmesh.ports.object_store import ObjectStore
 
+MOST_BYTES = 1 << 30
+"""Of one file."""
+_MOST_ROWS = 4_000_000
+"""Each takes about 200 bytes of memory."""
+_MOST_LINE_BYTES = 64 << 20
 TEXT_KEYS = ("text", "completion", "output", "prediction", "response")
+_BOM = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class RecordedCompletions:
     """All rows of an imported file, by what they answer."""
 
-    def __init__(self, data: bytes) -> None:
-        self._by_id: dict[tuple[str, int], str] = {}
-        self._by_index: dict[tuple[str, int, int], str] = {}
-        for number, row in _rows(data):
-            self._add(number, row)
+    def __init__(self, file: IO[bytes]) -> None:
+        """Reads the open file through, and from it ever after. Raises `InvalidInput` that names the line."""
+        self._file = file
+        self._reading = threading.Lock()  # benchmarks are planned side by side, each in a thread
+        self._by_id: dict[tuple[str, int], int] = {}
+        self._by_index: dict[tuple[str, int, int], int] = {}
+        for number, offset, row in _rows(file):
+            self._add(number, offset, row)
+            if len(self) > _MOST_ROWS:
+                raise _wrong(number, f"is beyond the {_MOST_ROWS} rows of one file; score them in parts")
 
-    def _add(self, number: int, row: Mapping[str, Any]) -> None:
-        text = next((row[key] for key in TEXT_KEYS if isinstance(row.get(key), str)), None)
-        if text is None:
+    def _add(self, number: int, offset: int, row: Mapping[str, Any]) -> None:
+        if _text_of(row) is None:
             raise _wrong(number, f"has no text; give it as one of {', '.join(TEXT_KEYS)}")
         repeat = row.get("repeat", 0)
         if not isinstance(repeat, int):
-            raise _wrong(number, f"has repeat = {repeat!r}; it must be a whole number")
+            raise _wrong(number, f"has repeat = {repr(repeat)[:80]}; it must be a whole number")
         if isinstance(row.get("id"), str | int):
             key = (str(row["id"]), repeat)
             if key in self._by_id:
-                raise _wrong(number, f"is the second one for id {key[0]!r}, repeat {repeat}")
-            self._by_id[key] = text
+                raise _wrong(number, f"is the second one for id {key[0][:200]!r}, repeat {repeat}")
+            self._by_id[key] = offset
         elif isinstance(row.get("index"), int):
             place = (str(row.get("subset", "")), row["index"], repeat)
             if place in self._by_index:
-                raise _wrong(number, f"is the second one for index {place[1]}, subset {place[0]!r}, repeat {repeat}")
-            self._by_index[place] = text
+                raise _wrong(
+                    number, f"is the second one for index {place[1]}, subset {place[0][:200]!r}, repeat {repeat}"
+                )
+            self._by_index[place] = offset
         else:
             raise _wrong(number, "has neither an id nor an index (a whole number)")
 
@@ -52,28 +70,59 @@ class RecordedCompletions:
 
     def answer(self, sample: Sample, request: Request) -> Completion:
         """The completion for a request; an error of class `missing` when the file has none."""
-        text = self._by_id.get((sample.id, request.repeat))
-        if text is None and "id" in sample.metadata:
-            text = self._by_id.get((sample.metadata["id"], request.repeat))
+        offset = self._by_id.get((sample.id, request.repeat))
+        if offset is None and "id" in sample.metadata:
+            offset = self._by_id.get((sample.metadata["id"], request.repeat))
         for subset in (sample.subset, ""):
-            if text is None:
-                text = self._by_index.get((subset, sample.index, request.repeat))
-        if text is None:
+            if offset is None:
+                offset = self._by_index.get((subset, sample.index, request.repeat))
+        if offset is None:
             error = CompletionError("missing", f"the given completions have no row for {sample.id}#{request.repeat}")
             return Completion(sample_id=sample.id, repeat=request.repeat, digest=request.digest, error=error)
+        with self._reading:
+            self._file.seek(offset)
+            line = self._file.readline()
+        text = _text_of(_decode(line.removeprefix(_BOM))) or ""
         return Completion(
             sample_id=sample.id, repeat=request.repeat, digest=request.digest, text=text, finish_reason="stop"
         )
 
+    def close(self) -> None:
+        """Gives up the file."""
+        self._file.close()
 
-def _rows(data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(data.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _wrong(number, f"is not a JSON object: {error}") from error
+
+async def fetch_recorded(store: ObjectStore, key: str) -> RecordedCompletions:
+    """The imported file, in a file of this machine that is gone when closed. Raises `NotFound`, `InvalidInput`."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as what is returned)
+    try:
+        async for piece in store.stream(key):
+            await asyncio.to_thread(file.write, piece)
+        return await asyncio.to_thread(RecordedCompletions, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _text_of(row: Mapping[str, Any]) -> str | None:
+    return next((row[key] for key in TEXT_KEYS if isinstance(row.get(key), str)), None)
+
+
+def _rows(file: IO[bytes]) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
+    """Line number, place in the file, and row."""
+    file.seek(0)
+    number = offset = 0
+    while line := file.readline(_MOST_LINE_BYTES):
+        number += 1
+        if len(line) == _MOST_LINE_BYTES:
+            raise _wrong(number, f"is longer than {_MOST_LINE_BYTES >> 20} MiB")
+        bare = line.removeprefix(_BOM) if number == 1 else line
+        if bare.strip():
+            try:
+                yield number, offset, _decode(bare)
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+                raise _wrong(number, f"is not a JSON object: {error}") from error
+        offset += len(line)
 
 
 def _wrong(line: int, problem: str) -> InvalidInput:

@@ -293,7 +293,7 @@ def _completion_values(completion: Completion | None, digest: str) -> tuple[Any,
 
 
 def read_results(
-    source: str | Path | bytes,
+    source: str | Path | bytes | BinaryIO,
     *,
     columns: Sequence[str] | None = None,
     start_row: int = 0,
@@ -302,12 +302,14 @@ def read_results(
     """Rows of a results file in order, holding one batch in memory.
 
     Args:
-        source: A local file, or the bytes of one.
+        source: A local file, open or not, or the bytes of one.
         columns: Only these; all by default.
         start_row: 0-based first row; row groups before it are not read.
         batch_rows: Rows decoded at a time.
     """
-    with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else str(source)) as file:
+    if isinstance(source, bytes):
+        source = pa.BufferReader(source)
+    with pq.ParquetFile(str(source) if isinstance(source, Path) else source) as file:
         first_group, skip = 0, start_row
         while first_group < file.num_row_groups and skip >= file.metadata.row_group(first_group).num_rows:
             skip -= file.metadata.row_group(first_group).num_rows

@@ -27,6 +27,7 @@ from evalmesh.wire.errors import ErrorInterceptor
 _LOG = logging.getLogger(__name__)
 _ORPHAN_S = 4.0
 """A service whose parent died is gone after this: time enough to keep what is finished."""
+_HEALTH_S = 0.5
 _OPTIONS = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)]
 
 
@@ -39,6 +40,7 @@ class ServiceHost:
         self._server: grpc.aio.Server | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._health = HealthServicer()
+        self._told: dict[str, bool] = {}
         self.port = 0
         """The port it listens on, after `start`."""
 
@@ -52,8 +54,8 @@ class ServiceHost:
             for service in self._services
             for index, loop in enumerate(service.loops)
         ]
-        for name in ["", *self._names]:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell_health()
+        self._loops.append(asyncio.create_task(self._follow_health(), name="health"))
         _LOG.info("serving %s on port %d", ", ".join(s.name for s in self._services), self.port)
 
     @property
@@ -81,6 +83,22 @@ class ServiceHost:
                 {"field": "address"},
             ) from error
         return server
+
+    async def _tell_health(self) -> None:
+        """A service whose bus is away accepts nothing: whoever balances load should send its callers elsewhere."""
+        ready = {service.name: service.ready is None or service.ready() for service in self._services}
+        now = {name: ready[service.name] for service in self._services for name in service.grpc_services}
+        now[""] = all(ready.values())
+        for name, good in now.items():
+            if self._told.get(name) is not good:
+                status = health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
+                await self._health.set(name, status)
+        self._told = now
+
+    async def _follow_health(self) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_S)
+            await self._tell_health()
 
     async def _keep(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """A loop that ends or fails is a defect: log it and start it again, with a pause."""

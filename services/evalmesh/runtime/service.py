@@ -19,3 +19,5 @@ class Service:
     """Each runs until cancelled; on drain it is cancelled and may finish what it holds."""
     close: Callable[[], Awaitable[None]] | None = None
     """Frees what `build` opened."""
+    ready: Callable[[], bool] | None = None
+    """Whether what it depends on is there; asked often, so it only looks. Health tells it."""

@@ -53,4 +53,5 @@ def build(*, settings: ScorerSettings, runs: RunStore, bus: Bus, objects: Object
         mount=mount,
         loops=(control.follow, worker.run),
         close=pool.close,
+        ready=lambda: bus.connected,
     )

@@ -1,7 +1,6 @@
 """The score stages: completions of a shard to scores."""
 
 from evalmesh.benchmarks import registry
-from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import Unimplemented
 from evalmesh.domain.plan import BenchmarkPlan
 from evalmesh.domain.stage import StageKind
@@ -35,7 +34,7 @@ class ScoreWorker:
         _, rows = await files.read_requests(item.shard_index)
         samples = {row.sample.id: row.sample for row in rows}
         answered = plan.graph.stage(item.stage).after[0]
-        completions = await files.of(answered).read(Completion, item.shard_index)
+        completions = await files.of(answered).read_completions(item.shard_index)
         pairs = [(samples[completion.sample_id], completion) for completion in completions]
         benchmark = registry.get(plan.name).for_spec(plan.spec)
         scores = await self._judgement.score_all(benchmark, pairs, plan.spec.remove_until)

@@ -201,7 +201,7 @@ class PreviewBenchmarkRequest(_message.Message):
     sample_count: _builtins.int
     """Samples per subset; 0 means 1."""
     seed: _builtins.int
-    """Seed of few-shot choices and shuffles."""
+    """Seed of few-shot choices and shuffles; absent: 42."""
     @_builtins.property
     def spec(self) -> _runs_pb2.BenchmarkSpec:
         """The benchmark with the overrides to try."""
@@ -212,13 +212,15 @@ class PreviewBenchmarkRequest(_message.Message):
         spec: _runs_pb2.BenchmarkSpec | None = ...,
         dataset_dir: _builtins.str = ...,
         sample_count: _builtins.int = ...,
-        seed: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_dir", b"dataset_dir", "sample_count", b"sample_count", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "dataset_dir", b"dataset_dir", "sample_count", b"sample_count", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___PreviewBenchmarkRequest: _TypeAlias = PreviewBenchmarkRequest  # noqa: Y015
 
@@ -329,17 +331,70 @@ class ValidateBenchmarksRequest(_message.Message):
 Global___ValidateBenchmarksRequest: _TypeAlias = ValidateBenchmarksRequest  # noqa: Y015
 
 @_typing.final
-class ValidateBenchmarksResponse(_message.Message):
-    """They can."""
+class ModelNeeds(_message.Message):
+    """What the requests of one benchmark take for granted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    BENCHMARK_FIELD_NUMBER: _builtins.int
+    REQUEST_KIND_FIELD_NUMBER: _builtins.int
+    MODALITIES_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    ANSWER_TOKENS_FIELD_NUMBER: _builtins.int
+    benchmark: _builtins.str
+    """`gsm8k`."""
+    request_kind: _builtins.str
+    """`chat`, `completion`, `loglikelihood`, `embedding`."""
+    logprobs: _builtins.bool
+    """Log probabilities of a given text."""
+    tools: _builtins.bool
+    """Tool calls."""
+    answer_tokens: _builtins.int
+    """The longest answer asked for; absent: the endpoint's own."""
+    @_builtins.property
+    def modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the prompts hold: `text`, `image`, `audio`, `video`."""
+
     def __init__(
         self,
+        *,
+        benchmark: _builtins.str = ...,
+        request_kind: _builtins.str = ...,
+        modalities: _abc.Iterable[_builtins.str] | None = ...,
+        logprobs: _builtins.bool = ...,
+        tools: _builtins.bool = ...,
+        answer_tokens: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_tokens", b"_answer_tokens", "answer_tokens", b"answer_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_tokens", b"_answer_tokens", "answer_tokens", b"answer_tokens", "benchmark", b"benchmark", "logprobs", b"logprobs", "modalities", b"modalities", "request_kind", b"request_kind", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__answer_tokens: _TypeAlias = _typing.Literal["answer_tokens"]  # noqa: Y015
+    _WhichOneofArgType__answer_tokens: _TypeAlias = _typing.Literal["_answer_tokens", b"_answer_tokens"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answer_tokens) -> _WhichOneofReturnType__answer_tokens | None: ...
+
+Global___ModelNeeds: _TypeAlias = ModelNeeds  # noqa: Y015
+
+@_typing.final
+class ValidateBenchmarksResponse(_message.Message):
+    """They can, on a model that has what they need."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEEDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def needs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelNeeds]:
+        """In the order of the spec."""
+
+    def __init__(
+        self,
+        *,
+        needs: _abc.Iterable[Global___ModelNeeds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

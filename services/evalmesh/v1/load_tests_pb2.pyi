@@ -179,6 +179,7 @@ class LoadTestSpec(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
+    SKIP_SERVER_METRICS_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
     """Times each level is run; 0 means 1."""
     warmup: _builtins.float
@@ -186,13 +187,15 @@ class LoadTestSpec(_message.Message):
     generator_count: _builtins.int
     """Processes the load is spread over; 0 means 1."""
     seed: _builtins.int
-    """Seed of arrivals, lengths and prompts."""
+    """Seed of arrivals, lengths and prompts; absent: 42."""
     skip_endpoint_check: _builtins.bool
     """Do not send a request before the load test to see whether the endpoint answers."""
     display_name: _builtins.str
     """Shown in lists and reports."""
     client_config: _builtins.str
     """The client's own words for it, a JSON object with the keys of `evalmesh perf -c`; no key in it, at most 64 KiB."""
+    skip_server_metrics: _builtins.bool
+    """Scrape nothing; leave `server_metrics` empty then."""
     @_builtins.property
     def target(self) -> Global___LoadTarget:
         """The endpoint under load."""
@@ -223,7 +226,7 @@ class LoadTestSpec(_message.Message):
 
     @_builtins.property
     def server_metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Prometheus addresses to scrape; `auto`: `/metrics` beside the endpoint if it is there; empty: none."""
+        """Prometheus addresses to scrape; `auto`, also when empty: `/metrics` beside the endpoint if it is there."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -242,18 +245,21 @@ class LoadTestSpec(_message.Message):
         slo: _abc.Iterable[Global___SloTerm] | None = ...,
         search: Global___LoadSearch | None = ...,
         generator_count: _builtins.int = ...,
-        seed: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
         server_metrics: _abc.Iterable[_builtins.str] | None = ...,
         skip_endpoint_check: _builtins.bool = ...,
         display_name: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         client_config: _builtins.str = ...,
+        skip_server_metrics: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrival", b"arrival", "pause", b"pause", "prompts", b"prompts", "search", b"search", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "arrival", b"arrival", "pause", b"pause", "prompts", b"prompts", "search", b"search", "seed", b"seed", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival", b"arrival", "client_config", b"client_config", "display_name", b"display_name", "generator_count", b"generator_count", "labels", b"labels", "levels", b"levels", "pause", b"pause", "prompts", b"prompts", "repeats", b"repeats", "search", b"search", "seed", b"seed", "server_metrics", b"server_metrics", "skip_endpoint_check", b"skip_endpoint_check", "slo", b"slo", "target", b"target", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "arrival", b"arrival", "client_config", b"client_config", "display_name", b"display_name", "generator_count", b"generator_count", "labels", b"labels", "levels", b"levels", "pause", b"pause", "prompts", b"prompts", "repeats", b"repeats", "search", b"search", "seed", b"seed", "server_metrics", b"server_metrics", "skip_endpoint_check", b"skip_endpoint_check", "skip_server_metrics", b"skip_server_metrics", "slo", b"slo", "target", b"target", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___LoadTestSpec: _TypeAlias = LoadTestSpec  # noqa: Y015
 

@@ -435,14 +435,14 @@ class ContinuationScore(_message.Message):
     LOGPROB_FIELD_NUMBER: _builtins.int
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     BYTE_COUNT_FIELD_NUMBER: _builtins.int
-    IS_GREEDY_FIELD_NUMBER: _builtins.int
+    GREEDY_FIELD_NUMBER: _builtins.int
     logprob: _builtins.float
     """Sum over its tokens, in nats."""
     token_count: _builtins.int
     """Tokens of the continuation."""
     byte_count: _builtins.int
     """Bytes of the continuation in UTF-8."""
-    is_greedy: _builtins.bool
+    greedy: _builtins.bool
     """Whether greedy decoding would say it."""
     def __init__(
         self,
@@ -450,11 +450,11 @@ class ContinuationScore(_message.Message):
         logprob: _builtins.float = ...,
         token_count: _builtins.int = ...,
         byte_count: _builtins.int = ...,
-        is_greedy: _builtins.bool = ...,
+        greedy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "is_greedy", b"is_greedy", "logprob", b"logprob", "token_count", b"token_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "greedy", b"greedy", "logprob", b"logprob", "token_count", b"token_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -744,13 +744,33 @@ class ModelDescription(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     REQUEST_KINDS_FIELD_NUMBER: _builtins.int
     STREAMING_FIELD_NUMBER: _builtins.int
+    MODALITIES_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    MAX_CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    PREFERRED_BATCH_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """What the endpoint calls it."""
     streaming: _builtins.bool
     """Whether answers can be streamed."""
+    logprobs: _builtins.bool
+    """Whether it tells log probabilities of a given text; absent: not known."""
+    tools: _builtins.bool
+    """Whether it calls tools; absent: not known."""
+    max_context_tokens: _builtins.int
+    """Prompt and answer together; absent: not known."""
+    preferred_batch: _builtins.int
+    """How many requests at once serve it best; 0: not known."""
+    seed: _builtins.bool
+    """Whether it takes a seed; absent: not known."""
     @_builtins.property
     def request_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """`chat`, `completion`, `loglikelihood`, `embedding`."""
+
+    @_builtins.property
+    def modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What prompts may hold: `text`, `image`, `audio`, `video`; empty: not known."""
 
     def __init__(
         self,
@@ -758,11 +778,32 @@ class ModelDescription(_message.Message):
         model: _builtins.str = ...,
         request_kinds: _abc.Iterable[_builtins.str] | None = ...,
         streaming: _builtins.bool = ...,
+        modalities: _abc.Iterable[_builtins.str] | None = ...,
+        logprobs: _builtins.bool | None = ...,
+        tools: _builtins.bool | None = ...,
+        max_context_tokens: _builtins.int | None = ...,
+        preferred_batch: _builtins.int = ...,
+        seed: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "seed", b"seed", "tools", b"tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "request_kinds", b"request_kinds", "streaming", b"streaming"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "modalities", b"modalities", "model", b"model", "preferred_batch", b"preferred_batch", "request_kinds", b"request_kinds", "seed", b"seed", "streaming", b"streaming", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__logprobs: _TypeAlias = _typing.Literal["logprobs"]  # noqa: Y015
+    _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015
+    _WhichOneofReturnType__max_context_tokens: _TypeAlias = _typing.Literal["max_context_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_context_tokens: _TypeAlias = _typing.Literal["_max_context_tokens", b"_max_context_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__tools: _TypeAlias = _typing.Literal["tools"]  # noqa: Y015
+    _WhichOneofArgType__tools: _TypeAlias = _typing.Literal["_tools", b"_tools"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_context_tokens) -> _WhichOneofReturnType__max_context_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tools) -> _WhichOneofReturnType__tools | None: ...
 
 Global___ModelDescription: _TypeAlias = ModelDescription  # noqa: Y015

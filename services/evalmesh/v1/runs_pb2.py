@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65valmesh/v1/runs.proto\x12\x0b\x65valmesh.v1\x1a\x18\x65valmesh/v1/models.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x03\n\x03Run\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.evalmesh.v1.Run.State\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\t \x01(\t\x12\x32\n\nbenchmarks\x18\n \x03(\x0b\x32\x1e.evalmesh.v1.BenchmarkProgress\x12\x0e\n\x06notice\x18\x0b \x01(\t\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0c\n\x08PLANNING\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\r\n\tSUCCEEDED\x10\x04\x12\n\n\x06\x46\x41ILED\x10\x05\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tCANCELLED\x10\x07\"\xbd\x05\n\x07RunSpec\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\x12.\n\nbenchmarks\x18\x02 \x03(\x0b\x32\x1a.evalmesh.v1.BenchmarkSpec\x12\x31\n\ngeneration\x18\x03 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\x12!\n\x05limit\x18\x04 \x01(\x0b\x32\x12.evalmesh.v1.Limit\x12\x0f\n\x07repeats\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12.\n\x08on_error\x18\x07 \x01(\x0e\x32\x1c.evalmesh.v1.RunSpec.OnError\x12\x12\n\nreuse_runs\x18\x08 \x03(\t\x12\x1a\n\x12\x63ompletions_digest\x18\t \x01(\t\x12\x13\n\x0b\x64\x61taset_dir\x18\n \x01(\t\x12\x13\n\x0b\x64\x61taset_hub\x18\x0b \x01(\t\x12\x12\n\nshard_size\x18\x0c \x01(\x05\x12\x14\n\x0c\x64isplay_name\x18\r \x01(\t\x12\x30\n\x06labels\x18\x0e \x03(\x0b\x32 .evalmesh.v1.RunSpec.LabelsEntry\x12.\n\x05roles\x18\x0f \x03(\x0b\x32\x1f.evalmesh.v1.RunSpec.RolesEntry\x12\x15\n\rclient_config\x18\x14 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x44\n\nRolesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec:\x02\x38\x01\"D\n\x07OnError\x12\x18\n\x14ON_ERROR_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x45XCLUDE\x10\x01\x12\x08\n\x04ZERO\x10\x02\x12\x08\n\x04\x46\x41IL\x10\x03\"4\n\x05Limit\x12\x0f\n\x05\x63ount\x18\x01 \x01(\x03H\x00\x12\x12\n\x08\x66raction\x18\x02 \x01(\x01H\x00\x42\x06\n\x04kind\"\xd4\x04\n\rBenchmarkSpec\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x17\n\nlocal_path\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x17\n\ndataset_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08revision\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x0f\n\x07subsets\x18\x05 \x03(\t\x12\x12\n\x05split\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x1b\n\x0e\x66\x65w_shot_split\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x19\n\x0c\x66\x65w_shot_num\x18\x08 \x01(\x05H\x05\x88\x01\x01\x12\x1c\n\x0f\x66\x65w_shot_random\x18\t \x01(\x08H\x06\x88\x01\x01\x12\x1c\n\x0fprompt_template\x18\n \x01(\tH\x07\x88\x01\x01\x12\x1a\n\rsystem_prompt\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x0f\n\x07shuffle\x18\x0c \x01(\x08\x12\x17\n\x0fshuffle_choices\x18\r \x01(\x08\x12!\n\x05limit\x18\x0e \x01(\x0b\x32\x12.evalmesh.v1.Limit\x12\x19\n\x0cremove_until\x18\x0f \x01(\tH\t\x88\x01\x01\x12&\n\x05\x65xtra\x18\x10 \x01(\x0b\x32\x17.google.protobuf.StructB\r\n\x0b_local_pathB\r\n\x0b_dataset_idB\x0b\n\t_revisionB\x08\n\x06_splitB\x11\n\x0f_few_shot_splitB\x0f\n\r_few_shot_numB\x12\n\x10_few_shot_randomB\x12\n\x10_prompt_templateB\x10\n\x0e_system_promptB\x0f\n\r_remove_until\"\xce\x01\n\x11\x42\x65nchmarkProgress\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x12\x12\n\ndone_count\x18\x03 \x01(\x03\x12\x17\n\x0fin_flight_count\x18\x04 \x01(\x03\x12\x17\n\x0fgenerated_count\x18\x05 \x01(\x03\x12\x15\n\rerrored_count\x18\x06 \x01(\x03\x12\x16\n\x0eunscored_count\x18\x07 \x01(\x03\x12\x12\n\x05value\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"a\n\x10\x43reateRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\x1d\n\rGetRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"K\n\x10ListRunsResponse\x12\x1e\n\x04runs\x18\x01 \x03(\x0b\x32\x10.evalmesh.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10ResumeRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08takeover\x18\x02 \x01(\x08\x12\x0f\n\x07rescore\x18\x03 \x01(\x08\"h\n\x0fWatchRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0estart_sequence\x18\x02 \x01(\x03\x12/\n\x0cmin_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x08RunEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x1d\n\x03run\x18\x02 \x01(\x0b\x32\x10.evalmesh.v1.Run2\x8a\x03\n\nRunService\x12<\n\tCreateRun\x12\x1d.evalmesh.v1.CreateRunRequest\x1a\x10.evalmesh.v1.Run\x12\x36\n\x06GetRun\x12\x1a.evalmesh.v1.GetRunRequest\x1a\x10.evalmesh.v1.Run\x12G\n\x08ListRuns\x12\x1c.evalmesh.v1.ListRunsRequest\x1a\x1d.evalmesh.v1.ListRunsResponse\x12<\n\tCancelRun\x12\x1d.evalmesh.v1.CancelRunRequest\x1a\x10.evalmesh.v1.Run\x12<\n\tResumeRun\x12\x1d.evalmesh.v1.ResumeRunRequest\x1a\x10.evalmesh.v1.Run\x12\x41\n\x08WatchRun\x12\x1c.evalmesh.v1.WatchRunRequest\x1a\x15.evalmesh.v1.RunEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65valmesh/v1/runs.proto\x12\x0b\x65valmesh.v1\x1a\x18\x65valmesh/v1/models.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x03\n\x03Run\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.evalmesh.v1.Run.State\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\t \x01(\t\x12\x32\n\nbenchmarks\x18\n \x03(\x0b\x32\x1e.evalmesh.v1.BenchmarkProgress\x12\x0e\n\x06notice\x18\x0b \x01(\t\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0c\n\x08PLANNING\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\r\n\tSUCCEEDED\x10\x04\x12\n\n\x06\x46\x41ILED\x10\x05\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tCANCELLED\x10\x07\"\xcb\x05\n\x07RunSpec\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\x12.\n\nbenchmarks\x18\x02 \x03(\x0b\x32\x1a.evalmesh.v1.BenchmarkSpec\x12\x31\n\ngeneration\x18\x03 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\x12!\n\x05limit\x18\x04 \x01(\x0b\x32\x12.evalmesh.v1.Limit\x12\x0f\n\x07repeats\x18\x05 \x01(\x05\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12.\n\x08on_error\x18\x07 \x01(\x0e\x32\x1c.evalmesh.v1.RunSpec.OnError\x12\x12\n\nreuse_runs\x18\x08 \x03(\t\x12\x1a\n\x12\x63ompletions_digest\x18\t \x01(\t\x12\x13\n\x0b\x64\x61taset_dir\x18\n \x01(\t\x12\x13\n\x0b\x64\x61taset_hub\x18\x0b \x01(\t\x12\x12\n\nshard_size\x18\x0c \x01(\x05\x12\x14\n\x0c\x64isplay_name\x18\r \x01(\t\x12\x30\n\x06labels\x18\x0e \x03(\x0b\x32 .evalmesh.v1.RunSpec.LabelsEntry\x12.\n\x05roles\x18\x0f \x03(\x0b\x32\x1f.evalmesh.v1.RunSpec.RolesEntry\x12\x15\n\rclient_config\x18\x14 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x44\n\nRolesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec:\x02\x38\x01\"D\n\x07OnError\x12\x18\n\x14ON_ERROR_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x45XCLUDE\x10\x01\x12\x08\n\x04ZERO\x10\x02\x12\x08\n\x04\x46\x41IL\x10\x03\x42\x07\n\x05_seed\"4\n\x05Limit\x12\x0f\n\x05\x63ount\x18\x01 \x01(\x03H\x00\x12\x12\n\x08\x66raction\x18\x02 \x01(\x01H\x00\x42\x06\n\x04kind\"\xd4\x04\n\rBenchmarkSpec\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x17\n\nlocal_path\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x17\n\ndataset_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08revision\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x0f\n\x07subsets\x18\x05 \x03(\t\x12\x12\n\x05split\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x1b\n\x0e\x66\x65w_shot_split\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x19\n\x0c\x66\x65w_shot_num\x18\x08 \x01(\x05H\x05\x88\x01\x01\x12\x1c\n\x0f\x66\x65w_shot_random\x18\t \x01(\x08H\x06\x88\x01\x01\x12\x1c\n\x0fprompt_template\x18\n \x01(\tH\x07\x88\x01\x01\x12\x1a\n\rsystem_prompt\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x0f\n\x07shuffle\x18\x0c \x01(\x08\x12\x17\n\x0fshuffle_choices\x18\r \x01(\x08\x12!\n\x05limit\x18\x0e \x01(\x0b\x32\x12.evalmesh.v1.Limit\x12\x19\n\x0cremove_until\x18\x0f \x01(\tH\t\x88\x01\x01\x12&\n\x05\x65xtra\x18\x10 \x01(\x0b\x32\x17.google.protobuf.StructB\r\n\x0b_local_pathB\r\n\x0b_dataset_idB\x0b\n\t_revisionB\x08\n\x06_splitB\x11\n\x0f_few_shot_splitB\x0f\n\r_few_shot_numB\x12\n\x10_few_shot_randomB\x12\n\x10_prompt_templateB\x10\n\x0e_system_promptB\x0f\n\r_remove_until\"\xce\x01\n\x11\x42\x65nchmarkProgress\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x12\x12\n\ndone_count\x18\x03 \x01(\x03\x12\x17\n\x0fin_flight_count\x18\x04 \x01(\x03\x12\x17\n\x0fgenerated_count\x18\x05 \x01(\x03\x12\x15\n\rerrored_count\x18\x06 \x01(\x03\x12\x16\n\x0eunscored_count\x18\x07 \x01(\x03\x12\x12\n\x05value\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"a\n\x10\x43reateRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\x1d\n\rGetRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"K\n\x10ListRunsResponse\x12\x1e\n\x04runs\x18\x01 \x03(\x0b\x32\x10.evalmesh.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10ResumeRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08takeover\x18\x02 \x01(\x08\x12\x0f\n\x07rescore\x18\x03 \x01(\x08\"h\n\x0fWatchRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0estart_sequence\x18\x02 \x01(\x03\x12/\n\x0cmin_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x08RunEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x1d\n\x03run\x18\x02 \x01(\x0b\x32\x10.evalmesh.v1.Run2\x8a\x03\n\nRunService\x12<\n\tCreateRun\x12\x1d.evalmesh.v1.CreateRunRequest\x1a\x10.evalmesh.v1.Run\x12\x36\n\x06GetRun\x12\x1a.evalmesh.v1.GetRunRequest\x1a\x10.evalmesh.v1.Run\x12G\n\x08ListRuns\x12\x1c.evalmesh.v1.ListRunsRequest\x1a\x1d.evalmesh.v1.ListRunsResponse\x12<\n\tCancelRun\x12\x1d.evalmesh.v1.CancelRunRequest\x1a\x10.evalmesh.v1.Run\x12<\n\tResumeRun\x12\x1d.evalmesh.v1.ResumeRunRequest\x1a\x10.evalmesh.v1.Run\x12\x41\n\x08WatchRun\x12\x1c.evalmesh.v1.WatchRunRequest\x1a\x15.evalmesh.v1.RunEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,35 +44,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUN_STATE']._serialized_start=522
   _globals['_RUN_STATE']._serialized_end=649
   _globals['_RUNSPEC']._serialized_start=652
-  _globals['_RUNSPEC']._serialized_end=1353
-  _globals['_RUNSPEC_LABELSENTRY']._serialized_start=1168
-  _globals['_RUNSPEC_LABELSENTRY']._serialized_end=1213
-  _globals['_RUNSPEC_ROLESENTRY']._serialized_start=1215
-  _globals['_RUNSPEC_ROLESENTRY']._serialized_end=1283
-  _globals['_RUNSPEC_ONERROR']._serialized_start=1285
-  _globals['_RUNSPEC_ONERROR']._serialized_end=1353
-  _globals['_LIMIT']._serialized_start=1355
-  _globals['_LIMIT']._serialized_end=1407
-  _globals['_BENCHMARKSPEC']._serialized_start=1410
-  _globals['_BENCHMARKSPEC']._serialized_end=2006
-  _globals['_BENCHMARKPROGRESS']._serialized_start=2009
-  _globals['_BENCHMARKPROGRESS']._serialized_end=2215
-  _globals['_CREATERUNREQUEST']._serialized_start=2217
-  _globals['_CREATERUNREQUEST']._serialized_end=2314
-  _globals['_GETRUNREQUEST']._serialized_start=2316
-  _globals['_GETRUNREQUEST']._serialized_end=2345
-  _globals['_LISTRUNSREQUEST']._serialized_start=2347
-  _globals['_LISTRUNSREQUEST']._serialized_end=2403
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2405
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2480
-  _globals['_CANCELRUNREQUEST']._serialized_start=2482
-  _globals['_CANCELRUNREQUEST']._serialized_end=2514
-  _globals['_RESUMERUNREQUEST']._serialized_start=2516
-  _globals['_RESUMERUNREQUEST']._serialized_end=2583
-  _globals['_WATCHRUNREQUEST']._serialized_start=2585
-  _globals['_WATCHRUNREQUEST']._serialized_end=2689
-  _globals['_RUNEVENT']._serialized_start=2691
-  _globals['_RUNEVENT']._serialized_end=2750
-  _globals['_RUNSERVICE']._serialized_start=2753
-  _globals['_RUNSERVICE']._serialized_end=3147
+  _globals['_RUNSPEC']._serialized_end=1367
+  _globals['_RUNSPEC_LABELSENTRY']._serialized_start=1173
+  _globals['_RUNSPEC_LABELSENTRY']._serialized_end=1218
+  _globals['_RUNSPEC_ROLESENTRY']._serialized_start=1220
+  _globals['_RUNSPEC_ROLESENTRY']._serialized_end=1288
+  _globals['_RUNSPEC_ONERROR']._serialized_start=1290
+  _globals['_RUNSPEC_ONERROR']._serialized_end=1358
+  _globals['_LIMIT']._serialized_start=1369
+  _globals['_LIMIT']._serialized_end=1421
+  _globals['_BENCHMARKSPEC']._serialized_start=1424
+  _globals['_BENCHMARKSPEC']._serialized_end=2020
+  _globals['_BENCHMARKPROGRESS']._serialized_start=2023
+  _globals['_BENCHMARKPROGRESS']._serialized_end=2229
+  _globals['_CREATERUNREQUEST']._serialized_start=2231
+  _globals['_CREATERUNREQUEST']._serialized_end=2328
+  _globals['_GETRUNREQUEST']._serialized_start=2330
+  _globals['_GETRUNREQUEST']._serialized_end=2359
+  _globals['_LISTRUNSREQUEST']._serialized_start=2361
+  _globals['_LISTRUNSREQUEST']._serialized_end=2417
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2419
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2494
+  _globals['_CANCELRUNREQUEST']._serialized_start=2496
+  _globals['_CANCELRUNREQUEST']._serialized_end=2528
+  _globals['_RESUMERUNREQUEST']._serialized_start=2530
+  _globals['_RESUMERUNREQUEST']._serialized_end=2597
+  _globals['_WATCHRUNREQUEST']._serialized_start=2599
+  _globals['_WATCHRUNREQUEST']._serialized_end=2703
+  _globals['_RUNEVENT']._serialized_start=2705
+  _globals['_RUNEVENT']._serialized_end=2764
+  _globals['_RUNSERVICE']._serialized_start=2767
+  _globals['_RUNSERVICE']._serialized_end=3161
 # @@protoc_insertion_point(module_scope)

@@ -229,9 +229,9 @@ class RunSpec(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
-    """Generations per sample; 0 means 1."""
+    """Generations per sample, at most 4096; 0 means 1."""
     seed: _builtins.int
-    """Seed of every random choice (few-shot, shuffles)."""
+    """Seed of every random choice (few-shot, shuffles); absent: 42."""
     on_error: Global___RunSpec.OnError.ValueType
     """Policy for samples without a score."""
     completions_digest: _builtins.str
@@ -241,7 +241,7 @@ class RunSpec(_message.Message):
     dataset_hub: _builtins.str
     """`local`, `huggingface` or `modelscope`."""
     shard_size: _builtins.int
-    """Samples per shard; 0 leaves it to the server."""
+    """Samples per shard, at most 4096 / repeats; 0 leaves it to the server."""
     display_name: _builtins.str
     """Shown in lists and reports."""
     client_config: _builtins.str
@@ -282,7 +282,7 @@ class RunSpec(_message.Message):
         generation: _models_pb2.GenerationConfig | None = ...,
         limit: Global___Limit | None = ...,
         repeats: _builtins.int = ...,
-        seed: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
         on_error: Global___RunSpec.OnError.ValueType = ...,
         reuse_runs: _abc.Iterable[_builtins.str] | None = ...,
         completions_digest: _builtins.str = ...,
@@ -294,11 +294,13 @@ class RunSpec(_message.Message):
         roles: _abc.Mapping[_builtins.str, _models_pb2.ModelSpec] | None = ...,
         client_config: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "limit", b"limit", "model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "generation", b"generation", "limit", b"limit", "model", b"model", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
 

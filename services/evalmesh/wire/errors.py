@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from evalmesh.domain import errors
 
@@ -105,14 +106,14 @@ class ErrorInterceptor(_Interceptor):
                 wrapped = _guard_call(behaviour, method)
             else:
                 break
-            return make(wrapped, handler.request_deserializer, handler.response_serializer)
+            return make(wrapped, _lenient(handler.request_deserializer), handler.response_serializer)
         return handler
 
 
 def _guard_call(behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(_readable(request), context)
         except Exception as error:  # noqa: BLE001  # the one place where any exception becomes a status
             await _abort_any(context, error, method)
 
@@ -124,12 +125,41 @@ def _guard_stream(
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for message in behaviour(request, context):
+            async for message in behaviour(_readable(request), context):
                 yield message
         except Exception as error:  # noqa: BLE001  # as above
             await _abort_any(context, error, method)
 
     return stream
+
+
+class _Unreadable:
+    """Stands for bytes that are no message: gRPC itself would answer as if the server had failed."""
+
+
+def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserialize is None:
+        return None
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    """The request, or the stream of requests. Raises `InvalidInput`, in the stream when it comes to it."""
+    if isinstance(request, _Unreadable):
+        raise errors.InvalidInput("The request is no message of this call; send what its .proto file describes.")
+    return _all_readable(request) if hasattr(request, "__aiter__") else request
+
+
+async def _all_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
 
 
 async def _abort_any(context: Any, error: Exception, method: str) -> NoReturn:

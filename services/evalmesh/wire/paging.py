@@ -3,9 +3,17 @@
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from evalmesh.domain.errors import InvalidInput
+
+M = TypeVar("M", bound=Message)
+
+PAGE_BYTES = 4 << 20
+"""A page ends here, whatever its number of entries; one has at least one entry."""
 
 
 def page_size(asked: int, default: int, maximum: int) -> int:
@@ -28,7 +36,7 @@ def decode_token(token: str, query: str = "") -> str | int | None:
         return None
     try:
         value = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         value = None
     if isinstance(value, list) and len(value) == 2 and value[1] == query and isinstance(value[0], (str, int)):
         return value[0]
@@ -38,7 +46,7 @@ def decode_token(token: str, query: str = "") -> str | int | None:
 def decode_offset(token: str, query: str = "") -> int:
     """The row behind a token; 0 for the first page. Raises `InvalidInput` like `decode_token`."""
     position = decode_token(token, query)
-    if position is None or isinstance(position, int):
+    if position is None or (isinstance(position, int) and 0 <= position < 2**63):
         return position or 0
     raise _foreign_token()
 
@@ -52,6 +60,19 @@ def newest_first(ids: Sequence[str], size: int, token: str) -> tuple[Sequence[st
     after = decode_token(token)
     wanted = [id_ for id_ in ids if after is None or id_ < str(after)]
     return wanted[:size], encode_token(wanted[size - 1]) if len(wanted) > size else ""
+
+
+async def cut_page(ids: Sequence[str], token: str, get: Callable[[str], Awaitable[M]]) -> tuple[list[M], str]:
+    """The messages of a page as far as one answer holds them, and the token of what follows them."""
+    found: list[M] = []
+    size_bytes = 0
+    for id_ in ids:
+        message = await get(id_)
+        size_bytes += message.ByteSize()
+        if found and size_bytes > PAGE_BYTES:
+            return found, encode_token(ids[len(found) - 1])
+        found.append(message)
+    return found, token
 
 
 def _foreign_token() -> InvalidInput:

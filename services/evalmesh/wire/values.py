@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.free_values import check_bounds
 
 _NANOS = 10**9
 _EXACT_INT = 2**53
@@ -15,13 +16,19 @@ _EXACT_INT = 2**53
 
 
 def struct_to_proto(mapping: Mapping[str, Any], field: str) -> struct_pb2.Struct:
-    """A free mapping; raises `InvalidInput` naming the path of what JSON cannot carry exactly."""
+    """A free mapping; raises `InvalidInput` naming the path of what JSON cannot carry exactly, or is too much."""
+    check_bounds(mapping, field)
+    return _struct(mapping, field)
+
+
+def _struct(mapping: Mapping[str, Any], field: str) -> struct_pb2.Struct:
     return struct_pb2.Struct(fields={key: _value(key, value, field) for key, value in mapping.items()})
 
 
 def _value(key: Any, value: Any, field: str) -> struct_pb2.Value:
     if not isinstance(key, str):
         raise InvalidInput(f"{field}: the key {key!r} is no text; use text keys as JSON does.", {"field": field})
+    check_text_encodes(key, field)
     return _to_value(value, f"{field}.{key}")
 
 
@@ -35,9 +42,10 @@ def _to_value(value: Any, field: str) -> struct_pb2.Value:
             raise InvalidInput(f"{field}: {value} cannot be sent as a JSON number; pass it as text.", {"field": field})
         return struct_pb2.Value(number_value=value)
     if isinstance(value, str):
+        check_text_encodes(value, field)
         return struct_pb2.Value(string_value=value)
     if isinstance(value, Mapping):
-        return struct_pb2.Value(struct_value=struct_to_proto(value, field))
+        return struct_pb2.Value(struct_value=_struct(value, field))
     if isinstance(value, (list, tuple)):
         items = [_to_value(item, f"{field}[{i}]") for i, item in enumerate(value)]
         return struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))
@@ -45,6 +53,18 @@ def _to_value(value: Any, field: str) -> struct_pb2.Value:
         f"{field}: a {type(value).__name__} cannot be sent; use text, numbers, booleans, lists and mappings.",
         {"field": field},
     )
+
+
+def check_text_encodes(text: str, field: str) -> None:
+    """Half of a surrogate pair, which JSON and YAML can smuggle in, is no text. Raises `InvalidInput`."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(
+                f"{field}: this text holds half of a surrogate pair, which UTF-8 cannot say; repair it.",
+                {"field": field},
+            ) from None
 
 
 def struct_from_proto(struct: struct_pb2.Struct) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from tests.kit.model_servers import any_server
 
 from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
 from evalmesh.adapters.openai.body import BodyEncoder
@@ -16,7 +17,6 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.media import media_part
 from evalmesh.domain.request import GenerationConfig, Message, Request
 from evalmesh.domain.run import ModelSpec
-from tests.kit.model_servers import any_server
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 WAV = b"RIFF\x24\0\0\0WAVEfmt "

@@ -9,7 +9,7 @@ from evalmesh.benchmarks.samples import render
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.domain.completion import Completion, ContinuationScore
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.request import GenerationConfig, Needs
+from evalmesh.domain.needs import Needs
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
 
@@ -122,25 +122,17 @@ def test_what_cannot_be_judged_is_unscored_with_its_reason(scores, says):
 @pytest.mark.parametrize("name", ["arc", "mmlu", "general_mcq", "starter_mcq"])
 def test_the_modes_declare_what_they_need_of_an_endpoint(name):
     benchmark = registry.get(name)
-    assert benchmark.needs(BenchmarkSpec(name), "chat") == Needs("chat")
-    assert benchmark.needs(BenchmarkSpec(name), "completion") == Needs("completion")
+    assert benchmark.needs("chat") == Needs(name, "chat")
+    assert benchmark.needs("completion", 7) == Needs(name, "completion", context_tokens=7)
     for mode in ("loglikelihood", "pmi"):
-        spec = BenchmarkSpec(name, extra={"mode": mode})
-        assert benchmark.needs(spec, "chat") == Needs("loglikelihood", logprobs=True)
-    generate = BenchmarkSpec(name, extra={"mode": "generate"})
-    assert benchmark.for_spec(generate) == benchmark
+        chosen = benchmark.for_spec(BenchmarkSpec(name, extra={"mode": mode}))
+        assert chosen.needs("chat") == Needs(name, "loglikelihood", logprobs=True)
+    assert benchmark.for_spec(BenchmarkSpec(name, extra={"mode": "generate"})) == benchmark
 
 
 def test_other_needs_are_the_benchmarks_own():
-    benchmark = dataclasses.replace(
-        registry.get("arc"),
-        modalities=("image", "audio"),
-        uses_tools=True,
-        generation=GenerationConfig(top_logprobs=5),
-    )
-    assert benchmark.needs(BenchmarkSpec("arc")) == Needs(
-        "chat", frozenset({"image", "audio"}), logprobs=True, tools=True
-    )
+    benchmark = dataclasses.replace(registry.get("arc"), modalities=frozenset({"image", "audio"}), tools=True)
+    assert benchmark.needs("chat") == Needs("arc", "chat", frozenset({"image", "audio"}), tools=True)
 
 
 @pytest.mark.parametrize(

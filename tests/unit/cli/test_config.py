@@ -93,6 +93,10 @@ def test_transport_options_of_the_generation_config_and_n():
         ("http://h/v1/chat/completions", "http://h/v1", "chat"),
         ("http://h/v1/completions/", "http://h/v1", "completion"),
         ("http://h/v1/", "http://h/v1", "chat"),
+        ("http://h/v1/?a=/completions", "http://h/v1?a=/completions", "chat"),
+        ("http://h/d/x/completions?api-version=1", "http://h/d/x?api-version=1", "completion"),
+        ("http://h/d/x/completions/?api-version=1", "http://h/d/x?api-version=1", "completion"),
+        ("http://h/d/x/chat/completions?api-version=1", "http://h/d/x?api-version=1", "chat"),
     ],
 )
 def test_full_addresses_are_understood(url, base, kind):

@@ -355,3 +355,13 @@ class TestPlugIns:
         with pytest.raises(InvalidInput, match=words) as caught:
             registry.get(name)
         assert caught.value.details["field"] == "target.api"
+
+
+@pytest.mark.parametrize("count", [2**64 - 1, 2**32, -5])
+def test_counts_that_no_record_holds_are_unknown(count):
+    usage = {"prompt_tokens": count, "completion_tokens": count, "prompt_tokens_details": {"cached_tokens": count}}
+    for api in ("chat", "completions"):
+        part = {"delta": {"content": "a"}} if api == "chat" else {"text": "a"}
+        reader = read(api, {"choices": [{"index": 0, **part, "finish_reason": "stop"}], "usage": usage})
+        assert counts(reader) == (0, 0, 0, 0)
+        assert (reader.has_usage, reader.outcome()) == (False, Outcome.OK)

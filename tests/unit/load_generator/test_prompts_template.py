@@ -1,6 +1,8 @@
 """Chat templates are rendered as model servers render them, wherever a folder keeps them."""
 
+import gc
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,57 @@ def test_templates_are_found(tmp_path: Path, files: dict[str, str], config: dict
 def test_a_folder_may_have_none(tmp_path: Path) -> None:
     assert find(tmp_path, {}) is None
     assert find(tmp_path, {"chat_template": None}) is None
+
+
+LOOP = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        LOOP,
+        "{% macro again() %}{% for a in range(9) %}{{ again() }}{% endfor %}{% endmacro %}{{ again() }}",
+        "{{ 'x' * 100000000000 }}",
+        "{% set ns = namespace(s='xxxxxxxx') %}{% for a in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{{ '%099999999999d' % 1 }}",
+        "{{ 'x'.ljust(99999999999) }}",
+        "{{ messages[0].content ** messages[0].content }}",
+        "{{ (messages | length + 9) ** 999999999 }}",
+        "{% for a in range(100000) %}{{ 'x' * 1000 }}{% endfor %}",
+        "{{ lipsum(n=100000000) }}",
+    ],
+)
+def test_a_template_that_does_not_end_costs_a_second_and_an_error(source: str) -> None:
+    template = ChatTemplate(source, {})
+    for _ in range(2):  # and no other second
+        with pytest.raises(InvalidInput, match="cannot render"):
+            template.render(HELLO)
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ 9 ** (9 ** 9) }}", "{{ 'x' * 99999999999 }}" * 2, "{%" * 100_000, "{{ (" * 5_000]
+)
+def test_a_template_that_cannot_be_compiled_in_time_is_refused(source: str) -> None:
+    with pytest.raises(InvalidInput):
+        ChatTemplate(source, {}).render(HELLO)
+
+
+def test_nothing_is_left_of_a_template_nobody_holds() -> None:
+    template = ChatTemplate("{{ messages[0].content }}", {})
+    process = template._child
+    assert process.poll() is None
+    del template
+    gc.collect()
+    assert process.poll() is not None
+
+
+def test_threads_share_a_template() -> None:
+    template = ChatTemplate("{{ messages[0].content }}", {})
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda n: template.render([{"role": "user", "content": str(n)}]), range(200)))
+    assert texts == [str(n) for n in range(200)]
+
+
+def test_long_messages_pass_whole() -> None:
+    text = "é🐍\n" * 300_000
+    assert ChatTemplate("{{ messages[0].content }}", {}).render([{"role": "user", "content": text}]) == text

@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 
 from evalmesh.domain import errors
-from evalmesh.v1 import runs_pb2, runs_pb2_grpc
+from evalmesh.v1 import runs_pb2, runs_pb2_grpc, scoring_pb2_grpc
 from evalmesh.wire.errors import ErrorInterceptor, error_class, from_rpc_error, status_code
 
 ALL = [
@@ -110,3 +110,36 @@ async def test_a_server_without_the_call_is_unimplemented():
             await runs_pb2_grpc.RunServiceStub(channel).GetRun(runs_pb2.GetRunRequest())
     await server.stop(None)
     assert isinstance(from_rpc_error(caught.value), errors.Unimplemented)
+
+
+async def test_bytes_that_are_no_message_are_the_callers_mistake():
+    async with raw_channel() as channel:
+        for call in (
+            channel.unary_unary("/evalmesh.v1.ScoringService/ListScorers")(b"\xff\xff"),
+            channel.stream_unary("/evalmesh.v1.ScoringService/ImportCompletions")(iter([b"\xff\xff"])),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, caught.value.details()
+
+
+class Scoring(scoring_pb2_grpc.ScoringServiceServicer):
+    async def ListScorers(self, request, context):  # noqa: N802
+        raise AssertionError("was called")
+
+    async def ImportCompletions(self, request_iterator, context):  # noqa: N802
+        async for _ in request_iterator:
+            raise AssertionError("was handed something")
+
+
+@asynccontextmanager
+async def raw_channel() -> AsyncIterator[grpc.aio.Channel]:
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    scoring_pb2_grpc.add_ScoringServiceServicer_to_server(Scoring(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+    finally:
+        await server.stop(None)

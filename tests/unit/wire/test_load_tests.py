@@ -238,7 +238,7 @@ def test_a_snapshot_survives_the_wire(snapshot):
 
 def test_an_empty_spec_of_a_foreign_client_gets_the_defaults():
     proto = pb.LoadTestSpec(target=pb.LoadTarget(url="http://h/v1/chat/completions", model="m"))
-    assert load_spec_from_proto(proto) == replace(GOOD, seed=0, server_metrics=())
+    assert load_spec_from_proto(proto) == GOOD
 
 
 def test_parts_that_are_there_and_empty_get_their_defaults():
@@ -321,6 +321,12 @@ TRACE = PromptSpec(dataset="trace", file_digest="a" * 64)
             "input_tokens.high, 8",
         ),
         (prompts(input_tokens=Lengths("uniform", 0, 8)), "prompts.input_tokens.low", "at least 1"),
+        (prompts(input_tokens=Lengths("uniform", 1, 2**31 - 1)), "prompts.input_tokens.high", "16777216"),
+        (prompts(images=ImageSpec(9, 16_384, 16_384)), "prompts.images", "268435456"),
+        (prompts(prompt="half \ud800"), "prompts.prompt", "surrogate"),
+        (prompts(template='{"a": "{prompt}", "b": ' + "[" * 10_000), "prompts.template", "JSON"),
+        (replace(GOOD, slo=(SloTerm("ttft", "p99", 1.0),) * 101), "slo", "100"),
+        (level(stages=(Stage(1.0, 1.0, 1.0),) * 1001), "levels[0].stages", "1000"),
         (prompts(input_tokens=Lengths("fixed", 8, 9)), "prompts.input_tokens.high", "uniform"),
         (prompts(output_tokens=Lengths("normal", 8, 9, 0.0, 1.0)), "prompts.output_tokens.mean", "8 to 9"),
         (prompts(output_tokens=Lengths("normal", 8, 9, 8.5, -1.0)), "prompts.output_tokens.spread", "-1"),

@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 
 from evalmesh.domain.completion import Completion, CompletionError, Timing, Usage
@@ -29,9 +31,13 @@ def test_page_tokens_come_back_and_belong_to_their_query():
     assert decode_token("") is None
     assert decode_token(encode_token("run-7", "a"), "a") == "run-7"
     assert decode_token(encode_token(40)) == 40
-    for token, query in ((encode_token(1, "a"), "b"), ("%%%", ""), ("AAAA", "")):
+    deep = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+    for token, query in ((encode_token(1, "a"), "b"), ("%%%", ""), ("AAAA", ""), (deep, "")):
         with pytest.raises(InvalidInput, match="page_token"):
             decode_token(token, query)
+    for position in (-1, 2**63, "run-7"):
+        with pytest.raises(InvalidInput, match="page_token"):
+            decode_offset(encode_token(position))
 
 
 def test_page_sizes():

@@ -31,7 +31,7 @@ MODEL = st.builds(
     key_ref=st.sampled_from(["", "env:KEY_1", "secret:team-a/key"]),
     kind=st.sampled_from(["chat", "completion"]),
     stream=st.booleans(),
-    concurrency=st.integers(1, 2**31 - 1),
+    concurrency=st.integers(1, 65_536),
     max_tries=st.integers(1, 100),
     try_timeout_s=SECONDS,
     total_timeout_s=SECONDS,
@@ -77,13 +77,13 @@ SPEC = st.builds(
     benchmarks=st.lists(BENCHMARK, min_size=1, max_size=3, unique_by=lambda b: b.name).map(tuple),
     generation=GENERATION,
     limit=LIMIT,
-    repeats=st.integers(1, 1000),
+    repeats=st.integers(1, 4096),
     seed=st.integers(0, 2**62),
     on_error=st.sampled_from(["exclude", "zero", "fail"]),
     reuse_runs=st.lists(NAMES, max_size=2).map(tuple),
     dataset_dir=LINE,
     dataset_hub=st.sampled_from(["local", "huggingface", "modelscope"]),
-    shard_size=st.integers(1, 1000),
+    shard_size=st.sampled_from([0, 1]),
     display_name=LINE,
     labels=st.dictionaries(LINE.filter(bool), LINE, max_size=2),
     roles=st.dictionaries(st.sampled_from(["judge", "embedder"]), MODEL, max_size=2),
@@ -148,7 +148,7 @@ def test_an_empty_spec_of_a_foreign_client_gets_the_defaults():
     proto = runs_pb2.RunSpec(
         model={"model": "m", "url": "http://h/v1"}, benchmarks=[runs_pb2.BenchmarkSpec(benchmark="gsm8k")]
     )
-    assert spec_from_proto(proto) == replace(GOOD, seed=0)
+    assert spec_from_proto(proto) == GOOD
 
 
 def bench(**changes):
@@ -186,6 +186,26 @@ def model(**changes):
         (replace(GOOD, limit=float("nan")), "limit", "nan"),
         (replace(GOOD, repeats=-1), "repeats", "-1"),
         (replace(GOOD, shard_size=-64), "shard_size", "-64"),
+        (replace(GOOD, repeats=4097), "repeats", "4096"),
+        (replace(GOOD, repeats=100, shard_size=41), "shard_size", "use 40 or less"),
+        (replace(GOOD, repeats=2_000_000_000), "repeats", "2000000000"),
+        (replace(GOOD, reuse_runs=("r",) * 65), "reuse_runs", "64"),
+        (replace(GOOD, generation=GenerationConfig(stop=("x",) * 65)), "generation.stop", "64"),
+        (replace(GOOD, generation=GenerationConfig(stop=("x" * 1025,))), "generation.stop", "1024"),
+        (replace(GOOD, generation=GenerationConfig(extra_body={"a": "x" * 2**21})), "generation.extra_body", "1048576"),
+        (replace(GOOD, generation=GenerationConfig(reasoning_effort="x" * 65)), "generation.reasoning_effort", "64"),
+        (replace(GOOD, benchmarks=tuple(BenchmarkSpec(f"b{i}") for i in range(1001))), "benchmarks", "1000"),
+        (bench(subsets=tuple(map(str, range(10_001)))), "benchmarks[0].subsets", "10000"),
+        (bench(prompt_template="x" * 262_145), "benchmarks[0].prompt_template", "262144"),
+        (bench(system_prompt="half \ud800"), "benchmarks[0].system_prompt", "surrogate"),
+        (bench(subsets=("half \ud800",)), "benchmarks[0].subsets", "surrogate"),
+        (bench(extra={"a": [0] * 100_000}), "benchmarks[0].extra", "100000 values"),
+        (model(name="half \ud800"), "model.model", "surrogate"),
+        (model(url="http://h/" + "x" * 4096), "model.url", "4096"),
+        (model(concurrency=65_537), "model.concurrency", "65536"),
+        (model(headers={f"X-{i}": "" for i in range(65)}), "model.headers", "64"),
+        (model(headers={"X-A": "x" * 8001}), "model.headers", "8000"),
+        (model(args={"half": "half \ud800"}), "model.args.half", "surrogate"),
         (replace(GOOD, reuse_runs=("../x",)), "reuse_runs[0]", "../x"),
         (replace(GOOD, completions_digest="ab"), "completions_digest", "ab"),
         (replace(GOOD, completions_digest="a" * 64), "completions_digest", "recorded"),
@@ -239,3 +259,59 @@ def test_values_json_cannot_carry_are_named_by_path():
         spec_to_proto(model(args={"a": [1, 2**60]}))
     with pytest.raises(InvalidInput, match=r"model\.args\.x"):
         spec_to_proto(model(args={"x": float("nan")}))
+
+
+def test_many_repeats_make_smaller_shards_unless_a_size_was_asked_for():
+    sizes = {repeats: replace(GOOD, repeats=repeats).samples_per_shard for repeats in (1, 64, 65, 100, 4096)}
+    assert sizes == {1: 64, 64: 64, 65: 63, 100: 40, 4096: 1}
+    assert replace(GOOD, repeats=2, shard_size=1000).samples_per_shard == 1000
+    check_spec(replace(GOOD, repeats=2, shard_size=2048))
+
+
+def test_an_unknown_policy_is_refused():
+    for number in (-1, 99):
+        proto = spec_to_proto(GOOD)
+        proto.on_error = number
+        with pytest.raises(InvalidInput, match=f"on_error: {number}"):
+            spec_from_proto(proto)
+
+
+def test_a_spec_is_bounded_as_a_whole():
+    one = spec_to_proto(GOOD).benchmarks[0]
+    proto = spec_to_proto(GOOD)
+    for number in range(8):
+        more = proto.benchmarks.add()
+        more.CopyFrom(one)
+        more.benchmark, more.prompt_template = f"b{number}", "x" * 200_000
+    with pytest.raises(InvalidInput, match=r"spec: .* at most 1048576"):
+        spec_from_proto(proto)
+
+
+def nested(levels: int):
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def loop():
+    value: dict[str, object] = {}
+    value["again"] = value
+    return value
+
+
+def bush():
+    """A million values, made of sixty."""
+    value: list[object] = [1] * 10
+    for _ in range(5):
+        value = [value] * 10
+    return {"a": value}
+
+
+@pytest.mark.parametrize("value", [{"a": nested(33)}, {"a": nested(100_000)}, loop(), bush()], ids=range(4))
+def test_values_without_end_are_refused_on_every_way(value):
+    for spec in (model(args=value), bench(extra=value), replace(GOOD, generation=GenerationConfig(extra_body=value))):
+        with pytest.raises(InvalidInput, match=r"nested more than 32 levels|more than 100000 values"):
+            check_spec(spec)
+        with pytest.raises(InvalidInput, match=r"nested more than 32 levels|more than 100000 values"):
+            spec_to_proto(spec)

@@ -13,6 +13,7 @@ from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.load_http.address import address_of, complete_headers, tls_context
 from evalmesh.adapters.load_http.causes import PROXY, cause_of
 from evalmesh.adapters.load_http.sse import SseSplitter
+from evalmesh.adapters.openai.bounds import read_start
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import DETAIL_BYTES, Exchange
@@ -116,7 +117,8 @@ class CompatibleTransport:
             exchange.status = response.status
             if response.status >= 300:
                 where = response.headers.get("Location", "") if response.status < 400 else ""
-                return Outcome.HTTP, where or (await response.read())[:DETAIL_BYTES].decode("utf-8", "replace")
+                said = where or (await read_start(response.content, DETAIL_BYTES)).decode("utf-8", "replace")
+                return Outcome.HTTP, said
             await _read(response.content, exchange)
             return Outcome.OK, ""
 

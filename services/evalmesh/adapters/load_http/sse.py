@@ -24,9 +24,3 @@ class SseSplitter(SseParser):
     def is_clean(self) -> bool:
         """Whether the next byte begins an event."""
         return not self._tail and not self._data
-
-    def reset(self) -> None:
-        """Forgets everything: the next byte begins another stream."""
-        self._tail = b""
-        self._data.clear()
-        self._first = True

@@ -175,6 +175,10 @@ class NatsBus:
     def ack_wait_s(self) -> float:
         return self.settings.ack_wait_s
 
+    @property
+    def connected(self) -> bool:
+        return self.connection.connected
+
     async def ensure_streams(self) -> None:
         """Creates what is missing. Raises `Unavailable`, `FailedPrecondition`, `ResourceExhausted`."""
         await asyncio.gather(*(ensure_stream(self.connection, config) for config in _stream_configs(self.settings)))

@@ -129,6 +129,11 @@ class NatsConnection:
             await self.client.close()
         await self._on_closed()
 
+    @property
+    def connected(self) -> bool:
+        """Now."""
+        return self._connected.is_set() and not self.client.is_closed
+
     async def wait_connected(self, timeout_s: float) -> None:
         """Returns once connected. Raises `Unavailable`."""
         if not self.client.is_closed and not self._connected.is_set():

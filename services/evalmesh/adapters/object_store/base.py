@@ -93,10 +93,15 @@ class ObstoreObjectStore(ABC):
             raise
         return source.size_bytes
 
+    async def info(self, key: str) -> ObjectInfo:
+        with self._translated("look-up", check_key(key)):
+            meta = await obstore.head_async(self._backend, key)
+        # The time alone, of whole seconds on S3, would not tell two writes of one second apart.
+        return ObjectInfo(key, meta["size"], f"{meta['e_tag'] or ''} {meta['last_modified'].isoformat()}")
+
     async def exists(self, key: str) -> bool:
         try:
-            with self._translated("look-up", check_key(key)):
-                await obstore.head_async(self._backend, key)
+            await self.info(key)
         except NotFound:
             return False
         return True

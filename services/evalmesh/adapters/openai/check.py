@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from evalmesh.adapters.openai.bounds import read_start
 from evalmesh.adapters.openai.errors import explain_connect, failure_of_status
 from evalmesh.adapters.openai.target import Target
 from evalmesh.domain.errors import NotFound, Unauthenticated, Unavailable
@@ -18,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 _TRIES = 2
 _NAMES_SHOWN = 5
+_LIST_BYTES = 8 << 20
+"""The longest lists of models take a tenth of it; one that is cut is no list."""
 
 
 class _Model(msgspec.Struct):
@@ -94,7 +97,7 @@ async def _exchange(
     method = "GET" if post is None else "POST"
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     async with session.request(method, url, data=data, timeout=timeout, allow_redirects=False) as response:
-        return response.status, await response.read(), response.headers
+        return response.status, await read_start(response.content, _LIST_BYTES), response.headers
 
 
 def _refused(target: Target, model: ModelSpec, said: str) -> Unauthenticated:
@@ -116,6 +119,6 @@ def _explain(error: BaseException, where: str, timeout_s: float) -> str:
 def _names(body: bytes) -> list[str]:
     try:
         models = msgspec.json.decode(body, type=_ModelList)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     return [model.id for model in models.data or () if model.id]

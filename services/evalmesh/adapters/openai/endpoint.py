@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from random import Random
 
 import msgspec
 
+from evalmesh.adapters.openai.access import Access
 from evalmesh.adapters.openai.answer import Answer
 from evalmesh.adapters.openai.body import BodyEncoder
 from evalmesh.adapters.openai.check import check_endpoint
@@ -20,16 +22,20 @@ from evalmesh.adapters.openai.transport import Transport
 from evalmesh.domain.completion import Completion, CompletionError, Timing
 from evalmesh.domain.content import ContentPart, media_of
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
-from evalmesh.domain.request import GenerationConfig, Request, RequestKind
+from evalmesh.domain.needs import TEXT, Capabilities
+from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
-from evalmesh.ports.endpoint import Capabilities, Occupancy
+from evalmesh.ports.endpoint import Occupancy
 from evalmesh.ports.model_servers import ModelServers
 from evalmesh.wire.runs.media_files import MediaFiles
 
 _log = logging.getLogger(__name__)
 
 _CROWDED = frozenset({429, 503, 529})
+_CHAT = Capabilities(frozenset({"chat"}))
+"""Whether images or tools are taken depends on what is served, which the address does not tell."""
+_COMPLETION = Capabilities(frozenset({"completion", "loglikelihood"}), modalities=TEXT, tools=False)
 
 
 class _Progress:
@@ -61,31 +67,35 @@ class OpenAIEndpoint:
     def __init__(
         self,
         model: ModelSpec,
-        target: Target,
+        look_up: Callable[[], Target],
         policy: RetryPolicy | None = None,
         rng: Random | None = None,
         media: MediaFiles | None = None,
     ) -> None:
+        """`look_up` finds the target with its key; again when the key is refused."""
         self._model = model
         self._media = media
-        self._target = target
         self._policy = policy or RetryPolicy()
+        self._access = Access(look_up, self._policy.key_retry_s)
+        target = self._target
         self._rng = rng or Random()  # noqa: S311 - spreads retries, guards nothing
         self._bodies = BodyEncoder(model, target)
         most = min(model.concurrency, target.most_requests or model.concurrency)
         self._limiter = AdaptiveLimiter(most, self._policy.decrease_interval_s)
         self._breaker = Breaker(self._policy)
-        self._unauthenticated: Failure | None = None
-        kinds: tuple[RequestKind, ...] = ("chat",) if model.kind == "chat" else ("completion", "loglikelihood")
-        self._capabilities = Capabilities(kinds=frozenset(kinds))
+        self._capabilities = _CHAT if model.kind == "chat" else _COMPLETION
         self._url = target.chat_url if model.kind == "chat" else target.completions_url
         self._transport = Transport(
-            target,
+            lambda: self._target,
             most,
             stream=model.stream,
             try_timeout_s=model.try_timeout_s,
             connect_timeout_s=self._policy.connect_timeout_s,
         )
+
+    @property
+    def _target(self) -> Target:
+        return self._access.target
 
     @property
     def capabilities(self) -> Capabilities:
@@ -99,7 +109,10 @@ class OpenAIEndpoint:
 
     async def check(self) -> None:
         await check_endpoint(self._transport.session(), self._target, self._model, self._policy.check_timeout_s)
-        self._unauthenticated = None
+        self._access.accepted()
+
+    def renew(self, wish: str) -> None:
+        self._access.renew(wish, time.monotonic())
 
     async def generate(self, request: Request, config: GenerationConfig) -> Completion:
         progress = _Progress()
@@ -160,10 +173,10 @@ class OpenAIEndpoint:
         return True
 
     def _may_send(self, progress: _Progress) -> bool:
-        if self._unauthenticated is not None:
-            progress.failure = self._unauthenticated
-            return False
         now = time.monotonic()
+        if (refusal := self._access.refusal(now)) is not None:
+            progress.failure = refusal
+            return False
         if self._breaker.admits(now):
             return True
         down_s = self._breaker.outage_s(now)
@@ -206,9 +219,7 @@ class OpenAIEndpoint:
         elif failure.error_class != "internal":
             self._breaker.reached()
         if failure.http_status == 401:
-            if self._unauthenticated is None:
-                _log.error("%s refuses the key (%s).", self._target.where, self._model.key_ref or "none given")
-            self._unauthenticated = failure
+            self._access.refused(failure, sent_at, time.monotonic(), self._model.key_ref)
         if failure.overload:
             before = self._limiter.limit
             self._limiter.overloaded(sent_at)
@@ -275,7 +286,7 @@ def open_openai_endpoint(
     Raises `InvalidInput` for a url, header or option that cannot be used, `PermissionDenied` for a host that may not be
     asked (with this key), `NotFound` for a key that is not there.
     """
-    return OpenAIEndpoint(pool.model, resolve_target(pool.model, servers), policy, rng, media)
+    return OpenAIEndpoint(pool.model, lambda: resolve_target(pool.model, servers), policy, rng, media)
 
 
 def _read_logprobs(request: Request, config: GenerationConfig, answer: Answer) -> Answer | Failure:

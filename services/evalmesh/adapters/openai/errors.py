@@ -1,6 +1,7 @@
 """What can go wrong with one try, in the words of `domain.completion.ErrorClass`."""
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,9 @@ _MIN_SECRET_CHARS = 4
 """Shorter "keys" are placeholders such as `x`; blanking every x would make messages unreadable."""
 
 
+_LOOKED_AT_CHARS = 8 * MESSAGE_CHARS
+
+
 class Failure(msgspec.Struct, frozen=True):
     """How one try failed and what that means for the next."""
 
@@ -35,17 +39,21 @@ class Failure(msgspec.Struct, frozen=True):
 class Redactor:
     """Blanks secrets out of texts that came from outside."""
 
-    __slots__ = ("_secrets",)
+    __slots__ = ("_secrets", "_seen")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # Longest first: a secret may contain another.
         self._secrets = sorted({s for s in secrets if len(s) >= _MIN_SECRET_CHARS}, key=len, reverse=True)
+        self._seen = _LOOKED_AT_CHARS + sum(map(len, self._secrets))
 
     def __call__(self, text: str) -> str:
         """The text without secrets, on one line, cut to `MESSAGE_CHARS`."""
+        start = text[: self._seen]
         for secret in self._secrets:
-            text = text.replace(secret, "***")
-        text = " ".join(text.split())
+            start = start.replace(secret, "***")
+        if len(text) > self._seen and self._secrets:
+            start = start[: -len(self._secrets[0])]  # A secret that was cut in two is not recognised.
+        text = " ".join(start.split())
         return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
 
 
@@ -76,7 +84,7 @@ def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], reda
 def failure_in_answer(error: object, redact: Redactor) -> Failure:
     """Classifies an error object inside an answer that began as 200; gateways and streams report late errors so."""
     said, code = _message_and_code(error)
-    status = int(code) if code.isdigit() and 400 <= int(code) <= 599 else None
+    status = int(code) if re.fullmatch(r"[45][0-9][0-9]", code) else None
     message = redact(f"The endpoint reported an error in its answer: {said or 'no message'}")
     if status is None or status >= 500:
         return Failure("server", message, status, overload=status in _OVERLOADED)
@@ -165,7 +173,7 @@ def _server_message(body: bytes) -> tuple[str, str]:
     """(message, code) of an error body: OpenAI's form, FastAPI's `detail`, or the text itself."""
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body[:4000].decode("utf-8", "replace"), ""
     if isinstance(content, dict):
         for key in ("error", "detail"):

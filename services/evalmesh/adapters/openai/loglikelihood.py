@@ -49,7 +49,7 @@ def _judge(context: str, continuation: str, choice: Choice) -> ContinuationScore
     """The score of one continuation, or what is missing."""
     try:
         found = decode_logprobs(choice.logprobs)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"logprobs of an unknown form ({error})"
     if found is None:
         return "no logprobs"

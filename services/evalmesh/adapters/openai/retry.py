@@ -24,6 +24,8 @@ class RetryPolicy:
     decrease_interval_s: float = 1.0
     """The concurrency is lowered at most once in this time."""
     check_timeout_s: float = 3.0
+    key_retry_s: float = 60.0
+    """A key that was refused is looked up and tried again after this."""
 
     def delay_s(self, failures: int, rng: Random, *, connect: bool = False) -> float:
         """Full jitter: uniform between 0 and base x 2^(failures - 1), capped.

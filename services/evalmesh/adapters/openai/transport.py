@@ -3,13 +3,23 @@
 import asyncio
 import io
 import ssl
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 
 import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
-from evalmesh.adapters.openai.errors import Failure, failure_of_exception, failure_of_status
+from evalmesh.adapters.openai.bounds import (
+    BODY_BYTES,
+    LARGE_AT_ONCE,
+    StreamMeter,
+    TooMuch,
+    read_body,
+    read_start,
+)
+from evalmesh.adapters.openai.errors import Failure, Redactor, failure_of_exception, failure_of_status
 from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
 from evalmesh.adapters.openai.target import Target
 
@@ -21,11 +31,28 @@ _END_OF_STREAM_S = 1.0
 class Transport:
     """The connections to one endpoint: one session, opened with the first request."""
 
-    __slots__ = ("_connect_timeout_s", "_connections", "_session", "_stream", "_target", "_timeout", "_try_timeout_s")
+    __slots__ = (
+        "_connect_timeout_s",
+        "_connections",
+        "_headers",
+        "_large",
+        "_session",
+        "_stream",
+        "_target",
+        "_timeout",
+        "_try_timeout_s",
+    )
 
     def __init__(
-        self, target: Target, connections: int, *, stream: bool, try_timeout_s: float, connect_timeout_s: float
+        self,
+        target: Callable[[], Target],
+        connections: int,
+        *,
+        stream: bool,
+        try_timeout_s: float,
+        connect_timeout_s: float,
     ) -> None:
+        """`target` tells the one of now: its key may change, its address does not."""
         self._target = target
         self._connections = connections
         self._stream = stream
@@ -33,11 +60,14 @@ class Transport:
         self._connect_timeout_s = connect_timeout_s
         self._timeout = self._timeout_of(try_timeout_s)
         self._session: aiohttp.ClientSession | None = None
+        self._headers: Mapping[str, str] = {}
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     def session(self) -> aiohttp.ClientSession:
         """The shared session; must be called inside the event loop."""
+        target = self._target()
         if self._session is None:
-            target = self._target
+            self._headers = target.headers
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     # One more than there are slots, so that a check need not wait for a request to end.
@@ -51,6 +81,10 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
             )
+        elif target.headers is not self._headers:
+            self._headers = target.headers
+            self._session.headers.clear()
+            self._session.headers.update(target.headers)
         return self._session
 
     async def ask(self, url: URL, body: bytes, timeout_s: float) -> Answer | Failure:
@@ -58,40 +92,50 @@ class Transport:
         timeout = self._timeout if timeout_s >= self._try_timeout_s else self._timeout_of(timeout_s)
         # A large bytes body makes the client warn; as a file it is sent piece by piece.
         data = body if len(body) < _LARGE_BODY_BYTES else io.BytesIO(body)
-        redact = self._target.redact
+        target = self._target()
+        redact = target.redact
         try:
             response = await self.session().post(url, data=data, timeout=timeout, allow_redirects=False)
             try:
                 if not 200 <= response.status < 300:
-                    return failure_of_status(response.status, await response.read(), response.headers, redact)
+                    start = await read_start(response.content)
+                    return failure_of_status(response.status, start, response.headers, redact)
                 if self._stream and response.content_type != "application/json":
-                    return await self._read_stream(response)
-                return parse_answer(await response.read(), redact)
+                    return await self._read_stream(response, redact)
+                async with AsyncExitStack() as held:
+                    return parse_answer(await read_body(response.content, BODY_BYTES, held, self._large), redact)
             finally:
                 # Back to the pool if the answer was read to its end; closed otherwise, which stops the server's work.
                 response.release()
+        except TooMuch as error:
+            # The same request would bring the same again.
+            return Failure("malformed", f"The answer holds {error}; the rest was not read.", retryable=False)
+        except RecursionError:
+            return Failure("malformed", "The answer is nested more deeply than JSON is read.")
         except Exception as error:  # noqa: BLE001 - the port promises that errors are part of the completion
-            return failure_of_exception(error, self._target.where, min(timeout_s, self._try_timeout_s), redact)
+            return failure_of_exception(error, target.where, min(timeout_s, self._try_timeout_s), redact)
 
     async def close(self) -> None:
         """Closes all connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def _read_stream(self, response: aiohttp.ClientResponse) -> Answer | Failure:
-        parser = SseParser()
-        answer = StreamedAnswer(self._target.redact)
+    async def _read_stream(self, response: aiohttp.ClientResponse, redact: Redactor) -> Answer | Failure:
+        parser, meter = SseParser(), StreamMeter()
+        answer = StreamedAnswer(redact)
         content = response.content
         try:
             while chunk := await content.readany():
-                for payload in parser.feed(chunk):
+                payloads = parser.feed(chunk)
+                await meter.took(chunk, len(payloads))
+                for payload in payloads:
                     if (failure := answer.add(payload)) is not None:
                         return failure
                 if answer.done:
                     await _drain(content)
                     return answer.end()
-        except FrameTooLarge as error:
-            return Failure("malformed", f"The stream holds {error}.")
+        except (FrameTooLarge, TooMuch) as error:
+            return Failure("malformed", f"The stream holds {error}; the rest was not read.", retryable=False)
         except (aiohttp.ClientError, OSError):
             if not answer.complete:
                 raise

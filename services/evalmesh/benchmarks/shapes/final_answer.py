@@ -7,8 +7,9 @@ Solved examples are user and assistant turns. An example shows the worked soluti
 from dataclasses import dataclass
 
 from evalmesh.benchmarks.base import MetricSpec, Prompt, PromptSettings
-from evalmesh.benchmarks.shapes.prompting import fill, lay_out
+from evalmesh.benchmarks.shapes.prompting import GENERATING, fill, lay_out
 from evalmesh.domain.completion import Completion
+from evalmesh.domain.request import RequestKind
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.scoring.final_answer import score_final_answer, score_final_answer_symbolic
@@ -24,6 +25,7 @@ class FinalAnswer:
     """Template placeholder: `{question}`. Right means equal as text, as a number or, failing both, symbolically."""
 
     name: str = "final-answer"
+    kinds: tuple[RequestKind, ...] = GENERATING
     template: str = TEMPLATE
     closing: str = "The result is \\boxed{{answer}}."
     """Last line of a solved example; `{answer}` is its target."""

@@ -4,13 +4,15 @@ With the shape's own template the options are judged as texts after the question
 `{choices}` makes the options' letters what is judged. Solved examples precede the question in the same form.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from evalmesh.benchmarks.base import MetricSpec, Mode, Prompt, PromptSettings
+from evalmesh.benchmarks.base import MetricSpec, Prompt, PromptSettings, Shape
 from evalmesh.benchmarks.shapes.prompting import fill
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import Unimplemented
+from evalmesh.domain.request import RequestKind
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.scoring.loglikelihood import score_loglikelihood, score_pmi
@@ -33,6 +35,7 @@ class LogLikelihoodChoice:
     """
 
     name: str = "loglikelihood-choice"
+    kinds: tuple[RequestKind, ...] = ("loglikelihood",)
     template: str = TEMPLATE
     neutral: str = ""
     placeholders: tuple[str, ...] = ("question",)
@@ -76,13 +79,10 @@ def _right(sample: Sample) -> int:
     return ascii_uppercase.index(sample.target[0])
 
 
-MODES = {
-    "loglikelihood": Mode(LogLikelihoodChoice(), "loglikelihood"),
-    "pmi": Mode(
-        LogLikelihoodChoice(
-            name="loglikelihood-choice-pmi", neutral="Answer:", metrics=(MetricSpec("acc_pmi", "accuracy"),)
-        ),
-        "loglikelihood",
+MODES: Mapping[str, Shape] = {
+    "loglikelihood": LogLikelihoodChoice(),
+    "pmi": LogLikelihoodChoice(
+        name="loglikelihood-choice-pmi", neutral="Answer:", metrics=(MetricSpec("acc_pmi", "accuracy"),)
     ),
 }
 """For `Benchmark.modes` of multiple-choice benchmarks."""

@@ -9,8 +9,9 @@ from random import Random
 from string import ascii_uppercase
 
 from evalmesh.benchmarks.base import MetricSpec, Prompt, PromptSettings
-from evalmesh.benchmarks.shapes.prompting import fill, lay_out
+from evalmesh.benchmarks.shapes.prompting import GENERATING, fill, lay_out
 from evalmesh.domain.completion import Completion
+from evalmesh.domain.request import RequestKind
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.scoring.choice import score_choice
@@ -26,6 +27,7 @@ class MultipleChoice:
     """Template placeholders: `{question}`, `{choices}` (one `A) text` per line) and `{letters}` (`A, B, C, D`)."""
 
     name: str = "multiple-choice"
+    kinds: tuple[RequestKind, ...] = GENERATING
     template: str = TEMPLATE
     closing: str = "ANSWER: {answer}"
     """Last line of a solved example; `{answer}` is its letter."""

@@ -8,8 +8,11 @@ from functools import lru_cache
 from evalmesh.benchmarks.base import Prompt, PromptSettings
 from evalmesh.domain.content import Content, ContentPart
 from evalmesh.domain.errors import Unimplemented
-from evalmesh.domain.request import Message
+from evalmesh.domain.request import Message, RequestKind
 from evalmesh.domain.sample import Sample
+
+GENERATING: tuple[RequestKind, ...] = ("chat", "completion")
+"""The kinds that `lay_out` knows."""
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -64,14 +64,14 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
         if value is None or value in EVAL_TYPES:
             return value
         way_out = EVAL_TYPE_ADVICE.get(value, "this build evaluates OpenAI-compatible endpoints: use openai_api.")
-        raise Unimplemented(f"eval_type: {value!r} is not supported; {way_out}", {"field": "eval_type"})
+        raise Unimplemented(f"eval_type: {value[:40]!r} is not supported; {way_out}", {"field": "eval_type"})
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TaskConfig":
         for name in self.dataset_args:
             if self.datasets and name not in self.datasets:
                 raise InvalidInput(
-                    f"dataset_args.{name}: {name!r} is not among the datasets of this run. "
+                    f"dataset_args.{name[:80]}: {name[:80]!r} is not among the datasets of this run. "
                     f"{suggestion(name, self.datasets)}",
                     {"field": f"dataset_args.{name}"},
                 )

@@ -130,7 +130,8 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
                 f"completions: {config.completions!r} {state}; give JSON Lines with one completion a row.",
                 {"field": "completions"},
             )
-        RecordedCompletions(file.read_bytes())  # raises for a row that cannot be used
+        with file.open("rb") as opened:
+            RecordedCompletions(opened)  # raises for a row that cannot be used
         spec = replace(spec, completions_digest=_NO_DIGEST_YET)
     check_spec(spec)
     return config, spec

@@ -1,5 +1,6 @@
 """From the user's config to the run's spec. A literal key stops here: the spec only ever holds its reference."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -149,11 +150,12 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
 
 def _url(config: TaskConfig) -> tuple[str, str]:
     """EvalScope users also give the full address of the call; the base and the kind are in it."""
-    url = (config.api_url or "").rstrip("/")
+    address, *query = re.split(r"(?=[?#])", (config.api_url or "").strip(), maxsplit=1)
+    base = address.rstrip("/")
     for ending, kind in (("/chat/completions", "chat"), ("/completions", "completion")):
-        if url.endswith(ending):
-            return url.removesuffix(ending), kind
-    return url, "chat"
+        if base.endswith(ending):
+            return "".join([base.removesuffix(ending), *query]), kind
+    return "".join([base, *query]), "chat"
 
 
 def key_reference(config: TaskConfig) -> str:

@@ -1,6 +1,5 @@
 """What each request of a load test asks, and what its body carries beside the prompt."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from evalmesh.cli.perf.config import TRACES, PerfConfig
 from evalmesh.cli.perf.target import is_generating
 from evalmesh.cli.perf.values import from_file, parse_lengths, uniform, wrong
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import ImageSpec, Lengths, PromptSpec, TurnSpec
 
 _MAX_TOKENS = 2048
@@ -112,7 +112,7 @@ def _template(config: PerfConfig) -> tuple[str, dict[str, Any]]:
     text = from_file(config.query_template, "query_template")
     text = text.replace("%p", "{prompt}").replace("%m", "{model}")
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise InvalidInput(
             f"query_template: this is no JSON ({error}); write a body like "

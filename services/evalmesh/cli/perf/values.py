@@ -1,12 +1,12 @@
 """Values of a load test as people type them: distributions of lengths, stages, SLA criteria, `@file`."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalmesh.domain.errors import InvalidInput, Unimplemented
+from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import Lengths, SloTerm, Stage
 
 _STAGE = re.compile(r"^(?P<time>[\d.]+)(?P<unit>ms|s|m|h)?:(?P<start>[\d.]+)(?:-(?P<end>[\d.]+))?$")
@@ -118,7 +118,7 @@ def parse_sla(groups: Any) -> tuple[SloTerm, ...]:
     """
     if isinstance(groups, str):
         try:
-            groups = json.loads(groups)
+            groups = parse_json(groups)
         except ValueError:
             raise wrong("sla_params", groups, 'write JSON like \'[{"p99_ttft": "<=500ms"}]\'.') from None
     groups = [groups] if isinstance(groups, Mapping) else groups

@@ -40,10 +40,8 @@ class LoadTestServicer(load_tests_pb2_grpc.LoadTestServiceServicer):
         return load_test_to_proto(await self._load_tests.get(parse_name(LOAD_TESTS, request.name)))
 
     async def ListLoadTests(self, request: pb.ListLoadTestsRequest, context: Any) -> pb.ListLoadTestsResponse:
-        load_tests, token = await self._load_tests.page(request.page_size, request.page_token)
-        return pb.ListLoadTestsResponse(
-            load_tests=[load_test_to_proto(one) for one in load_tests], next_page_token=token
-        )
+        load_tests, token = await self._load_tests.page(request.page_size, request.page_token, load_test_to_proto)
+        return pb.ListLoadTestsResponse(load_tests=load_tests, next_page_token=token)
 
     async def CancelLoadTest(self, request: pb.CancelLoadTestRequest, context: Any) -> pb.LoadTest:
         return load_test_to_proto(await self._load_tests.cancel(parse_name(LOAD_TESTS, request.name)))

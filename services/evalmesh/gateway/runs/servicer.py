@@ -29,8 +29,8 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
         return run_to_proto(await self._lifecycle.get(parse_name("runs", request.name)))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        runs, token = await self._lifecycle.page(request.page_size, request.page_token)
-        return pb.ListRunsResponse(runs=[run_to_proto(run) for run in runs], next_page_token=token)
+        runs, token = await self._lifecycle.page(request.page_size, request.page_token, run_to_proto)
+        return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.Run:
         return run_to_proto(await self._lifecycle.cancel(parse_name("runs", request.name)))

@@ -63,6 +63,7 @@ import msgspec
 from evalmesh.load.measure.records import OK, Outcome
 
 _encode = msgspec.json.Encoder().encode
+_MOST_TOKENS = 1 << 32
 _DETAIL_CHARACTERS = 200
 
 
@@ -181,18 +182,23 @@ class Reader(ABC):
     def count(
         self, *, input_tokens: int = 0, output_tokens: int = 0, reasoning_tokens: int = 0, cached_tokens: int = 0
     ) -> None:
-        """Notes the server's own token counts."""
-        self.has_usage = True
-        self.input_tokens = input_tokens
-        self.output_tokens = output_tokens
-        self.reasoning_tokens = reasoning_tokens
-        self.cached_tokens = cached_tokens
+        """Notes the server's own token counts; see `sane`."""
+        self.has_usage = sane(output_tokens) == output_tokens
+        self.input_tokens = sane(input_tokens)
+        self.output_tokens = sane(output_tokens)
+        self.reasoning_tokens = sane(reasoning_tokens)
+        self.cached_tokens = sane(cached_tokens)
 
     def fail(self, outcome: Outcome, detail: str = "") -> None:
         """Notes a failure; the first one counts."""
         if self.failure is None:
             self.failure = outcome
             self.detail = detail[:_DETAIL_CHARACTERS]
+
+
+def sane(tokens: int) -> int:
+    """A server's count if it can be one; 0, which is none, for what no record could hold."""
+    return tokens if 0 <= tokens < _MOST_TOKENS else 0
 
 
 class LoadApi(ABC):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body
+from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body, sane
 from evalmesh.load_generator.apis.openai import DONE, UNREADABLE, UsageBody, note_error, note_unreadable, note_usage
 
 
@@ -134,7 +134,7 @@ class ChoicesReader(Reader):
             if self.marks is None:
                 self.marks = array("I")
             if len(self.marks) == len(self.times) - 1:
-                self.marks.append(max(0, usage.completion_tokens))
+                self.marks.append(sane(usage.completion_tokens))
 
 
 def _said(text: str | None, message: _Message | None) -> tuple[str, str]:

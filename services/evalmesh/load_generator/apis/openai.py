@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from evalmesh.load.measure.records import Outcome
-from evalmesh.load_generator.apis.base import Reader
+from evalmesh.load_generator.apis.base import Reader, sane
 
 decode_any = msgspec.json.Decoder().decode
 DONE = b"[DONE]"
@@ -86,12 +86,13 @@ def note_usage(reader: Reader, usage: UsageBody) -> None:
     output, prompt = usage.completion_tokens_details, usage.prompt_tokens_details
     reasoning = output.reasoning_tokens if output is not None else usage.reasoning_tokens
     cached = prompt.cached_tokens if prompt is not None else usage.prompt_cache_hit_tokens
-    reader.has_usage = reader.has_usage or usage.completion_tokens is not None
-    reader.input_tokens = max(0, usage.prompt_tokens or 0)
-    reader.output_tokens = max(0, usage.completion_tokens or 0)
+    said = usage.completion_tokens
+    reader.has_usage = reader.has_usage or (said is not None and sane(said) == said)
+    reader.input_tokens = sane(usage.prompt_tokens or 0)
+    reader.output_tokens = sane(said or 0)
     # Counted chunks of reasoning stand where the server does not say.
-    reader.reasoning_tokens = max(0, reasoning) if reasoning is not None else reader.reasoning_tokens
-    reader.cached_tokens = max(0, cached or 0)
+    reader.reasoning_tokens = sane(reasoning) if reasoning is not None else reader.reasoning_tokens
+    reader.cached_tokens = sane(cached or 0)
 
 
 def note_unreadable(reader: Reader, data: bytes, error: Exception) -> None:

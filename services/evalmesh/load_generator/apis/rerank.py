@@ -57,7 +57,7 @@ class RerankReader(OnePieceReader):
     def count_in(self, answer: _Answer) -> None:
         tokens = _tokens_of(answer)
         if tokens is not None:
-            self.count(input_tokens=max(0, int(tokens)))
+            self.count(input_tokens=int(tokens))
 
 
 def _tokens_of(answer: _Answer) -> float | None:

@@ -1,12 +1,12 @@
 """How the server counts tokens, where nobody gave a tokenizer: two requests of known length, and its own usage."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evalmesh.domain.errors import EvalmeshError
+from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load_generator.probes.probing import hello_body
 from evalmesh.load_generator.prompts.calibration import calibrate, calibration_prompts, needs_calibration
@@ -54,7 +54,7 @@ _NOT_SAID = "The server does not say how many tokens a prompt has."
 
 def _prompt_tokens(body: bytes) -> int | None:
     try:
-        decoded = json.loads(body)
+        decoded = parse_json(body)
     except ValueError:
         return None
     usage: Any = decoded.get("usage") if isinstance(decoded, Mapping) else None

@@ -1,9 +1,9 @@
 """Whether an endpoint answers at all, before any load: one short request."""
 
-import json
 from dataclasses import replace
 
 from evalmesh.domain.errors import InvalidInput, NotFound, PermissionDenied, Unauthenticated, Unavailable
+from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load.measure.records import Outcome, printable
 from evalmesh.load_generator.apis import registry as apis
@@ -78,7 +78,7 @@ def said(answer: ProbeAnswer) -> str:
         return COMPRESSED
     text = answer.body.decode("utf-8", "replace").strip()
     try:
-        body = json.loads(text)
+        body = parse_json(text)
     except ValueError:
         body = text
     error = body.get("error", body) if isinstance(body, dict) else body

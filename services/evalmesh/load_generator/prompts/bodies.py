@@ -153,7 +153,7 @@ def _template(text: str) -> Any:
         return None
     try:
         value = _decode(text.encode())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidInput(
             f"prompts.template is no valid JSON: {error}. Give a body with {{prompt}} and {{model}} in it.",
             {"field": "prompts.template"},

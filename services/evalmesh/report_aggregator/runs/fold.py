@@ -204,7 +204,7 @@ class Folder:
 
     async def _completions(self, shard: int) -> list[Completion] | None:
         try:
-            return await self.files.of(self.plan.graph.answered).read(Completion, shard)
+            return await self.files.of(self.plan.graph.answered).read_completions(shard)
         except NotFound:
             return []
         except InternalError as error:
@@ -238,7 +238,7 @@ class Folder:
             tallies.count_error("malformed_row", len(scores))
             tallies.n_samples += 1
             sample = Sample(id=sample_id, index=int(index), subset=subset, input="", target=())
-            writer.add([PlannedSample(sample, self.benchmark.kind, digests=("",) * len(repeats))], [], scores)
+            writer.add([PlannedSample(sample, self.benchmark.shape.kinds[0], digests=("",) * len(repeats))], [], scores)
 
 
 def _reducer_rows(one: _Loaded) -> list[ReducerRow]:

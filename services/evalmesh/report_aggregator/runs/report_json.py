@@ -94,7 +94,7 @@ def _config(run: Run) -> dict[str, Any]:
         "generation": _generation(spec.generation),
         "concurrency": spec.model.concurrency,
         "stream": spec.model.stream,
-        "shard_size": spec.shard_size,
+        "shard_size": spec.samples_per_shard,
         "dataset_hub": spec.dataset_hub,
         "reuse_runs": list(spec.reuse_runs),
         "completions_digest": spec.completions_digest,

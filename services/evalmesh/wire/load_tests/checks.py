@@ -3,12 +3,12 @@
 Only what the spec alone can tell. Whether data set, tokenizer and endpoint work, the load generator says.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from typing import get_args
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.layout import is_safe_name
 from evalmesh.domain.load_test import (
     Arrival,
@@ -31,21 +31,26 @@ from evalmesh.wire.runs.checks import (
     DIGEST,
     bad,
     check_client_config,
+    check_free,
     check_headers,
     check_int,
     check_key_ref,
     check_labels,
-    check_no_keys,
     check_text,
     check_url,
 )
-from evalmesh.wire.values import struct_to_proto
+from evalmesh.wire.values import check_text_encodes
 
 _INT64 = 2**63 - 1
 _AUTHORIZATION = frozenset({"authorization"})
 _MAX_TEXT_CHARS = 256 << 10
 _MAX_LEVELS = 1000
 _MAX_GENERATORS = 1000
+_MAX_STAGES = 1000
+_MAX_TERMS = 100
+_MAX_PIXELS = 1 << 28
+"""Of the images of one request: each is made in memory."""
+_MAX_TOKENS = 1 << 24
 _MAX_PARALLEL = 1_000_000
 _MAX_RATE = 1e6
 _MAX_SECONDS = 30 * 86_400.0
@@ -58,6 +63,8 @@ def check_load_spec(spec: LoadTestSpec) -> None:
     _check_arrival(spec.arrival, spec.prompts)
     _check_levels(spec)
     _check_between_levels(spec)
+    if len(spec.slo) > _MAX_TERMS:
+        raise bad("slo", len(spec.slo), f"give at most {_MAX_TERMS} terms.")
     for i, term in enumerate(spec.slo):
         _check_slo(term, f"slo[{i}]")
     if spec.search is not None:
@@ -103,6 +110,7 @@ def _check_prompts(prompts: PromptSpec) -> None:
     check_text("prompts.file_name", prompts.file_name, 255)
     if len(prompts.prompt) > _MAX_TEXT_CHARS:
         raise bad("prompts.prompt", prompts.prompt, "above 256 Ki characters, upload a file: dataset `line_by_line`.")
+    check_text_encodes(prompts.prompt, "prompts.prompt")
     _check_template(prompts.template)
     _check_sizes(prompts)
     for name in ("input_tokens", "output_tokens"):
@@ -110,9 +118,7 @@ def _check_prompts(prompts: PromptSpec) -> None:
         if lengths is not None:
             _check_lengths(f"prompts.{name}", lengths)
     for name in ("body", "args"):
-        mapping = getattr(prompts, name)
-        struct_to_proto(mapping, f"prompts.{name}")
-        check_no_keys(f"prompts.{name}", mapping)
+        check_free(f"prompts.{name}", getattr(prompts, name))
 
 
 def _check_template(template: str) -> None:
@@ -124,7 +130,7 @@ def _check_template(template: str) -> None:
     if len(template) > _MAX_TEXT_CHARS or "{prompt}" not in template:
         raise bad("prompts.template", template, way_out)
     try:
-        body = json.loads(template)
+        body = parse_json(template)
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -153,6 +159,9 @@ def _check_sizes(prompts: PromptSpec) -> None:
             size = getattr(images, name)
             if not 1 <= size <= 16_384:
                 raise bad(f"prompts.images.{name}", size, "use 1 to 16384 pixels.")
+        pixels = images.count * images.width * images.height
+        if pixels > _MAX_PIXELS:
+            raise bad("prompts.images", f"{pixels} pixels", f"use at most {_MAX_PIXELS} in a request.")
         _check_choice("prompts.images.mode", images.mode, get_args(ImageMode))
     if turns is not None:
         _check_bounds("prompts.turns", turns.low, turns.high)
@@ -193,6 +202,8 @@ def _check_levels(spec: LoadTestSpec) -> None:
     for i, level in enumerate(levels):
         field = f"levels[{i}]"
         _check_amounts(level, field)
+        if len(level.stages) > _MAX_STAGES:
+            raise bad(f"{field}.stages", len(level.stages), f"give at most {_MAX_STAGES}.")
         for j, stage in enumerate(level.stages):
             _check_stage(stage, f"{field}.stages[{j}]")
         if spec.search is None:
@@ -317,8 +328,8 @@ def _check_choice(field: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def _check_bounds(field: str, low: int, high: int) -> None:
-    check_int(f"{field}.low", low, 1, "use at least 1.")
-    check_int(f"{field}.high", high, 1, "use at least 1.")
+    check_int(f"{field}.low", low, 1, f"use at least 1 and at most {_MAX_TOKENS}.", _MAX_TOKENS)
+    check_int(f"{field}.high", high, 1, f"use at least 1 and at most {_MAX_TOKENS}.", _MAX_TOKENS)
     if low > high:
         raise bad(f"{field}.low", low, f"it must not be above {field}.high, {high}.")
 

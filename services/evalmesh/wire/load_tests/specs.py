@@ -25,6 +25,7 @@ from evalmesh.v1 import load_tests_pb2 as pb
 from evalmesh.wire.load_tests.checks import check_load_spec
 from evalmesh.wire.load_tests.prompts import prompts_from_proto, prompts_to_proto
 from evalmesh.wire.names import make_name, parse_name
+from evalmesh.wire.runs.checks import MOST_SPEC_BYTES, bad
 from evalmesh.wire.values import (
     duration_from_proto,
     duration_to_proto,
@@ -167,6 +168,7 @@ def load_spec_to_proto(spec: LoadTestSpec) -> pb.LoadTestSpec:
         generator_count=spec.generators,
         seed=spec.seed,
         server_metrics=spec.server_metrics,
+        skip_server_metrics=not spec.server_metrics,
         skip_endpoint_check=not spec.check_endpoint,
         display_name=spec.display_name,
         labels=spec.labels,
@@ -176,6 +178,8 @@ def load_spec_to_proto(spec: LoadTestSpec) -> pb.LoadTestSpec:
 
 def load_spec_from_proto(proto: pb.LoadTestSpec) -> LoadTestSpec:
     """The checked spec: raises `InvalidInput` naming the first field that is wrong, its value and the way out."""
+    if proto.ByteSize() > MOST_SPEC_BYTES:
+        raise bad("spec", f"{proto.ByteSize()} bytes", f"a spec has at most {MOST_SPEC_BYTES}; put data into files.")
     spec = _decode_spec(proto)
     check_load_spec(spec)
     return spec
@@ -194,13 +198,23 @@ def _decode_spec(proto: pb.LoadTestSpec) -> LoadTestSpec:
         slo=tuple(SloTerm(term.metric, term.statistic, term.limit) for term in proto.slo),
         search=_search_from_proto(proto.search) if proto.HasField("search") else None,
         generators=proto.generator_count or default.generators,
-        seed=proto.seed,
-        server_metrics=tuple(proto.server_metrics),
+        seed=proto.seed if proto.HasField("seed") else default.seed,
+        server_metrics=_server_metrics(proto, default.server_metrics),
         check_endpoint=not proto.skip_endpoint_check,
         display_name=proto.display_name,
         labels=dict(proto.labels),
         client_config=proto.client_config,
     )
+
+
+def _server_metrics(proto: pb.LoadTestSpec, default: tuple[str, ...]) -> tuple[str, ...]:
+    """A list that is left out and one that is empty look the same; the flag tells them apart."""
+    if proto.skip_server_metrics:
+        if proto.server_metrics:
+            way_out = "it contradicts server_metrics, which names some; leave one of them out."
+            raise bad("skip_server_metrics", proto.skip_server_metrics, way_out)
+        return ()
+    return tuple(proto.server_metrics) or default
 
 
 def level_status_to_proto(status: LevelStatus) -> pb.LoadLevelStatus:

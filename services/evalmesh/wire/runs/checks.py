@@ -13,8 +13,9 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
 from evalmesh.domain.limit import check_limit
 from evalmesh.domain.request import GenerationConfig
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.run import MOST_SHARD_REQUESTS, BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.domain.stage import MODEL
+from evalmesh.wire.values import check_text_encodes, struct_to_proto
 
 _INT32 = 2**31 - 1
 _MOST_LOGPROBS = 20
@@ -31,11 +32,22 @@ _KEY_ARGS = {"api_key", "apikey", "api-key", "authorization", "token", "access_t
 _KEY_PARAMETERS = {"key", "sig", "signature", "code", "auth", "authorization", "pwd", "pass", "sas", "jwt", "bearer"}
 _KEY_ENDINGS = ("apikey", "accesskey", "subscriptionkey", "token", "secret", "password", "signature", "credential")
 _MAX_TEXT = 512
+MOST_SPEC_BYTES = 1 << 20
+"""A spec is part of records and lists; what is larger belongs into a file."""
+_MOST_TEMPLATE_CHARS = 256 << 10
+_MOST_BENCHMARKS = 1000
+_MOST_SUBSETS = 10_000
+_MOST_IN_FLIGHT = 65_536
+_MOST_TRIES = 1000
+_MOST_REUSED = 64
+_MOST_STOPS = 64
+_MAX_HEADER_CHARS = 8000
+"""Servers take 8 KiB a line."""
 
 
 def bad(field: str, value: object, way_out: str) -> InvalidInput:
     """The error every check raises."""
-    shown = repr(value)
+    shown = repr(value[:120] if isinstance(value, (str, bytes)) else value)
     shown = shown if len(shown) <= 120 else f"{shown[:117]}..."
     return InvalidInput(f"{field}: {shown} is not allowed; {way_out}", {"field": field})
 
@@ -46,10 +58,11 @@ def check_spec(spec: RunSpec) -> None:
     _check_benchmarks(spec.benchmarks)
     check_generation(spec.generation)
     check_limit(spec.limit, "limit")
-    check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
-    check_int("shard_size", spec.shard_size, 1, "use at least 1 sample per shard, e.g. 64.")
+    _check_shards(spec)
     if not -_INT64 <= spec.seed <= _INT64:
         raise bad("seed", spec.seed, "use a number that fits into 64 bits.")
+    if len(spec.reuse_runs) > _MOST_REUSED:
+        raise bad("reuse_runs", len(spec.reuse_runs), f"name at most {_MOST_REUSED} runs.")
     for i, run in enumerate(spec.reuse_runs):
         if not is_safe_name(run):
             raise bad(f"reuse_runs[{i}]", run, "name a run by its id, as `evalmesh runs list` shows it.")
@@ -78,6 +91,23 @@ def _check_role(role: str, model: ModelSpec) -> None:
         raise InvalidInput(f"roles.{role}: {error.message}", {"field": f"roles.{role}"}) from error
 
 
+def _check_shards(spec: RunSpec) -> None:
+    """A shard's requests are in memory at once, and its results in one object."""
+    check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
+    check_int("shard_size", spec.shard_size, 0, "use at least 1 sample per shard, or 0 to leave it to the planner.")
+    if spec.repeats > MOST_SHARD_REQUESTS:
+        way_out = (
+            f"ask for at most {MOST_SHARD_REQUESTS} generations per sample; more runs, each with a seed, give more."
+        )
+        raise bad("repeats", spec.repeats, way_out)
+    if spec.repeats * spec.shard_size > MOST_SHARD_REQUESTS:
+        way_out = (
+            f"with {spec.repeats} repeats a shard would have {spec.repeats * spec.shard_size} requests, and at most "
+            f"{MOST_SHARD_REQUESTS} fit: use {MOST_SHARD_REQUESTS // spec.repeats} or less, or leave it out."
+        )
+        raise bad("shard_size", spec.shard_size, way_out)
+
+
 def check_model(model: ModelSpec) -> None:
     """The `model` part of `check_spec`."""
     if not model.name.strip():
@@ -90,13 +120,13 @@ def check_model(model: ModelSpec) -> None:
         check_url(
             "model.url", model.url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url)."
         )
-    check_int("model.concurrency", model.concurrency, 1, "allow at least 1 request in flight.")
-    check_int("model.max_tries", model.max_tries, 1, "allow at least 1 try.")
+    check_int("model.concurrency", model.concurrency, 1, f"allow 1 to {_MOST_IN_FLIGHT} requests.", _MOST_IN_FLIGHT)
+    check_int("model.max_tries", model.max_tries, 1, f"allow 1 to {_MOST_TRIES} tries.", _MOST_TRIES)
     for field, timeout_s in (("try_timeout", model.try_timeout_s), ("total_timeout", model.total_timeout_s)):
         if not (math.isfinite(timeout_s) and 0 < timeout_s <= 1e9):
             raise bad(f"model.{field}", timeout_s, "use a number of seconds above 0.")
     check_headers("model.headers", model.headers)
-    check_no_keys("model.args", model.args)
+    check_free("model.args", model.args)
 
 
 def check_key_ref(field: str, ref: str, holder: str) -> None:
@@ -112,6 +142,7 @@ def check_key_ref(field: str, ref: str, holder: str) -> None:
 
 def check_url(field: str, url: str, way_out: str) -> None:
     """An address that HTTP can reach, without credentials."""
+    check_text(field, url, 4096)
     parts = urlsplit("")
     try:
         parts = urlsplit(url)
@@ -142,7 +173,13 @@ def is_key_name(name: str) -> bool:
 
 def check_headers(field: str, headers: Mapping[str, str], *, key_ref_only: frozenset[str] = frozenset()) -> None:
     """Single lines without credentials; a header in `key_ref_only` may not even name a key."""
+    if len(headers) > 64:
+        raise bad(field, len(headers), "send at most 64 headers.")
     for name, value in headers.items():
+        check_text_encodes(name, field)
+        if len(value) > _MAX_HEADER_CHARS:  # not shown: it may hold a key
+            raise bad(field, name, f"a header's value has at most {_MAX_HEADER_CHARS} characters.")
+        check_text_encodes(value, field)
         lower = name.lower()
         if lower in key_ref_only or (lower in _KEY_HEADERS and not KEY_REF.fullmatch(value)):
             here = "" if lower in key_ref_only else "`env:NAME` here, or "
@@ -151,8 +188,14 @@ def check_headers(field: str, headers: Mapping[str, str], *, key_ref_only: froze
                 f"environment variable and name it: {here}as key_ref `env:NAME` (--api-key env:NAME).",
                 {"field": field},
             )
-        if not name or _CONTROL.search(name + value) or ":" in name:
-            raise bad(field, name, "header names and values are single lines, names without `:`.")
+        if not 0 < len(name) <= 256 or _CONTROL.search(name + value) or ":" in name:
+            raise bad(field, name, "header names and values are single lines, names without `:`, up to 256 characters.")
+
+
+def check_free(field: str, values: Mapping[str, object]) -> None:
+    """A mapping of free form: small enough, JSON, and without what looks like a key."""
+    struct_to_proto(values, field)
+    check_no_keys(field, values)
 
 
 def check_no_keys(field: str, names: Iterable[str]) -> None:
@@ -169,6 +212,8 @@ def check_no_keys(field: str, names: Iterable[str]) -> None:
 def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
     seen: set[str] = set()
     for i, spec in enumerate(specs):
+        if i == _MOST_BENCHMARKS:
+            raise bad("benchmarks", f"more than {i}", f"name at most {_MOST_BENCHMARKS} in one run.")
         field = f"benchmarks[{i}]"
         if not is_safe_name(spec.name) or "." in spec.name:
             raise bad(f"{field}.benchmark", spec.name, "see `evalmesh benchmarks list` for the names there are.")
@@ -185,8 +230,11 @@ def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
     if spec.few_shot_num is not None:
         check_int(f"{field}.few_shot_num", spec.few_shot_num, 0, "use 0 or more examples.")
     subsets = spec.subsets or ()
+    if len(subsets) > _MOST_SUBSETS:
+        raise bad(f"{field}.subsets", len(subsets), f"name at most {_MOST_SUBSETS}, or none for all.")
     for subset in subsets:
-        if not subset or _CONTROL.search(subset) or len(subset) > 200:
+        check_text(f"{field}.subsets", subset, 200)
+        if not subset:
             raise bad(f"{field}.subsets", subset, "a subset is named by a short single line.")
     if len(set(subsets)) != len(subsets):
         raise bad(f"{field}.subsets", list(subsets), "name each subset once.")
@@ -194,6 +242,11 @@ def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
         value = getattr(spec, name)
         if value is not None:
             check_text(f"{field}.{name}", value, 4096)
+    for name in ("prompt_template", "system_prompt", "remove_until"):
+        value = getattr(spec, name)
+        if value is not None:
+            check_lines(f"{field}.{name}", value, _MOST_TEMPLATE_CHARS)
+    check_free(f"{field}.extra", spec.extra)
 
 
 def check_generation(config: GenerationConfig) -> None:
@@ -217,7 +270,13 @@ def check_generation(config: GenerationConfig) -> None:
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise bad(f"generation.{name}", value, way_out)
-    check_no_keys("generation.extra_body", config.extra_body)
+    if len(config.stop) > _MOST_STOPS:
+        raise bad("generation.stop", len(config.stop), f"give at most {_MOST_STOPS} texts.")
+    for stop in config.stop:
+        check_lines("generation.stop", stop, 1024)
+    if config.reasoning_effort is not None:
+        check_text("generation.reasoning_effort", config.reasoning_effort, 64)
+    check_free("generation.extra_body", config.extra_body)
 
 
 def check_client_config(text: str) -> None:
@@ -247,16 +306,24 @@ def check_client_config(text: str) -> None:
         left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
 
 
-def check_int(field: str, value: int, low: int, way_out: str) -> None:
+def check_int(field: str, value: int, low: int, way_out: str, high: int = _INT32) -> None:
     """A whole number of at least `low` that fits into 32 bits."""
-    if isinstance(value, bool) or not low <= value <= _INT32:
+    if isinstance(value, bool) or not low <= value <= high:
         raise bad(field, value, way_out)
 
 
 def check_text(field: str, value: str, max_chars: int = _MAX_TEXT) -> None:
     """A single line."""
-    if _CONTROL.search(value) or len(value) > max_chars:
+    if len(value) > max_chars or _CONTROL.search(value):
         raise bad(field, value, f"use a single line of at most {max_chars} characters.")
+    check_text_encodes(value, field)
+
+
+def check_lines(field: str, value: str, max_chars: int) -> None:
+    """Text of any number of lines."""
+    if len(value) > max_chars:
+        raise bad(field, value, f"use at most {max_chars} characters.")
+    check_text_encodes(value, field)
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

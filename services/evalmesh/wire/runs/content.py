@@ -99,7 +99,7 @@ def scores_to_proto(scores: Iterable[ContinuationScore]) -> list[pb.Continuation
     """In their order."""
     return [
         pb.ContinuationScore(
-            logprob=score.logprob, token_count=score.n_tokens, byte_count=score.n_bytes, is_greedy=score.is_greedy
+            logprob=score.logprob, token_count=score.n_tokens, byte_count=score.n_bytes, greedy=score.is_greedy
         )
         for score in scores
     ]
@@ -107,7 +107,7 @@ def scores_to_proto(scores: Iterable[ContinuationScore]) -> list[pb.Continuation
 
 def scores_from_proto(scores: Iterable[pb.ContinuationScore]) -> tuple[ContinuationScore, ...]:
     """In their order."""
-    return tuple(ContinuationScore(one.logprob, one.token_count, one.byte_count, one.is_greedy) for one in scores)
+    return tuple(ContinuationScore(one.logprob, one.token_count, one.byte_count, one.greedy) for one in scores)
 
 
 def tokens_to_proto(tokens: Iterable[TokenLogprob]) -> list[pb.TokenLogprob]:

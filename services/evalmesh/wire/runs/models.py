@@ -8,7 +8,6 @@ from evalmesh.domain.completion import Completion, CompletionError, ErrorClass, 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.run import Engine, ModelSpec
-from evalmesh.ports.endpoint import Capabilities
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.wire.runs.content import (
     calls_from_proto,
@@ -62,6 +61,11 @@ class ModelDescription:
     model: str
     request_kinds: tuple[str, ...]
     streaming: bool
+    modalities: tuple[str, ...] = ()
+    """Empty: not known, as is `None` below."""
+    logprobs: bool | None = None
+    tools: bool | None = None
+    max_context_tokens: int | None = None
 
 
 def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
@@ -235,11 +239,14 @@ def completion_from_proto(proto: pb.Completion) -> Completion:
     )
 
 
-def capabilities_to_proto(model: str, capabilities: Capabilities) -> pb.ModelDescription:
-    """What the endpoint of `model` can do."""
-    return pb.ModelDescription(model=model, request_kinds=sorted(capabilities.kinds), streaming=capabilities.streaming)
-
-
 def description_from_proto(proto: pb.ModelDescription) -> ModelDescription:
     """What an endpoint can do."""
-    return ModelDescription(proto.model, tuple(proto.request_kinds), proto.streaming)
+    return ModelDescription(
+        proto.model,
+        tuple(proto.request_kinds),
+        proto.streaming,
+        tuple(proto.modalities),
+        proto.logprobs if proto.HasField("logprobs") else None,
+        proto.tools if proto.HasField("tools") else None,
+        proto.max_context_tokens if proto.HasField("max_context_tokens") else None,
+    )

@@ -17,6 +17,7 @@ from evalmesh.domain.shard_data import PlannedSample, ShardHeader
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.wire.codec import decode_json, decode_rows, encode_json, encode_rows
 from evalmesh.wire.runs.scores import decode_scores
+from evalmesh.wire.runs.stored import decode_completions
 
 T = TypeVar("T")
 
@@ -53,6 +54,11 @@ class StageFiles:
         key = self.key(shard)
         return decode_rows(kind, await self.store.get(key), key)
 
+    async def read_completions(self, shard: int) -> list[Completion]:
+        """In request order, healed of what older builds let in. Raises `NotFound`."""
+        key = self.key(shard)
+        return decode_completions(await self.store.get(key), key)
+
     async def forget(self) -> None:
         """Removes every output of the stage, and of no other."""
         prefix = layout.output_prefix(self.run, self.benchmark, self.stage)
@@ -67,7 +73,7 @@ class StageFiles:
         """Everything checkpointed, in no order; a request may occur twice."""
         rows: list[Completion] = []
         async for info in self.store.list(layout.parts_prefix(self.run, self.benchmark, self.stage, shard)):
-            rows += decode_rows(Completion, await self.store.get(info.key), info.key)
+            rows += decode_completions(await self.store.get(info.key), info.key)
         return rows
 
     async def drop_parts(self, shard: int) -> None:

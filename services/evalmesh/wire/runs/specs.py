@@ -6,7 +6,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, OnError, Run, RunSpec, RunState
 from evalmesh.v1 import runs_pb2 as pb
 from evalmesh.wire.names import make_name, parse_name
-from evalmesh.wire.runs.checks import check_spec
+from evalmesh.wire.runs.checks import MOST_SPEC_BYTES, bad, check_spec
 from evalmesh.wire.runs.models import (
     generation_from_proto,
     generation_to_proto,
@@ -106,27 +106,35 @@ def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
 
 def spec_from_proto(proto: pb.RunSpec) -> RunSpec:
     """The checked spec: raises `InvalidInput` naming the first field that is wrong, its value and the way out."""
+    if proto.ByteSize() > MOST_SPEC_BYTES:
+        raise bad("spec", f"{proto.ByteSize()} bytes", f"a spec has at most {MOST_SPEC_BYTES}; put data into files.")
     spec = _decode_spec(proto)
     check_spec(spec)
     return spec
 
 
+def _on_error(number: int) -> OnError:
+    for name, known in pb.RunSpec.OnError.items():
+        if known == (number or pb.RunSpec.EXCLUDE):
+            return cast("OnError", name.lower())
+    raise bad("on_error", number, "use EXCLUDE, ZERO or FAIL.")
+
+
 def _decode_spec(proto: pb.RunSpec) -> RunSpec:
     default = RunSpec(model=model_from_proto(proto.model), benchmarks=())
-    on_error = pb.RunSpec.OnError.Name(proto.on_error or pb.RunSpec.EXCLUDE).lower()
     return RunSpec(
         model=default.model,
         benchmarks=tuple(benchmark_spec_from_proto(b, f"benchmarks[{i}]") for i, b in enumerate(proto.benchmarks)),
         generation=generation_from_proto(proto.generation),
         limit=_limit_from_proto(proto.limit, "limit") if proto.HasField("limit") else None,
         repeats=proto.repeats or default.repeats,
-        seed=proto.seed,
-        on_error=cast("OnError", on_error),
+        seed=proto.seed if proto.HasField("seed") else default.seed,
+        on_error=_on_error(proto.on_error),
         reuse_runs=tuple(parse_name("runs", name) for name in proto.reuse_runs),
         completions_digest=proto.completions_digest,
         dataset_dir=proto.dataset_dir,
         dataset_hub=cast("Hub", one_of(proto.dataset_hub or default.dataset_hub, get_args(Hub), "dataset_hub")),
-        shard_size=proto.shard_size or default.shard_size,
+        shard_size=proto.shard_size,
         display_name=proto.display_name,
         labels=dict(proto.labels),
         client_config=proto.client_config,
