@@ -21,7 +21,7 @@ from measure import cpu_s
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.query import query_for
-from evalmesh.benchmarks.samples import choose_shots, iter_samples, render
+from evalmesh.benchmarks.samples import RowSource, choose_shots, iter_samples, render
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.run import BenchmarkSpec
 
@@ -37,12 +37,12 @@ def load(job, benchmark, spec):
         return source.rows(source.resolve(query), benchmark.dataset.columns)
 
     for subset in benchmark.subsets or ("default",):
-        shots = choose_shots(benchmark, spec, lambda: rows(subset, few_shot=True), subset, SEED)  # noqa: B023
+        shots = choose_shots(benchmark, spec, RowSource(lambda: rows(subset, few_shot=True)), subset, SEED)  # noqa: B023
         settings = benchmark.prompt_settings(spec, shots)
         samples = iter_samples(
             benchmark,
             spec,
-            lambda: rows(subset, few_shot=False),  # noqa: B023
+            RowSource(lambda: rows(subset, few_shot=False)),  # noqa: B023
             subset,
             job.get("limit"),
             SEED,

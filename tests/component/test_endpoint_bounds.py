@@ -15,7 +15,7 @@ from evalmesh.domain.request import GenerationConfig, Message, Request
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
 from evalmesh.domain.work import Pool
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 MIB = 1 << 20
 JSON = b"200 OK\r\nContent-Type: application/json"

@@ -29,6 +29,8 @@ from evalmesh.load.measure.histogram import Histogram
 from evalmesh.load.measure.records import Flag, Outcome
 from evalmesh.load_generator.protocol import RunLevel, Start, Stop
 
+pytestmark = pytest.mark.alone
+
 OPEN = ArrivalSpec("constant")
 
 

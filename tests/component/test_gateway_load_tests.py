@@ -382,6 +382,7 @@ async def test_watch_of_no_load_test_is_not_found(client):
             pass
 
 
+@pytest.mark.alone
 async def test_nothing_is_told_more_often_than_asked_for(client, opened):
     await opened.load_tests.create(load_test())
     began = time.monotonic()

@@ -107,6 +107,7 @@ async def test_a_port_that_is_taken_is_refused_and_nothing_is_started(tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.alone
 async def test_a_crash_at_start_is_told_at_once_with_the_end_of_the_log(tmp_path):
     code = "import sys; print('loading'); sys.stdout.flush(); sys.exit('CUDA error: out of memory')"
     begun_s = time.monotonic()

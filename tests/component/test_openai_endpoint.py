@@ -601,6 +601,7 @@ async def test_retry_after_is_bounded(server):
     assert (completion.text, completion.tries) == ("four", 2)
 
 
+@pytest.mark.alone
 async def test_the_total_deadline_ends_the_waiting(server):
     server.script = [status(429, "slow down", headers={"Retry-After": "60"})]
     async with opened(server.url, total_timeout_s=0.3) as endpoint:
@@ -628,6 +629,7 @@ async def test_a_request_that_waits_for_its_retry_holds_no_slot(server):
 # Concurrency
 
 
+@pytest.mark.alone
 async def test_full_concurrency_at_once_and_never_more(server):
     server.script = [slow(0.05)]
     async with opened(server.url, concurrency=6) as endpoint:
@@ -722,6 +724,7 @@ async def test_a_server_that_restarts_costs_nothing():
     assert max(completion.tries for completion in completions) > 3
 
 
+@pytest.mark.alone
 async def test_an_endpoint_that_is_gone_fails_every_request_quickly():
     port = closed_port()
     async with opened(f"http://127.0.0.1:{port}/v1", concurrency=8) as endpoint:

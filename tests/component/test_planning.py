@@ -60,6 +60,12 @@ class SlowRows(LocalDatasets):
             self.read += 1
             yield row
 
+    def marks(self, files, columns=()):
+        for mark in super().marks(files, columns):
+            assert self.only not in files[0].name or self.allowed.acquire(timeout=30)
+            self.read += 1
+            yield mark
+
     def let_through(self, count):
         for _ in range(count):
             self.allowed.release()
@@ -135,6 +141,7 @@ async def planned(opened, run):
     return record if record.planned else None
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("more", [{}, {"limit": 0.5}], ids=["rows that are planned", "rows that are only counted"])
 async def test_cancel_while_rows_are_read_is_seen_within_a_second(opened, tmp_path, more):
     rows = SlowRows()
@@ -155,6 +162,14 @@ async def test_cancel_while_rows_are_read_is_seen_within_a_second(opened, tmp_pa
         rows.let_through(400)
         await asyncio.sleep(0.2)
         assert rows.read <= before + 260, "somebody still reads"
+
+
+async def test_a_fraction_reads_its_rows_once(opened, tmp_path):
+    rows = SlowRows(only="none")
+    async with running(opened, rows):
+        await submit(opened, "r1", replace(spec_of(tmp_path, 100, shard_size=10), limit=0.25))
+        record = await until(lambda: planned(opened, "r1"))
+    assert (record.total, rows.passes) == (25, 1)
 
 
 async def test_a_small_run_is_planned_beside_a_large_one(opened, tmp_path):

@@ -183,6 +183,7 @@ async def test_runner_does_not_hoard_what_another_could_do(opened, tmp_path):
 # Keeping what was paid for
 
 
+@pytest.mark.alone
 async def test_answers_are_safe_within_a_second_while_the_shard_goes_on(opened, tmp_path):
     endpoint = TestEndpoint(limit=8, hold=lambda request: int(request.sample_id.split("/")[1]) % 4 == 3)
     await plan_run(opened, "r1", spec_of(tmp_path, 20))
@@ -294,6 +295,7 @@ async def test_defect_of_an_endpoint_is_tried_again_then_set_aside(opened, tmp_p
 # Cancelling, closing
 
 
+@pytest.mark.alone
 async def test_cancel_aborts_what_is_in_flight_and_keeps_what_is_finished(opened, tmp_path):
     endpoint = TestEndpoint(limit=8, hold=lambda request: int(request.sample_id.split("/")[1]) >= 10)
     plan = await plan_run(opened, "r1", spec_of(tmp_path, 20))

@@ -182,6 +182,7 @@ async def test_no_address_asks_nobody(page):
     assert page.asked == []
 
 
+@pytest.mark.alone
 async def test_a_slow_source_holds_up_nobody_and_is_told(page):
     slow = Page()
     slow.pages["/metrics"] = VLLM % {"tokens": 1}

@@ -251,6 +251,7 @@ async def until(condition, within_s=20.0):
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.alone
 async def test_runner_gives_back_a_shard_it_cannot_finish(own_base, questions):
     """What was answered is kept, what was in flight is given up, and the shard is there for another at once."""
     arguments = json.dumps({"general_mcq": {"local_path": str(questions)}})
@@ -345,6 +346,7 @@ def test_wrong_setting_is_named(base, room, name, value):
     assert "Traceback" not in said
 
 
+@pytest.mark.alone
 def test_unreachable_bus_is_named_and_its_token_is_not(base):
     start = time.monotonic()
     code, said = ended("scorer", {**base, "EVALMESH_BUS_URL": "nats://s3cret@127.0.0.1:1"})

@@ -14,6 +14,8 @@ from evalmesh.simulator.distribution import constant
 from evalmesh.simulator.faults import TRANSPORT_KINDS, parse_fault
 from evalmesh.simulator.truth import TruthLog
 
+pytestmark = pytest.mark.alone
+
 PAUSE_S = 0.05
 
 

@@ -185,6 +185,7 @@ async def test_slow_step_is_not_handed_to_somebody_else(opened):
     assert (one.handled + other.handled)[0] == 1
 
 
+@pytest.mark.alone
 async def test_lost_worker_s_item_comes_back_after_the_ack_wait(opened):
     await opened.bus.publish(items(1))
     lost = await opened.bus.consume(SCORE)

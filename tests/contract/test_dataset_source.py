@@ -58,12 +58,14 @@ EXPECTED = [(0, {"question": "café?", "answer": "1"}), (1, {"question": 'say "h
 def test_every_format_gives_the_same_rows(source, tmp_path, name):
     path = write(tmp_path / f"test.{name}")
     assert plain(source.rows([path])) == EXPECTED
+    assert list(source.marks([path, path])) == [None] * 4
 
 
 def test_a_gzipped_parquet_file_is_read_too(source, tmp_path):
     path = write(tmp_path / "test.parquet")
     packed = write(tmp_path / "test.parquet.gz", path.read_bytes())
     assert plain(source.rows([packed])) == EXPECTED
+    assert list(source.marks([packed])) == [None] * 2
 
 
 def test_row_numbers_go_on_over_files(source, tmp_path):
@@ -83,6 +85,7 @@ def test_json_may_be_a_list_an_object_around_one_or_lines(source, tmp_path, text
 def test_bad_json_lines_are_reasons_and_the_rest_is_read(source, tmp_path):
     data = b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n[1, 2]\n{"a": "\xff"}\n' + b"[" * 100_000 + b'\n{"a": 2}'
     rows = list(source.rows([write(tmp_path / "x.jsonl", data)]))
+    assert len(list(source.marks([tmp_path / "x.jsonl"]))) == 6
     assert rows[0] == (0, {"a": 1})
     assert rows[1][1].startswith("x.jsonl: line 3: not valid JSON: ")
     assert rows[2] == (2, "x.jsonl: line 4: a list, expected an object")

@@ -18,7 +18,7 @@ from tests.kit.truth import results_of
 
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
-from evalmesh.benchmarks.samples import iter_samples
+from evalmesh.benchmarks.samples import RowSource, iter_samples
 from evalmesh.domain.content import ContentPart, ToolDefinition
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.media import media_part
@@ -74,7 +74,7 @@ async def overheard(model_url: str) -> AsyncIterator[tuple[str, list[dict]]]:
 
 def known(path: Path) -> list[KnownSample]:
     rows = LocalDatasets().rows
-    samples = iter_samples(registry.get(NAME), BenchmarkSpec(NAME), lambda: rows([path]), "default", None, 1)
+    samples = iter_samples(registry.get(NAME), BenchmarkSpec(NAME), RowSource(lambda: rows([path])), "default", None, 1)
     return [KnownSample(NAME, sample) for sample in samples]
 
 

@@ -29,7 +29,7 @@ from evalmesh.local.platform import LocalPlatform, open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 HOSTED = frozenset({"gateway", "load_generator", "report_aggregator"})
 
 

@@ -30,7 +30,7 @@ from evalmesh.domain.load_test import (
 )
 from evalmesh.sdk import AsyncClient
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
 PROMPTS = 4096
 LOGNORMAL = "lognormal:median=%s,sigma=0.4,max=%s"

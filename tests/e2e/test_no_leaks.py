@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from tests.kit.services import write_questions
 from tests.kit.simulator import simulator
 
@@ -15,6 +16,8 @@ from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
 from evalmesh.local.platform import open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.sdk import AsyncClient
+
+pytestmark = pytest.mark.alone
 
 WARM_UP, RUNS, SAMPLES = 10, 50, 12
 

@@ -127,6 +127,7 @@ def test_the_exit_code_tells_that_one_sample_failed(questions, tmp_path, flags, 
     assert report_in(tmp_path / "outputs")["benchmarks"][0]["errored_samples"][0]["sample_id"] == "default/3"
 
 
+@pytest.mark.alone
 def test_an_endpoint_that_is_down_is_told_in_seconds(questions, tmp_path):
     down = SimulatorProcess(None, "http://127.0.0.1:9/v1")
     started = time.monotonic()
@@ -318,6 +319,7 @@ async def dead_letters(url: str) -> list[str]:
         await connection.close()
 
 
+@pytest.mark.alone
 async def test_cancel_is_prompt_and_resume_asks_only_what_was_in_flight(questions, tmp_path):
     with serving(questions, "--ttft", "250ms") as model:
         async with opened(tmp_path) as (_, client):

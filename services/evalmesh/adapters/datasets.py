@@ -28,7 +28,7 @@ from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.media import MAX_MEDIA_BYTES
 from evalmesh.ports.dataset_source import Row
-from evalmesh.wire.row_files import Bad, Placed, RowFile, kind_by_name
+from evalmesh.wire.row_files import Bad, Kind, RowFile, kind_by_name
 
 EXTENSIONS = tuple(
     extension + packing for extension in ("jsonl", "json", "csv", "tsv", "parquet") for packing in ("", ".gz")
@@ -87,7 +87,8 @@ class LocalDatasets:
         """(0-based row number over all files, row) in file order; a line that cannot be parsed comes as the reason."""
         number = 0
         for path in files:
-            for where, row in _placed(path, columns):
+            file, kind = _row_file(path)
+            for where, row in file.rows(kind, columns):
                 if isinstance(row, dict):
                     yield number, row
                 elif isinstance(row, Bad):
@@ -95,6 +96,12 @@ class LocalDatasets:
                 else:
                     yield number, f"{path.name}: {where}: a {type(row).__name__}, expected an object"
                 number += 1
+
+    def marks(self, files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[None]:
+        """One for each row that `rows` gives, most formats not decoded."""
+        for path in files:
+            file, kind = _row_file(path)
+            yield from file.marks(kind, columns)
 
     def read_media(self, files: Sequence[Path], name: str) -> bytes:
         """A file beside the data files, or below. Raises `ValueError` when there is none, or not there."""
@@ -200,7 +207,7 @@ def extension_of(path: Path) -> str:
     return next((extension for extension in EXTENSIONS if name.endswith("." + extension)), "")
 
 
-def _placed(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
+def _row_file(path: Path) -> tuple[RowFile, Kind]:
     kind = kind_by_name(path.name) if extension_of(path) else None
     if kind is None:
         raise InvalidInput(
@@ -210,7 +217,7 @@ def _placed(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
     file = RowFile(path, f"'{path}'", "local_path")
     if kind == "json" and file.sniffed() == "lines":  # JSON lines under the wrong name are common
         kind = "lines"
-    return file.rows(kind, columns)
+    return file, kind
 
 
 def _packaged(name: str) -> Path:

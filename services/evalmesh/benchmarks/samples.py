@@ -6,7 +6,7 @@ Shuffling decides which rows a limit takes, not their order, which stays the fil
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from math import ceil
@@ -24,20 +24,16 @@ from evalmesh.domain.shard_data import PlannedSample
 NumberedRow = tuple[int, Row | str]
 """0-based row number in the file, and the row, or why it cannot be read."""
 
-RowSource = Callable[[], Iterator[NumberedRow]]
-"""Starts reading from the first row each time it is called: fractions and shuffling count the rows first."""
-
 
 @dataclass(frozen=True, slots=True)
-class MediaRows:
-    """A `RowSource` whose rows may bring media: the bytes of those that become samples go into `media`."""
+class RowSource:
+    """Rows that can be read, each time from the first one."""
 
-    read: RowSource
-    media: MediaSink
-
-    def __call__(self) -> Iterator[NumberedRow]:
-        """Starts reading."""
-        return self.read()
+    read: Callable[[], Iterator[NumberedRow]]
+    marks: Callable[[], Iterator[None]] | None = None
+    """One for each row: fractions and shuffling need their number first, which may cost less than their content."""
+    media: MediaSink = field(default_factory=MediaSink)
+    """Where the bytes of media go that rows bring, if they become samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +55,16 @@ def iter_samples(
     wanted = limit if spec.limit is None else spec.limit
 
     def of_subset() -> Iterator[NumberedRow]:
-        return _of_subset(benchmark, spec, rows(), subset)
+        return _of_subset(benchmark, spec, rows.read(), subset)
 
-    media = _sink_of(rows)
-    for index, row in select(of_subset, wanted, f"{seed}/{subset}" if spec.shuffle else None):
-        context = RowContext(subset, index, media.fresh())
+    def marks() -> Iterator[object]:
+        return of_subset() if rows.marks is None or benchmark.dataset.subset_column else rows.marks()
+
+    for index, row in select(of_subset, marks, wanted, f"{seed}/{subset}" if spec.shuffle else None):
+        context = RowContext(subset, index, rows.media.fresh())
         sample = _to_sample(benchmark, row, context)
         if isinstance(sample, Sample):
-            media.adopt(context.media)
+            rows.media.adopt(context.media)
         if isinstance(sample, Sample) and spec.shuffle_choices:
             sample = shuffle_choices(sample, seed)
         yield sample
@@ -82,11 +80,10 @@ def choose_shots(
     wanted = few_shot_num(benchmark, spec)
     if wanted == 0:
         return ()
-    media = _sink_of(rows)
 
     def usable() -> Iterator[tuple[Sample, MediaSink]]:
-        for index, row in _of_subset(benchmark, spec, rows(), subset):
-            context = RowContext(subset, index, media.fresh())
+        for index, row in _of_subset(benchmark, spec, rows.read(), subset):
+            context = RowContext(subset, index, rows.media.fresh())
             if isinstance(sample := _to_sample(benchmark, row, context), Sample):
                 yield sample, context.media
 
@@ -96,7 +93,7 @@ def choose_shots(
         else list(islice(usable(), wanted))
     )
     for _, brought in chosen:
-        media.adopt(brought)
+        rows.media.adopt(brought)
     shots = tuple(sample for sample, _ in chosen)
     if len(shots) < wanted:
         raise InvalidInput(
@@ -132,8 +129,13 @@ def limit_count(limit: float | None, total: int) -> int:
     return min(ceil(Fraction(repr(limit)) * total), total)
 
 
-def select(rows: RowSource, limit: float | None, shuffle_seed: str | None) -> Iterator[NumberedRow]:
-    """The rows a limit takes, in order: the first ones or, with a seed, a random choice.
+def select(
+    rows: Callable[[], Iterator[NumberedRow]],
+    marks: Callable[[], Iterator[object]],
+    limit: float | None,
+    shuffle_seed: str | None,
+) -> Iterator[NumberedRow]:
+    """The rows a limit takes, in order: the first ones or, with a seed, a random choice; `marks` are one for each row.
 
     Memory does not grow with the rows: the choice is Knuth's selection sampling (TAOCP vol. 2, 3.4.2, algorithm S),
     which needs the number of rows and nothing else.
@@ -144,7 +146,7 @@ def select(rows: RowSource, limit: float | None, shuffle_seed: str | None) -> It
     if isinstance(limit, int) and shuffle_seed is None:
         yield from islice(rows(), limit)
         return
-    total = sum(1 for _ in rows())
+    total = sum(1 for _ in marks())
     wanted = limit_count(limit, total)
     if shuffle_seed is None:
         yield from islice(rows(), wanted)
@@ -185,10 +187,6 @@ def _to_sample(benchmark: Benchmark, row: Row | str, context: RowContext) -> Sam
         return MalformedRow(context.subset, context.index, f"column {error} is missing")
     except (LookupError, ValueError, TypeError) as error:
         return MalformedRow(context.subset, context.index, str(error))
-
-
-def _sink_of(rows: RowSource) -> MediaSink:
-    return rows.media if isinstance(rows, MediaRows) else MediaSink()
 
 
 def _reservoir(samples: Iterator[tuple[Sample, MediaSink]], wanted: int, seed: str) -> list[tuple[Sample, MediaSink]]:

@@ -28,6 +28,10 @@ class DatasetSource(Protocol):
         """(0-based row number, row) in file order; a line that cannot be parsed comes as the reason (a str)."""
         ...
 
+    def marks(self, files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[None]:
+        """One for each row that `rows` gives: for counting, which most formats allow without decoding them."""
+        ...
+
     def read_media(self, files: Sequence[Path], name: str) -> bytes:
         """A file that a row of `files` names, relative to its data file.
 

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.benchmarks.media import MediaSink
 from evalmesh.benchmarks.query import DatasetQuery, query_for
-from evalmesh.benchmarks.samples import MalformedRow, MediaRows, NumberedRow, choose_shots, iter_samples, render
+from evalmesh.benchmarks.samples import MalformedRow, NumberedRow, RowSource, choose_shots, iter_samples, render
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain import layout
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
@@ -19,6 +20,7 @@ from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.ports.object_store import ObjectStore
 
+T = TypeVar("T")
 _PIECE_BYTES = 1 << 20
 _LOOK_EVERY = 256
 
@@ -75,12 +77,16 @@ class RunDataset:
                 digest.update(f"{subset.name}\0{known[path]}\n".encode())
         return digest.hexdigest()
 
-    def _rows(self, files: Sequence[Path], stop: Callable[[], None] | None = None) -> MediaRows:
-        def read() -> Iterator[NumberedRow]:
-            rows = self._source.rows(files, self.benchmark.dataset.columns)
-            return rows if stop is None else _watching(rows, stop)
+    def _rows(self, files: Sequence[Path], stop: Callable[[], None] | None = None) -> RowSource:
+        columns = self.benchmark.dataset.columns
 
-        return MediaRows(read, MediaSink(partial(self._source.read_media, files)))
+        def read() -> Iterator[NumberedRow]:
+            return _watching(self._source.rows(files, columns), stop)
+
+        def marks() -> Iterator[None]:
+            return _watching(self._source.marks(files, columns), stop)
+
+        return RowSource(read, marks, MediaSink(partial(self._source.read_media, files)))
 
     def planned(
         self, subset: SubsetFiles, sample_count: int | None = None, stop: Callable[[], None] | None = None
@@ -105,7 +111,11 @@ class RunDataset:
             yield render(self.benchmark, settings, row) if isinstance(row, Sample) else row
 
 
-def _watching(rows: Iterator[NumberedRow], stop: Callable[[], None]) -> Iterator[NumberedRow]:
+def _watching(rows: Iterator[T], stop: Callable[[], None] | None) -> Iterator[T]:
+    return rows if stop is None else _stoppable(rows, stop)
+
+
+def _stoppable(rows: Iterator[T], stop: Callable[[], None]) -> Iterator[T]:
     for count, row in enumerate(rows):
         if count % _LOOK_EVERY == 0:
             stop()

@@ -8,7 +8,7 @@ from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.benchmarks.query import query_for
-from evalmesh.benchmarks.samples import MalformedRow, iter_samples
+from evalmesh.benchmarks.samples import MalformedRow, RowSource, iter_samples
 from evalmesh.benchmarks.spec import selected_subsets
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import BenchmarkSpec
@@ -74,7 +74,7 @@ def _load(
             missing = error
             continue
         n_found += 1
-        rows = partial(datasets.rows, files, query.columns)
+        rows = RowSource(partial(datasets.rows, files, query.columns))
         for sample in iter_samples(benchmark, spec, rows, subset, limit=None, seed=0):
             if not isinstance(sample, MalformedRow):
                 yield KnownSample(benchmark.name, sample)

@@ -10,13 +10,15 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, TypeVar, cast
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.wire import json_items
 from evalmesh.wire.json_items import LIST_KEYS, decoded, not_utf8
 
+T = TypeVar("T")
 Kind = Literal["lines", "json", "csv", "tsv", "parquet", "text"]
 KINDS: Mapping[str, Kind] = {
     "jsonl": "lines", "ndjson": "lines", "json": "json",
@@ -77,11 +79,23 @@ class RowFile:
             "csv": lambda file: self._delimited(file, ",", columns),
             "tsv": lambda file: self._delimited(file, "\t", columns),
         }
+        yield from self._read(kind, readers[kind])
+
+    def marks(self, kind: Kind, columns: Sequence[str] = ()) -> Iterator[None]:
+        """One for each row that `rows` gives; JSON lines and Parquet are not decoded for it."""
+        if kind in {"lines", "text"}:
+            yield from self._read(kind, lambda file: (None for line in file if line.strip()))
+        elif kind == "parquet":
+            yield from self._read(kind, self._parquet_marks)
+        else:
+            yield from (None for _ in self.rows(kind, columns))
+
+    def _read(self, kind: Kind, reader: Callable[[IO[bytes]], Iterator[T]]) -> Iterator[T]:
         try:
             with self._opened() as file:
                 if kind != "parquet":
                     self._skip_mark(file)
-                yield from readers[kind](file)
+                yield from reader(file)
         except (OSError, EOFError, zlib.error) as error:
             raise self._wrong(f"cannot be read: {error}. Check that the file is whole and readable.") from error
 
@@ -149,6 +163,15 @@ class RowFile:
                         yield f"row {number}", row
         except pa.ArrowException as error:
             raise self._wrong(f"is not a valid Parquet file: {error}. Fetch it again.") from error
+
+    def _parquet_marks(self, file: IO[bytes]) -> Iterator[None]:
+        import pyarrow as pa  # noqa: PLC0415 - as in `_parquet`
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        try:
+            yield from repeat(None, pq.read_metadata(file).num_rows)
+        except pa.ArrowException as error:
+            raise self._wrong(f"is no readable Parquet file: {error}. Copy it again.") from error
 
     def _delimited(self, file: IO[bytes], delimiter: str, columns: Sequence[str]) -> Iterator[Placed]:
         # The module's limit of 128 KiB per field is below what long-context data sets hold.

@@ -9,7 +9,7 @@ import pytest
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.query import query_for
-from evalmesh.benchmarks.samples import MalformedRow, choose_shots, iter_samples
+from evalmesh.benchmarks.samples import MalformedRow, RowSource, choose_shots, iter_samples
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain.run import BenchmarkSpec
 
@@ -29,8 +29,12 @@ def load(source, spec, dataset_dir=""):
         files = source.resolve(query(subset))
         if few_shot_num(benchmark, spec):
             solved = source.resolve(query(subset, few_shot=True))
-            shots += choose_shots(benchmark, spec, lambda files=solved: source.rows(files, columns), subset, 1)
-        for one in iter_samples(benchmark, spec, lambda files=files: source.rows(files, columns), subset, None, 1):
+            shots += choose_shots(
+                benchmark, spec, RowSource(lambda files=solved: source.rows(files, columns)), subset, 1
+            )
+        for one in iter_samples(
+            benchmark, spec, RowSource(lambda files=files: source.rows(files, columns)), subset, None, 1
+        ):
             (bad if isinstance(one, MalformedRow) else good).append(one)
     return good, bad, shots
 

@@ -5,7 +5,7 @@ import pytest
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo
 from evalmesh.benchmarks.rows import lettered_columns
-from evalmesh.benchmarks.samples import MalformedRow, choose_shots, iter_samples, limit_count
+from evalmesh.benchmarks.samples import MalformedRow, RowSource, choose_shots, iter_samples, limit_count
 from evalmesh.benchmarks.shapes.multiple_choice import MultipleChoice
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkSpec
@@ -32,7 +32,7 @@ def source(count, broken=()):
             else:
                 yield index, {"question": f"Q{index}", "A": "yes", "B": "no", "answer": "B"}
 
-    return rows
+    return RowSource(rows)
 
 
 def take(count=10, limit=None, seed=1, broken=(), **wishes):
@@ -143,7 +143,7 @@ def test_a_malformed_row_counts_and_says_why():
 )
 def test_a_row_that_fits_no_sample_is_told_by_column(benchmark, row, reason):
     chosen = BENCHMARK if benchmark == "toy" else registry.get(benchmark)
-    (found,) = iter_samples(chosen, BenchmarkSpec(chosen.name), lambda: iter([(0, row)]), "s", None, 1)
+    (found,) = iter_samples(chosen, BenchmarkSpec(chosen.name), RowSource(lambda: iter([(0, row)])), "s", None, 1)
     assert found == MalformedRow("s", 0, reason)
 
 
@@ -152,7 +152,7 @@ def test_a_row_mappers_own_key_error_names_the_column():
         return Sample("s/0", 0, "s", row["prompt"], ("A",))
 
     benchmark = Benchmark("own", 1, "", "", DatasetInfo(), MultipleChoice(), mapper)
-    (found,) = iter_samples(benchmark, BenchmarkSpec("own"), lambda: iter([(0, {"q": 1})]), "s", None, 1)
+    (found,) = iter_samples(benchmark, BenchmarkSpec("own"), RowSource(lambda: iter([(0, {"q": 1})])), "s", None, 1)
     assert found.reason == "column 'prompt' is missing"
 
 
@@ -164,7 +164,7 @@ def test_subsets_that_share_a_file_are_told_apart_by_their_column():
     spec = BenchmarkSpec("starter_mcq")
 
     def of(subset, spec=spec, limit=None):
-        return list(iter_samples(benchmark, spec, lambda: iter(rows), subset, limit, 1))
+        return list(iter_samples(benchmark, spec, RowSource(lambda: iter(rows)), subset, limit, 1))
 
     assert indices(of("arts")) == [1, 4]
     assert indices(of("arts", limit=0.5)) == [1]
@@ -203,4 +203,4 @@ def test_an_endless_source_is_no_problem_for_a_count():
         row = {"question": "q", "A": "x", "B": "y", "answer": "A"}
         return ((index, row) for index in itertools.count())
 
-    assert len(list(iter_samples(BENCHMARK, BenchmarkSpec("toy"), endless, "default", 4, 1))) == 4
+    assert len(list(iter_samples(BENCHMARK, BenchmarkSpec("toy"), RowSource(endless), "default", 4, 1))) == 4

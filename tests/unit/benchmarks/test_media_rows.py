@@ -8,7 +8,7 @@ import pytest
 from evalmesh.benchmarks import rows
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo, PromptSettings, RowContext
 from evalmesh.benchmarks.media import MediaSink
-from evalmesh.benchmarks.samples import MalformedRow, MediaRows, choose_shots, iter_samples, render
+from evalmesh.benchmarks.samples import MalformedRow, RowSource, choose_shots, iter_samples, render
 from evalmesh.benchmarks.shapes.final_answer import FinalAnswer
 from evalmesh.benchmarks.shapes.prompting import with_media
 from evalmesh.domain import media
@@ -131,7 +131,7 @@ ROWS = [
 
 
 def source(found=ROWS):
-    return MediaRows(lambda: iter(enumerate(found)), MediaSink())
+    return RowSource(lambda: iter(enumerate(found)))
 
 
 def test_only_media_of_samples_are_kept():

@@ -7,7 +7,7 @@ import pytest
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.query import query_for
-from evalmesh.benchmarks.samples import iter_samples
+from evalmesh.benchmarks.samples import RowSource, iter_samples
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
@@ -18,7 +18,7 @@ def load(name):
     samples = []
     for subset in benchmark.subsets or ("default",):
         files = source.resolve(query_for(benchmark, spec, subset))
-        samples += iter_samples(benchmark, spec, lambda files=files: source.rows(files), subset, None, 1)
+        samples += iter_samples(benchmark, spec, RowSource(lambda files=files: source.rows(files)), subset, None, 1)
     assert all(isinstance(sample, Sample) for sample in samples)
     return benchmark, samples
 

@@ -10,6 +10,8 @@ from evalmesh.scoring.choice import score_choice
 from evalmesh.scoring.final_answer import score_final_answer
 from evalmesh.scoring.math_equal import fast_equal
 
+pytestmark = pytest.mark.alone
+
 _UNITS = (
     "\\boxed{", "\\boxed", "{", "}", "#### ", "####", "answer ", "answer", "ANSWER: ", "the answer is ", "1,",
     "1,111", "1", "-", "$", " ", "\n", "\t", "(", "(A", "A ", "A) \n", "B.\n", "<think>", "</think>", "\\frac{",
