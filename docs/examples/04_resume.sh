@@ -10,9 +10,18 @@ trap 'kill $simulator' EXIT
 until grep -q http simulator.log; do sleep 0.05; done
 url=$(grep -o 'http://[^ ]*' simulator.log)
 
+asked() {
+  python3 - "$url" <<'PYTHON'
+import json, sys, urllib.request
+
+with urllib.request.urlopen(sys.argv[1].removesuffix("/v1") + "/stats?samples=0") as answer:
+    print(json.load(answer)["requests"])
+PYTHON
+}
+
 evalmesh eval --model simulated --api-url "$url" --datasets starter_math --eval-batch-size 4 &
 victim=$!
-sleep 2.2
+until [ "$(asked)" -gt 30 ]; do sleep 0.1; done
 kill -9 "$victim"
 wait "$victim" 2>/dev/null || echo "killed in the middle"
 
@@ -20,10 +29,4 @@ run=$(evalmesh runs list --format json | python3 -c 'import json, sys; print(jso
 evalmesh runs resume "$run"
 
 echo "samples: $(wc -l <outputs/*/predictions/simulated/starter_math_default.jsonl)"
-echo "asked of the model, checks included: $(python3 - "$url" <<'PYTHON'
-import json, sys, urllib.request
-
-with urllib.request.urlopen(sys.argv[1].removesuffix("/v1") + "/stats?samples=0") as answer:
-    print(json.load(answer)["requests"])
-PYTHON
-)"
+echo "asked of the model, checks included: $(asked)"

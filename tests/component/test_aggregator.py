@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
-from tests.kit.nats import running_server
+from tests.kit.hosting import hosted
 from tests.kit.services import plan_run, write_questions
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.benchmarks import registry
 from evalmesh.domain import layout
@@ -24,22 +23,13 @@ from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.runs.shard_counts import count_scores
 from evalmesh.report_aggregator.runs.worker import ReduceWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
-from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.progress import read_progress
 from evalmesh.runtime.runs import RunRecords
-from evalmesh.runtime.serve import ServiceHost
 from evalmesh.scoring.reducers import HeatMap, LabelF1
 from evalmesh.wire.runs.shard_files import BenchmarkFiles, RunFiles
 
 REPORT = Queue.REDUCE
 NAME = "general_mcq"
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 2.0) as connections:
-            yield connections
 
 
 @asynccontextmanager
@@ -52,12 +42,8 @@ async def running(opened):
         objects=opened.objects,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
+    async with hosted(service):
         yield service
-    finally:
-        await host.stop(0.1)
 
 
 def make_worker(opened):

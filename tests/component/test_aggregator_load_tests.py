@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
-from tests.kit.nats import running_server
+from tests.kit.hosting import hosted
 from tests.unit.report.perf_builders import make_failures, make_level, make_limited, make_test
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain import layout
 from evalmesh.domain.errors import NotFound
@@ -28,19 +27,10 @@ from evalmesh.load.measure.table import DTYPE
 from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.load_tests.worker import PerfWorker
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
-from evalmesh.runtime.entrance import Anyone, Entrance
-from evalmesh.runtime.serve import ServiceHost
 from evalmesh.runtime.submission import RecordBook
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "perf.schema.json").read_text())
 HEAD = HEADER.pack(MAGIC, RECORD.size)
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 2.0) as connections:
-            yield connections
 
 
 @asynccontextmanager
@@ -53,12 +43,8 @@ async def running(opened):
         objects=opened.objects,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
+    async with hosted(service):
         yield service
-    finally:
-        await host.stop(0.1)
 
 
 def make_worker(opened):

@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import grpc
 import grpc.aio
 import pytest
+from tests.kit.hosting import hosted
 from tests.kit.model_servers import any_server
-from tests.kit.nats import running_server
 from tests.kit.services import write_questions
 from tests.kit.simulator import simulator
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
@@ -27,8 +25,6 @@ from evalmesh.domain.work import Queue, Task
 from evalmesh.gateway.peers import Peers, lazy_channel
 from evalmesh.gateway.service import GatewayPorts, build
 from evalmesh.model_runner.servicer import ModelServicer
-from evalmesh.runtime.entrance import Anyone, Entrance
-from evalmesh.runtime.serve import ServiceHost
 from evalmesh.runtime.service import Service
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import benchmarks_pb2, benchmarks_pb2_grpc, models_pb2, models_pb2_grpc, runs_pb2, runs_pb2_grpc
@@ -56,23 +52,6 @@ def model(questions):
 @pytest.fixture
 def spec(model, questions):
     return RunSpec(ModelSpec("simulated", url=model.url), (BenchmarkSpec("general_mcq", local_path=str(questions)),))
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 5.0) as connections:
-            yield connections
-
-
-@asynccontextmanager
-async def hosted(*services):
-    host = ServiceHost(services, Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
-        yield f"127.0.0.1:{host.port}"
-    finally:
-        await host.stop(0.2)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -10,12 +9,11 @@ import grpc
 import grpc.aio
 import pytest
 from tests.kit.engine import RawServer
+from tests.kit.hosting import hosted
 from tests.kit.load_trouble import refusing
 from tests.kit.model_servers import any_server
-from tests.kit.nats import running_server
 from tests.kit.simulator import simulator
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.load_http.probe import HttpProbe
 from evalmesh.adapters.server_metrics import open_server_metrics
@@ -42,8 +40,6 @@ from evalmesh.load.measure.ticks import Sketches, Tick, encode_seat_tick
 from evalmesh.load_generator import service as load_generator
 from evalmesh.load_generator.settings import LoadGeneratorSettings
 from evalmesh.runtime.control import ControlView
-from evalmesh.runtime.entrance import Anyone, Entrance
-from evalmesh.runtime.serve import ServiceHost
 from evalmesh.runtime.submission import RecordBook, is_over
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import load_tests_pb2, load_tests_pb2_grpc
@@ -62,23 +58,6 @@ SPEC = LoadTestSpec(
 def model():
     with simulator("--ttft", "1ms") as running:
         yield running
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 5.0) as connections:
-            yield connections
-
-
-@asynccontextmanager
-async def hosted(*services):
-    host = ServiceHost(services, Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
-        yield f"127.0.0.1:{host.port}"
-    finally:
-        await host.stop(0.2)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.kit.processes import gone
 
 from evalmesh.cli.perf.local_server import serving
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, Unavailable
@@ -37,26 +38,6 @@ def models(url: str) -> list[str]:
 def fetched(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return answer.read()
-
-
-def lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with suppress(OSError):
-        # A zombie that nobody has waited for yet is dead.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
-
-
-def gone(*pids: int, within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while any(lives(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def wait_for(path: Path, within_s: float = 30.0) -> str:

@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from tests.kit.nats import running_server
+from tests.kit.hosting import hosted
 from tests.kit.services import plan_run, write_questions
 from tests.unit.domain.test_stage_graph import JUDGED
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.benchmarks import registry
@@ -24,18 +23,9 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.progress import ShardCounts
 from evalmesh.domain.run import RUN_FORMAT, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Queue, Task, WorkItem
-from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.progress import change_progress, read_progress
-from evalmesh.runtime.serve import ServiceHost
 
 NAME = "general_mcq"
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 2.0) as connections:
-            yield connections
 
 
 def spec_of(tmp_path, count, **more):
@@ -81,12 +71,8 @@ async def running(opened, source=None):
         source=source or LocalDatasets(),
         clock=SystemClock(),
     )
-    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
+    async with hosted(service):
         yield service
-    finally:
-        await host.stop(0.1)
 
 
 async def submit(opened, run, spec):

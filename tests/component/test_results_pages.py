@@ -5,10 +5,8 @@ import io
 import json
 from contextlib import asynccontextmanager
 
-import pytest
-from tests.kit.nats import running_server
+from tests.kit.hosting import hosted
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
@@ -19,20 +17,11 @@ from evalmesh.report_aggregator import service as report_aggregator
 from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.report_aggregator.tables import ResultTables
 from evalmesh.results.table import ResultsWriter, read_results
-from evalmesh.runtime.entrance import Anyone, Entrance
-from evalmesh.runtime.serve import ServiceHost
 from evalmesh.sdk import AsyncClient
 
 NAME = "general_mcq"
 SPEC = RunSpec(ModelSpec("m", url="http://h/v1"), (BenchmarkSpec(NAME, local_path="/q.jsonl"),))
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 2.0) as connections:
-            yield connections
 
 
 @asynccontextmanager
@@ -45,12 +34,8 @@ async def serving(opened):
         objects=opened.objects,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
-        yield f"127.0.0.1:{host.port}"
-    finally:
-        await host.stop(0.1)
+    async with hosted(service) as address:
+        yield address
 
 
 async def write(opened, *texts: str, run: str = "r1") -> None:

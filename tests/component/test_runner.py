@@ -8,10 +8,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from tests.kit.nats import running_server
+from tests.kit.hosting import hosted
 from tests.kit.services import plan_run, write_questions
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion, CompletionError
@@ -20,9 +19,7 @@ from evalmesh.domain.work import Queue
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.ports.endpoint import Capabilities, Occupancy
-from evalmesh.runtime.entrance import Anyone, Entrance
 from evalmesh.runtime.runs import RunRecords
-from evalmesh.runtime.serve import ServiceHost
 from evalmesh.wire import subjects
 from evalmesh.wire.runs.shard_files import RunFiles
 
@@ -86,13 +83,6 @@ class TestEndpoint:
         self.closed = True
 
 
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 2.0) as connections:
-            yield connections
-
-
 @asynccontextmanager
 async def running(opened, *endpoints, **settings):
     """The service with all its wiring; each time it opens a pool it gets the next endpoint."""
@@ -105,12 +95,8 @@ async def running(opened, *endpoints, **settings):
         open_endpoint=lambda pool: waiting.pop(0),
         clock=SystemClock(),
     )
-    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
+    async with hosted(service):
         yield service
-    finally:
-        await host.stop(0.1)
 
 
 def spec_of(tmp_path, count, **more):

@@ -3,28 +3,17 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-import pytest
 from tests.component.test_runner import TestEndpoint
-from tests.kit.nats import running_server
+from tests.kit.hosting import hosted
 from tests.kit.services import plan_run, write_questions
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.domain.work import Queue
 from evalmesh.model_runner import service as model_runner
 from evalmesh.model_runner.settings import ModelRunnerSettings
-from evalmesh.runtime.entrance import Anyone, Entrance
-from evalmesh.runtime.serve import ServiceHost
 
 NAME = "general_mcq"
-
-
-@pytest.fixture
-async def opened(tmp_path):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", 2.0) as connections:
-            yield connections
 
 
 @asynccontextmanager
@@ -37,12 +26,8 @@ async def running(opened, endpoint):
         open_endpoint=lambda pool: endpoint,
         clock=SystemClock(),
     )
-    host = ServiceHost([service], Entrance("127.0.0.1:0", Anyone()))
-    await host.start()
-    try:
+    async with hosted(service):
         yield
-    finally:
-        await host.stop(0.1)
 
 
 def spec_of(tmp_path, count):

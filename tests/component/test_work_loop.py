@@ -8,9 +8,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from tests.kit.nats import running_server
 
-from evalmesh.adapters.connections import open_connections
 from evalmesh.domain.errors import InvalidInput, NotFound, Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Queue, Shard, Task, WorkItem
@@ -28,13 +26,6 @@ QUICK = Patience(total_s=30.0, first_s=0.05, cap_s=0.1)
 @pytest.fixture
 def ack_wait_s():
     return ACK_WAIT_S
-
-
-@pytest.fixture
-async def opened(tmp_path, ack_wait_s):
-    with running_server(tmp_path / "nats") as nats:
-        async with open_connections(nats.url, (tmp_path / "objects").as_uri(), "test", ack_wait_s) as connections:
-            yield connections
 
 
 def items(count, run="run-1", **more):

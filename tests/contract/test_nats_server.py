@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.kit.load_trouble import free_port
 from tests.kit.nats import kill, running_server
+from tests.kit.processes import gone, lives
 
 from evalmesh.adapters.nats.connection import connect
 from evalmesh.adapters.nats.server import NatsServerProcess, find_nats_server
@@ -24,21 +25,6 @@ server.start()
 print(server.pid, flush=True)
 time.sleep(60)
 """
-
-
-def lives(pid):
-    try:
-        with Path(f"/proc/{pid}/stat").open() as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_gone(pid):
-    deadline = time.monotonic() + 10
-    while lives(pid):
-        assert time.monotonic() < deadline, "the server still runs"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -79,7 +65,7 @@ def test_stopping_and_starting_twice_is_fine(nats_server):
     pid = nats_server.pid
     nats_server.stop()
     nats_server.stop()
-    wait_gone(pid)
+    assert gone(pid)
     assert not nats_server.alive
 
 
@@ -136,7 +122,7 @@ def guard_of(pid):
 def test_whatever_is_killed_and_in_which_order_no_server_keeps_the_folder(owner, tmp_path):
     process, pid = owner
     os.kill(guard_of(pid), signal.SIGKILL)
-    wait_gone(pid)
+    assert gone(pid)
     process.kill()
     process.wait()
     with running_server(tmp_path / "nats") as server:
@@ -146,7 +132,7 @@ def test_whatever_is_killed_and_in_which_order_no_server_keeps_the_folder(owner,
 def test_a_killed_guard_is_a_server_that_ended_and_can_be_started_again(nats_server):
     pid, url = nats_server.pid, nats_server.url
     os.kill(guard_of(pid), signal.SIGKILL)
-    wait_gone(pid)
+    assert gone(pid)
     while nats_server.alive:
         time.sleep(0.001)
     nats_server.start()
@@ -163,7 +149,7 @@ def test_a_server_that_outlives_its_owner_is_named_with_the_way_to_end_it(owner,
     with pytest.raises(FailedPrecondition, match=rf"process {process.pid}; .*kill {pid}\b"):
         NatsServerProcess(tmp_path / "nats").start()
     os.kill(guard, signal.SIGCONT)
-    wait_gone(pid)
+    assert gone(pid)
 
 
 def test_the_server_gets_no_keys(monkeypatch, tmp_path):

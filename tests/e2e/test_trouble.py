@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.kit.cli import evalmesh, family, living, report_in, running, until
+from tests.kit.model_servers import everywhere
 from tests.kit.platform import metrics_of, opened, run_to_end, write_questions
 from tests.kit.simulator import SimulatorProcess, simulator
 from tests.kit.truth import asked_again, check_against_truth, results_of
@@ -152,6 +153,7 @@ def holding(folder: Path, text: str) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_wrong_key_is_final_at_once_and_written_nowhere(questions, tmp_path, processes):
     with serving(questions, "--api-key", "the-right-one") as model:
@@ -408,7 +410,7 @@ async def test_a_repaired_key_is_used_by_the_pool_that_was_refused(tmp_path, que
     model = ModelSpec("m", url=url, key_ref="env:EVALMESH_TEST_KEY")
     spec = RunSpec(model, (BenchmarkSpec(NAME, local_path=str(questions), limit=20),), shard_size=5)
     try:
-        async with opened(tmp_path / "work") as (_, client):
+        async with opened(tmp_path / "work", connections=(everywhere("env:EVALMESH_TEST_KEY"),)) as (_, client):
             monkeypatch.setenv("EVALMESH_TEST_KEY", "sk-gone-0123")
             refused = await run_to_end(client, spec)
             assert {row["error_class"] for row in await results_of(client, refused, NAME)} == {"auth"}

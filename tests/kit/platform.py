@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from evalmesh.domain.connection import Connection
 from evalmesh.domain.run import Run, RunSpec
 from evalmesh.local.platform import LocalPlatform, open_platform
 from evalmesh.local.settings import LocalSettings
@@ -15,10 +16,10 @@ from evalmesh.sdk import AsyncClient
 
 @asynccontextmanager
 async def opened(
-    work_dir: Path, *, processes: bool = False, runners: int = 1
+    work_dir: Path, *, processes: bool = False, runners: int = 1, connections: tuple[Connection, ...] = ()
 ) -> AsyncIterator[tuple[LocalPlatform, AsyncClient]]:
     """Work items come back after two seconds without a sign of life, so that tests need not wait for them."""
-    settings = LocalSettings(work_dir, processes=processes, runners=runners, ack_wait_s=2.0)
+    settings = LocalSettings(work_dir, processes=processes, runners=runners, ack_wait_s=2.0, connections=connections)
     async with open_platform(settings) as platform, AsyncClient(platform.address) as client:
         yield platform, client
 

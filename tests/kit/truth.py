@@ -24,7 +24,7 @@ async def check_against_truth(client: AsyncClient, run: Run, benchmark: str, sim
         # A sample is answered the same way however often it is asked with the same seed.
         if row["state"] == "scored" and (row["score_accuracy"] == 1.0) != (truth[row["sample_id"]]["right"] > 0)
     }
-    assert not wrongly_scored
+    assert wrongly_scored == {}
     return sum(row["score_accuracy"] == 1.0 for row in rows)
 
 

@@ -58,7 +58,8 @@ class Listing(Generic[T]):
     def _table(self, found: list[T], *, going_on: bool) -> Table:
         table = Table(header_style="bold", pad_edge=False)
         for heading in (self.heading, "State", *self.columns, "Created"):
-            table.add_column(heading, overflow="fold")
+            # Ids and states are copied and searched for: they stay whole, however narrow the screen.
+            table.add_column(heading, overflow="fold", no_wrap=heading in {self.heading, "State"})
         for one in found:
             state = one.state.value.lower() if going_on or one.state.terminal else "interrupted"
             created = datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S")

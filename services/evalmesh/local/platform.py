@@ -20,7 +20,7 @@ from evalmesh.runtime.private_files import private_folder, write_private
 
 _LOG = logging.getLogger(__name__)
 _ADDRESS_FILE = "platform.json"
-_FOLDERS = ("logs", "nats", "objects", "scratch")
+_FOLDERS = ("logs", "nats", "scratch")
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
 def _make_private(settings: LocalSettings) -> None:
     """Whatever the umask, nobody else looks into the folder; what earlier versions left open is closed."""
     private_folder(settings.state_dir)
-    for name in _FOLDERS:
+    for name in _FOLDERS if settings.objects_url else (*_FOLDERS, "objects"):
         private_folder(settings.state_dir / name)
 
 

@@ -20,8 +20,6 @@ print(*(name for name in ("aiohttp", "numpy", "pyarrow", "evalmesh.scorer.servic
 ENGINE = """
 import sys
 import evalmesh.load_generator.engine.__main__
-
-pytestmark = pytest.mark.alone
 print(*(name for name in ("aiohttp", "grpc", "nats", "numpy", "pydantic") if name in sys.modules), sep=",")
 """
 

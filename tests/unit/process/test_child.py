@@ -9,25 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.kit.processes import gone
 
 from evalmesh.domain.errors import Unavailable
 from evalmesh.process.child import Child, Command, ending, last_lines
 from evalmesh.process.environment import essentials, everything, without_keys
 from evalmesh.runtime.child import ChildGoneError, KeptChild, PipedChild
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_gone(*pids: int) -> None:
-    deadline = time.monotonic() + 10
-    while any(lives(pid) for pid in pids):
-        assert time.monotonic() < deadline, "it still runs"
-        time.sleep(0.005)
 
 
 def wait_for(path: Path) -> list[int]:
@@ -63,7 +50,7 @@ def test_a_guarded_program_is_ended_with_all_it_started(tmp_path, handler):
     child = Child(python(family(tmp_path / "mark", handler), log=tmp_path / "log", guard_s=0.3))
     pids = wait_for(tmp_path / "mark")
     child.end(10)
-    wait_gone(*pids)
+    assert gone(*pids)
     assert not child.alive
 
 
@@ -80,7 +67,7 @@ def test_a_guarded_program_is_ended_with_all_it_started(tmp_path, handler):
 def test_a_guard_ends_as_its_program_does_and_leaves_nothing(tmp_path, then, how):
     child = Child(python(family(tmp_path / "mark", then=then), log=tmp_path / "log", guard_s=5))
     assert ending(child.ended.result(20)) == how
-    wait_gone(*wait_for(tmp_path / "mark"))
+    assert gone(*wait_for(tmp_path / "mark"))
     child.end(0)
 
 
@@ -88,7 +75,7 @@ def test_a_killed_guard_takes_its_program_and_what_that_started_along(tmp_path):
     child = Child(python(family(tmp_path / "mark"), log=tmp_path / "log", guard_s=5))
     pids = wait_for(tmp_path / "mark")
     os.kill(child.pid, signal.SIGKILL)
-    wait_gone(*pids)
+    assert gone(*pids)
     child.end(0)
 
 
@@ -106,7 +93,7 @@ def test_a_guarded_program_ends_with_an_owner_that_is_killed(tmp_path):
     with subprocess.Popen(words) as owner:
         pids = wait_for(tmp_path / "mark")
         owner.kill()
-    wait_gone(*pids)
+    assert gone(*pids)
 
 
 def test_an_end_is_seen_where_children_are_reaped_by_the_kernel():
@@ -142,7 +129,7 @@ async def test_a_child_that_is_not_ready_in_time_is_killed_and_not_waited_for(tm
     pids = wait_for(tmp_path / "mark")
     with pytest.raises(Unavailable, match=r"sleeper was not ready within 0\.01 s"):
         await child.ready_line(0.01)
-    wait_gone(*pids)
+    assert gone(*pids)
 
 
 async def test_a_child_that_ends_before_it_is_ready_says_how(caplog):

@@ -171,3 +171,23 @@ def test_lower_case_prose_names_no_option(text):
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_search(text):
     assert answer(text) in {None, "A", "B", "C", "D"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("(∀x)Px", "(∃x)Px"),
+        ("p ∧ q", "p ∨ q"),  # noqa: RUF001
+        ("{1, 2}", "(1, 2)"),
+        ("a & b", "a | b"),
+        ("x > 0?", "x > 0!"),
+        ("¬p", "p"),
+        ("A ⊂ B", "A ⊃ B"),
+    ],
+)
+@pytest.mark.parametrize(
+    "reply", ["So.\n\n**{letter}) {text}**", "So.\n\n{letter}. {text}", "The answer is: {text}", "{text}"]
+)
+def test_options_that_differ_in_signs_alone_are_told_apart(first, second, reply):
+    assert answer(reply.format(letter="A", text=first), choices=(first, second, "none", "both")) == "A"
+    assert answer(reply.format(letter="B", text=first), choices=(second, first, "none", "both")) == "B"

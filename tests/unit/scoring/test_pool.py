@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pool_calls
 import pytest
+from tests.kit.processes import gone
 
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InternalError, InvalidInput
 from evalmesh.scorer.calls import HEADER, MARK
@@ -21,20 +21,6 @@ async def pool():
     pool = KillablePool(1)
     yield pool
     await pool.close()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_until_gone(pid: int, limit_s: float = 10.0) -> bool:
-    end = time.monotonic() + limit_s
-    while is_alive(pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not is_alive(pid)
 
 
 async def test_calls_run_elsewhere_and_keep_their_process(pool):
@@ -70,7 +56,7 @@ async def test_a_stuck_worker_is_killed_and_replaced(pool, stuck):
     pid = await pool.run(pool_calls.pid, deadline_s=10)
     with pytest.raises(DeadlineExceeded, match=r"0\.2 s"):
         await pool.run(stuck, deadline_s=0.2)
-    assert wait_until_gone(pid)
+    assert gone(pid)
     assert await pool.run(pool_calls.pid, deadline_s=10) != pid
 
 
@@ -110,7 +96,7 @@ async def test_a_cancelled_call_frees_its_place(pool):
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert wait_until_gone(pid)
+    assert gone(pid)
     assert await pool.run(pool_calls.add, 1, 1, deadline_s=10) == 2
 
 
@@ -145,7 +131,7 @@ async def test_garbage_costs_the_call_that_wrote_it_alone(pool, garbage):
     pid = await pool.run(pool_calls.pid, deadline_s=10)
     with pytest.raises(InternalError, match="did not give a result"):
         await pool.run(pool_calls.rave, garbage, deadline_s=10)
-    assert wait_until_gone(pid)
+    assert gone(pid)
     assert await pool.run(pool_calls.add, 1, 1, deadline_s=10) == 2
 
 
@@ -216,7 +202,7 @@ async def test_closing_ends_workers_and_the_calls_in_them():
     await pool.close()
     with pytest.raises(InternalError):
         await call
-    assert wait_until_gone(pid)
+    assert gone(pid)
     with pytest.raises(FailedPrecondition, match="closed"):
         await pool.run(pool_calls.pid, deadline_s=10)
     await pool.close()
@@ -251,4 +237,4 @@ def test_workers_do_not_outlive_a_killed_parent(call):
         time.sleep(0.1)
         parent.kill()
     assert len(pids) == 2
-    assert all(wait_until_gone(pid) for pid in pids)
+    assert all(gone(pid) for pid in pids)

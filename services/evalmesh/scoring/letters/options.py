@@ -32,9 +32,19 @@ def option_of(text: str, labels: str, choices: Sequence[str]) -> str | None:
         return None
     for texts in (choices, [_ASIDE.sub("", choice) for choice in choices]):
         matches = [i for i, choice in enumerate(texts) if normalise(choice) == wanted]
-        if matches:
+        if len(matches) > 1:  # they differ in signs alone: "(∀x)Px" and "(∃x)Px", "{1}" and "(1)"
+            signs = _signs(text)
+            matches = [i for i in matches if _signs(texts[i]) == signs]
             return labels[matches[0]] if len(matches) == 1 else None
+        if matches:
+            return labels[matches[0]]
     return None
+
+
+@lru_cache(maxsize=4096)
+def _signs(text: str) -> str:
+    """The text with all its signs, but without spaces, emphasis and what ends a sentence or a label."""
+    return _SPACES.sub("", unwrap(narrow(text)).casefold()).strip(".:)")
 
 
 def option_at_start(text: str, labels: str, choices: Sequence[str]) -> str | None:
