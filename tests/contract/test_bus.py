@@ -436,6 +436,33 @@ async def test_a_server_that_hangs_is_unavailable_in_bounded_time(nats_server):
     await bus.close()
 
 
+@pytest.mark.parametrize("how", ["cancelled", "given up"])
+async def test_a_close_that_the_server_holds_up_costs_the_connection_nothing(nats_server, how):
+    bus = await open_bus(await connect(nats_server.url, "test"))
+    consumer = await bus.consume(SCORE)
+    await bus.publish([item(0), item(1)])
+    (delivery,) = await consumer.fetch(1, 1)
+    os.kill(nats_server.pid, signal.SIGSTOP)
+    try:
+        closing = asyncio.create_task(consumer.close())
+        if how == "cancelled":
+            await asyncio.sleep(0.1)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+        else:
+            await asyncio.wait_for(closing, 10)
+    finally:
+        os.kill(nats_server.pid, signal.SIGCONT)
+    async with asyncio.timeout(10):
+        await delivery.ack()
+        await bus.publish([item(2)])
+        other = await bus.consume(SCORE)
+        found = {(await other.fetch(1, 5))[0].item.shard_index for _ in range(2)}
+    assert found == {1, 2}
+    await bus.close()
+
+
 async def test_a_full_disk_is_told(tmp_path):
     with running_server(tmp_path / "small", max_store_bytes=200_000) as server:
         bus = await open_bus(await connect(server.url, "test"), BusSettings(events_max_bytes=50_000))

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +38,8 @@ _PAUSE_S = 0.05
 """Between tries, and between attempts to reconnect."""
 _PING_INTERVAL_S = 5
 _PENDING_BYTES = 16 << 20
+_ROUND_TRIP_S = 60
+"""By then a connection that does not answer counts as broken, and nobody waits any more."""
 _NO_RESPONDERS = "503"
 _WEBSOCKETS = frozenset({"ws", "wss"})
 _SCHEMES = _WEBSOCKETS | {"nats", "tls"}
@@ -92,6 +94,7 @@ class NatsConnection:
         self._count = 0
         self._restore_lock = asyncio.Lock()
         self._opening = True
+        self._unhurried: set[asyncio.Task[None]] = set()
 
     async def open(self, url: str, name: str) -> None:
         """Connects and listens for answers; see `connect` for the errors."""
@@ -121,13 +124,33 @@ class NatsConnection:
             return
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             if self.client.is_connected:
-                await self.client.flush(timeout=2)
+                await self.round_trip(2.0)
         # nats-py trips over a connection that is gone before it has stopped its subscriptions.
         with contextlib.suppress(nats.errors.Error, OSError):
             if self._answers is not None:
                 await self._answers.unsubscribe()
             await self.client.close()
         await self._on_closed()
+
+    async def round_trip(self, timeout_s: float) -> None:
+        """Returns once the server has read what was sent, or after `timeout_s`."""
+        await self.unhurried(self.client.flush(timeout=_ROUND_TRIP_S), timeout_s)
+
+    async def unhurried(self, call: Coroutine[Any, Any, None], timeout_s: float) -> None:
+        """Waits for a call of nats-py that holds a round trip; a call that takes longer goes on by itself.
+
+        Such a call must be neither cancelled nor cut short: nats-py swallows the cancellation of a drain, and a pong
+        that finds its waiter cancelled ends the reading of the connection for good (nats-py 2.16).
+        """
+        task = asyncio.create_task(call)
+        self._unhurried.add(task)
+        task.add_done_callback(self._hurried)
+        await asyncio.wait({task}, timeout=timeout_s)
+
+    def _hurried(self, task: asyncio.Task[None]) -> None:
+        self._unhurried.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.debug("a round trip failed: %s", error)
 
     @property
     def connected(self) -> bool:

@@ -86,16 +86,18 @@ class Puller:
     async def close(self) -> None:
         """Stops listening and gives back what nobody took."""
         subscription, self._subscription = self._subscription, None
-        with contextlib.suppress(Unavailable, nats.errors.Error, TimeoutError):
-            if subscription is not None and self._acked and self._connection.client.is_connected:
-                # A round trip: what the server sent before it heard of the end is received, and given back.
-                async with asyncio.timeout(_GRACE_S):
-                    await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py has no types here
-            elif subscription is not None:
-                await subscription.unsubscribe()
-        with contextlib.suppress(Unavailable, nats.errors.Error):
-            while self._ready:
-                await self._give_back(self._ready.popleft())
+        try:
+            with contextlib.suppress(Unavailable, nats.errors.Error):
+                if subscription is not None and self._acked and self._connection.client.is_connected:
+                    # A round trip: what the server sent before it heard of the end is received, and given back.
+                    drain = subscription.drain()  # type: ignore[no-untyped-call]  # nats-py has no types here
+                    await self._connection.unhurried(drain, _GRACE_S)
+                elif subscription is not None:
+                    await subscription.unsubscribe()
+        finally:
+            with contextlib.suppress(Unavailable, nats.errors.Error):
+                while self._ready:
+                    await self._give_back(self._ready.popleft())
 
     async def _prepare(self) -> None:
         if self._subscription is None:

@@ -89,7 +89,7 @@ class NatsSignals:
             # nats-py's ping overtakes commands that wait to be written; they are written before a second one.
             for _ in range(2):
                 if client.is_connected:
-                    await client.flush(timeout=_FLUSH_S)
+                    await self._connection.round_trip(_FLUSH_S)
 
     async def _reply(self, msg: Msg, handler: SignalHandler) -> None:
         try:
