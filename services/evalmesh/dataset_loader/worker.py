@@ -64,11 +64,15 @@ class PlanWorker:
     async def handle(self, item: WorkItem) -> None:
         """Plans a run, or takes up the plan there is, and queues every shard that is not in the results."""
         run = (await self._records.store.get(item.run)).value
-        if run.state.terminal or run.state is RunState.CANCELLING:
-            return
-        await self._change(run.id, RunState.PLANNING)
-        await _Planning(self, run, item.attempt).work()
-        _LOG.info("planned")
+        try:
+            if not (run.state.terminal or run.state is RunState.CANCELLING):
+                await self._change(run.id, RunState.PLANNING)
+                await _Planning(self, run, item.attempt).work()
+                _LOG.info("planned")
+        finally:
+            # Pools that were wished for after the run had ended would be kept open for it for ever.
+            if (await self._records.store.get(item.run)).value.state.terminal:
+                await self._records.release_pools(item.run)
 
     async def set_aside(self, item: WorkItem, error: str) -> None:
         """A run that cannot be planned has failed."""

@@ -34,7 +34,11 @@ class RunRecords(RecordBook[Run]):
         if run.state is not State.SUCCEEDED:
             await self.store.set_control(run.id, "cancel")
             await self.bus.purge(run.id)
-        for wish in await self.store.list_pools(run.id):
-            await self.bus.retire(wish.pool.id, run.id)
-        await self.store.withdraw_pools(run.id)
+        await self.release_pools(run.id)
         await self.store.set_active(run.id, active=False)
+
+    async def release_pools(self, run_id: str) -> None:
+        """The run needs no pool any more; its queues there go."""
+        for wish in await self.store.list_pools(run_id):
+            await self.bus.retire(wish.pool.id, run_id)
+        await self.store.withdraw_pools(run_id)
