@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from tests.kit.nats import kill, running_server
@@ -436,6 +437,12 @@ async def test_a_server_that_hangs_is_unavailable_in_bounded_time(nats_server):
     await bus.close()
 
 
+def stopped_threads(pid):
+    """States of the threads of a process; "T" is stopped."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
+
+
 @pytest.mark.parametrize("how", ["cancelled", "given up"])
 async def test_a_close_that_the_server_holds_up_costs_the_connection_nothing(nats_server, how):
     bus = await open_bus(await connect(nats_server.url, "test"))
@@ -444,6 +451,8 @@ async def test_a_close_that_the_server_holds_up_costs_the_connection_nothing(nat
     (delivery,) = await consumer.fetch(1, 1)
     os.kill(nats_server.pid, signal.SIGSTOP)
     try:
+        while stopped_threads(nats_server.pid) != {"T"}:  # noqa: ASYNC110  (a signal takes its time)
+            await asyncio.sleep(0.01)
         closing = asyncio.create_task(consumer.close())
         if how == "cancelled":
             await asyncio.sleep(0.1)
@@ -454,7 +463,7 @@ async def test_a_close_that_the_server_holds_up_costs_the_connection_nothing(nat
             await asyncio.wait_for(closing, 10)
     finally:
         os.kill(nats_server.pid, signal.SIGCONT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         await delivery.ack()
         await bus.publish([item(2)])
         other = await bus.consume(SCORE)
