@@ -111,7 +111,8 @@ class LocalDatasets:
             homes = (folder.resolve(), *_blobs(folder))
             try:
                 path = (folder / name).resolve()
-                if not any(path.is_relative_to(home) for home in homes):
+                inside = any(path.is_relative_to(home) for home in homes)
+                if not inside or (self._allowed is not None and not self._allowed.holds(path)):
                     raise ValueError(f"it names the file {shown!r}, which lies outside the folder of the data")
                 if path.is_file():
                     size_bytes = path.stat().st_size

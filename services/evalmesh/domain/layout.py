@@ -54,11 +54,6 @@ def media_key(sha256: str) -> str:
     return f"media/{sha256}"
 
 
-def run_prefix(run: str) -> str:
-    """Everything of a run."""
-    return f"runs/{run}/"
-
-
 def spec_key(run: str) -> str:
     """What was asked for."""
     return f"runs/{run}/spec.json"

@@ -111,3 +111,19 @@ def test_the_file_of_authorities_is_confined_too(places):
     for path in (places / "other" / "test.jsonl", places / "absent.pem"):
         with pytest.raises(PermissionDenied, match=r"target\.ca_file"):
             servers.check(destination_of(LoadTarget("https://h/v1", "m", ca_file=str(path))))
+
+
+def test_media_beside_a_planted_link_are_not_read(tmp_path):
+    """The data file leads back into the folder that may be read; what lies beside the link does not."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    (own / "test.jsonl").write_text("{}\n")
+    (other / "test.jsonl").symlink_to(own / "test.jsonl")
+    (other / "a.png").write_bytes(b"a secret")
+    (own / "a.png").write_bytes(b"a picture")
+    (own / "planted").symlink_to(other)
+    source = LocalDatasets(roots=Roots([str(own)], SETTING))
+    assert source.read_media([own / "test.jsonl"], "a.png") == b"a picture"
+    with pytest.raises(ValueError, match="lies outside"):
+        source.read_media([own / "planted" / "test.jsonl"], "a.png")
