@@ -62,7 +62,7 @@ chaos: install ## Kill everything at random, N=100 times; SEED=1
 	$(BIN)/python -m tests.chaos --runs $(or $(N),100) --seed $(or $(SEED),1)
 
 bench: install ## Measure against a minimal client and the ideal, on this machine
-	$(BIN)/python tests/bench/bench_platform.py
+	$(BIN)/python -m tests.bench.bench_platform
 
 bench-perf: install ## Measure load tests against a raw-socket client and a server in C
 	$(BIN)/python -m tests.bench.bench_perf

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import MIB, RunningSimulator, cpu_s, machine, medians, run_child, simulator, table
+from tests.bench.measure import MIB, RunningSimulator, cpu_s, machine, medians, run_child, simulator, table
 
 REPOSITORY = Path(__file__).parents[2]
 ROUNDS = 3

@@ -126,7 +126,11 @@ class BodyEncoder:
 
 def _prompt(request: Request, media: Media) -> object:
     if request.kind == "chat":
-        return [_turn(message, media) for message in request.messages]
+        return [
+            # Most messages are no more than this, and prompts with examples have many.
+            {"role": message.role, "content": message.content} if message.plain else _turn(message, media)
+            for message in request.messages
+        ]
     return loglikelihood.prompts(request) if request.kind == "loglikelihood" else request.prompt
 
 

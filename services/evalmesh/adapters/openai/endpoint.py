@@ -153,7 +153,9 @@ class OpenAIEndpoint:
                 f"{self._model.kind}.",
                 {"field": "model.kind"},
             )
-        wanted = {part.sha256 for message in request.messages for part in media_of(message.content)}
+        wanted = {
+            part.sha256 for message in request.messages if not message.plain for part in media_of(message.content)
+        }
         if not wanted:
             return self._bodies.encode(request, config)
         if self._media is None:

@@ -23,10 +23,12 @@ _NEAR_CHARS = (64, 400)
 """The end of a text is searched first: most replies state their answer there."""
 _LONGEST_WORD = 9
 
+_SHORT = r"(?<![A-Za-z]...)(?=[ ]?[.:])"
 _ASCII_WORDS = (
-    r"[aA]nswer|ANSWER|(?<![A-Za-z])(?:[Aa]ns|ANS)(?=[ ]?[.:])|[oO]ption|OPTION|[cC]hoice|CHOICE|[lL]etter|LETTER"
-    r"|[sS]election|[Ss]olution"
-    r"|[rR]espuesta|RESPUESTA|[aA]ntwort|ANTWORT|[rR]isposta|[rR]esposta|[cC]evap|[jJ]awaban"
+    # Spelt out: the engine jumps to the first letters of alternatives that begin with a literal.
+    rf"answer|Answer|ANSWER|ans{_SHORT}|Ans{_SHORT}|ANS{_SHORT}|option|Option|OPTION|choice|Choice|CHOICE"
+    r"|letter|Letter|LETTER|selection|Selection|solution|Solution|respuesta|Respuesta|RESPUESTA|antwort|Antwort"
+    r"|ANTWORT|risposta|Risposta|resposta|Resposta|cevap|Cevap|jawaban|Jawaban"
 )
 _ASCII_WORD = re.compile(_ASCII_WORDS)
 _WORD = re.compile(

@@ -2,6 +2,8 @@
 
 import re
 
+from evalmesh.scoring.letters.rare import Rare
+
 _SET = (
     r"(?:above|options?|choices?|answers?|alternatives?|possibilities|statements?|these|those|them|given"
     r"|listed|provided|following)"
@@ -10,33 +12,40 @@ _GIVE = (
     r"(?:answer|determine|decide|choose|select|pick|tell|say|give|provide|identify|know|help|assist|solve"
     r"|conclude|see|view)"
 )
-_NONE = re.compile(
-    rf"\bnone[ ]of[ ](?:(?:the|these|those|my|your|its)[ ])?(?:(?:given|listed|provided|available|four|five|ten"
-    rf"|offered|answer)[ ])?{_SET}\b"
-    r"|\bnone[ ](?:is|are)[ ](?:correct|right)\b|^[ ]*none\b(?=[ ]*[.!]?[ ]*$)"
-    r"|\b(?:no|not[ ]an?[ ]|neither)[ ]?(?:correct|right|valid|suitable|matching|given|listed)?[ ]?(?:option"
-    r"|choice|answer|alternative)s?"
-    r"[ ](?:is|are|was|can[ ]be|matches|fits|works|given|listed|provided|applies)\b"
-    r"|\bno[ ](?:correct|right|valid|suitable|matching)[ ](?:option|choice|answer|alternative)s?\b"
-    r"|\bnot[ ](?:any[ ]of|among|one[ ]of|listed|in)[ ](?:the|these|those)[ ](?:\w+[ ])?(?:options?|choices?"
-    r"|answers?|list)\b"
-    r"|(?:都|均|皆|全部?)(?:不(?:对|正确|是|符合|成立|选|行|可能)|错误?|非)|没有(?:一个)?(?:正确|合适|符合)|无正确|该当(?:する選択肢)?(?:なし|がない)"
-    r"|該当(?:する選択肢)?(?:なし|がない|は?ありません)|(?:どれ|いずれ)も(?:正しくな|違|該当しな|不正解)"
-    r"|(?:정답|답|보기|해당)이?[ ]?(?:없|아님)|모두[ ](?:틀|아니|오답)"
-    r"|\bninguna[ ]de[ ]las\b|\baucune?[ ](?:des|de[ ]ces)\b|\bkeine?[ ]der\b|\bnessuna[ ]delle\b"
-    r"|\bnenhuma[ ]das\b|\bни[ ]один\b",
-    re.IGNORECASE,
+_NONE = Rare(
+    r"n(?:one|inguna|essuna|enhuma|either|ot (?:an?|any|among|one|listed|in) |o ?[acglmorsv])|aucun|kein",
+    re.compile(
+        rf"\bnone[ ]of[ ](?:(?:the|these|those|my|your|its)[ ])?(?:(?:given|listed|provided|available|four|five|ten"
+        rf"|offered|answer)[ ])?{_SET}\b"
+        r"|\bnone[ ](?:is|are)[ ](?:correct|right)\b|^[ ]*none\b(?=[ ]*[.!]?[ ]*$)"
+        r"|\b(?:no|not[ ]an?[ ]|neither)[ ]?(?:correct|right|valid|suitable|matching|given|listed)?[ ]?(?:option"
+        r"|choice|answer|alternative)s?"
+        r"[ ](?:is|are|was|can[ ]be|matches|fits|works|given|listed|provided|applies)\b"
+        r"|\bno[ ](?:correct|right|valid|suitable|matching)[ ](?:option|choice|answer|alternative)s?\b"
+        r"|\bnot[ ](?:any[ ]of|among|one[ ]of|listed|in)[ ](?:the|these|those)[ ](?:\w+[ ])?(?:options?|choices?"
+        r"|answers?|list)\b"
+        r"|(?:都|均|皆|全部?)(?:不(?:对|正确|是|符合|成立|选|行|可能)|错误?|非)|没有(?:一个)?(?:正确|合适|符合)|无正确|该当(?:する選択肢)?(?:なし|がない)"
+        r"|該当(?:する選択肢)?(?:なし|がない|は?ありません)|(?:どれ|いずれ)も(?:正しくな|違|該当しな|不正解)"
+        r"|(?:정답|답|보기|해당)이?[ ]?(?:없|아님)|모두[ ](?:틀|아니|오답)"
+        r"|\bninguna[ ]de[ ]las\b|\baucune?[ ](?:des|de[ ]ces)\b|\bkeine?[ ]der\b|\bnessuna[ ]delle\b"
+        r"|\bnenhuma[ ]das\b|\bни[ ]один\b",
+        re.IGNORECASE,
+    ),
 )
-_CANNOT = re.compile(
-    r"\b(?:I|we)(?:[ ]?(?:am|are|['\u2019]m|['\u2019]re))?[ ](?:cannot|can['\u2019]?t|can[ ]not"
-    r"|could[ ]?n['\u2019o]t|unable[ ]to|do[ ]not|"
-    rf"don['\u2019]t|won['\u2019]t|will[ ]not|refuse[ ]to|not[ ](?:able[ ]to|sure|certain)"
-    rf"|decline[ ]to)(?:[ ]\w{{2,12}}ly)?(?:[ ]{_GIVE}\b|(?<=sure)|(?<=certain))"
-    rf"|\b(?:cannot|can['\u2019]t|unable[ ]to|impossible[ ]to)[ ](?:be[ ])?(?:answer|determine|decide)d?\b"
-    r"|(?:无法|不能)(?:确定|判断|回答|选择|作答|得出)|不(?:知道|确定|清楚)|無法|(?:わか|分か)りません|わからない|答えられ(?:ない|ません)"
-    r"|알[ ]수[ ]없|모르겠|답할[ ]수[ ]없|\bno[ ](?:puedo|s\u00e9)\b|\bje[ ]ne[ ](?:peux|sais)\b"
-    r"|\bnot[ ]enough[ ]information\b",
-    re.IGNORECASE,
+_CANNOT = Rare(
+    r"can ?not|can'?t|could ?n|unable|do(?: not|n't)|decline|won't|will not|refuse|impossible"
+    r"|no(?:t (?:able|sure|certain|enough)| puedo)|je ne",
+    re.compile(
+        r"\b(?:I|we)(?:[ ]?(?:am|are|['\u2019]m|['\u2019]re))?[ ](?:cannot|can['\u2019]?t|can[ ]not"
+        r"|could[ ]?n['\u2019o]t|unable[ ]to|do[ ]not|"
+        rf"don['\u2019]t|won['\u2019]t|will[ ]not|refuse[ ]to|not[ ](?:able[ ]to|sure|certain)"
+        rf"|decline[ ]to)(?:[ ]\w{{2,12}}ly)?(?:[ ]{_GIVE}\b|(?<=sure)|(?<=certain))"
+        rf"|\b(?:cannot|can['\u2019]t|unable[ ]to|impossible[ ]to)[ ](?:be[ ])?(?:answer|determine|decide)d?\b"
+        r"|(?:无法|不能)(?:确定|判断|回答|选择|作答|得出)|不(?:知道|确定|清楚)|無法|(?:わか|分か)りません|わからない|答えられ(?:ない|ません)"
+        r"|알[ ]수[ ]없|모르겠|답할[ ]수[ ]없|\bno[ ](?:puedo|s\u00e9)\b|\bje[ ]ne[ ](?:peux|sais)\b"
+        r"|\bnot[ ]enough[ ]information\b",
+        re.IGNORECASE,
+    ),
 )
 _PARTLY_AFTER = re.compile(
     r"[ ,:(]{0,3}(?:(?:except|but|other[ ]than|besides|apart|save)\b|[A-Z](?![A-Za-z'\u2019])(?<!I)|除了|以外)"

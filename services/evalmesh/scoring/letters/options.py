@@ -30,8 +30,8 @@ def option_of(text: str, labels: str, choices: Sequence[str]) -> str | None:
     wanted = normalise(text)
     if not wanted:
         return None
-    for texts in (choices, [_ASIDE.sub("", choice) for choice in choices]):
-        matches = [i for i, choice in enumerate(texts) if normalise(choice) == wanted]
+    for texts, plain in _forms(tuple(choices)):
+        matches = [i for i, choice in enumerate(plain) if choice == wanted]
         if len(matches) > 1:  # they differ in signs alone: "(∀x)Px" and "(∃x)Px", "{1}" and "(1)"
             signs = _signs(text)
             matches = [i for i in matches if _signs(texts[i]) == signs]
@@ -39,6 +39,13 @@ def option_of(text: str, labels: str, choices: Sequence[str]) -> str | None:
         if matches:
             return labels[matches[0]]
     return None
+
+
+@lru_cache(maxsize=1024)
+def _forms(choices: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """The options and their normal forms; then the same without brackets at their ends."""
+    short = tuple(_ASIDE.sub("", choice) for choice in choices)
+    return tuple((texts, tuple(map(normalise, texts))) for texts in (choices, short))
 
 
 @lru_cache(maxsize=4096)

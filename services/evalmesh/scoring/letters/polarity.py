@@ -2,17 +2,22 @@
 
 import re
 
+from evalmesh.scoring.letters.rare import Rare
+
 _BREAK = re.compile(
     r"[.,;:!?\n(\u3001\u3002]|[ ](?:but|so|hence|thus|therefore|then|and|because|since|still|yet|pero|mais|aber"
     r"|sondern)\b"
     r"|所以|因此|因而|故|但|而是?|只有|よって|したがって|따라서|그러므로",
     re.IGNORECASE,
 )
-_FIRM = re.compile(
-    r"\b(?:no|not? any|without(?: an?y?)?|beyond)[ ](?:doubt|question)|\bnot only\b|\bno wonder\b|\bwhy not\b"
-    r"|\bif (?:i|you|we) "
-    r"(?:had|have|must|were forced)\b|没有疑问|毫无疑问|不难|无疑|间违いなく|間違いなく",
-    re.IGNORECASE,
+_FIRM = Rare(
+    r"doubt|question|not only|no wonder|why not|if (?:i|you|we) (?:ha|mu|we)",
+    re.compile(
+        r"\b(?:no|not? any|without(?: an?y?)?|beyond)[ ](?:doubt|question)|\bnot only\b|\bno wonder\b|\bwhy not\b"
+        r"|\bif (?:i|you|we) "
+        r"(?:had|have|must|were forced)\b|没有疑问|毫无疑问|不难|无疑|间违いなく|間違いなく",
+        re.IGNORECASE,
+    ),
 )
 _DENYING = (
     r"n['\u2019]t\b|\b(?:not|never|neither|nor|cannot|unlikely|doubt\w*|unsure|unclear|uncertain|whether|unless"
@@ -27,12 +32,18 @@ _DENYING = (
     r"|\u0435\u0441\u043b\u0438)\b"
     r"|\bn['\u2019]est|不|非|别|没|沒|無|无|若|如果|假如|是否|もし|아니|아닌|않|만약"
 )
-_BEFORE = re.compile(
-    rf"{_DENYING}|\b(?:wrong|incorrect|false|other|previous|earlier|initial|old|falsche|incorrecta|incorrecte"
-    rf"|mauvaise)[ ](?:\w+[ ])?$"
-    rf"|\b(?:wrong|incorrect)[ ](?:answer|option|choice|letter)"
-    r"s?[ ](?:\w+[ ]){0,3}$|(?:错误|錯誤|誤)的?$",
-    re.IGNORECASE,
+_BEFORE = Rare(
+    r"n(?:'|ot|ever|either|or|obody|o one|o reason|icht|unca)|cannot|un(?:likely|sure|clear|certain|less)|doubt|whether"
+    r"|if|suppos|assum|though|think|thought|refuse|pretend|imagine|tempt|almost|hardly|init|previous|at first|many "
+    r"|sa(?:id|y)|although|claim|believe|might|could|may|kein|we(?:der|nn)|fal|pas|aucun|si|wrong|incorrect|other|earlier|old"
+    r"|mauvaise",
+    re.compile(
+        rf"{_DENYING}|\b(?:wrong|incorrect|false|other|previous|earlier|initial|old|falsche|incorrecta|incorrecte"
+        rf"|mauvaise)[ ](?:\w+[ ])?$"
+        rf"|\b(?:wrong|incorrect)[ ](?:answer|option|choice|letter)"
+        r"s?[ ](?:\w+[ ]){0,3}$|(?:错误|錯誤|誤)的?$",
+        re.IGNORECASE,
+    ),
 )
 _INSIDE = re.compile(
     rf"{_DENYING}|\b(?:wrong|incorrect|false|either|both|between|among|rather|instead|could|might|may|without|"

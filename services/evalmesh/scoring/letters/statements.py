@@ -8,24 +8,32 @@ from functools import lru_cache
 from evalmesh.scoring.letters.labels import EDGE, is_joined, patterns, settled_letter
 from evalmesh.scoring.letters.plain import last_sentences
 from evalmesh.scoring.letters.polarity import denied_before, denies, unsettled_after
+from evalmesh.scoring.letters.rare import Rare
 
 MAX_STATEMENTS = 24
 """How many statements of a kind, from the end, are looked at."""
 
-_CHOOSE = re.compile(
-    r"(?:(?<![A-Za-z])(?:(?:I|we|you|one|it|let['\u2019]?s|let us|I['\u2019]d|I['\u2019]ll|we['\u2019]d"
-    r"|we['\u2019]ll|I['\u2019]m)\s(?:[\w'\u2019]{1,12}[ ]){0,4}?"
-    r"|(?:so|then|thus|therefore|hence|please|finally|and)[, ]{1,2}|(?:must|should|would|will|to)[ ])|^[ ]*)"
-    r"(?:choose|chose|pick|picked|select|selected|go(?:ing)?[ ]with|went[ ]with|opt(?:ed)?[ ]for|take|vote[ ]for"
-    r"|settled?[ ](?:on|for)|"
-    r"lean(?:ing)?[ ]towards?|stick(?:ing)?[ ]with|conclude|say|guess|bet[ ]on|answer|choosing|picking"
-    r"|selecting)(?=[ :])"
-    r"(?:[ ](?:that|with|it[ ]is|it['\u2019]s|is))?[: ]{1,2}",
-    re.IGNORECASE | re.MULTILINE,
+_CHOOSE = Rare(
+    r"cho(?:os|se)|pick|select|go(?:ing)? with|went with|opt(?:ed)? for|take|vote for|settled? (?:on|for)"
+    r"|lean(?:ing)? toward|stick|conclude|say|guess|bet on|answer",
+    re.compile(
+        r"(?:(?<![A-Za-z])(?:(?:I|we|you|one|it|let['\u2019]?s|let us|I['\u2019]d|I['\u2019]ll|we['\u2019]d"
+        r"|we['\u2019]ll|I['\u2019]m)\s(?:[\w'\u2019]{1,12}[ ]){0,4}?"
+        r"|(?:so|then|thus|therefore|hence|please|finally|and)[, ]{1,2}|(?:must|should|would|will|to)[ ])|^[ ]*)"
+        r"(?:choose|chose|pick|picked|select|selected|go(?:ing)?[ ]with|went[ ]with|opt(?:ed)?[ ]for|take|vote[ ]for"
+        r"|settled?[ ](?:on|for)|"
+        r"lean(?:ing)?[ ]towards?|stick(?:ing)?[ ]with|conclude|say|guess|bet[ ]on|answer|choosing|picking"
+        r"|selecting)(?=[ :])"
+        r"(?:[ ](?:that|with|it[ ]is|it['\u2019]s|is))?[: ]{1,2}",
+        re.IGNORECASE | re.MULTILINE,
+    ),
 )
-_CHOOSE_ZH = re.compile(
-    r"(?:故|题|应该?|就|只能|我|必须?|因此|所以|答|最终|可|则|于是|"
-    r"|^|[,\u3002;\n ])(?:应该?|当|就|会|要)?(?:选择?|選擇?)(?!项|項)[:为是 ]{0,2}(?:答案)?"
+_CHOOSE_ZH = Rare(
+    "[^\\x00-\\x7f]",
+    re.compile(
+        r"(?:故|题|应该?|就|只能|我|必须?|因此|所以|答|最终|可|则|于是|"
+        r"|^|[,\u3002;\n ])(?:应该?|当|就|会|要)?(?:选择?|選擇?)(?!项|項)[:为是 ]{0,2}(?:答案)?"
+    ),
 )
 _RIGHT = (
     r"[)\]}\"'*.]{0,3}[ ]?(?:\([^()\n]{1,60}\)[ ]?)?(?:(?:is|seems|looks|appears|would[ ]be|must[ ]be"
