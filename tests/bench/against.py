@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.bench.against ../before [--rounds 5] [--only mmlu]
 
-Each checkout runs with the interpreter of its own `.venv`, its own `tests/bench/platform_run.py` and the same
-simulator (ours). A figure is the median over the rounds of the ratio of a pair, ours over theirs: below 1 is better.
+Each checkout runs with the interpreter of its own `.venv`; driver and simulator are ours for both. A figure is the
+median over the rounds of the ratio of a pair, ours over theirs: below 1 is better.
 """
 
 import argparse
@@ -15,16 +15,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.bench.bench_platform import Bench, Case, cases, find_data
-from tests.bench.measure import simulator, table
+from tests.bench.measure import FOLDER, simulator, table
 
 FIGURES = ("run_s", "before_s", "busy_s", "after_s", "cpu_s")
 
 
 def measured(checkout: Path, job: dict) -> dict[str, float]:
     """One run of a checkout, in a process of its own."""
-    folder = checkout / "tests" / "bench"
-    command = [str(checkout / ".venv" / "bin" / "python"), str(folder / "platform_run.py"), json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    command = [str(checkout / ".venv" / "bin" / "python"), str(FOLDER / "platform_run.py"), json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{checkout}: ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

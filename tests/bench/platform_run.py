@@ -22,6 +22,7 @@ from measure import cpu_s
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.local.platform import open_platform
 from evalmesh.local.settings import LocalSettings
+from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.telemetry import configure_logging
 from evalmesh.sdk import AsyncClient
 
@@ -90,6 +91,7 @@ async def main(job):
             platform = await stack.enter_async_context(open_platform(LocalSettings(Path(folder))))
             client = await stack.enter_async_context(AsyncClient(platform.address))
             opened_s = time.perf_counter() - wall
+            keep_what_is_loaded()  # as the command line does
             run, figures = await measured_run(client, spec_of(job))
             figures["open_s"] = opened_s
             started_at = figures.pop("started_at")

@@ -60,7 +60,7 @@ async def test_of_a_huge_error_the_beginning_is_enough(status):
 @pytest.mark.parametrize(
     ("event", "bound"),
     [
-        (b'data: {"choices": [{"delta": {"content": "%b"}}]}\n\n' % (b"a" * 32000), "128 MiB"),
+        (b'data: {"choices": [{"delta": {"content": "%b"}}]}\n\n' % (b"a" * 32000), "64 MiB"),
         (b"data: {}\n\n", "1048576 events"),
         (b": nothing\n", "128 MiB"),
         (b"a" * 1000, "16777216 bytes"),

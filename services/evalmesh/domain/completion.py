@@ -60,7 +60,7 @@ class Timing:
     @property
     def sound(self) -> bool:
         """Whether these can be times: finite and not negative."""
-        return all(0 <= value < inf for value in (self.start_time, self.latency_s, self.ttft_s or 0.0))
+        return 0 <= self.start_time < inf and 0 <= self.latency_s < inf and 0 <= (self.ttft_s or 0.0) < inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,8 @@ class PoolWorker:
             await outputs.drop_parts(shard)
 
     async def _reuse(self, work: ShardRun) -> None:
+        if not work.header.reuse:
+            return
         by_digest = {request.digest: request for request in work.missing()}
         for earlier in work.header.reuse:
             outputs = self._files.of(earlier.run, work.header.benchmark).of(earlier.stage)

@@ -18,6 +18,7 @@ from evalmesh.domain.score import Score, ScoreState
 from evalmesh.scorer.pool import CallRaisedError, KillablePool
 
 _LOG = logging.getLogger(__name__)
+_STATES = get_args(ScoreState)
 _MOST = 1e100
 """Magnitude of a value: the squares of many must add up to what a float can hold."""
 _REASON_CHARS = 500
@@ -101,22 +102,28 @@ def checked(benchmark: Benchmark, score: object, completion: Completion) -> Scor
         raise BadScore(
             f"the scorer was asked about {completion.request_id} and answered about {score.sample_id!r:.100}"
         )
-    if score.state not in get_args(ScoreState):
+    if score.state not in _STATES:
         raise BadScore(f"the scorer returned the state {score.state!r:.100}")
-    for name in ("answer", "extractor", "explanation", "reason"):
-        if not isinstance(getattr(score, name), str | None):
-            raise BadScore(f"the scorer returned a {type(getattr(score, name)).__name__} as {name}")
     scored = score.state == "scored"
+    reason = _checked_text("reason", score.reason)
     return Score(
         completion.sample_id,
         completion.repeat,
         score.state,
         values=_values(benchmark, score.values) if scored else {},
-        answer=_storable(score.answer),
-        extractor=_storable(score.extractor),
-        explanation=_storable(score.explanation),
-        reason=_storable(score.reason) if scored else _storable(score.reason) or "the scorer gave no reason",
+        answer=_checked_text("answer", score.answer),
+        extractor=_checked_text("extractor", score.extractor),
+        explanation=_checked_text("explanation", score.explanation),
+        reason=reason if scored else reason or "the scorer gave no reason",
     )
+
+
+def _checked_text(name: str, text: object) -> str | None:
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise BadScore(f"the scorer returned a {type(text).__name__} as {name}")
+    return _storable(text)
 
 
 def _values(benchmark: Benchmark, values: object) -> dict[str, float]:
@@ -132,6 +139,8 @@ def _values(benchmark: Benchmark, values: object) -> dict[str, float]:
 def _number(name: object, value: object) -> float:
     if not isinstance(name, str):
         raise BadScore(f"the scorer returned a value whose name is a {type(name).__name__}")
+    if type(value) is float and -_MOST <= value <= _MOST:
+        return value
     if not isinstance(value, Real | Decimal):
         raise BadScore(f"the value {name!r} is a {type(value).__name__}, which is no number")
     try:
@@ -157,9 +166,9 @@ def _text(value: object) -> str:
         return "(it cannot be shown)"
 
 
-def _storable(text: str | None) -> str | None:
+def _storable(text: str) -> str:
     """JSON holds no half of a surrogate pair."""
-    return None if text is None else text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def cut(completion: Completion, remove_until: str | None) -> Completion:

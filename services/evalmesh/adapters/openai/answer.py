@@ -50,6 +50,12 @@ class _Message(msgspec.Struct, gc=False):
     images: list[_Part] | None = None
     audio: Audio | None = None
 
+    def plain(self) -> str | None:
+        """Its text, where it has nothing else."""
+        text = self.content
+        more = self.reasoning_content or self.reasoning or self.refusal or self.tool_calls or self.function_call
+        return text if isinstance(text, str) and not (more or self.images or self.audio) else None
+
 
 class Choice(msgspec.Struct, gc=False):
     """One of the alternatives; only index 0 is used, except where several prompts were sent."""
@@ -134,6 +140,10 @@ def parse_answer(body: bytes, redact: Redactor) -> Answer | Failure:
 
 
 def _whole(content: Body, choice: Choice, message: _Message) -> Answer | Failure:
+    finish, logprobs = _FINISH.get(choice.finish_reason or "", "unknown"), [choice.logprobs]
+    text = message.plain()
+    if text is not None:
+        return Answer(text, None, finish, _usage(content.usage), content.choices or [], logprobs=logprobs)
     try:
         media = _media(message)
     except ValueError as error:
@@ -141,13 +151,13 @@ def _whole(content: Body, choice: Choice, message: _Message) -> Answer | Failure
     return Answer(
         _content(message),
         _reasoning(message) or None,
-        _FINISH.get(choice.finish_reason or "", "unknown"),
+        finish,
         _usage(content.usage),
         content.choices or [],
         tool_calls=whole_calls(message.tool_calls or (), message.function_call),
         refusal=_refusal(message) or None,
         media=media,
-        logprobs=[choice.logprobs],
+        logprobs=logprobs,
     )
 
 
@@ -160,6 +170,7 @@ class StreamedAnswer:
         "_done_at",
         "_finish",
         "_first_token_at",
+        "_held",
         "_logprobs",
         "_media",
         "_reasoning",
@@ -182,6 +193,12 @@ class StreamedAnswer:
         self._usage: _Usage | None = None
         self._first_token_at: float | None = None
         self._done_at: float | None = None
+        self._held = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept of the stream up to now, a character counted as a byte."""
+        return self._held
 
     @property
     def complete(self) -> bool:
@@ -222,10 +239,12 @@ class StreamedAnswer:
             text, more = _content(delta), self._add_pieces(delta)
         if text:
             self._text.append(text)
+            self._held += len(text)
         if self._first_token_at is None and (text or more):
             self._first_token_at = time.perf_counter()
         if choice.logprobs != _NULL:
             self._logprobs.append(choice.logprobs)
+            self._held += len(choice.logprobs)
         if choice.finish_reason is not None:
             self._finish = choice.finish_reason
 
@@ -240,10 +259,14 @@ class StreamedAnswer:
         self._calls.add(calls)
         if delta.audio is not None and delta.audio.data:
             # A stream sends one sound in pieces, each in base64 by itself.
-            self._audio += decode_base64(delta.audio.data)
+            sound = decode_base64(delta.audio.data)
+            self._audio += sound
+            self._held += len(sound)
             delta.audio.data = None
         media = _media(delta)
         self._media += media
+        self._held += len(reasoning or "") + len(refusal) + sum(map(len, media))
+        self._held += sum(len(call.function.arguments) for call in calls if call.function is not None)
         return bool(reasoning or refusal or calls or media)
 
     def end(self) -> Answer | Failure:

@@ -5,7 +5,8 @@ itself: 8 KiB a line, 128 header lines.
 """
 
 import asyncio
-from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
 
 import aiohttp
 
@@ -22,7 +23,7 @@ MOST_VALUES = 2_000_000
 
 _LARGE_BYTES = 1 << 20
 LARGE_AT_ONCE = 4
-"""Bodies above 1 MiB that are held at the same time, per endpoint; further ones wait, unread."""
+"""Answers above 1 MiB that are held at the same time, per endpoint; further ones wait, unread."""
 _TURN_BYTES = 256 << 10
 """The event loop gets its turn after so much, however fast it comes."""
 
@@ -31,28 +32,56 @@ class TooMuch(ValueError):
     """A server sends more than is read; the text says what and how much."""
 
 
-async def read_body(
-    content: aiohttp.StreamReader, most_bytes: int, held: AsyncExitStack, large: asyncio.Semaphore
-) -> bytes:
-    """The whole body. Raises `TooMuch`. `held` keeps the permit of a large one until the body is done with."""
-    parts: list[bytes] = []
-    size_bytes = turned_bytes = 0
-    has_permit = False
-    while block := await content.readany():
-        parts.append(block)
-        size_bytes += len(block)
-        if size_bytes > most_bytes:
-            raise TooMuch(f"a body of more than {most_bytes >> 20} MiB")
-        if size_bytes > _LARGE_BYTES and not has_permit:
-            await held.enter_async_context(large)
-            has_permit = True
-        if size_bytes - turned_bytes >= _TURN_BYTES:
-            turned_bytes = size_bytes
+class _Reading:
+    """Holds the permit of an answer that turns out to be large, until it is done with; a context manager."""
+
+    __slots__ = ("_bytes", "_permits", "_permitted", "_turned_bytes")
+
+    def __init__(self, large: asyncio.Semaphore) -> None:
+        self._permits = large
+        self._permitted = False
+        self._bytes = self._turned_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._permitted:
+            self._permits.release()
+
+    async def _holds(self, held_bytes: int) -> None:
+        if held_bytes > _LARGE_BYTES and not self._permitted:
+            await self._permits.acquire()
+            self._permitted = True
+
+    async def _give_turn(self) -> None:
+        """The event loop gets its turn now and then: who sends fast would never let it."""
+        if self._bytes - self._turned_bytes >= _TURN_BYTES:
+            self._turned_bytes = self._bytes
             await asyncio.sleep(0)
-    body = b"".join(parts)
-    if size_bytes > _LARGE_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
-        raise TooMuch(f"more than {MOST_VALUES} values")
-    return body
+
+
+class BodyReader(_Reading):
+    """Reads one body."""
+
+    __slots__ = ()
+
+    async def read(self, content: aiohttp.StreamReader) -> bytes:
+        """The whole body. Raises `TooMuch`."""
+        parts: list[bytes] = []
+        while block := await content.readany():
+            parts.append(block)
+            self._bytes += len(block)
+            if self._bytes > BODY_BYTES:
+                raise TooMuch(f"a body of more than {BODY_BYTES >> 20} MiB")
+            await self._holds(self._bytes)
+            await self._give_turn()
+        body = b"".join(parts)
+        if self._permitted and sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+            raise TooMuch(f"more than {MOST_VALUES} values")
+        return body
 
 
 async def read_start(content: aiohttp.StreamReader, most_bytes: int = ERROR_BYTES) -> bytes:
@@ -65,22 +94,24 @@ async def read_start(content: aiohttp.StreamReader, most_bytes: int = ERROR_BYTE
     return b"".join(parts)
 
 
-class StreamMeter:
+class StreamMeter(_Reading):
     """Counts what a stream brings. Raises `TooMuch`."""
 
-    __slots__ = ("_bytes", "_frames", "_turned_bytes")
+    __slots__ = ("_frames",)
 
-    def __init__(self) -> None:
-        self._bytes = self._turned_bytes = self._frames = 0
+    def __init__(self, large: asyncio.Semaphore) -> None:
+        super().__init__(large)
+        self._frames = 0
 
-    async def took(self, chunk: bytes, frames: int) -> None:
-        """Gives the event loop its turn now and then: a fast stream would never wait."""
+    async def took(self, chunk: bytes, frames: int, held_bytes: int) -> None:
+        """A chunk with so many events came; `held_bytes` is what is kept of the stream up to now."""
         self._bytes += len(chunk)
         self._frames += frames
         if self._bytes > STREAM_BYTES:
             raise TooMuch(f"more than {STREAM_BYTES >> 20} MiB")
         if self._frames > STREAM_FRAMES:
             raise TooMuch(f"more than {STREAM_FRAMES} events")
-        if self._bytes - self._turned_bytes >= _TURN_BYTES:
-            self._turned_bytes = self._bytes
-            await asyncio.sleep(0)
+        if held_bytes > BODY_BYTES:
+            raise TooMuch(f"an answer of more than {BODY_BYTES >> 20} MiB")
+        await self._holds(held_bytes)
+        await self._give_turn()

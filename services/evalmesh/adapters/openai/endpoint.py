@@ -134,7 +134,11 @@ class OpenAIEndpoint:
             finally:
                 self._limiter.release()
             if isinstance(answer, Answer):
-                return await self._answered(request, answer, progress)
+                return (
+                    await self._with_media(request, answer, progress)
+                    if answer.media
+                    else _answered(request, answer, progress)
+                )
             delay_s = self._delay_s(answer, progress)
             if delay_s is None:
                 return _failed(request, progress)
@@ -243,34 +247,17 @@ class OpenAIEndpoint:
             return None
         return self._policy.delay_s(failures, self._rng)
 
-    async def _answered(self, request: Request, answer: Answer, progress: _Progress) -> Completion:
-        media: tuple[ContentPart, ...] = ()
-        if answer.media:
-            if self._media is None:
-                progress.failure = Failure("internal", "This model runner has no object store to keep media in.")
-                return _failed(request, progress)
-            try:
-                media = tuple([await self._media.keep(data) for data in answer.media])
-            except EvalmeshError as error:
-                wrong = isinstance(error, InvalidInput)
-                progress.failure = Failure("malformed" if wrong else "internal", error.message)
-                return _failed(request, progress)
-        return Completion(
-            request.sample_id,
-            request.repeat,
-            request.digest,
-            answer.text,
-            answer.reasoning,
-            answer.finish_reason,
-            answer.continuations,
-            tool_calls=answer.tool_calls,
-            refusal=answer.refusal,
-            media=media,
-            top_logprobs=answer.top_logprobs,
-            usage=answer.usage,
-            timing=progress.timing,
-            tries=progress.tries,
-        )
+    async def _with_media(self, request: Request, answer: Answer, progress: _Progress) -> Completion:
+        if self._media is None:
+            progress.failure = Failure("internal", "This model runner has no object store to keep media in.")
+            return _failed(request, progress)
+        try:
+            media = tuple([await self._media.keep(data) for data in answer.media])
+        except EvalmeshError as error:
+            wrong = isinstance(error, InvalidInput)
+            progress.failure = Failure("malformed" if wrong else "internal", error.message)
+            return _failed(request, progress)
+        return _answered(request, answer, progress, media)
 
     def _gave_up(self) -> str:
         return f" Gave up: total_timeout_s={self._model.total_timeout_s:g} leaves no time for another try."
@@ -301,6 +288,25 @@ def _read_logprobs(request: Request, config: GenerationConfig, answer: Answer) -
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return Failure("malformed", f"The answer has log probabilities of an unknown form ({error}).")
     return answer
+
+
+def _answered(request: Request, answer: Answer, progress: _Progress, media: tuple[ContentPart, ...] = ()) -> Completion:
+    return Completion(
+        request.sample_id,
+        request.repeat,
+        request.digest,
+        answer.text,
+        answer.reasoning,
+        answer.finish_reason,
+        answer.continuations,
+        tool_calls=answer.tool_calls,
+        refusal=answer.refusal,
+        media=media,
+        top_logprobs=answer.top_logprobs,
+        usage=answer.usage,
+        timing=progress.timing,
+        tries=progress.tries,
+    )
 
 
 def _failed(request: Request, progress: _Progress, addition: str = "") -> Completion:

@@ -4,21 +4,13 @@ import asyncio
 import io
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 
 import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
-from evalmesh.adapters.openai.bounds import (
-    BODY_BYTES,
-    LARGE_AT_ONCE,
-    StreamMeter,
-    TooMuch,
-    read_body,
-    read_start,
-)
+from evalmesh.adapters.openai.bounds import LARGE_AT_ONCE, BodyReader, StreamMeter, TooMuch, read_start
 from evalmesh.adapters.openai.errors import Failure, Redactor, failure_of_exception, failure_of_status
 from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
 from evalmesh.adapters.openai.target import Target
@@ -101,9 +93,10 @@ class Transport:
                     start = await read_start(response.content)
                     return failure_of_status(response.status, start, response.headers, redact)
                 if self._stream and response.content_type != "application/json":
-                    return await self._read_stream(response, redact)
-                async with AsyncExitStack() as held:
-                    return parse_answer(await read_body(response.content, BODY_BYTES, held, self._large), redact)
+                    with StreamMeter(self._large) as meter:
+                        return await self._read_stream(response, meter, redact)
+                with BodyReader(self._large) as reader:
+                    return parse_answer(await reader.read(response.content), redact)
             finally:
                 # Back to the pool if the answer was read to its end; closed otherwise, which stops the server's work.
                 response.release()
@@ -120,14 +113,15 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def _read_stream(self, response: aiohttp.ClientResponse, redact: Redactor) -> Answer | Failure:
-        parser, meter = SseParser(), StreamMeter()
-        answer = StreamedAnswer(redact)
+    async def _read_stream(
+        self, response: aiohttp.ClientResponse, meter: StreamMeter, redact: Redactor
+    ) -> Answer | Failure:
+        parser, answer = SseParser(), StreamedAnswer(redact)
         content = response.content
         try:
             while chunk := await content.readany():
                 payloads = parser.feed(chunk)
-                await meter.took(chunk, len(payloads))
+                await meter.took(chunk, len(payloads), answer.held_bytes)
                 for payload in payloads:
                     if (failure := answer.add(payload)) is not None:
                         return failure

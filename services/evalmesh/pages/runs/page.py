@@ -42,8 +42,9 @@ def render_html(report: Mapping[str, Any]) -> str:
 
 
 def warm_up() -> None:
-    """Compiles the template, which takes as long as rendering a hundred pages."""
-    _template()
+    """Compiles the templates, which takes as long as rendering a hundred pages."""
+    template = _template()
+    template.environment.get_template("charts.html.j2")
 
 
 @cache

@@ -64,7 +64,7 @@ class Joiner:
             some = blocks[start : start + _READ_AHEAD]
             kept = await asyncio.gather(*(self.folder.kept(block) for block, _ in some))
             for (block, of_block), tallies in zip(some, kept, strict=True):
-                if tallies is None and complete and len(blocks) > 1:
+                if tallies is None and complete and block != blocks[-1][0]:
                     tallies = await self.folder.keep(block, of_block)  # noqa: PLW2901  (as if it had been kept)
                 if tallies is None:
                     tallies = await self.folder.fold(of_block, writer)  # noqa: PLW2901  (likewise)

@@ -18,6 +18,7 @@ _WRAPPER = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|sf|it)|emph|underline|boxed|fbox)\s?\{([^{}]{0,200})\}"
 )
 _LATEX_NOISE = re.compile(r"\\[()\[\]]|[$`]|\\(?=[ ,;!])|\*+|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
+_DECORATED = re.compile(r"[\\$*`_]")
 _STYLE_TAG = re.compile(r"</?(?:b|i|u|em|strong|code|mark|span|font|p|br|sub|sup)\b[^<>]{0,60}>", re.IGNORECASE)
 _MARKED = re.compile(
     r"(\*{1,3}|_{1,3}"
@@ -44,7 +45,7 @@ def unwrap(text: str) -> str:
         text = _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text))
     if "</" in text or "<br" in text:
         text = _STYLE_TAG.sub("", _TAGGED.sub(r"(\2)", text))
-    if any(char in text for char in "\\$*`_"):
+    if _DECORATED.search(text):
         text = _LATEX_NOISE.sub("", _MARKED.sub(r"(\2)\3", text))
     return text
 
