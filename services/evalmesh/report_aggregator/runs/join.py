@@ -1,7 +1,6 @@
 """One benchmark's blocks joined: its sample results as one file, and what the report says about it."""
 
 import asyncio
-import io
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ class Joiner:
     async def _copy_rows(self, block: int, writer: ResultsWriter) -> None:
         plan = self.folder.plan
         data = await self.folder.files.store.get(layout.rows_key(plan.run, plan.name, block))
-        await asyncio.to_thread(writer.copy, io.BytesIO(data))
+        await asyncio.to_thread(writer.copy, data)
 
     async def _written(self) -> list[Shard]:
         """The shards there are of a benchmark whose planning was not finished."""
