@@ -1,6 +1,6 @@
 """The platform against a minimal client and against the ideal, on this machine. How to read it: docs/benchmarks.md.
 
-    python tests/bench/bench_platform.py [throughput|makespan|memory|startup ...] [--quick]
+    python -m tests.bench.bench_platform [throughput|makespan|memory|startup ...] [--quick]
 
 Prints a table per part, says for each aim whether it was met, writes outputs/bench.json and always exits with 0: a
 busy machine is no defect. Without the real data sets (EVALMESH_SHARED_DATA) the starter benchmarks stand in.

@@ -6,7 +6,7 @@ pure function for exactly one stage.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from evalmesh.benchmarks.media import MediaSink
 from evalmesh.domain.completion import Completion
@@ -20,6 +20,7 @@ from evalmesh.domain.stage import PLAIN, Graph
 from evalmesh.scoring.reducers import Reducer
 
 Row = Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,14 @@ class PromptSettings:
     shots: tuple[Sample, ...] = ()
     """Solved examples, in order."""
     kind: RequestKind = "chat"
+    _made: list[Any] = field(default_factory=list, compare=False, repr=False)
+
+    def once(self, make: Callable[[], T]) -> T:
+        """What a shape makes of the settings alone, the same for every sample: made for the first one."""
+        if not self._made:
+            self._made.append(make())
+        made: T = self._made[0]
+        return made
 
 
 class Shape(Protocol):

@@ -11,10 +11,11 @@ import hashlib
 import json
 from typing import Any
 
-from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.request import GenerationConfig, Message
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.shard_data import PlannedSample
 
+_REMEMBERED = 1024
 _MORE = "\0more"
 """Stands where a role would, and is none."""
 
@@ -75,18 +76,31 @@ class GenerationDigest:
             "generation": config,
         }
         self._common = hashlib.sha256(canonical_json(common))
+        self._known: dict[int, tuple[Message, bytes]] = {}
+        """Framed messages by identity: solved examples come again with every sample. The message keeps its id taken."""
 
     def of(self, planned: PlannedSample, repeat: int) -> str:
         """Digest of one repeat; `planned.digests` is not looked at."""
         digest = self._common.copy()
-        parts = [planned.sample.id, planned.kind, planned.prompt, str(repeat)]
-        parts += [part for message in planned.messages for part in (message.role, message.text)]
-        parts += planned.continuations
+        before = (planned.sample.id, planned.kind, planned.prompt, str(repeat))
+        digest.update(b"".join([*map(_framed, before), *map(self._message, planned.messages)]))
+        parts = [*planned.continuations]
         if not all(message.plain for message in planned.messages) or planned.tools or planned.tool_choice:
             # What a plain text cannot say comes after it, so that plain requests keep the digest they always had.
             parts += [_MORE, canonical_json([planned.messages, planned.tools, planned.tool_choice]).decode()]
-        for part in parts:
-            data = part.encode()
-            digest.update(len(data).to_bytes(8, "big"))
-            digest.update(data)
+        digest.update(b"".join(map(_framed, parts)))
         return digest.hexdigest()
+
+    def _message(self, message: Message) -> bytes:
+        known = self._known.get(id(message))
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[id(message)] = (message, _framed(message.role) + _framed(message.text))
+        return known[1]
+
+
+def _framed(part: str) -> bytes:
+    """With its length, so that two texts never run together."""
+    data = part.encode()
+    return len(data).to_bytes(8, "big") + data

@@ -6,7 +6,7 @@ completions/{sha256}                                imported completions
 runs/{run}/spec.json                                RunSpec, which a run's record would grow with
 runs/{run}/{benchmark}/plan.json                    BenchmarkPlan, before the first shard
 runs/{run}/{benchmark}/index.json                   BenchmarkIndex, after the last one
-runs/{run}/{benchmark}/requests/{shard}.jsonl       ShardHeader, then PlannedSample per line
+runs/{run}/{benchmark}/requests/{shard}.jsonl       ShardHeader with what the rows share, then PlannedSample per line
 runs/{run}/{benchmark}/{stage}/{shard}.jsonl        what the stage made of the shard: Completion or Score per line
 runs/{run}/{benchmark}/parts/{stage}/{shard}/{n}.jsonl   completions of an unfinished shard, in parts
 runs/{run}/{benchmark}/folded/{block}.json          partial tallies of a block of shards

@@ -17,6 +17,18 @@ class Reusable:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedPrompt:
+    """What all samples of a shard are asked with: it stands once, in the header, and not in every row."""
+
+    messages: tuple[Message, ...] = ()
+    """The first messages: system prompt and solved examples."""
+    prompt: str = ""
+    """How the prompts begin."""
+    tools: tuple[ToolDefinition, ...] = ()
+    tool_choice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ShardHeader:
     """First line of a shard's requests: all a runner needs besides the rows."""
 
@@ -26,6 +38,7 @@ class ShardHeader:
     subset: str
     generation: GenerationConfig
     reuse: tuple[Reusable, ...] = ()
+    shared: SharedPrompt = SharedPrompt()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,13 +46,16 @@ class LogLikelihoodChoice:
         if sample.media or sample.messages:
             raise Unimplemented(f"Sample {sample.id} has media or a conversation; log-likelihoods are of text.")
         by_letter = "{choices}" in settings.template
-        solved = [self._ask(shot, settings) + _answers(shot, by_letter)[_right(shot)] for shot in settings.shots]
-        before = [*([settings.system] if settings.system else []), *solved]
+        before = settings.once(lambda: self._solved(settings, by_letter=by_letter))
         prompt = "\n\n".join([*before, self._ask(sample, settings)])
         answers = _answers(sample, by_letter)
         if self.neutral:
             return Prompt(continuations=tuple(start + one for start in (prompt, self.neutral) for one in answers))
         return Prompt(text=prompt, continuations=answers)
+
+    def _solved(self, settings: PromptSettings, *, by_letter: bool) -> tuple[str, ...]:
+        solved = (self._ask(shot, settings) + _answers(shot, by_letter)[_right(shot)] for shot in settings.shots)
+        return (*([settings.system] if settings.system else []), *solved)
 
     def _ask(self, sample: Sample, settings: PromptSettings) -> str:
         letters = ascii_uppercase[: len(sample.choices)]

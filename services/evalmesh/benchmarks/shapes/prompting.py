@@ -66,19 +66,32 @@ def lay_out(
     kinds that do not generate text, and for media and tools where there are no messages to put them in.
     """
     if settings.kind == "chat":
-        messages = [Message("system", settings.system)] if settings.system else []
-        for shot in settings.shots:
-            messages += [*_turns(shot, ask), Message("assistant", solve(shot))]
-        return Prompt(messages=(*messages, *_turns(sample, ask)), tools=sample.tools)
+        before = settings.once(lambda: _solved_turns(settings, ask, solve))
+        return Prompt(messages=(*before, *_turns(sample, ask)), tools=sample.tools)
     if settings.kind == "completion":
         if sample.media or sample.tools or any(not message.plain for message in sample.messages):
             raise Unimplemented(f"Sample {sample.id} has media or tools, which only a model of kind chat can be sent.")
-        solved = ["\n\n".join([*_texts(shot, ask), solve(shot)]) for shot in settings.shots]
-        parts = [*([settings.system] if settings.system else []), *solved, *_texts(sample, ask)]
-        return Prompt(text="\n\n".join(parts) + "\n\n")
+        start = settings.once(lambda: _solved_texts(settings, ask, solve))
+        return Prompt(text="\n\n".join([*start, *_texts(sample, ask)]) + "\n\n")
     raise Unimplemented(
         f"This benchmark asks for generated text and has no prompt of kind '{settings.kind}'; use chat or completion."
     )
+
+
+def _solved_turns(
+    settings: PromptSettings, ask: Callable[[Sample], str], solve: Callable[[Sample], str]
+) -> tuple[Message, ...]:
+    messages = [Message("system", settings.system)] if settings.system else []
+    for shot in settings.shots:
+        messages += [*_turns(shot, ask), Message("assistant", solve(shot))]
+    return tuple(messages)
+
+
+def _solved_texts(
+    settings: PromptSettings, ask: Callable[[Sample], str], solve: Callable[[Sample], str]
+) -> tuple[str, ...]:
+    solved = ("\n\n".join([*_texts(shot, ask), solve(shot)]) for shot in settings.shots)
+    return (*([settings.system] if settings.system else []), *solved)
 
 
 def _turns(sample: Sample, ask: Callable[[Sample], str]) -> list[Message]:

@@ -5,7 +5,7 @@ its key says.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from evalmesh.domain import layout
@@ -17,6 +17,7 @@ from evalmesh.domain.shard_data import PlannedSample, ShardHeader
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.wire.codec import decode_json, decode_rows, encode_json, encode_rows
 from evalmesh.wire.runs.scores import decode_scores
+from evalmesh.wire.runs.shared_prompt import put_back, take_out
 from evalmesh.wire.runs.stored import decode_completions
 
 T = TypeVar("T")
@@ -116,13 +117,16 @@ class BenchmarkFiles:
 
     async def write_requests(self, header: ShardHeader, rows: Sequence[PlannedSample]) -> None:
         """Samples and requests of a shard."""
-        await self.store.put(self.of(layout.REQUESTS).key(header.shard), encode_rows([header, *rows]))
+        shared, own = take_out(rows)
+        lines = encode_rows([replace(header, shared=shared), *own])
+        await self.store.put(self.of(layout.REQUESTS).key(header.shard), lines)
 
     async def read_requests(self, shard: int, source: str = layout.REQUESTS) -> tuple[ShardHeader, list[PlannedSample]]:
         """Header and samples in plan order; `source` is the stage that rendered them, if not the planner."""
         key = self.of(source).key(shard)
         head, _, body = (await self.store.get(key)).partition(b"\n")
-        return decode_json(ShardHeader, head, key), decode_rows(PlannedSample, body, key)
+        header = decode_json(ShardHeader, head, key)
+        return header, put_back(header.shared, decode_rows(PlannedSample, body, key))
 
     async def read_scores(self, stage: str, shard: int) -> list[Score]:
         """In request order. Raises `NotFound`."""
