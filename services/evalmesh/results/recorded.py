@@ -1,7 +1,7 @@
 """Completions made elsewhere: matched to planned requests instead of asking a model.
 
 A row is `{"id": ...}` or `{"index": ..., "subset": ...}` (subset may be left out where there is one), optionally
-`repeat`, and the text as `text`, `completion`, `output`, `prediction` or `response`.
+`repeat`, and the answer (`results.recorded_rows`).
 
 The texts stay in a file; in memory is only where each of them lies.
 """
@@ -19,13 +19,13 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import Request
 from evalmesh.domain.sample import Sample
 from evalmesh.ports.object_store import ObjectStore
+from evalmesh.results.recorded_rows import UnusableRow, check_row, completion_of
 
 MOST_BYTES = 1 << 30
 """Of one file."""
 _MOST_ROWS = 4_000_000
 """Each takes about 200 bytes of memory."""
 _MOST_LINE_BYTES = 64 << 20
-TEXT_KEYS = ("text", "completion", "output", "prediction", "response")
 _BOM = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -45,8 +45,10 @@ class RecordedCompletions:
                 raise _wrong(number, f"is beyond the {_MOST_ROWS} rows of one file; score them in parts")
 
     def _add(self, number: int, offset: int, row: Mapping[str, Any]) -> None:
-        if _text_of(row) is None:
-            raise _wrong(number, f"has no text; give it as one of {', '.join(TEXT_KEYS)}")
+        try:
+            check_row(row)
+        except UnusableRow as error:
+            raise _wrong(number, str(error)) from error
         repeat = row.get("repeat", 0)
         if not isinstance(repeat, int):
             raise _wrong(number, f"has repeat = {repr(repeat)[:80]}; it must be a whole number")
@@ -82,10 +84,7 @@ class RecordedCompletions:
         with self._reading:
             self._file.seek(offset)
             line = self._file.readline()
-        text = _text_of(_decode(line.removeprefix(_BOM))) or ""
-        return Completion(
-            sample_id=sample.id, repeat=request.repeat, digest=request.digest, text=text, finish_reason="stop"
-        )
+        return completion_of(_decode(line.removeprefix(_BOM)), request)
 
     def close(self) -> None:
         """Gives up the file."""
@@ -102,10 +101,6 @@ async def fetch_recorded(store: ObjectStore, key: str) -> RecordedCompletions:
     except BaseException:
         file.close()
         raise
-
-
-def _text_of(row: Mapping[str, Any]) -> str | None:
-    return next((row[key] for key in TEXT_KEYS if isinstance(row.get(key), str)), None)
 
 
 def _rows(file: IO[bytes]) -> Iterator[tuple[int, int, Mapping[str, Any]]]:

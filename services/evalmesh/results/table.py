@@ -79,6 +79,8 @@ _AFTER_SCORES: tuple[tuple[str, pa.DataType], ...] = (
     ("refusal", pa.string()),
     ("media", pa.string()),
     ("continuations", pa.list_(_CONTINUATION)),
+    ("top_logprobs", pa.string()),
+    ("reference", pa.string()),
 )
 
 
@@ -134,6 +136,7 @@ class ResultsWriter:
             sample, prompt = item.sample, _prompt_text(item)
             tools = _to_json(item.tools) if item.tools else None
             of_sample = (_to_json(dict(sample.metadata)), sample.group or None, list(sample.tags), tools)
+            reference = None if sample.reference is None else _to_json(sample.reference)
             for repeat, digest in enumerate(item.digests):
                 key = (item.sample.id, repeat)
                 completion, score = completion_of.get(key), score_of.get(key)
@@ -144,6 +147,7 @@ class ResultsWriter:
                         *_completion_values(completion, digest),
                         *of_sample,
                         *_beside_text(item, completion),
+                        reference,
                     )
                 )
 
@@ -254,9 +258,9 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _beside_text(planned: PlannedSample, completion: Completion | None) -> tuple[Any, ...]:
-    """Values of the last four columns."""
+    """Values of the columns from `tool_calls` to `top_logprobs`."""
     if completion is None:
-        return (None,) * 4
+        return (None,) * 5
     return (
         _to_json(completion.tool_calls) if completion.tool_calls else None,
         completion.refusal,
@@ -273,6 +277,7 @@ def _beside_text(planned: PlannedSample, completion: Completion | None) -> tuple
             if one is not None
         ]
         or None,
+        _to_json(completion.top_logprobs) if completion.top_logprobs else None,
     )
 
 

@@ -238,6 +238,9 @@ class PreviewedSample(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     CONTINUATIONS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    REFERENCE_JSON_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.str
     """The sample's id."""
     prompt: _builtins.str
@@ -246,6 +249,10 @@ class PreviewedSample(_message.Message):
     """`auto`, `none`, `required` or the name of a tool."""
     kind: _builtins.str
     """`chat`, `completion`, `loglikelihood`, ..."""
+    reference_json: _builtins.str
+    """What is scored against where a text is not enough: any JSON value, written as JSON."""
+    group: _builtins.str
+    """Samples of one group are not independent of each other."""
     @_builtins.property
     def target(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Accepted answers."""
@@ -262,6 +269,10 @@ class PreviewedSample(_message.Message):
     def continuations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is judged after the prompt, for log-likelihood."""
 
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Free tags."""
+
     def __init__(
         self,
         *,
@@ -273,10 +284,13 @@ class PreviewedSample(_message.Message):
         tool_choice: _builtins.str = ...,
         continuations: _abc.Iterable[_builtins.str] | None = ...,
         kind: _builtins.str = ...,
+        reference_json: _builtins.str = ...,
+        group: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "sample_id", b"sample_id", "target", b"target", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "group", b"group", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "reference_json", b"reference_json", "sample_id", b"sample_id", "tags", b"tags", "target", b"target", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

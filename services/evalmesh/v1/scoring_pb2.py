@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from evalmesh.v1 import models_pb2 as evalmesh_dot_v1_dot_models__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65valmesh/v1/scoring.proto\x12\x0b\x65valmesh.v1\"(\n\x18ImportCompletionsRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\">\n\x19ImportCompletionsResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\"H\n\x0bScoringItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x03(\t\x12\x0f\n\x07\x63hoices\x18\x04 \x03(\t\"U\n\x17ScoreCompletionsRequest\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\'\n\x05items\x18\x02 \x03(\x0b\x32\x18.evalmesh.v1.ScoringItem\"\xbf\x01\n\x05Score\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bscore_state\x18\x02 \x01(\t\x12.\n\x06values\x18\x03 \x03(\x0b\x32\x1e.evalmesh.v1.Score.ValuesEntry\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\x12\x11\n\textractor\x18\x05 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x06 \x01(\t\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x18ScoreCompletionsResponse\x12\"\n\x06scores\x18\x01 \x03(\x0b\x32\x12.evalmesh.v1.Score\";\n\x12ListScorersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"?\n\x13ListScorersResponse\x12\x0f\n\x07scorers\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa9\x02\n\x0eScoringService\x12\x64\n\x11ImportCompletions\x12%.evalmesh.v1.ImportCompletionsRequest\x1a&.evalmesh.v1.ImportCompletionsResponse(\x01\x12_\n\x10ScoreCompletions\x12$.evalmesh.v1.ScoreCompletionsRequest\x1a%.evalmesh.v1.ScoreCompletionsResponse\x12P\n\x0bListScorers\x12\x1f.evalmesh.v1.ListScorersRequest\x1a .evalmesh.v1.ListScorersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65valmesh/v1/scoring.proto\x12\x0b\x65valmesh.v1\x1a\x18\x65valmesh/v1/models.proto\"(\n\x18ImportCompletionsRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\">\n\x19ImportCompletionsResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\"\xd9\x01\n\x0bScoringItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x03(\t\x12\x0f\n\x07\x63hoices\x18\x04 \x03(\t\x12\x16\n\x0ereference_json\x18\x05 \x01(\t\x12)\n\ntool_calls\x18\x06 \x03(\x0b\x32\x15.evalmesh.v1.ToolCall\x12\x35\n\rcontinuations\x18\x07 \x03(\x0b\x32\x1e.evalmesh.v1.ContinuationScore\x12\x15\n\rfinish_reason\x18\x08 \x01(\t\"U\n\x17ScoreCompletionsRequest\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\'\n\x05items\x18\x02 \x03(\x0b\x32\x18.evalmesh.v1.ScoringItem\"\xbf\x01\n\x05Score\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bscore_state\x18\x02 \x01(\t\x12.\n\x06values\x18\x03 \x03(\x0b\x32\x1e.evalmesh.v1.Score.ValuesEntry\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\x12\x11\n\textractor\x18\x05 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x06 \x01(\t\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x18ScoreCompletionsResponse\x12\"\n\x06scores\x18\x01 \x03(\x0b\x32\x12.evalmesh.v1.Score\";\n\x12ListScorersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"?\n\x13ListScorersResponse\x12\x0f\n\x07scorers\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa9\x02\n\x0eScoringService\x12\x64\n\x11ImportCompletions\x12%.evalmesh.v1.ImportCompletionsRequest\x1a&.evalmesh.v1.ImportCompletionsResponse(\x01\x12_\n\x10ScoreCompletions\x12$.evalmesh.v1.ScoreCompletionsRequest\x1a%.evalmesh.v1.ScoreCompletionsResponse\x12P\n\x0bListScorers\x12\x1f.evalmesh.v1.ListScorersRequest\x1a .evalmesh.v1.ListScorersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,24 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCORE_VALUESENTRY']._loaded_options = None
   _globals['_SCORE_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_IMPORTCOMPLETIONSREQUEST']._serialized_start=42
-  _globals['_IMPORTCOMPLETIONSREQUEST']._serialized_end=82
-  _globals['_IMPORTCOMPLETIONSRESPONSE']._serialized_start=84
-  _globals['_IMPORTCOMPLETIONSRESPONSE']._serialized_end=146
-  _globals['_SCORINGITEM']._serialized_start=148
-  _globals['_SCORINGITEM']._serialized_end=220
-  _globals['_SCORECOMPLETIONSREQUEST']._serialized_start=222
-  _globals['_SCORECOMPLETIONSREQUEST']._serialized_end=307
-  _globals['_SCORE']._serialized_start=310
-  _globals['_SCORE']._serialized_end=501
-  _globals['_SCORE_VALUESENTRY']._serialized_start=456
-  _globals['_SCORE_VALUESENTRY']._serialized_end=501
-  _globals['_SCORECOMPLETIONSRESPONSE']._serialized_start=503
-  _globals['_SCORECOMPLETIONSRESPONSE']._serialized_end=565
-  _globals['_LISTSCORERSREQUEST']._serialized_start=567
-  _globals['_LISTSCORERSREQUEST']._serialized_end=626
-  _globals['_LISTSCORERSRESPONSE']._serialized_start=628
-  _globals['_LISTSCORERSRESPONSE']._serialized_end=691
-  _globals['_SCORINGSERVICE']._serialized_start=694
-  _globals['_SCORINGSERVICE']._serialized_end=991
+  _globals['_IMPORTCOMPLETIONSREQUEST']._serialized_start=68
+  _globals['_IMPORTCOMPLETIONSREQUEST']._serialized_end=108
+  _globals['_IMPORTCOMPLETIONSRESPONSE']._serialized_start=110
+  _globals['_IMPORTCOMPLETIONSRESPONSE']._serialized_end=172
+  _globals['_SCORINGITEM']._serialized_start=175
+  _globals['_SCORINGITEM']._serialized_end=392
+  _globals['_SCORECOMPLETIONSREQUEST']._serialized_start=394
+  _globals['_SCORECOMPLETIONSREQUEST']._serialized_end=479
+  _globals['_SCORE']._serialized_start=482
+  _globals['_SCORE']._serialized_end=673
+  _globals['_SCORE_VALUESENTRY']._serialized_start=628
+  _globals['_SCORE_VALUESENTRY']._serialized_end=673
+  _globals['_SCORECOMPLETIONSRESPONSE']._serialized_start=675
+  _globals['_SCORECOMPLETIONSRESPONSE']._serialized_end=737
+  _globals['_LISTSCORERSREQUEST']._serialized_start=739
+  _globals['_LISTSCORERSREQUEST']._serialized_end=798
+  _globals['_LISTSCORERSRESPONSE']._serialized_start=800
+  _globals['_LISTSCORERSRESPONSE']._serialized_end=863
+  _globals['_SCORINGSERVICE']._serialized_start=866
+  _globals['_SCORINGSERVICE']._serialized_end=1163
 # @@protoc_insertion_point(module_scope)

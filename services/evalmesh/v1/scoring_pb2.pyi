@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from evalmesh.v1 import models_pb2 as _models_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -76,10 +77,18 @@ class ScoringItem(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
+    REFERENCE_JSON_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    CONTINUATIONS_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id; comes back in the score."""
     text: _builtins.str
     """What the model said."""
+    reference_json: _builtins.str
+    """What to score against where a text is not enough: any JSON value, written as JSON."""
+    finish_reason: _builtins.str
+    """`stop`, `length`, `content_filter`, `tool_calls` or `unknown`; an answer that was cut gets no benefit of the doubt."""
     @_builtins.property
     def target(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Accepted answers."""
@@ -88,6 +97,14 @@ class ScoringItem(_message.Message):
     def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Options of a multiple-choice question."""
 
+    @_builtins.property
+    def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_models_pb2.ToolCall]:
+        """What the model wants called."""
+
+    @_builtins.property
+    def continuations(self) -> _containers.RepeatedCompositeFieldContainer[_models_pb2.ContinuationScore]:
+        """Log-likelihoods, in the order of what was judged."""
+
     def __init__(
         self,
         *,
@@ -95,10 +112,14 @@ class ScoringItem(_message.Message):
         text: _builtins.str = ...,
         target: _abc.Iterable[_builtins.str] | None = ...,
         choices: _abc.Iterable[_builtins.str] | None = ...,
+        reference_json: _builtins.str = ...,
+        tool_calls: _abc.Iterable[_models_pb2.ToolCall] | None = ...,
+        continuations: _abc.Iterable[_models_pb2.ContinuationScore] | None = ...,
+        finish_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "id", b"id", "target", b"target", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "continuations", b"continuations", "finish_reason", b"finish_reason", "id", b"id", "reference_json", b"reference_json", "target", b"target", "text", b"text", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

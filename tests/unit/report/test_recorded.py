@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from evalmesh.domain.completion import Completion, ContinuationScore
+from evalmesh.domain.content import ToolCall
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import Request
 from evalmesh.domain.sample import Sample
@@ -62,3 +64,51 @@ def test_a_row_that_cannot_be_used_is_named_by_its_line(row, problem):
         of({"index": 1, "text": "fine"}, row)
     assert problem in caught.value.message
     assert len(caught.value.message) < 1000
+
+
+def completion(row: dict) -> Completion:
+    recorded = of({"index": 0, **row})
+    sample = Sample("default/0", 0, "default", input="?", target=("A",))
+    return recorded.answer(sample, Request(sample.id, 0, "chat", "d"))
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [{"id": "1", "name": "add", "arguments": {"a": 1}}],
+        [{"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}],
+        '[{"id": "1", "name": "add", "arguments": "{\\"a\\": 1}"}]',
+    ],
+    ids=["plain", "OpenAI", "as results have it"],
+)
+def test_calls_of_tools_are_an_answer(calls):
+    found = completion({"tool_calls": calls})
+    assert found.text == ""
+    assert found.tool_calls == (ToolCall("1", "add", '{"a": 1}'),)
+
+
+def test_log_likelihoods_are_an_answer():
+    found = completion({"continuations": [-1.5, {"text": " b", "logprob": -2, "n_tokens": None, "n_bytes": 2}]})
+    assert found.continuations == (ContinuationScore(-1.5), ContinuationScore(-2.0, 0, 2))
+
+
+def test_what_stands_beside_the_text_is_kept():
+    found = completion({"text": "A", "reasoning": "hm", "finish_reason": "max_tokens", "tool_calls": None})
+    assert (found.text, found.reasoning, found.finish_reason) == ("A", "hm", "length")
+    assert completion({"text": "A", "finish_reason": "eos", "reasoning": {"any": 1}}).finish_reason == "stop"
+    assert completion({"refusal": "I will not."}).refusal == "I will not."
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"tool_calls": [{"id": "1"}]}, r"tool_calls\[0\] has no name"),
+        ({"tool_calls": "add(1)"}, "tool_calls"),
+        ({"text": "A", "tool_calls": [1]}, r"tool_calls\[0\]"),
+        ({"continuations": [" a", " b"]}, r"continuations\[0\]"),
+        ({"tool_calls": [], "continuations": []}, "has no text"),
+    ],
+)
+def test_parts_that_cannot_be_read_are_named(row, problem):
+    with pytest.raises(InvalidInput, match=f"line 1 .*{problem}"):
+        of({"index": 0, **row})

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evalmesh.domain.completion import Completion, CompletionError, ContinuationScore, Timing, Usage
+from evalmesh.domain.completion import Completion, CompletionError, ContinuationScore, Timing, TokenLogprob, Usage
 from evalmesh.domain.content import ContentPart, ToolCall, ToolDefinition
 from evalmesh.domain.request import Message
 from evalmesh.domain.sample import Sample
@@ -82,6 +82,8 @@ def test_a_row_holds_sample_completion_and_score(tmp_path):
         "refusal": None,
         "media": None,
         "continuations": None,
+        "top_logprobs": None,
+        "reference": None,
     }
 
 
@@ -98,12 +100,17 @@ def test_media_tools_and_continuations_have_their_columns():
         planned(0, messages=turns, tools=(tool,)), sample=Sample("main/0", 0, "main", "", (), group="g", tags=("t",))
     )
     judged = planned(1, kind="loglikelihood", messages=(), prompt="It is", continuations=(" good", " bad"))
+    judged = replace(judged, sample=replace(judged.sample, reference={"test": "assert f(2**60)", "n": 2**60}))
+    tokens = (TokenLogprob("No", -0.1, (("No", -0.1), ("Yes", -2.4))),)
     scores = (ContinuationScore(-0.5, 1, 5, is_greedy=True), ContinuationScore(-2.5))
     sink = io.BytesIO()
     with writer(sink) as results:
         results.add(
             [asked, judged],
-            [answered(0, tool_calls=(call,), refusal="No.", media=(image,)), answered(1, continuations=scores)],
+            [
+                answered(0, tool_calls=(call,), refusal="No.", media=(image,), top_logprobs=tokens),
+                answered(1, continuations=scores),
+            ],
             [],
         )
     first, second = read_results(sink.getvalue())
@@ -116,6 +123,10 @@ def test_media_tools_and_continuations_have_their_columns():
     assert json.loads(first["tool_calls"]) == [{"id": "c1", "name": "add", "arguments": '{"a":1}'}]
     assert json.loads(first["media"]) == [shown]
     assert (first["refusal"], first["group"], first["tags"], first["continuations"]) == ("No.", "g", ["t"], None)
+    assert json.loads(first["top_logprobs"]) == [
+        {"token": "No", "logprob": -0.1, "top": [["No", -0.1], ["Yes", -2.4]]},
+    ]
+    assert json.loads(second["reference"]) == {"test": "assert f(2**60)", "n": 2**60}
     assert second["prompt"] == "It is"
     assert second["continuations"] == [
         {"text": " good", "logprob": -0.5, "n_tokens": 1, "n_bytes": 5, "is_greedy": True},

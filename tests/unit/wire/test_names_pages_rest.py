@@ -2,7 +2,8 @@ import base64
 
 import pytest
 
-from evalmesh.domain.completion import Completion, CompletionError, Timing, Usage
+from evalmesh.domain.completion import Completion, CompletionError, ContinuationScore, Timing, Usage
+from evalmesh.domain.content import ToolCall
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import Message, Request
 from evalmesh.domain.score import Score
@@ -11,7 +12,13 @@ from evalmesh.wire.names import parse_name, parse_report_name, report_name
 from evalmesh.wire.paging import decode_offset, decode_token, encode_token, page_size
 from evalmesh.wire.runs.models import completion_from_proto, completion_to_proto, request_from_proto, request_to_proto
 from evalmesh.wire.runs.reports import export_key, pieces
-from evalmesh.wire.runs.scoring import items_from_proto, score_from_proto, score_to_proto
+from evalmesh.wire.runs.scoring import (
+    ScoringItem,
+    item_to_proto,
+    items_from_proto,
+    score_from_proto,
+    score_to_proto,
+)
 
 
 def test_names():
@@ -94,6 +101,26 @@ def test_scoring_items_need_an_id_and_a_target():
         items_from_proto(scoring_pb2.ScoreCompletionsRequest(items=[item, scoring_pb2.ScoringItem(id="b", text="x")]))
     with pytest.raises(InvalidInput, match="1001"):
         items_from_proto(scoring_pb2.ScoreCompletionsRequest(items=[item] * 1001))
+
+
+def test_scoring_items_hold_what_samples_and_completions_hold():
+    item = ScoringItem(
+        "a",
+        "",
+        (),
+        reference={"n": 2**60, "spans": [[0, 4]]},
+        tool_calls=(ToolCall("1", "add", "{}"),),
+        continuations=(ContinuationScore(-1.5, 2, 5, is_greedy=True),),
+        finish_reason="length",
+    )
+    [(sample, completion)] = items_from_proto(scoring_pb2.ScoreCompletionsRequest(items=[item_to_proto(item)]))
+    assert (sample.id, sample.target, sample.reference) == ("a", (), item.reference)
+    assert (completion.tool_calls, completion.continuations) == (item.tool_calls, item.continuations)
+    assert completion.finish_reason == "length"
+    for wrong in ({"reference_json": "{"}, {"finish_reason": "eos"}):
+        proto = scoring_pb2.ScoringItem(id="a", target=["4"], **wrong)
+        with pytest.raises(InvalidInput, match=rf"items\[0\]\.{next(iter(wrong))}"):
+            items_from_proto(scoring_pb2.ScoreCompletionsRequest(items=[proto]))
 
 
 def test_only_files_of_the_report_are_exported():

@@ -102,11 +102,12 @@ def test_a_completion_arrives_whole(completion):
 
 @given(REQUESTS)
 def test_a_preview_shows_media_and_tools(request):
-    planned = PlannedSample(
-        Sample("s", 0, "s", "", ("A",)), request.kind, ("d",), request.messages, tools=request.tools
-    )
+    reference = {"test": "assert f(2**60)", "n": 2**60, "deep": [[[[None, 0.5]]]]}
+    sample = Sample("s", 0, "s", "", ("A",), reference=reference, group="g", tags=("t",))
+    planned = PlannedSample(sample, request.kind, ("d",), request.messages, tools=request.tools)
     preview = benchmarks.preview_from_proto(benchmarks.preview_to_proto(benchmarks.preview_of(planned)))
     assert (preview.messages, preview.tools, preview.target) == (request.messages, request.tools, ("A",))
+    assert (preview.reference, preview.group, preview.tags) == (reference, "g", ("t",))
 
 
 def test_a_request_of_an_older_client_names_no_kind():

@@ -106,6 +106,9 @@ def _show_preview(samples: Sequence[PreviewedSample], form: str) -> int:
         return exits.OK
     for one in samples:
         print(f"=== {one.sample_id}   expected: {' | '.join(one.target)}")
+        for name, value in (("group", one.group), ("tags", ", ".join(one.tags)), ("reference", one.reference)):
+            if value:
+                print(f"--- {name}\n{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
         for message in one.messages:
             print("\n".join([f"--- {message.role}", *_lines_of(message)]))
         if one.prompt:

@@ -1,6 +1,7 @@
 """Benchmarks and previews of the public API."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.domain.content import ToolDefinition
@@ -8,7 +9,14 @@ from evalmesh.domain.request import GenerationConfig, Message
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.wire.names import make_name, parse_name
-from evalmesh.wire.runs.content import message_from_proto, message_to_proto, tools_from_proto, tools_to_proto
+from evalmesh.wire.runs.content import (
+    message_from_proto,
+    message_to_proto,
+    reference_from_json,
+    reference_to_json,
+    tools_from_proto,
+    tools_to_proto,
+)
 from evalmesh.wire.runs.models import generation_from_proto, generation_to_proto
 
 
@@ -50,6 +58,10 @@ class PreviewedSample:
     tool_choice: str = ""
     continuations: tuple[str, ...] = ()
     """Log-likelihood only."""
+    reference: Any = None
+    """What is scored against where a text is not enough, as a JSON value."""
+    group: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def benchmark_info(benchmark: Benchmark) -> BenchmarkInfo:
@@ -129,6 +141,9 @@ def preview_of(planned: PlannedSample) -> PreviewedSample:
         tools=planned.tools,
         tool_choice=planned.tool_choice,
         continuations=planned.continuations,
+        reference=planned.sample.reference,
+        group=planned.sample.group,
+        tags=planned.sample.tags,
     )
 
 
@@ -143,6 +158,9 @@ def preview_to_proto(preview: PreviewedSample) -> pb.PreviewedSample:
         tools=tools_to_proto(preview.tools),
         tool_choice=preview.tool_choice,
         continuations=preview.continuations,
+        reference_json=reference_to_json(preview.reference),
+        group=preview.group,
+        tags=preview.tags,
     )
 
 
@@ -157,4 +175,7 @@ def preview_from_proto(proto: pb.PreviewedSample) -> PreviewedSample:
         tools=tools_from_proto(proto.tools),
         tool_choice=proto.tool_choice,
         continuations=tuple(proto.continuations),
+        reference=reference_from_json(proto.reference_json, "reference_json"),
+        group=proto.group,
+        tags=tuple(proto.tags),
     )

@@ -1,7 +1,8 @@
 """Messages, tools and what continuations are worth, of the public API."""
 
+import json
 from collections.abc import Iterable
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from evalmesh.domain.completion import ContinuationScore, TokenLogprob
 from evalmesh.domain.content import Content, ContentKind, ContentPart, ToolCall, ToolDefinition
@@ -127,3 +128,16 @@ def tokens_from_proto(tokens: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, 
     return tuple(
         TokenLogprob(one.token, one.logprob, tuple((other.token, other.logprob) for other in one.top)) for one in tokens
     )
+
+
+def reference_to_json(reference: Any) -> str:
+    """What a sample is scored against; empty for nothing. As text: a number keeps its digits, and any depth passes."""
+    return "" if reference is None else json.dumps(reference, ensure_ascii=False)
+
+
+def reference_from_json(text: str, field: str) -> Any:
+    """The value again. Raises `InvalidInput` for what is no JSON."""
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{field}: this is no JSON: {error}.", {"field": field}) from error
