@@ -4,18 +4,20 @@ A sandbox bounds what a template can touch, not how long it runs: that needs a p
 """
 
 import contextlib
+import io
 import json
 import os
 import struct
-import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from evalmesh.domain.errors import InternalError, InvalidInput
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.process.child import Child, Command
+from evalmesh.process.environment import essentials
 
 LENGTH = struct.Struct("<I")
 """Before each frame on the pipes."""
@@ -32,8 +34,14 @@ class ChatTemplate:
     def __init__(self, source: str, special: Mapping[str, str]) -> None:
         """Raises `InvalidInput` when the template is no Jinja."""
         self._lock = threading.Lock()
-        self._child = _start()
-        self._end = weakref.finalize(self, _end, self._child)
+        child = Child(Command([sys.executable, "-P", "-m", _CHILD], essentials(), log=Path(os.devnull)))
+        self.pid = child.pid
+        """Of the process."""
+        given, out, _ = child.pipes
+        assert isinstance(given, io.FileIO)  # noqa: S101  (only a guarded child has no pipes)
+        assert isinstance(out, io.FileIO)  # noqa: S101  (likewise)
+        self._given, self._out = io.BufferedWriter(given), io.BufferedReader(out)
+        self._end = weakref.finalize(self, _end, child, self._given, self._out)
         _, problem = self._ask({"source": source, "special": dict(special)})
         if problem:
             self._end()
@@ -58,13 +66,10 @@ class ChatTemplate:
         """The text, or what is wrong."""
         with self._lock:
             data = json.dumps(frame).encode()
-            given, out = self._child.stdin, self._child.stdout
-            if given is None or out is None:
-                raise InternalError("A template's process was started without pipes.")
             try:
-                given.write(LENGTH.pack(len(data)) + data)
-                given.flush()
-                answer = out.read(LENGTH.unpack(out.read(LENGTH.size))[0])
+                self._given.write(LENGTH.pack(len(data)) + data)
+                self._given.flush()
+                answer = self._out.read(LENGTH.unpack(self._out.read(LENGTH.size))[0])
                 found = json.loads(answer)
             except (OSError, ValueError, struct.error):
                 # Ended by the kernel, at this template's hands; another try would end the same way.
@@ -72,25 +77,12 @@ class ChatTemplate:
         return found.get("text", ""), found.get("error", "")
 
 
-def _start() -> "subprocess.Popen[bytes]":
-    kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "LANG")
-    return subprocess.Popen(  # noqa: S603  (our own module)
-        [sys.executable, "-P", "-m", _CHILD],
-        env={name: os.environ[name] for name in kept if name in os.environ},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
+def _end(child: Child, *pipes: IO[bytes]) -> None:
     child.kill()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
-    child.wait()
+    child.ended.result()
+    for pipe in pipes:
+        with contextlib.suppress(OSError):  # what was not written has nowhere to go
+            pipe.close()
 
 
 def find(folder: Path, config: Mapping[str, Any]) -> ChatTemplate | None:
