@@ -159,7 +159,7 @@ class ResultsWriter:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, use_threads=False)
                 # A cast loads Arrow's compute module, which takes longer than most of these files.
-                self._writer.write_table(table if table.schema == self._schema else table.cast(self._schema))
+                self._write(table if table.schema == self._schema else table.cast(self._schema))
             self.rows += file.metadata.num_rows
 
     def _before_scores(
@@ -217,7 +217,12 @@ class ResultsWriter:
         except UnicodeEncodeError:
             # JSON can smuggle in half of a surrogate pair, which UTF-8 cannot hold.
             table = pa.table({name: _encodable(column) for name, column in columns.items()}, schema=self._schema)
+        self._write(table)
+
+    def _write(self, table: pa.Table) -> None:
         self._writer.write_table(table)
+        # What a group took is given back: the next one may be long in coming, and be written by another thread.
+        pa.default_memory_pool().release_unused()
 
     def close(self) -> None:
         """Writes what is left and the footer; the file cannot be read before. Closing again does nothing."""

@@ -36,7 +36,7 @@ from evalmesh.wire.runs.shard_files import BenchmarkFiles
 
 _LOG = logging.getLogger(__name__)
 ERRORED_KEPT = 100
-_REQUESTS_AT_ONCE = 2048
+_REQUESTS_AT_ONCE = 512
 """So many requests are read before they are joined."""
 
 Sums = dict[str, Accumulator]
