@@ -87,10 +87,13 @@ class PromptSettings:
     shots: tuple[Sample, ...] = ()
     """Solved examples, in order."""
     kind: RequestKind = "chat"
-    _made: list[Any] = field(default_factory=list, compare=False, repr=False)
+    _made: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def once(self, make: Callable[[], T]) -> T:
-        """What a shape makes of the settings alone, the same for every sample: made for the first one."""
+        """What a shape makes of the settings alone, the same for every sample: made for the first one.
+
+        One thing for one settings object; a shape that needs two makes a tuple.
+        """
         if not self._made:
             self._made.append(make())
         made: T = self._made[0]

@@ -5,7 +5,7 @@ accumulator has a fixed size whatever the number of samples, and consists of str
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -125,15 +125,6 @@ def merge(a: Accumulator, b: Accumulator) -> Accumulator:
         zeroed=_merge_moments(a.zeroed, b.zeroed),
         best=_merge_moments(a.best, b.best),
     )
-
-
-def merge_all(tallies: Iterable[Mapping[str, Accumulator]]) -> dict[str, Accumulator]:
-    """One accumulator per metric name over many shards."""
-    total: dict[str, Accumulator] = {}
-    for tally in tallies:
-        for name, accumulator in tally.items():
-            total[name] = merge(total[name], accumulator) if name in total else accumulator
-    return total
 
 
 def finish(name: str, acc: Accumulator, on_error: OnError) -> Metric:

@@ -65,3 +65,14 @@ def test_shuffled_choices_keep_the_right_answer_and_can_be_repeated():
         seen.add(order)
     assert len(seen) == 6
     assert len({shuffle_choices(CHOICE, seed).choices for seed in range(50)}) == 6
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion"])
+def test_examples_are_laid_out_once_and_anew_for_other_settings(kind):
+    settings = PromptSettings(template="Q: {question}", system="Be brief.", shots=(SHOT,), kind=kind)
+    shape = FinalAnswer()
+    assert shape.render(MATHS, settings) == shape.render(MATHS, settings)
+    other = dataclasses.replace(settings, system="Be long.")
+    assert shape.render(MATHS, other) == shape.render(
+        MATHS, PromptSettings(template="Q: {question}", system="Be long.", shots=(SHOT,), kind=kind)
+    )
