@@ -121,6 +121,8 @@ class ResultsWriter:
         self._writer = pq.ParquetWriter(where, self._schema, compression="zstd")
         self._rows: list[tuple[Any, ...]] = []
         self._buffered_bytes = 0
+        self._turns: dict[int, tuple[Message, str]] = {}
+        """Messages as JSON by identity: those that the samples of a shard share are written many times."""
         self.rows = 0
         """Rows added so far."""
 
@@ -133,7 +135,7 @@ class ResultsWriter:
         completion_of = {(completion.sample_id, completion.repeat): completion for completion in completions}
         score_of = {(score.sample_id, score.repeat): score for score in scores}
         for item in planned:
-            sample, prompt = item.sample, _prompt_text(item)
+            sample, prompt = item.sample, self._prompt_text(item)
             tools = _to_json(item.tools) if item.tools else None
             of_sample = (_to_json(dict(sample.metadata)), sample.group or None, list(sample.tags), tools)
             reference = None if sample.reference is None else _to_json(sample.reference)
@@ -150,6 +152,8 @@ class ResultsWriter:
                         reference,
                     )
                 )
+
+        self._turns.clear()
 
     def copy(self, data: bytes) -> None:
         """Takes over the rows of another file of this benchmark, group by group."""
@@ -185,6 +189,17 @@ class ResultsWriter:
             score.answer if score else None,
             score.extractor if score else None,
         )
+
+    def _prompt_text(self, planned: PlannedSample) -> str:
+        if not planned.messages:
+            return planned.prompt
+        return f"[{','.join(map(self._turn, planned.messages))}]"
+
+    def _turn(self, message: Message) -> str:
+        known = self._turns.get(id(message))
+        if known is None:
+            known = self._turns[id(message)] = (message, _to_json(_turn(message)))
+        return known[1]
 
     def _scores(self, score: Score | None) -> tuple[Any, ...]:
         """One value per score column, and of `_AFTER_SCORES` the first four."""
@@ -246,10 +261,6 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _encodable(item) for key, item in value.items()}
     return [_encodable(item) for item in value] if isinstance(value, list) else value
-
-
-def _prompt_text(planned: PlannedSample) -> str:
-    return _to_json([_turn(message) for message in planned.messages]) if planned.messages else planned.prompt
 
 
 def _turn(message: Message) -> dict[str, Any]:

@@ -50,13 +50,15 @@ class _Frame:
 class BodyEncoder:
     """Turns requests into bytes for one model."""
 
-    __slots__ = ("_extra_body", "_frames", "_model")
+    __slots__ = ("_extra_body", "_frames", "_model", "_turns")
 
     def __init__(self, model: ModelSpec, target: Target) -> None:
         self._model = model
         self._extra_body = target.extra_body
         # By identity: comparing or hashing a config for every request costs more than serialising it.
         self._frames: dict[tuple[int, RequestKind], _Frame] = {}
+        self._turns: dict[int, tuple[Message, bytes]] = {}
+        """Likewise: solved examples come again with every request. The message is kept so that its id stays taken."""
 
     def encode(self, request: Request, config: GenerationConfig, media: Media | None = None) -> bytes:
         """The JSON body, with the bytes of all media. Raises `InvalidInput` for options that cannot be sent."""
@@ -64,7 +66,7 @@ class BodyEncoder:
         if frame is None:
             frame = self._remember(request.kind, config)
         try:
-            prompt = _encode(_prompt(request, media or {}))
+            prompt = self._prompt(request, media or {})
             if request.tools:
                 prompt += self._tools(request, frame)
         except ValueError as error:  # A lone surrogate, which UTF-8 cannot say.
@@ -72,6 +74,22 @@ class BodyEncoder:
         if frame.seed is None:
             return b"%b%b}" % (frame.head, prompt)
         return b'%b%b,"seed":%d}' % (frame.head, prompt, frame.seed + request.repeat)
+
+    def _prompt(self, request: Request, media: Media) -> bytes:
+        if request.kind == "chat":
+            return b"[%b]" % b",".join([self._turn(message, media) for message in request.messages])
+        return _encode(loglikelihood.prompts(request) if request.kind == "loglikelihood" else request.prompt)
+
+    def _turn(self, message: Message, media: Media) -> bytes:
+        known = self._turns.get(id(message))
+        if known is not None:
+            return known[1]
+        encoded: bytes = _encode(_turn(message, media))
+        if message.plain:  # media are large
+            if len(self._turns) >= _REMEMBERED:
+                self._turns.clear()
+            self._turns[id(message)] = (message, encoded)
+        return encoded
 
     def _remember(self, kind: RequestKind, config: GenerationConfig) -> _Frame:
         check_extra_body(config.extra_body, "generation.extra_body")
@@ -122,16 +140,6 @@ class BodyEncoder:
             fields["stream_options"] = {"include_usage": True}
         # The run's own options win over those of the model.
         return _merge(_merge(fields, self._extra_body), config.extra_body)
-
-
-def _prompt(request: Request, media: Media) -> object:
-    if request.kind == "chat":
-        return [
-            # Most messages are no more than this, and prompts with examples have many.
-            {"role": message.role, "content": message.content} if message.plain else _turn(message, media)
-            for message in request.messages
-        ]
-    return loglikelihood.prompts(request) if request.kind == "loglikelihood" else request.prompt
 
 
 def _turn(message: Message, media: Media) -> dict[str, object]:
