@@ -18,11 +18,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
@@ -30,6 +30,8 @@ from evalmesh.sdk import AsyncClient
 from tests.kit.platform import metrics_of, write_questions
 from tests.kit.simulator import SimulatorProcess, simulator
 from tests.kit.truth import asked_again, results_of
+
+T = TypeVar("T")
 
 NAME = "general_mcq"
 SAMPLES = 480
@@ -159,22 +161,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def ended(client: AsyncClient, run: Run) -> Run:
-    """Through every gateway that dies meanwhile."""
+async def heard(call: Callable[[], Awaitable[T]]) -> T:
+    """What is asked until it is heard: the gateway may be away."""
     while True:
         try:
-            return await client.wait_run(run)
-        except EvalmeshError as error:
-            if not error.retryable:
-                raise
-            await asyncio.sleep(0.2)
-
-
-async def submitted(client: AsyncClient, spec: RunSpec, request_id: str) -> Run:
-    """The same wish until it is heard: the gateway may be away."""
-    while True:
-        try:
-            return await client.create_run(spec, request_id=request_id)
+            return await call()
         except EvalmeshError as error:
             if not error.retryable:
                 raise
@@ -195,11 +186,14 @@ async def one(folder: Path, seed: int, spec: RunSpec, model: SimulatorProcess, t
             making = asyncio.create_task(trouble.make(platform, model, rng))
             try:
                 async with asyncio.timeout(WITHIN_S):
-                    run = await ended(client, await submitted(client, spec, f"chaos-{seed}"))
+                    run = await heard(lambda: client.create_run(spec, request_id=f"chaos-{seed}"))
+                    run = await heard(lambda: client.wait_run(run))
                     await making
-                    problems = await wrong_with(client, run, truth)
+                    problems = await heard(lambda: wrong_with(client, run, truth))
             except TimeoutError:
                 problems = ["stuck"]
+            except EvalmeshError as error:
+                problems = [f"{type(error).__name__}: {error.message}"]
             finally:
                 making.cancel()
                 await asyncio.gather(making, return_exceptions=True)
@@ -238,7 +232,7 @@ async def baseline(folder: Path, spec: RunSpec) -> dict[str, Any]:
     await platform.start()
     try:
         async with AsyncClient(platform.address) as client:
-            run = await asyncio.wait_for(ended(client, await submitted(client, spec, "baseline")), WITHIN_S)
+            run = await asyncio.wait_for(client.wait_run(await client.create_run(spec)), WITHIN_S)
             return await metrics_of(client, run, NAME)
     finally:
         await platform.stop()
