@@ -91,10 +91,9 @@ def completion_of(row: Mapping[str, Any], request: Request) -> Completion:
 
 def _parts_of(row: Mapping[str, Any]) -> _Parts:
     try:
-        parts = msgspec.convert(row, _Parts)
+        return msgspec.convert(row, _Parts)
     except msgspec.ValidationError as error:
         raise UnusableRow(f"cannot be read: {error}") from error
-    return parts
 
 
 def _calls_of(parts: _Parts) -> tuple[ToolCall, ...]:

@@ -223,3 +223,18 @@ def test_memory_does_not_grow_with_the_samples(tmp_path, monkeypatch):
     held_per_row = few / 512
     # Every row group leaves its entry in the footer: 16 KB, whatever it holds. Rows leave nothing.
     assert many - few < 0.05 * held_per_row * (64 - 16) * 64
+
+
+def test_rows_of_a_build_with_fewer_columns_are_taken_over(tmp_path):
+    path, sink = tmp_path / "old.parquet", io.BytesIO()
+    with writer(path) as results:
+        results.add([planned(0), planned(1)], [answered(0)], [])
+    table = pq.read_table(path).drop_columns(["reference", "top_logprobs", "tools"])
+    pq.write_table(table, path)
+    with writer(sink) as results:
+        results.copy(path.read_bytes())
+        results.add([planned(2)], [answered(2)], [])
+    rows = list(read_results(sink.getvalue()))
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert rows[0]["completion"] == rows[2]["completion"]
+    assert rows[0]["reference"] is None
