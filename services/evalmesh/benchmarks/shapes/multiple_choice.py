@@ -14,7 +14,6 @@ from evalmesh.domain.completion import Completion
 from evalmesh.domain.request import RequestKind
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
-from evalmesh.scoring.choice import score_choice
 
 TEMPLATE = (
     "Choose the right option for the question below. You may reason first; the last line of your reply must be "
@@ -50,10 +49,13 @@ class MultipleChoice:
 
     def score_fast(self, sample: Sample, completion: Completion) -> Score | None:
         """Letters are always quick to compare."""
-        return score_choice(sample, completion)
+        return self.score(sample, completion)
 
     def score(self, sample: Sample, completion: Completion) -> Score:
         """The same as `score_fast`."""
+        # Its patterns take longer to compile than all else here, and most who know the shape score nothing.
+        from evalmesh.scoring.choice import score_choice  # noqa: PLC0415
+
         return score_choice(sample, completion)
 
 

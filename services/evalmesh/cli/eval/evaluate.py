@@ -26,8 +26,6 @@ from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunSpec, RunState
 from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.sdk import AsyncClient
-from evalmesh.simulator.server import Simulator
-from evalmesh.simulator.settings import SimulatorSettings
 from evalmesh.wire.runs.checks import check_spec
 
 DEMO_PORT = 8809
@@ -76,10 +74,13 @@ async def simulated(config: TaskConfig) -> AsyncIterator[TaskConfig]:
             {"field": "demo"},
         )
     datasets = config.datasets or list(DEMO_DATASETS)
-    settings = SimulatorSettings(
-        benchmarks=tuple(datasets), dataset_args=config.dataset_args, dataset_dir=config.dataset_dir or ""
-    )
-    async with _serving(settings, DEMO_PORT, or_any_port=True) as url:
+    async with _serving(
+        DEMO_PORT,
+        or_any_port=True,
+        benchmarks=tuple(datasets),
+        dataset_args=config.dataset_args,
+        dataset_dir=config.dataset_dir or "",
+    ) as url:
         yield config.model_copy(update={"api_url": url, "datasets": datasets})
 
 
@@ -90,17 +91,24 @@ async def simulated_again(run: Run) -> AsyncIterator[None]:
         yield
         return
     args = {one.name: {"local_path": one.local_path} for one in run.spec.benchmarks if one.local_path}
-    settings = SimulatorSettings(
+    async with _serving(
+        urlsplit(run.spec.model.url).port or DEMO_PORT,
+        or_any_port=False,
         benchmarks=tuple(one.name for one in run.spec.benchmarks),
         dataset_args=args,
         dataset_dir=run.spec.dataset_dir,
-    )
-    async with _serving(settings, urlsplit(run.spec.model.url).port or DEMO_PORT, or_any_port=False):
+    ):
         yield
 
 
 @asynccontextmanager
-async def _serving(settings: SimulatorSettings, port: int, *, or_any_port: bool) -> AsyncIterator[str]:
+async def _serving(port: int, *, or_any_port: bool, **knows: Any) -> AsyncIterator[str]:
+    """`knows`: fields of `SimulatorSettings`."""
+    # Whoever evaluates a real model does without what takes a twentieth of a short command to load.
+    from evalmesh.simulator.server import Simulator  # noqa: PLC0415
+    from evalmesh.simulator.settings import SimulatorSettings  # noqa: PLC0415
+
+    settings = SimulatorSettings(**knows)
     simulator = Simulator(settings)
     try:
         url = await simulator.start(port=port)
