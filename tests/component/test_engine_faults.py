@@ -261,6 +261,7 @@ def test_records_tell_what_came_before_the_failure() -> None:
     assert "closed" in played.done.examples["reset"] or "broke" in played.done.examples["reset"]
 
 
+@pytest.mark.alone  # a machine that is late by 10 ms sends the next request before it sees the end
 @pytest.mark.parametrize("transport", ["fast", "compatible"])
 def test_an_idle_connection_that_the_server_closes_is_no_failure(transport) -> None:
     async def once(wire, body):

@@ -100,7 +100,7 @@ async def test_times_are_kept_and_told():
         (row,) = server.truth()
         assert start <= row["arrived_s"] <= row["slot_s"] < row["first_s"] < row["last_s"] <= row["end_s"]
         assert row["first_s"] - row["slot_s"] >= 0.02
-        assert row["end_s"] - row["arrived_s"] <= took_s
+        assert row["last_s"] - row["arrived_s"] <= took_s  # the server may note the end after the client had it
         assert text.count('"content":" tok tok"') == 4
         assert '"completion_tokens":8' in text
         summary = server.summary()

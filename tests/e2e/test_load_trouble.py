@@ -308,6 +308,7 @@ def test_what_a_killed_command_measured_is_reported_and_its_load_is_not_sent_aga
         command.process.wait()
         until(lambda: not living(family(command.process.pid)), what="the end of every process")
     assert "interrupted" in evalmesh("perf", "list", cwd=tmp_path).stdout
+    until(lambda: model.stats()["in_flight"] == 0, what="the end of what had been sent")
     before = model.stats()["requests"]
     done = evalmesh(*url_of(model), "--number", "5", "--no-timestamp", cwd=tmp_path)
     ran(done, 0)
