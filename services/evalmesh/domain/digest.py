@@ -16,6 +16,8 @@ from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.shard_data import PlannedSample
 
 _REMEMBERED = 1024
+_REMEMBERED_BYTES = 16 << 10
+"""Of one message: many long documents would fill the process."""
 _MORE = "\0more"
 """Stands where a role would, and is none."""
 
@@ -93,11 +95,14 @@ class GenerationDigest:
 
     def _message(self, message: Message) -> bytes:
         known = self._known.get(id(message))
-        if known is None:
+        if known is not None:
+            return known[1]
+        framed = _framed(message.role) + _framed(message.text)
+        if len(framed) <= _REMEMBERED_BYTES:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[id(message)] = (message, _framed(message.role) + _framed(message.text))
-        return known[1]
+            self._known[id(message)] = (message, framed)
+        return framed
 
 
 def _framed(part: str) -> bytes:

@@ -14,6 +14,8 @@ from evalmesh.domain.request import GenerationConfig, Message, Request, RequestK
 from evalmesh.domain.run import ModelSpec
 
 _REMEMBERED = 256
+_REMEMBERED_BYTES = 16 << 10
+"""Of one message: a long document comes once, and many of them would fill the process."""
 _TOOL_CHOICES = frozenset({"auto", "none", "required"})
 _SAME_NAME = (
     "max_tokens",
@@ -85,7 +87,7 @@ class BodyEncoder:
         if known is not None:
             return known[1]
         encoded: bytes = _encode(_turn(message, media))
-        if message.plain:  # media are large
+        if len(encoded) <= _REMEMBERED_BYTES:
             if len(self._turns) >= _REMEMBERED:
                 self._turns.clear()
             self._turns[id(message)] = (message, encoded)
