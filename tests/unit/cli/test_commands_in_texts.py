@@ -1,9 +1,9 @@
 """Every command that a page or a message names is one that the command line takes."""
 
 import pytest
+from tests.kit.documented import in_messages, in_pages
 
 from evalmesh.cli.flags import build_parser
-from tests.kit.documented import in_messages, in_pages
 
 _PLACES = {"pages": in_pages, "messages": in_messages}
 _ONLY_NAMED = ("required", "expected one argument")
