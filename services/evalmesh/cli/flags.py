@@ -9,7 +9,7 @@ from typing import Any
 
 from evalmesh.cli.eval.keys import TASK_ADVICE
 from evalmesh.cli.eval.options import TaskOptions
-from evalmesh.cli.exits import HELP
+from evalmesh.cli.exits import BAD_INPUT, HELP
 from evalmesh.cli.parser import (
     Parser,
     PlaceOptions,
@@ -168,6 +168,9 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line; ends the process with 2 and a hint when it is wrong."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        build_parser(words).print_help(sys.stderr)
+        raise SystemExit(BAD_INPUT)
     known, unknown = build_parser(words).parse_known_args(words)
     if unknown:
         known.parser.refuse_unknown(unknown)

@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from evalmesh.cli.exits import BAD_INPUT, HELP
+from evalmesh.cli.foreign import FOREIGN_FLAGS
 
 _METAVARS: Mapping[Any, str] = {int: "N", dict: "K=V,..."}
 
@@ -62,10 +63,20 @@ class Parser(ArgumentParser):
         """Ends with the exit code for wrong input."""
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         flag = flags[0] if flags else words[0]
-        near = get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]}?" if near else f"See `{self.prog} --help`."
+        hint = self._hint(flag) or f"See `{self.prog} --help`."
         # Only the name of a flag is repeated: what follows it may be a key.
         self.error(f"there is no {'flag' if flags else 'argument'} {flag!r}. {hint}")
+
+    def _hint(self, flag: str) -> str:
+        shown = [name for name, action in self._option_string_actions.items() if action.help is not SUPPRESS]
+        name = flag.lstrip("-").replace("_", "-").lower()
+        foreign = FOREIGN_FLAGS.get(self.prog, {}).get(name)
+        if foreign is not None and f"--{name}" not in shown:
+            return (
+                f"Use {foreign}." if foreign.startswith(("-", "evalmesh ")) else f"{foreign[0].upper()}{foreign[1:]}."
+            )
+        near = get_close_matches(f"--{name}" if flag.startswith("-") else flag, shown, n=1, cutoff=0.6)
+        return f"Did you mean {near[0]}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         near = get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
