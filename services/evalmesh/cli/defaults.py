@@ -1,12 +1,14 @@
-"""Options that a project or a user sets once: `evalmesh.yaml` above the current folder, and one file at home."""
+"""Options that a project or a user sets once: `evalmesh.yaml` above the current folder, and one file at home.
+
+Imports nothing heavy: without such a file, none of it is needed.
+"""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalmesh.cli.options import read_config_file
 from evalmesh.domain.errors import InvalidInput
 
 PROJECT_FILE = "evalmesh.yaml"
@@ -39,7 +41,7 @@ def project_file() -> Path | None:
     return None
 
 
-def layers(command: str, known: Mapping[str, Any]) -> list[Layer]:
+def layers(command: str, known: Container[str]) -> list[Layer]:
     """What the files say for `eval` or `perf`, weakest first.
 
     Args:
@@ -57,6 +59,13 @@ def merged(found: list[Layer]) -> dict[str, Any]:
     return {name: value for layer in found for name, value in layer.values.items()}
 
 
+def told(command: str, known: Container[str]) -> list[str]:
+    """Sentences that name the files whose options a command takes."""
+    return [
+        f"Options are taken from {layer.path}; `evalmesh config show` lists them." for layer in layers(command, known)
+    ]
+
+
 def _files() -> Iterator[Path]:
     home, project = home_file(), project_file()
     if home.is_file():
@@ -65,7 +74,9 @@ def _files() -> Iterator[Path]:
         yield project
 
 
-def _section(path: Path, command: str, known: Mapping[str, Any]) -> dict[str, Any]:
+def _section(path: Path, command: str, known: Container[str]) -> dict[str, Any]:
+    from evalmesh.cli.options import read_config_file  # noqa: PLC0415  (see above)
+
     content = read_config_file(str(path))
     for name, values in content.items():
         if name not in SECTIONS or not isinstance(values, Mapping):
@@ -75,4 +86,8 @@ def _section(path: Path, command: str, known: Mapping[str, Any]) -> dict[str, An
                 {"field": "config"},
             )
     for_both = {name: value for name, value in content.get("all", {}).items() if name in known}
-    return {**for_both, **content.get(command, {})}
+    values = {**for_both, **content.get(command, {})}
+    if isinstance(values.get("work_dir"), str):
+        # One folder, from wherever in the project a command is typed.
+        values["work_dir"] = str(path.parent / Path(values["work_dir"]).expanduser())
+    return values

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
+from evalmesh.cli.defaults import layers, merged
 from evalmesh.cli.exits import BAD_INPUT, HELP
 from evalmesh.cli.foreign import FOREIGN_FLAGS
 
@@ -115,13 +116,15 @@ def add_options(
         said_only: Leave out of the namespace what was not said, which a config file may say.
     """
     group: Any = parser
+    # Where the platform is holds for every command; those with a config find it in there.
+    set_once = {} if said_only or options is not PlaceOptions else merged(layers("", options.__annotations__))
     for name, hint in options.__annotations__.items():
         flag = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Flag)), None)
         if flag is None or (only is not None and name not in only):
             continue
         if flag.group and only is None:
             group = parser.add_argument_group(flag.group)
-        own, usual = f"--{name.replace('_', '-')}", getattr(options, name, None)
+        own, usual = f"--{name.replace('_', '-')}", set_once.get(name, getattr(options, name, None))
         default = (os.environ.get(flag.env) if flag.env else None) or (SUPPRESS if said_only else usual)
         text = (only or {}).get(name) or flag.help
         group.add_argument(

@@ -7,6 +7,7 @@ import yaml
 
 from evalmesh.cli import exits
 from evalmesh.cli.connections import told_by_environment
+from evalmesh.cli.defaults import told
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.evaluate import evaluate, validate
 from evalmesh.cli.eval.keys import told_in_keys
@@ -23,7 +24,8 @@ def run(args: argparse.Namespace) -> int:
     said = {name: value for name, value in vars(args).items() if name not in _NOT_CONFIG}
     config = TaskConfig.load(args.config, said)
     console = make_console(stderr=True)
-    for line in told_by_environment(config.api_url or "", key_reference(config)):
+    files = [] if args.config else told(TaskConfig.section, TaskConfig.model_fields)
+    for line in (*files, *told_by_environment(config.api_url or "", key_reference(config))):
         console.print(line, markup=False)
     if config.dry_run:
         with told_in_keys(config.datasets):
