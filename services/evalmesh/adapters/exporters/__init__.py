@@ -5,6 +5,6 @@ than its errors: a sink whose package does not go with ours runs from an environ
 (`python -m evalmesh.adapters.exporters`).
 """
 
-from evalmesh.adapters.exporters.exporting import SINKS, export
+from evalmesh.adapters.exporters.exporting import SINKS, check, export
 
-__all__ = ["SINKS", "export"]
+__all__ = ["SINKS", "check", "export"]

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from evalmesh.adapters.exporters.exporting import SINKS, export
+from evalmesh.adapters.exporters.exporting import SINKS, check, export
 from evalmesh.adapters.exporters.job import is_secret
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
 
@@ -17,8 +17,10 @@ _USAGE = f"usage: python -m evalmesh.adapters.exporters {{{','.join(SINKS)}}} PE
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code."""
-    from_stdin = "--options-stdin" in arguments
-    words = [word for word in arguments if word != "--options-stdin"]
+    from_stdin, checks = "--options-stdin" in arguments, "--check" in arguments
+    words = [word for word in arguments if word not in {"--options-stdin", "--check"}]
+    if checks:
+        words.insert(1, "")
     if len(words) < 2:
         sys.stderr.write(_USAGE)
         return 2
@@ -27,6 +29,9 @@ def main(arguments: list[str]) -> int:
         options = _options(pairs)
         if from_stdin:
             options |= dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if "=" in line)
+        if checks:
+            check(sink, options)
+            return 0
         perf = json.loads(Path(document).read_bytes())
         sys.stdout.write(f"{export(sink, perf, Path(document).parent, options)}\n")
     except EvalmeshError as error:

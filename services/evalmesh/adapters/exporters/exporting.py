@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -53,6 +53,20 @@ def export(name: str, perf: Mapping[str, Any], folder: Path, options: Mapping[st
         raise Unavailable(job.redacted(f"its package failed: {type(error).__name__}: {error}")) from None
 
 
+def check(name: str, options: Mapping[str, Any]) -> None:
+    """Whether a sink could be sent to now: package, options, key, and that its address answers. Sends nothing.
+
+    Raises what `export` would.
+    """
+    if name not in SINKS:
+        raise InvalidInput(f"export: there is no {name!r}; there are {', '.join(SINKS)}.", {"field": "export"})
+    job = Job(name, {}, Path(), {key: str(value) for key, value in options.items() if value is not None})
+    if job.option("python"):
+        _run_elsewhere(job, ["--check"])
+    else:
+        import_module(f"evalmesh.adapters.exporters.to_{name}").check(job)
+
+
 @contextmanager
 def _without_arguments() -> Iterator[None]:
     """Trackers note how their process was started, and a command line may hold the key of the endpoint."""
@@ -69,9 +83,14 @@ def _elsewhere(job: Job) -> str:
     document = job.folder / "perf.json"
     if not document.is_file():
         raise NotFound(f"there is no {document}; another environment reads the load test from there.")
+    return _run_elsewhere(job, [str(document)]).rpartition("\n")[2]
+
+
+def _run_elsewhere(job: Job, words: Sequence[str]) -> str:
+    """What it said, stripped."""
     shown = {key: value for key, value in job.options.items() if key not in {"python", f"{job.sink}_python"}}
     python = str(Path(job.option("python")).expanduser())
-    command = [python, "-m", "evalmesh.adapters.exporters", job.sink, str(document), "--options-stdin"]
+    command = [python, "-m", "evalmesh.adapters.exporters", job.sink, *words, "--options-stdin"]
     lines = "".join(f"{key}={value}\n" for key, value in shown.items())
     try:
         # Options go through standard input: they may hold a key, and arguments can be seen by everybody.
@@ -85,7 +104,7 @@ def _elsewhere(job: Job) -> str:
     if done.returncode:
         said = job.redacted(done.stderr.strip()[-600:])
         raise Unavailable(f"{command[0]} failed with exit code {done.returncode}: {said}")
-    return done.stdout.strip().rpartition("\n")[2]
+    return done.stdout.strip()
 
 
 def _environment() -> dict[str, str]:

@@ -1,15 +1,17 @@
 """MLflow. Options: url (of the tracking server or store), project (the experiment), name.
 
-Without a url: MLFLOW_TRACKING_URI, else a store of files `mlruns` beside the outputs. Credentials are those of MLflow
-itself (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN).
+Without a url: MLFLOW_TRACKING_URI, else one store of files, `mlruns` in the folder that holds
+all outputs. Credentials are those of MLflow itself (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD,
+MLFLOW_TRACKING_TOKEN).
 """
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
-from evalmesh.adapters.exporters.job import Job, need, shown_url
+from evalmesh.adapters.exporters.job import Job, check_answers, need, shown_url
 
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
@@ -20,9 +22,8 @@ def send(job: Job) -> str:
     """See `export`."""
     need("mlflow", job.sink)
     entities = need("mlflow.entities", job.sink)
-    local = (job.folder / "mlruns").absolute().as_uri()
-    uri = job.option("url") or os.environ.get("MLFLOW_TRACKING_URI") or local
-    if uri == local:
+    uri = _uri(job)
+    if uri.startswith("file:"):
         # Newer releases ask to be told that files are meant.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     client = need("mlflow.tracking", job.sink).MlflowClient(tracking_uri=uri)
@@ -39,6 +40,19 @@ def send(job: Job) -> str:
         raise
     client.set_terminated(number)
     return f"{shown_url(uri)} experiment {job.project}, run {job.run_name} ({number})"
+
+
+def check(job: Job) -> None:
+    """See `exporting.check`."""
+    need("mlflow", job.sink)
+    if (uri := _uri(job)).startswith(("http://", "https://")):
+        check_answers(uri)
+
+
+def _uri(job: Job) -> str:
+    """Of all load tests of a work directory the same: a store compares what is in it."""
+    local = Path(job.option("store") or job.folder.absolute().parent) / "mlruns"
+    return job.option("url") or os.environ.get("MLFLOW_TRACKING_URI") or local.absolute().as_uri()
 
 
 def _log(client: Any, entities: Any, number: str, job: Job) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from evalmesh.adapters.exporters.figures import dimensions, levels_of, summary_of
-from evalmesh.adapters.exporters.job import Job, need, shown_url
+from evalmesh.adapters.exporters.job import Job, check_answers, need, shown_url
 from evalmesh.domain.errors import Unavailable
 
 _PATH = "/v1/metrics"
@@ -49,6 +49,12 @@ def send(job: Job) -> str:
     finally:
         sender.shutdown()
     return f"{shown_url(url)} ({len(metrics)} metrics of {len(job.perf['levels'])} levels)"
+
+
+def check(job: Job) -> None:
+    """See `exporting.check`."""
+    need("opentelemetry.exporter.otlp.proto.http.metric_exporter", job.sink)
+    check_answers(_url(job))
 
 
 def _points(job: Job, sdk: Any) -> dict[str, list[Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
-from evalmesh.adapters.exporters.job import Job, need
+from evalmesh.adapters.exporters.job import Job, check_answers, need
 from evalmesh.domain.errors import Unauthenticated
 
 _CLOUD = "https://api.wandb.ai"
@@ -50,6 +50,15 @@ def send(job: Job) -> str:
         raise
     run.finish()
     return str(where)
+
+
+def check(job: Job) -> None:
+    """See `exporting.check`."""
+    need("wandb", job.sink)
+    mode = job.option("mode") or os.environ.get("WANDB_MODE") or "online"
+    _check_key(job, mode)
+    if mode == "online":
+        check_answers(job.option("url") or os.environ.get("WANDB_BASE_URL") or _CLOUD)
 
 
 def _settings(wandb: Any, job: Job) -> Any:

@@ -218,6 +218,10 @@ def _quantiles(found: LatencyQuantiles) -> str:
     return f"p50 {p50} p90 {p90} p99 {p99} ms"
 
 
+def _objective_word(level: LevelStatus) -> str:
+    return "undecided" if level.meets_slo is None else "met" if level.meets_slo else "missed"
+
+
 def finished_line(test: LoadTest, level: LevelStatus) -> str:
     """What became of a level."""
     failed = errors_text(level.errors)
@@ -232,8 +236,8 @@ def finished_line(test: LoadTest, level: LevelStatus) -> str:
         ),
         (f"e2e p99 {milliseconds(level.e2e_p99_ms)} ms", level.e2e_p99_ms is not None),
         (f"goodput {per_second(level.goodput_rate or 0.0)}", level.goodput_rate is not None),
-        ("objective met" if level.meets_slo else "objective missed", level.meets_slo is not None),
-        ("limited by the client", level.client_limited),
+        (f"objective {_objective_word(level)}", bool(test.spec.slo) or level.meets_slo is not None),
+        ("not to be used, limited by the client", level.client_limited),
         (level.state, level.state != "done"),
         (level.note, bool(level.note) and level.state != "done"),
     )

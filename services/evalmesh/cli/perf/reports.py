@@ -10,6 +10,8 @@ from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.show import show_perf
+from evalmesh.cli.perf.values import parse_share
+from evalmesh.domain.errors import InvalidInput
 
 
 def show(args: argparse.Namespace) -> int:
@@ -51,12 +53,39 @@ def compare(args: argparse.Namespace) -> int:
     """`perf compare`."""
     from evalmesh.cli.perf.compare import compare_reports, render_comparison  # noqa: PLC0415  # needs numpy
 
-    result = compare_reports(_report(args.a, args), _report(args.b, args))
+    tolerance = parse_share(args.tolerance, "tolerance")
+    a, b = _report(args.a, args), _report(args.b, args)
+    result = compare_reports(a, b, tolerance)
+    if not result["levels"]:
+        raise InvalidInput(
+            f"No level has the same load on both sides, so nothing can be compared: {args.a} has {_loads(a)}, and "
+            f"{args.b} has {_loads(b)}. Run one of them again with the load of the other (evalmesh perf -c perf.yaml)."
+        )
     if args.format == "json":
         print(json.dumps(result, indent=2))
     else:
         render_comparison(make_console(), result)
-    return exits.OK
+    return _gate(result["verdict"], args.fail_on)
 
 
-ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {"show": show, "compare": compare}
+def _gate(verdict: str | None, fail_on: str) -> int:
+    """What a pipeline should do: stop at what is worse, and with `undecided` also at what nobody knows."""
+    if fail_on == "never":
+        return exits.OK
+    if verdict == "worse":
+        return exits.OBJECTIVE_MISSED
+    return exits.OBJECTIVE_UNDECIDED if fail_on == "undecided" and verdict in {"undecided", None} else exits.OK
+
+
+def _loads(perf: Mapping[str, Any]) -> str:
+    return ", ".join(dict.fromkeys(level["label"] for level in perf["levels"])) or "no level"
+
+
+def export(args: argparse.Namespace) -> int:
+    """`perf export`."""
+    from evalmesh.cli.perf.exports import export_again  # noqa: PLC0415  # needs the config, which is slow to load
+
+    return export_again(args)
+
+
+ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {"show": show, "compare": compare, "export": export}

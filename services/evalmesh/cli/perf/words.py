@@ -1,5 +1,7 @@
 """Loads and figures in words, alike in the live view, in tables and in messages."""
 
+from collections.abc import Mapping
+
 from evalmesh.domain.load_test import LoadLevel, LoadTest
 from evalmesh.domain.state import State
 
@@ -36,3 +38,14 @@ def state_words(test: LoadTest) -> str:
         return "ended, no request succeeded"
     sound = all(level.state == "done" and not any(level.errors.values()) for level in test.levels)
     return "succeeded" if sound else "ended"
+
+
+VERDICTS: Mapping[str, tuple[str, str]] = {
+    "met": ("met", "green"),
+    "missed": ("missed", "bold red"),
+    "undecided": ("undecided", "yellow"),
+    # Written before the words were one.
+    "pass": ("met", "green"),
+    "fail": ("missed", "bold red"),
+}
+"""What became of an objective, and its style on a terminal."""
