@@ -11,7 +11,10 @@ from evalmesh.cli.console import make_console
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.show import show_perf
 from evalmesh.cli.perf.values import parse_share
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.errors import InvalidInput, NotFound
+
+_PATH_SIGNS = frozenset("/\\*?[")
+"""No id has one of these."""
 
 
 def show(args: argparse.Namespace) -> int:
@@ -30,6 +33,11 @@ def _report(text: str, args: argparse.Namespace) -> dict[str, Any]:
     path = LOAD_TESTS.report_at(Path(text).expanduser())
     if path is not None:
         return LOAD_TESTS.read_report(path)
+    if _PATH_SIGNS.intersection(text) and not Path(text).expanduser().exists():
+        raise NotFound(
+            f"There is no {text!r} here; give an outputs folder or its perf.json, or an id as `evalmesh perf list` "
+            "shows it."
+        )
     test_id = LOAD_TESTS.id_of(text)
     folder = LOAD_TESTS.find_folder(test_id, Path(args.work_dir).expanduser())
     if folder is not None and (path := LOAD_TESTS.report_at(folder)) is not None:

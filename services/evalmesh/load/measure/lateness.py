@@ -9,6 +9,7 @@ often than once in a thousand levels counts: the exact binomial test again.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evalmesh.load.measure.distributions import Distribution
 from evalmesh.load.measure.histogram import Histogram
 from evalmesh.load.measure.inputs import GeneratorHealth
 from evalmesh.load.measure.measured import Measured
@@ -99,7 +100,7 @@ def sent_late(measured: Measured) -> Late | None:
     if not lag.n:
         return None
     if measured.open_loop:
-        return _worst(measured, "ttft_due", _SENT, lambda ms: (lag.beyond(ms).count, lag.n))
+        return _worst(measured, "ttft_due", _SENT, lambda ms: (lag.beyond(ms).count, lag.n), lag)
     of = measured.distributions["e2e"]
     if not of.n:
         return None
@@ -111,18 +112,26 @@ def sent_late(measured: Measured) -> Late | None:
     return None
 
 
-def _worst(measured: Measured, metric: str, what: str, beyond: Callable[[float], tuple[int, int]]) -> Late | None:
+def _worst(
+    measured: Measured,
+    metric: str,
+    what: str,
+    beyond: Callable[[float], tuple[int, int]],
+    lag: Distribution | None = None,
+) -> Late | None:
+    """The quantile that suffers most; `lag`: is part of the metric, and nothing is held against itself."""
     of = measured.distributions[metric]
     if not of.n:
         return None
+    where = "TTFT from schedule" if metric.endswith("_due") else "TTFT"
     for share in (UNUSABLE, NOTED):
         for name, q in _QUANTILES.items():
             if (1 - q) * of.n < _LEAST_BEYOND:
                 continue
-            by_ms = tolerated_ms(of.value(name), share)
+            own_ms = of.value(name) - (lag.value(name) if lag is not None else 0.0)
+            by_ms = tolerated_ms(max(own_ms, measured.distributions["ttft"].value(name)), share)
             count, n = beyond(by_ms)
             if _more_than(count, n, 1 - q):
-                where = "TTFT from schedule" if metric.endswith("_due") else "TTFT"
                 return Late(share == UNUSABLE, what, count / n, by_ms, f"{where} {name}")
     return None
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 WIDTH = 520
@@ -21,6 +21,8 @@ _LOG_FROM = 30.0
 _POINTS = 400
 """Most points of a line; more cannot be seen."""
 _CHARACTER = 6.6
+_ALONG = 6.0
+"""Distance of the boxes that keep labels off a line."""
 
 Point = tuple[float, float | None]
 Scaling = Literal["auto", "linear", "log"]
@@ -100,6 +102,8 @@ class Wish:
     x_ticks: Sequence[float] = ()
     """Values that deserve a label; otherwise round ones are found."""
     x_range: tuple[float, float] | None = None
+    x_from_zero: bool = True
+    """Where it is linear: load and time begin at zero, what is measured need not."""
     y_from_zero: bool = True
     """Where the axis is linear."""
     y_high: float | None = None
@@ -211,8 +215,10 @@ def _axis_x(wish: Wish, values: Sequence[float]) -> Axis:
     log = _is_log(wish.x, values, low, high)
     if wish.x_range is None and log:
         low, high = low / 1.12, high * 1.12
+    elif wish.x_range is None and not wish.x_from_zero and high > low:
+        room = 0.08 * (high - low)
+        low, high = low - room, high + room
     elif wish.x_range is None:
-        # Load and time begin at zero.
         low, high = min(0.0, low), high * 1.04
     low, high = _apart(low, high, log=log)
     axis = Axis(wish.x_title, low, high, LEFT, WIDTH - RIGHT, log)
@@ -350,6 +356,8 @@ def _labels(series: Sequence[Series], lines: Sequence[Line]) -> tuple[Label, ...
     """Labels beside their points: above or below, right or left; left out where there is no room."""
     pairs = [pair for one, line in zip(series, lines, strict=True) for pair in zip(line.dots, one.labels, strict=False)]
     taken = [(dot.x - 5, dot.y - 5, dot.x + 5, dot.y + 5) for dot, _ in pairs]
+    if pairs:
+        taken += [box for line in lines for box in _along(line.path)]
     kept = []
     for dot, text in pairs:
         width = len(text) * _CHARACTER
@@ -361,6 +369,16 @@ def _labels(series: Sequence[Series], lines: Sequence[Line]) -> tuple[Label, ...
                 kept.append(Label(dot.x + 7 if anchor == "start" else dot.x - 7, round(dot.y + dy, 1), text, anchor))
                 break
     return tuple(kept)
+
+
+def _along(path: str) -> Iterable["_Box"]:
+    """Small boxes along a line, so that no label is written over it."""
+    corners = [tuple(map(float, pair.split())) for pair in path.replace("L", "M").split("M") if " " in pair]
+    for (x1, y1), (x2, y2) in pairwise(corners):
+        steps = max(1, int(math.hypot(x2 - x1, y2 - y1) / _ALONG))
+        for step in range(steps + 1):
+            x, y = x1 + (x2 - x1) * step / steps, y1 + (y2 - y1) * step / steps
+            yield x - 1, y - 1, x + 1, y + 1
 
 
 _Box = tuple[float, float, float, float]

@@ -51,9 +51,15 @@ def loads_of(levels: Sequence[Level]) -> Loads:
     return Loads("level, in order of execution", order, names, [str(number) for number in order])
 
 
+def in_order(levels: Sequence[Level]) -> list[Level]:
+    """The probes of a search by load, where they were made in the order in which it came upon them."""
+    return sorted(levels, key=lambda level: (level["rate"] or level["parallel"], level["repeat"], level["index"]))
+
+
 def level_name(level: Level) -> str:
-    """Its label, with the number of the repeat where there are repeats."""
-    return f"{level['label']} (repeat {level['repeat'] + 1})" if level["repeat"] else str(level["label"])
+    """Its label, and which of several alike it is."""
+    what = "probe" if level["role"] == "probe" else "repeat"
+    return f"{level['label']} ({what} {level['repeat'] + 1})" if level["repeat"] else str(level["label"])
 
 
 def scale_ms(values: Sequence[float | None]) -> tuple[float, str]:
@@ -111,13 +117,15 @@ def throughput_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:
         _rate(levels, loads, "request_rate", ("achieved", "s0")),
         _against(levels, loads, ("offered", "s5"), lambda level: level["offered_rate"], dashed=True, dots=False),
     ]
-    tokens = [
-        _rate(levels, loads, "output_token_rate", ("output", "s0")),
-        _rate(levels, loads, "input_token_rate", ("input", "s2")),
-    ]
+    # On axes of their own: prompts are often many times as long as answers.
+    out, into = (
+        [_rate(levels, loads, name, look)]
+        for name, look in (("output_token_rate", ("output", "s0")), ("input_token_rate", ("input", "s2")))
+    )
     found = [
         chart(_against_load("load-requests", "Requests per second", "requests/s", loads), requests),
-        chart(_against_load("load-tokens", "Tokens per second", "tokens/s", loads), tokens),
+        chart(_against_load("load-tokens", "Output tokens per second", "tokens/s", loads), out),
+        chart(_against_load("load-tokens-in", "Input tokens per second", "tokens/s", loads), into),
         _against_latency(levels, loads),
         _against_speed(levels, loads),
     ]
@@ -173,7 +181,8 @@ def _front(
         joined=False,
         doubtful=[limited for *_, limited in known],
     )
-    return chart(replace(wish, y_title=unit, y="linear"), [Series("not beaten in both", "s0", front), points])
+    wish = replace(wish, y_title=unit, y="linear", x_from_zero=False)
+    return chart(wish, [Series("best trade-off", "s0", front), points])
 
 
 def objective_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:
