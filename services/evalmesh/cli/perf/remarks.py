@@ -13,7 +13,7 @@ Level = Mapping[str, Any]
 _SHORT_OF_ASKED = 0.5
 """Output of less than this share of what was asked for is another load than that."""
 _PROBE_NOTES = ("bracketing", "bisection", "once more", "the lowest load", "a lower load", "repeat ")
-_URGENT = ("lost", "never sent", "doubtful", "ended early", "more than once", "no driver", "cannot")
+_URGENT = ("lost", "never sent", "doubtful", "ended early", "more than once", "cannot")
 _FAINT = ("whole level", "independent", "successes", "completions", "no trend")
 
 
@@ -149,10 +149,16 @@ def asked_output(level: Level, perf: Mapping[str, Any]) -> tuple[float, float] |
 
 def notes_of(perf: Mapping[str, Any], said: Iterable[str] = ()) -> list[str]:
     """Notes of a load test, the most important first, each once; not what was `said` before."""
-    told = [*perf["notes"], *level_notes(perf["levels"])]
+    told = [*perf["notes"], *_silent_sources(perf["levels"]), *level_notes(perf["levels"])]
     known = set(said)
     kept = [note for note in dict.fromkeys(told) if note not in known and note.partition(": ")[2] not in known]
     return sorted(kept, key=_weight)
+
+
+def _silent_sources(levels: Sequence[Level]) -> list[str]:
+    """What was asked about the server and told nothing: an address that is away, GPUs without a driver."""
+    sources = [source for level in levels for source in (level["server"] or {"sources": ()})["sources"]]
+    return list(dict.fromkeys(f"server metrics: {one['url']}: {one['error']}." for one in sources if one["error"]))
 
 
 def _weight(note: str) -> int:
