@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Literal
+
+from evalmesh.pages.load_tests.room import along, overlap
 
 WIDTH = 520
 """Width of a chart in its own units; the page scales it."""
@@ -21,8 +23,6 @@ _LOG_FROM = 30.0
 _POINTS = 400
 """Most points of a line; more cannot be seen."""
 _CHARACTER = 6.6
-_ALONG = 6.0
-"""Distance of the boxes that keep labels off a line."""
 
 Point = tuple[float, float | None]
 Scaling = Literal["auto", "linear", "log"]
@@ -357,35 +357,18 @@ def _labels(series: Sequence[Series], lines: Sequence[Line]) -> tuple[Label, ...
     pairs = [pair for one, line in zip(series, lines, strict=True) for pair in zip(line.dots, one.labels, strict=False)]
     taken = [(dot.x - 5, dot.y - 5, dot.x + 5, dot.y + 5) for dot, _ in pairs]
     if pairs:
-        taken += [box for line in lines for box in _along(line.path)]
+        taken += [box for line in lines for box in along(line.path)]
     kept = []
     for dot, text in pairs:
         width = len(text) * _CHARACTER
         for anchor, dy in (("start", -5.0), ("start", 14.0), ("end", -5.0), ("end", 14.0)):
             left = dot.x + 7 if anchor == "start" else dot.x - 7 - width
             box = (left, dot.y + dy - 11, left + width, dot.y + dy + 2)
-            if left + width <= WIDTH and left >= 0 and not any(_overlap(box, other) for other in taken):
+            if left + width <= WIDTH and left >= 0 and not any(overlap(box, other) for other in taken):
                 taken.append(box)
                 kept.append(Label(dot.x + 7 if anchor == "start" else dot.x - 7, round(dot.y + dy, 1), text, anchor))
                 break
     return tuple(kept)
-
-
-def _along(path: str) -> Iterable["_Box"]:
-    """Small boxes along a line, so that no label is written over it."""
-    corners = [tuple(map(float, pair.split())) for pair in path.replace("L", "M").split("M") if " " in pair]
-    for (x1, y1), (x2, y2) in pairwise(corners):
-        steps = max(1, int(math.hypot(x2 - x1, y2 - y1) / _ALONG))
-        for step in range(steps + 1):
-            x, y = x1 + (x2 - x1) * step / steps, y1 + (y2 - y1) * step / steps
-            yield x - 1, y - 1, x + 1, y + 1
-
-
-_Box = tuple[float, float, float, float]
-
-
-def _overlap(a: _Box, b: _Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _within(rule: Rule, x: Axis, y: Axis) -> bool:
