@@ -52,9 +52,11 @@ def best_lines(perf: Mapping[str, Any]) -> list[str]:
     """The best levels, what is as good, and what is never best; empty where there was no choice."""
     best = perf["best"] or {}
     words = {"throughput": "most throughput", "goodput": "most goodput", "latency": "lowest latency"}
+    if perf["search"]:
+        return []  # its answer is what was asked for
     parts = [_best(words[name], best[name]) for name in words if best.get(name)]
     levels = perf["levels"]
-    several = len({level["label"] for level in levels}) > 1 and not perf["search"]
+    several = len({level["label"] for level in levels}) > 1
     lines = [f"best: {'; '.join(parts)}"] if parts else []
     return lines + [f"never best: {', '.join(out)}" for out in [left_out(levels)] if out and several]
 

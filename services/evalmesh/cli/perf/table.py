@@ -20,6 +20,7 @@ from evalmesh.cli.perf.columns import (
     rate_columns,
 )
 from evalmesh.cli.perf.words import VERDICTS, milliseconds, per_second
+from evalmesh.load.measure.best import in_order
 
 _WIDEST_LABEL = 24
 _ANY_WIDTH = 10_000
@@ -70,7 +71,7 @@ def _levels_table(perf: Mapping[str, Any], found: Sequence[Column], *, counted: 
     if judged:
         table.add_column("SLO", no_wrap=True)
     spreads = len(levels) <= _MOST_SPREADS and not perf["search"]
-    for level in levels:
+    for level in in_order(levels) if perf["search"] else levels:
         _add_level(table, level, found, counted=counted, judged=judged)
         if spreads:
             _add_below(table, "  ±95%", [column.spread(level) if column.spread else "" for column in found], counted)

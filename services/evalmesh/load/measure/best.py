@@ -52,6 +52,11 @@ def left_out(levels: Sequence[Document]) -> list[str]:
     return [f"{label}: {why}" for label, why in whys.items()]
 
 
+def in_order(levels: Sequence[Document]) -> list[Document]:
+    """The probes of a search by load, where they were made in the order in which it came upon them."""
+    return sorted(levels, key=lambda level: (_load(level), level["repeat"], level["index"]))
+
+
 def at(level: Document, path: str) -> float | None:
     """The number at a path within a level: `ttft_ms.p99`."""
     value: Any = level

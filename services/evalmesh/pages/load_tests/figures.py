@@ -51,11 +51,6 @@ def loads_of(levels: Sequence[Level]) -> Loads:
     return Loads("level, in order of execution", order, names, [str(number) for number in order])
 
 
-def in_order(levels: Sequence[Level]) -> list[Level]:
-    """The probes of a search by load, where they were made in the order in which it came upon them."""
-    return sorted(levels, key=lambda level: (level["rate"] or level["parallel"], level["repeat"], level["index"]))
-
-
 def level_name(level: Level) -> str:
     """Its label, and which of several alike it is."""
     what = "probe" if level["role"] == "probe" else "repeat"

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Template
 
-from evalmesh.load.measure.best import why_not
+from evalmesh.load.measure.best import in_order, why_not
 from evalmesh.pages import common as pages
 from evalmesh.pages.load_tests import charts, distributions, figures, said
 from evalmesh.pages.load_tests.banners import banners
@@ -65,7 +65,7 @@ _OPEN_LEVELS = 2
 
 def render_perf_html(perf: dict[str, Any]) -> str:
     """The page for a document of schema version 1 (see docs/perf-schema.md)."""
-    perf = perf | {"levels": figures.in_order(perf["levels"])} if perf["search"] else perf
+    perf = perf | {"levels": in_order(perf["levels"])} if perf["search"] else perf
     levels = perf["levels"]
     loads = figures.loads_of(levels)
     columns = [column for column in _COLUMNS if any(level[f"{column[1]}_ms"]["n"] for level in levels)]
