@@ -8,8 +8,9 @@ from tests.unit.cli.test_perf_tables import perf
 from tests.unit.report.perf_builders import make_level
 
 from evalmesh.cli.__main__ import main
+from evalmesh.cli.exports import again_command
 from evalmesh.cli.perf.config import PerfConfig
-from evalmesh.cli.perf.exports import again_command, check_exports
+from evalmesh.cli.perf.exports import check_exports
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
 
 BASE = {"url": "http://127.0.0.1:9/v1", "model": "m"}

@@ -1,4 +1,4 @@
-"""Sends what a load test measured to where a team keeps such things.
+"""Sends what a load test or an evaluation measured to where a team keeps such things.
 
 Each sink is one module, loaded when it is asked for, and its package is an extra. Nothing here imports more of evalmesh
 than its errors: a sink whose package does not go with ours runs from an environment of its own

@@ -1,4 +1,4 @@
-"""`python -m evalmesh.adapters.exporters SINK PERF_JSON [OPTION=VALUE ...]`.
+"""`python -m evalmesh.adapters.exporters SINK DOCUMENT [OPTION=VALUE ...]`.
 
 For sinks whose packages do not go with ours: an environment with the sink's package and `pip install --no-deps
 evalmesh` is enough. Keys are taken from the sink's own variables, never from arguments, which everybody can see.
@@ -12,7 +12,7 @@ from evalmesh.adapters.exporters.exporting import SINKS, check, export
 from evalmesh.adapters.exporters.job import is_secret
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
 
-_USAGE = f"usage: python -m evalmesh.adapters.exporters {{{','.join(SINKS)}}} PERF_JSON [OPTION=VALUE ...]\n"
+_USAGE = f"usage: python -m evalmesh.adapters.exporters {{{','.join(SINKS)}}} DOCUMENT [OPTION=VALUE ...]\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -32,13 +32,15 @@ def main(arguments: list[str]) -> int:
         if checks:
             check(sink, options)
             return 0
-        perf = json.loads(Path(document).read_bytes())
-        sys.stdout.write(f"{export(sink, perf, Path(document).parent, options)}\n")
+        found = json.loads(Path(document).read_bytes())
+        sys.stdout.write(f"{export(sink, found, Path(document).parent, options)}\n")
     except EvalmeshError as error:
         sys.stderr.write(f"{sink}: {error.message}\n")
         return 2 if isinstance(error, InvalidInput) else 1
     except (OSError, ValueError, KeyError) as error:
-        sys.stderr.write(f"{document} is no perf.json that can be read: {type(error).__name__}: {error}\n")
+        sys.stderr.write(
+            f"{document} is no perf.json or report.json that can be read: {type(error).__name__}: {error}\n"
+        )
         return 2
     return 0
 

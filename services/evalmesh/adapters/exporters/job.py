@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from evalmesh.adapters.exporters.figures import Record
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, Unavailable
 
 _SECRET_WORDS = ("key", "token", "password", "secret")
@@ -19,15 +20,14 @@ _WAYS_OUT = {
     "interpreter with the option python (docs/guides/exporters.md).",
 }
 _CONNECT_S = 5.0
-_FILES = ("perf_report.html", "perf.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One load test on its way to one sink."""
+    """One record on its way to one sink."""
 
     sink: str
-    perf: Mapping[str, Any]
+    record: Record
     folder: Path
     options: Mapping[str, str]
 
@@ -37,9 +37,8 @@ class Job:
 
     @property
     def run_name(self) -> str:
-        """As it was asked for, else the load test's own."""
-        test = self.perf["load_test"]
-        return self.option("name") or test["display_name"] or test["id"]
+        """As it was asked for, else its own."""
+        return self.option("name") or self.record.display_name or self.record.id
 
     @property
     def project(self) -> str:
@@ -49,7 +48,7 @@ class Job:
     @property
     def files(self) -> list[Path]:
         """What belongs to the run as files."""
-        return [path for name in _FILES if (path := self.folder / name).is_file()]
+        return [path for name in self.record.files if (path := self.folder / name).is_file()]
 
     def redacted(self, text: str) -> str:
         """The text without any key that is known here."""

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
 from evalmesh.adapters.exporters.job import Job, check_answers, need
 from evalmesh.domain.errors import Unauthenticated
 
@@ -81,13 +80,13 @@ def _is_offline(job: Job) -> bool:
 
 
 def _log(task: Any, job: Job) -> None:
-    task.connect(dict(parameters_of(job.perf)), name="load test")
+    task.connect(dict(job.record.parameters), name=job.record.kind)
     logger = task.get_logger()
-    for level in levels_of(job.perf):
+    for level in job.record.steps:
         for name, value in level.figures.items():
             title, _, series = f"level/{name}".rpartition("/")
             logger.report_scalar(title, series, value, level.step)
-    for name, value in summary_of(job.perf).items():
+    for name, value in job.record.summary.items():
         logger.report_single_value(name, value)
 
 

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
 from evalmesh.adapters.exporters.job import Job, check_answers, need, shown_url
 
 _MOST_METRICS = 1000
@@ -29,7 +28,9 @@ def send(job: Job) -> str:
     client = need("mlflow.tracking", job.sink).MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(job.project)
     experiment = found.experiment_id if found else client.create_experiment(job.project)
-    run = client.create_run(experiment, run_name=job.run_name, tags={"mlflow.source.name": "evalmesh perf"})
+    run = client.create_run(
+        experiment, run_name=job.run_name, tags={"mlflow.source.name": f"evalmesh {job.record.command}"}
+    )
     number = run.info.run_id
     try:
         _log(client, entities, number, job)
@@ -56,15 +57,15 @@ def _uri(job: Job) -> str:
 
 
 def _log(client: Any, entities: Any, number: str, job: Job) -> None:
-    params = [entities.Param(name, str(value)) for name, value in parameters_of(job.perf).items()]
+    params = [entities.Param(name, str(value)) for name, value in job.record.parameters.items()]
     for at in range(0, len(params), _MOST_PARAMS):
         client.log_batch(number, params=params[at : at + _MOST_PARAMS])
     metrics = []
-    for level in levels_of(job.perf):
+    for level in job.record.steps:
         time_ms = int((level.time_s or time.time()) * 1000)
         for name, value in level.figures.items():
             metrics.append(entities.Metric(f"level/{name}", value, time_ms, level.step))
     now_ms = int(time.time() * 1000)
-    metrics += [entities.Metric(name, value, now_ms, 0) for name, value in summary_of(job.perf).items()]
+    metrics += [entities.Metric(name, value, now_ms, 0) for name, value in job.record.summary.items()]
     for at in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(number, metrics=metrics[at : at + _MOST_METRICS])

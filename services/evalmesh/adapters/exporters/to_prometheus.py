@@ -15,7 +15,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from evalmesh.adapters.exporters.figures import dimensions, levels_of, summary_of
+from evalmesh.adapters.exporters.figures import dimensions
 from evalmesh.adapters.exporters.job import Job, shown_url
 from evalmesh.adapters.exporters.remote_write import snappy_stored, write_request
 from evalmesh.domain.errors import InvalidInput, Unauthenticated, Unavailable
@@ -30,7 +30,7 @@ def send(job: Job) -> str:
     """See `export`."""
     series = list(_series(job))
     shown = _post(job, snappy_stored(write_request(series)))
-    return f"{shown} ({len(series)} series of {len(job.perf['levels'])} levels)"
+    return f"{shown} ({len(series)} series of {len(job.record.steps)} levels)"
 
 
 def check(job: Job) -> None:
@@ -89,17 +89,17 @@ def _series(job: Job) -> Iterator[tuple[Mapping[str, str], float, int]]:
     now_s = time.time()
     common = {
         "job": job.project,
-        "load_test": job.perf["load_test"]["id"],
+        job.record.kind.replace(" ", "_"): job.record.id,
         "run": job.run_name,
-        "model": job.perf["target"]["model"],
+        "model": job.record.model,
     }
-    for level in levels_of(job.perf):
+    for level in job.record.steps:
         time_ms = int((level.time_s or now_s) * 1000)
         for path, value in level.figures.items():
             name, labels = dimensions(path)
             named = {"__name__": _name(f"level_{name}"), "level": str(level.step), "load": level.label}
             yield {**common, **labels, **named}, value, time_ms
-    for path, value in summary_of(job.perf).items():
+    for path, value in job.record.summary.items():
         yield {**common, "__name__": _name(path)}, value, int(now_s * 1000)
 
 

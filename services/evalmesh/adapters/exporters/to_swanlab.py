@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
 from evalmesh.adapters.exporters.job import Job, check_answers, need
 from evalmesh.domain.errors import FailedPrecondition, Unauthenticated
 
@@ -25,17 +24,17 @@ def send(job: Job) -> str:
         project=job.project,
         workspace=job.option("workspace") or None,
         name=job.run_name,
-        description=f"evalmesh load test {job.perf['load_test']['id']}",
-        config=parameters_of(job.perf),
+        description=f"evalmesh {job.record.kind} {job.record.id}",
+        config=job.record.parameters,
         mode=mode,
         log_dir=str(folder),
         reinit=True,
         settings=_settings(swanlab, job),
     )
     try:
-        for level in levels_of(job.perf):
+        for level in job.record.steps:
             swanlab.log({f"level/{name}": value for name, value in level.figures.items()}, step=level.step)
-        swanlab.log({f"summary/{name}": value for name, value in summary_of(job.perf).items()}, step=0)
+        swanlab.log({f"summary/{name}": value for name, value in job.record.summary.items()}, step=0)
         for path in job.files:
             swanlab.save(str(path), base_path=str(job.folder))
         where = run.url if mode == "online" else f"{folder} ({mode}; see it with: swanlab watch {folder})"

@@ -3,18 +3,17 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from evalmesh.cli import exits
-from evalmesh.cli.outputs import LOAD_TESTS
+from evalmesh.cli.exports import again_command, check_sinks, options_of, send
+from evalmesh.cli.outputs import LOAD_TESTS, RUNS
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.outcome import PerfOutcome
-from evalmesh.cli.perf.spec import KEY_WORDS
-from evalmesh.domain.errors import EvalmeshError, InvalidInput, NotFound
+from evalmesh.domain.errors import InvalidInput, NotFound
+
+_PATH_SIGNS = frozenset("/\\*?[")
 
 
 def sinks_of(config: PerfConfig) -> list[str]:
@@ -23,21 +22,9 @@ def sinks_of(config: PerfConfig) -> list[str]:
 
 
 def check_exports(config: PerfConfig) -> None:
-    """Whether every sink could be sent to now. Raises what the first one that cannot says, in the words of the config.
-
-    What is found out only after an hour of load costs that hour.
-    """
-    sinks = sinks_of(config)
-    if not sinks:
-        return
+    """Before any load is offered; see `check_sinks`."""
     _give_keys(config)
-    exporters = import_module("evalmesh.adapters.exporters")
-    for sink in sinks:
-        try:
-            exporters.check(sink, _options(config, ""))
-        except EvalmeshError as error:
-            said = error.message.removeprefix("export: ")
-            raise type(error)(f"export: {sink} cannot be used now: {said}", {"field": "export"}) from None
+    check_sinks(sinks_of(config), _options(config, ""))
 
 
 def export(config: PerfConfig, outcome: PerfOutcome) -> PerfOutcome:
@@ -54,30 +41,8 @@ def export(config: PerfConfig, outcome: PerfOutcome) -> PerfOutcome:
     )
 
 
-def send(
-    sinks: Sequence[str], perf: Mapping[str, Any], folder: Path, options: Mapping[str, Any]
-) -> tuple[list[str], dict[str, str]]:
-    """(where it went, in words; why it did not, by sink)."""
-    exporters = import_module("evalmesh.adapters.exporters")
-    said, errors = [], {}
-    for sink in sinks:
-        try:
-            said.append(f"{sink}: {exporters.export(sink, perf, folder, options)}")
-        except (EvalmeshError, OSError) as error:
-            errors[sink] = str(error)
-    return said, errors
-
-
-def again_command(folder: Path, sink: str, options: Mapping[str, Any]) -> str:
-    """Exports a load test that was run before, and offers no load. Keys are not in it."""
-    shown = [f"{name}={value}" for name, value in options.items() if not KEY_WORDS.search(name)]
-    args = f" --export-args {quote(','.join(shown))}" if shown else ""
-    return f"evalmesh perf export {quote(str(folder))} --export {sink}{args}"
-
-
 def _options(config: PerfConfig, load_test: str) -> dict[str, Any]:
-    store = str(Path(config.work_dir).expanduser().absolute())
-    return {"name": config.name or load_test, "store": store, **config.export_args}
+    return options_of(config.name or load_test, config.work_dir, config.export_args)
 
 
 def _give_keys(config: PerfConfig) -> None:
@@ -91,23 +56,31 @@ def _give_keys(config: PerfConfig) -> None:
 
 
 def export_again(args: argparse.Namespace) -> int:
-    """`perf export`: of a load test whose outputs are here."""
+    """`perf export`: of a load test whose outputs are here, or of an evaluation's `report.json`."""
     said = {name: value for name, value in vars(args).items() if name in {"export", "export_args", "name", "work_dir"}}
     config = PerfConfig(**{name: value for name, value in said.items() if value})
     if not config.export:
         raise InvalidInput("export: missing; say where to, e.g. --export mlflow.", {"field": "export"})
-    work_dir = Path(config.work_dir).expanduser()
-    path = LOAD_TESTS.report_at(Path(args.load_test).expanduser())
-    if path is None:
-        folder = LOAD_TESTS.find_folder(LOAD_TESTS.id_of(args.load_test), work_dir)
-        path = None if folder is None else LOAD_TESTS.report_at(folder)
-    if path is None:
-        raise NotFound(f"There is no {args.load_test!r} with a perf.json; give an outputs folder, or its perf.json.")
-    perf = LOAD_TESTS.read_report(path)
+    document, folder = _document(args.load_test, Path(config.work_dir).expanduser())
     check_exports(config)
-    done, errors = send(sinks_of(config), perf, path.parent, _options(config, perf["load_test"]["id"]))
+    about = document.get("load_test") or document["run"]
+    done, errors = send(sinks_of(config), document, folder, _options(config, about["id"]))
     for line in done:
         print(line)
     for sink, why in errors.items():
         print(f"export failed: {sink}: {why}", file=sys.stderr)
     return exits.FAILED if errors else exits.OK
+
+
+def _document(text: str, work_dir: Path) -> tuple[dict[str, Any], Path]:
+    """What a path or an id names, and the folder it lies in. Raises `NotFound` and `InvalidInput`."""
+    given = Path(text).expanduser()
+    for outputs in (LOAD_TESTS, RUNS):
+        path = outputs.report_at(given)
+        if path is not None and path.name == outputs.report_file:
+            return outputs.read_report(path), path.parent
+    folder = None if _PATH_SIGNS.intersection(text) else LOAD_TESTS.find_folder(LOAD_TESTS.id_of(text), work_dir)
+    path = None if folder is None else LOAD_TESTS.report_at(folder)
+    if path is None:
+        raise NotFound(f"There is no {text!r} with a perf.json; give an outputs folder, or its perf.json.")
+    return LOAD_TESTS.read_report(path), path.parent

@@ -155,8 +155,8 @@ class PerfOptions:
         Flag("Prometheus addresses to scrape, nvml, or none (default: /metrics beside the endpoint, if there)", "URL"),
     ] = []
     export: Annotated[
-        list[Literal["wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus"]],
-        Flag("also send the result to wandb, swanlab, mlflow, clearml, otlp or prometheus", "SINK"),
+        list[Literal["wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus", "csv"]],
+        Flag("also send the result to wandb, swanlab, mlflow, clearml, otlp, prometheus or csv", "SINK"),
     ] = []
     export_args: Annotated[dict[str, Any], Flag("options of the exporters: project, url, ...")] = {}
     visualizer: Annotated[Literal["wandb", "swanlab", "clearml"] | None, Flag("EvalScope's --export")] = None
