@@ -3,7 +3,7 @@
     python -m tests.bench.bench_self_check [healthy] [slow] [--quick]
 
 Healthy are short levels against the simulator, in closed loop and with a schedule, some of eight requests: what a
-newcomer runs on a laptop. Slow is a client that is stopped, one whose cores are taken by others, and one that is asked
+newcomer runs on a laptop. Slow is a client that is stopped, one that half of its time is taken from, and one that is asked
 for more than it can send. Prints how levels were graded, with the reasons. How to read it: docs/benchmarks.md.
 """
 
@@ -62,22 +62,21 @@ def stopped(root: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def crowded(root: int) -> None:
-    """Three busy processes for each core, and for the engine what they leave."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * (os.cpu_count() or 1))]
-    for pid in engines_of(root):
-        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
-    time.sleep(6)
-    for process in busy:
-        process.kill()
-        process.wait()
+def throttled(root: int) -> None:
+    """The engine gets half of its time, in pieces of 40 ms: what a container with half a core gets."""
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        for sign in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in engines_of(root):
+                os.kill(pid, sign)
+            time.sleep(0.04)
 
 
 SLOW = (
     Load("stopped for a second", ("--parallel", "8", "--duration", "6s"), stopped),
     Load("stopped for a second, by rate", ("--rate", "50", "--duration", "6s"), stopped),
-    Load("cores taken by others", ("--parallel", "8", "--duration", "6s"), crowded),
-    Load("cores taken by others, by rate", ("--rate", "50", "--duration", "6s"), crowded),
+    Load("half of its time taken", ("--parallel", "8", "--duration", "6s"), throttled),
+    Load("half of its time taken, by rate", ("--rate", "50", "--duration", "6s"), throttled),
     Load("20,000 requests per second", ("--rate", "20000", "--duration", "3s", "--open-loop")),
 )
 

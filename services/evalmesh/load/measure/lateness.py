@@ -1,9 +1,10 @@
 """How late the client was, against what it measured: by how much a figure may be wrong, and whether that is chance.
 
 Lateness is held against each quantile of a latency by counting, as objectives are: more than 1 % of the moments later
-than a tenth of the p99 means a p99 that may be wrong by a tenth. Only quantiles that the level's number of requests
-supports are looked at (the p99 of eight requests is their slowest one), and only what a healthy client would show less
-often than once in a thousand levels counts: the exact binomial test again.
+than a tenth of the p99 means a p99 that may be wrong by a tenth. Three things must hold for it to count: the level has
+requests enough for the quantile (the p99 of eight requests is their slowest one); the lateness is more than the figure
+is uncertain by anyway; and a client in time would show it less often than once in a thousand levels, by the exact
+binomial test again.
 """
 
 from collections.abc import Callable
@@ -22,8 +23,8 @@ UNUSABLE = 0.30
 CLOCK_MS = 1.0
 """No client can promise less than this: a system wakes a process that late without being overloaded."""
 _QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
-_LEAST_BEYOND = 4
-"""Requests beyond a quantile before it is looked at."""
+_LEAST = 8
+"""Requests before their median is looked at."""
 _BY_CHANCE = 0.001
 _LEAST_STOPS = 5
 """Late probes (20 ms each) before they count for the mean: one hiccup is none."""
@@ -42,11 +43,9 @@ class Late:
     """What this is `NOTED` or `UNUSABLE` of: `TTFT p99`."""
 
     def __str__(self) -> str:
-        part = UNUSABLE if self.unusable else NOTED
-        # Below the clock's own millisecond nothing is held against anybody.
-        bound = f"{part:.0%} of the {self.of}" if self.by_ms > CLOCK_MS else f"more than {part:.0%} of the {self.of}"
         often = self.what.format(share=_percent(self.share))
-        return f"{often} by more than {self.by_ms:.3g} ms, {bound}."
+        part = f"more than {UNUSABLE if self.unusable else NOTED:.0%}"
+        return f"{often} by more than {self.by_ms:.3g} ms, {part} of the {self.of}."
 
 
 def _percent(share: float) -> str:
@@ -87,7 +86,7 @@ def _by_mean(measured: Measured, lags: Histogram) -> Late | None:
     if not of.n:
         return None
     for share in (UNUSABLE, NOTED):
-        by_ms = tolerated_ms(of.value("mean"), share)
+        by_ms = max(tolerated_ms(of.value("mean"), share), _uncertain_ms(of, "mean") or 0.0)
         stops = lags.beyond(by_ms / 1000)
         if stops >= _LEAST_STOPS and lags.mean * 1000 > by_ms:
             return Late(share == UNUSABLE, _SEEN, stops / lags.n, by_ms, "mean TTFT")
@@ -126,14 +125,26 @@ def _worst(
     where = "TTFT from schedule" if metric.endswith("_due") else "TTFT"
     for share in (UNUSABLE, NOTED):
         for name, q in _QUANTILES.items():
-            if (1 - q) * of.n < _LEAST_BEYOND:
+            if (uncertain_ms := _uncertain_ms(of, name)) is None:
                 continue
             own_ms = of.value(name) - (lag.value(name) if lag is not None else 0.0)
             by_ms = tolerated_ms(max(own_ms, measured.distributions["ttft"].value(name)), share)
+            by_ms = max(by_ms, uncertain_ms)
             count, n = beyond(by_ms)
             if _more_than(count, n, 1 - q):
                 return Late(share == UNUSABLE, what, count / n, by_ms, f"{where} {name}")
     return None
+
+
+def _uncertain_ms(of: Distribution, statistic: str) -> float | None:
+    """By how much a figure may be higher; `None` where it says nothing, since there are too few requests.
+
+    A median that has no interval is no reason to look away: then latencies drift, as they do where a client falls behind.
+    """
+    interval = of.interval(statistic)
+    if interval is None:
+        return 0.0 if statistic == "p50" and of.n >= _LEAST else None
+    return max(0.0, interval[1] - of.value(statistic))
 
 
 def _more_than(count: int, n: int, share: float) -> bool:
