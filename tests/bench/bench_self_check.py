@@ -3,8 +3,8 @@
     python -m tests.bench.bench_self_check [healthy] [slow] [--quick]
 
 Healthy are short levels against the simulator, in closed loop and with a schedule, some of eight requests: what a
-newcomer runs on a laptop. Slow is a client that is stopped, one that half of its time is taken from, and one that is asked
-for more than it can send. Prints how levels were graded, with the reasons. How to read it: docs/benchmarks.md.
+newcomer runs on a laptop. Slow is a client that is stopped, one that half of its time is taken from, and one that is
+asked for more than it can send. Prints how levels were graded, with the reasons. How to read it: docs/benchmarks.md.
 """
 
 import argparse

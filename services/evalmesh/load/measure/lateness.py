@@ -139,7 +139,7 @@ def _worst(
 def _uncertain_ms(of: Distribution, statistic: str) -> float | None:
     """By how much a figure may be higher; `None` where it says nothing, since there are too few requests.
 
-    A median that has no interval is no reason to look away: then latencies drift, as they do where a client falls behind.
+    A median without one is no reason to look away: then latencies drift, as they do where a client falls behind.
     """
     interval = of.interval(statistic)
     if interval is None:
