@@ -75,12 +75,13 @@ def export_again(args: argparse.Namespace) -> int:
 def _document(text: str, work_dir: Path) -> tuple[dict[str, Any], Path]:
     """What a path or an id names, and the folder it lies in. Raises `NotFound` and `InvalidInput`."""
     given = Path(text).expanduser()
-    for outputs in (LOAD_TESTS, RUNS):
-        path = outputs.report_at(given)
-        if path is not None and path.name == outputs.report_file:
-            return outputs.read_report(path), path.parent
-    folder = None if _PATH_SIGNS.intersection(text) else LOAD_TESTS.find_folder(LOAD_TESTS.id_of(text), work_dir)
-    path = None if folder is None else LOAD_TESTS.report_at(folder)
-    if path is None:
-        raise NotFound(f"There is no {text!r} with a perf.json; give an outputs folder, or its perf.json.")
-    return LOAD_TESTS.read_report(path), path.parent
+    if given.is_file():
+        kind = RUNS if given.name == RUNS.report_file else LOAD_TESTS
+        return kind.read_report(given), given.parent
+    folder: Path | None = given
+    if not given.is_dir():
+        folder = None if _PATH_SIGNS.intersection(text) else LOAD_TESTS.find_folder(LOAD_TESTS.id_of(text), work_dir)
+    for kind in (LOAD_TESTS, RUNS):
+        if folder is not None and (path := kind.report_at(folder)) is not None:
+            return kind.read_report(path), folder
+    raise NotFound(f"There is no {text!r} with a report; give an outputs folder, its perf.json, or its report.json.")
