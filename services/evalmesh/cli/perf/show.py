@@ -79,7 +79,7 @@ def _show_sweep(console: Console, perf: Mapping[str, Any]) -> None:
         console.print(objective)
         for line in undecided_lines(perf):
             console.print(Text(line, style="dim"), soft_wrap=True)
-    if (repeats := repeats_table(perf)) is not None:
+    if (repeats := repeats_table(perf, console)) is not None:
         console.print(repeats)
         console.print(Text(repeats_legend(perf), style="dim"), soft_wrap=True)
 
@@ -88,11 +88,11 @@ def _show_remarks(console: Console, perf: Mapping[str, Any], said: Sequence[str]
     levels = perf["levels"]
     for text, unusable in client_lines(levels):
         console.print(Text(text, style="bold red" if unusable else "dim"), soft_wrap=True)
-    for level in levels:
-        for line in generator_lines(level):
-            console.print(Text(line, style="bold red"), soft_wrap=True)
-        for line in failure_lines(level):
-            console.print(Text(line, style="yellow"), soft_wrap=True)
+    # Repeats of a level often say the same.
+    for line in dict.fromkeys(line for level in levels for line in generator_lines(level)):
+        console.print(Text(line, style="bold red"), soft_wrap=True)
+    for line in dict.fromkeys(line for level in levels for line in failure_lines(level)):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
     for line in output_lines(perf):
         console.print(Text(f"note: {line}", style="yellow"), soft_wrap=True)
     told = notes_of(perf, said)

@@ -225,28 +225,35 @@ def _limit(term: Mapping[str, Any]) -> str:
     return f"{'>=' if term['unit'] in {'/s', '1/s'} else '<='} {_number(term['limit'], term['unit'])}"
 
 
-def repeats_table(perf: Mapping[str, Any]) -> Table | None:
+def repeats_table(perf: Mapping[str, Any], console: Console) -> Table | None:
     """Means over repeats with half their intervals, under the names of the table of levels; `None` without repeats."""
     groups = perf["repeats"]
     if not groups:
         return None
     due = any("ttft_due_ms.p50" in group["metrics"] or "e2e_due_ms.p50" in group["metrics"] for group in groups)
     tokens = ("Out tok/s", "output_token_rate") if is_generating(perf) else ("In tok/s", "input_token_rate")
-    shown = [("Req/s", "request_rate"), tokens]
-    for title in ("TTFT", "E2E") if perf["target"]["stream"] else ("E2E",):
-        name = f"{title.lower()}{'_due' if due else ''}_ms"
-        shown += [(f"{title} ms\n{statistic}", f"{name}.{statistic}") for statistic in ("p50", "p99")]
+    rates = [("Req/s", "request_rate"), tokens]
+    titles = ("TTFT", "E2E") if perf["target"]["stream"] else ("E2E",)
+    names = [(title, f"{title.lower()}{'_due' if due else ''}_ms") for title in titles]
+    for statistics in (("p50", "p99"), ("p50",)):
+        times = [(f"{title} ms\n{one}", f"{name}.{one}") for title, name in names for one in statistics]
+        shown = [one for one in rates + times if any(one[1] in group["metrics"] for group in groups)]
+        table = _repeats_table(groups, shown)
+        if _fits(console, table):
+            break
+    return table
+
+
+def _repeats_table(groups: Sequence[Mapping[str, Any]], shown: Sequence[tuple[str, str]]) -> Table:
     table = plain_table()
     table.title = Text("Means over repeats")
     table.title_justify = "left"
-    for heading in ("Level", "Runs"):
-        table.add_column(heading)
-    for heading, path in shown:
-        if any(path in group["metrics"] for group in groups):
-            table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Level", overflow="fold", min_width=min(_WIDEST_LABEL, max(len(one["label"]) for one in groups)))
+    table.add_column("Runs", justify="right")
+    for heading, _ in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
     for group in groups:
-        paths = [path for _, path in shown if any(path in one["metrics"] for one in groups)]
-        cells = [_over_repeats(group["metrics"].get(path)) for path in paths]
+        cells = [_over_repeats(group["metrics"].get(path)) for _, path in shown]
         table.add_row(group["label"], str(len(group["levels"])), *cells)
     return table
 
@@ -254,9 +261,9 @@ def repeats_table(perf: Mapping[str, Any]) -> Table | None:
 def repeats_legend(perf: Mapping[str, Any]) -> str:
     """What the second number of a cell is."""
     runs = sorted({len(group["levels"]) for group in perf["repeats"]})
-    freedom = " or ".join(str(many - 1) for many in runs)
+    freedom = f"{' or '.join(str(many - 1) for many in runs)} degree{'' if runs == [2] else 's'} of freedom"
     few = " Two runs hardly know how much runs differ: use --repeats 5." if runs == [2] else ""
-    return f"±: half of the 95% interval of the mean over runs (Student's t, {freedom} degrees of freedom).{few}"
+    return f"±: half of the 95% interval of the mean over runs (Student's t, {freedom}).{few}"
 
 
 def _over_repeats(found: Mapping[str, Any] | None) -> str:
