@@ -13,6 +13,7 @@ from evalmesh.cli.perf.show import show_perf
 from evalmesh.cli.perf.values import parse_share
 from evalmesh.domain.errors import InvalidInput, NotFound
 
+MOST_COMPARED = 6
 _PATH_SIGNS = frozenset("/\\*?[")
 """No id has one of these."""
 
@@ -58,22 +59,35 @@ def _fetched(test_id: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """`perf compare`."""
+    """`perf compare`: each load test against the first."""
     from evalmesh.cli.perf.compare import compare_reports, render_comparison  # noqa: PLC0415  # needs numpy
 
     tolerance = parse_share(args.tolerance, "tolerance")
-    a, b = _report(args.a, args), _report(args.b, args)
-    result = compare_reports(a, b, tolerance)
-    if not result["levels"]:
+    names = [args.a, args.b, *args.more]
+    if len(names) > MOST_COMPARED:
         raise InvalidInput(
-            f"No level has the same load on both sides, so nothing can be compared: {args.a} has {_loads(a)}, and "
-            f"{args.b} has {_loads(b)}. Run one of them again with the load of the other (evalmesh perf -c perf.yaml)."
+            f"{len(names)} load tests are more than a reader can tell apart; give {MOST_COMPARED} at most."
         )
+    perfs = [_report(name, args) for name in names]
+    results = [compare_reports(perfs[0], perf, tolerance) for perf in perfs[1:]]
+    for name, perf, result in zip(names[1:], perfs[1:], results, strict=True):
+        if not result["levels"]:
+            raise InvalidInput(
+                f"No level has the same load on both sides, so nothing can be compared: {args.a} has "
+                f"{_loads(perfs[0])}, and {name} has {_loads(perf)}. Run one of them again with the load of the other "
+                "(evalmesh perf -c perf.yaml)."
+            )
+    if args.html:
+        from evalmesh.pages.load_tests.comparison import render_comparison_html  # noqa: PLC0415  # brings Jinja
+
+        Path(args.html).expanduser().write_text(render_comparison_html(perfs, results), encoding="utf-8")
     if args.format == "json":
-        print(json.dumps(result, indent=2))
+        print(json.dumps(results[0] if len(results) == 1 else results, indent=2))
     else:
-        render_comparison(make_console(), result)
-    return _gate(result["verdict"], args.fail_on)
+        for result in results:
+            render_comparison(make_console(), result)
+    codes = {_gate(result["verdict"], args.fail_on) for result in results}
+    return exits.OBJECTIVE_MISSED if exits.OBJECTIVE_MISSED in codes else max(codes)
 
 
 def _gate(verdict: str | None, fail_on: str) -> int:

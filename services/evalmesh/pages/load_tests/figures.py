@@ -16,7 +16,7 @@ METRICS = {
     "itl": "Time between tokens (ITL)",
 }
 """Latencies that are drawn against load, with their names."""
-_LOOKS = ("s0", "s1", "s2", "s3", "s4", "s5")
+LOOKS = ("s0", "s1", "s2", "s3", "s4", "s5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def objective_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:
     terms = dict.fromkeys(_term_name(term) for level in levels if level["slo"] for term in level["slo"]["terms"])
     shares = [
         _against(levels, loads, (name, look), partial(_used_by, name=name), 0.01, unit="%")
-        for name, look in zip(terms, _LOOKS * len(terms), strict=False)
+        for name, look in zip(terms, LOOKS * len(terms), strict=False)
     ]
     wish = replace(
         _against_load("load-share", "Used of each limit", "%", loads), rules=[Rule(100.0, "limit")], y="auto"
