@@ -26,8 +26,9 @@ _QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 _LEAST = 8
 """Requests before their median is looked at."""
 _BY_CHANCE = 0.001
-_LEAST_STOPS = 5
-"""Late probes (20 ms each) before they count for the mean: one hiccup is none."""
+_LEAST_STOPS = 12
+"""Late probes (20 ms each) before they count for the mean: machines that others use as well stop for a tenth of a
+second now and then, which is chance."""
 
 
 @dataclass(frozen=True, slots=True)
