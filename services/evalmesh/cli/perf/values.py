@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from evalmesh.domain.errors import InvalidInput, Unimplemented
@@ -46,18 +45,6 @@ def parse_share(text: str, field: str) -> float:
     if not 0 <= share < 1:
         raise wrong(field, text, "write a share below 1, like 3% or 0.03.")
     return share
-
-
-def from_file(text: str, field: str) -> str:
-    """The text itself, or with `@PATH` what that file holds."""
-    if not text.startswith("@"):
-        return text
-    path = Path(text[1:]).expanduser()
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise InvalidInput(f"{field}: {str(path)!r} cannot be read: {why}.", {"field": field}) from None
 
 
 def parse_lengths(text: str, field: str) -> Lengths:
