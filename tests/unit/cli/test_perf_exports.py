@@ -1,5 +1,6 @@
 """Exporters: found out before any load is offered, repeated without any."""
 
+import csv
 import json
 import socket
 
@@ -7,6 +8,7 @@ import pytest
 from tests.unit.cli.test_perf_tables import perf
 from tests.unit.report.perf_builders import make_level
 
+from evalmesh.adapters.exporters.figures import record_of
 from evalmesh.cli.__main__ import main
 from evalmesh.cli.exports import again_command
 from evalmesh.cli.perf.config import PerfConfig
@@ -65,3 +67,56 @@ def test_a_load_test_is_exported_again_without_a_platform(folder, capsys):
 def test_the_command_that_exports_again_holds_no_key(folder):
     command = again_command(folder, "wandb", {"project": "serving team", "api_key": "hidden"})
     assert command == f"evalmesh perf export {folder} --export wandb --export-args 'project=serving team'"
+
+
+def test_a_load_test_is_a_table_of_figures(folder, capsys):
+    assert main(["perf", "export", str(folder), "--export", "csv", "--name", "night"]) == 0
+    assert f"csv: {folder / 'figures.csv'}" in capsys.readouterr().out
+    with (folder / "figures.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = {row["figure"]: row for row in rows if row["step"] == "0"}
+    assert found["ttft_ms/p50"] == {
+        "id": "lt-1",
+        "name": "night",
+        "model": "qwen",
+        "step": "0",
+        "label": "parallel 8",
+        "figure": "ttft_ms/p50",
+        "value": "50.0",
+    }
+    assert main(["perf", "export", str(folder), "--export", "csv", "--export-args", "path=/nowhere/x.csv"]) == 2
+    assert "there is no folder '/nowhere'" in capsys.readouterr().err
+
+
+def test_an_evaluation_is_a_record_of_scores():
+    metric = {
+        "name": "accuracy",
+        "value": 0.75,
+        "stderr": 0.1,
+        "ci95": [0.5, 0.9],
+        "n_scored": 20,
+        "n_errored": 1,
+        "n_unscored": 0,
+    }
+    report = {
+        "evalmesh_version": "0.1.0",
+        "run": {"id": "r-1", "display_name": "night", "state": "SUCCEEDED", "start_time": None, "labels": {}},
+        "model": {"name": "qwen"},
+        "config": {"datasets": ["mmlu"], "seed": 42},
+        "benchmarks": [
+            {
+                "name": "mmlu",
+                "metrics": [metric],
+                "subsets": [{"name": "astronomy", "metrics": [{**metric, "value": 1.0, "stderr": None, "ci95": None}]}],
+            }
+        ],
+    }
+    record = record_of(report)
+    assert (record.kind, record.id, record.model, record.steps) == ("evaluation", "r-1", "qwen", [])
+    assert record.summary["mmlu/accuracy"] == 0.75
+    assert record.summary["mmlu/accuracy/ci95_high"] == 0.9
+    assert record.summary["mmlu/accuracy/n_errored"] == 1
+    assert record.summary["mmlu/astronomy/accuracy"] == 1.0
+    assert "mmlu/astronomy/accuracy/stderr" not in record.summary
+    assert record.parameters["config/seed"] == 42
+    assert record.files == ("report.html", "report.json")
