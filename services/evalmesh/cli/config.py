@@ -1,6 +1,6 @@
 """What both configs have in common: values in every form people write them, and errors as sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
@@ -31,6 +31,8 @@ class Config(BaseModel):
 
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key"})
     """Fields whose values no message repeats."""
+    paths: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name files: in a file of options they are relative to it, as flags are to the shell's folder."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -60,7 +62,15 @@ class Config(BaseModel):
     @classmethod
     def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
         """What was said on the command line over what the file says."""
-        return cls.merged(read_config_file(file) if file else {}, said)
+        base = read_config_file(file) if file else {}
+        if file and file != "-" and not {**base, **said}.get("server"):
+            base = cls.beside(base, Path(file).expanduser().absolute().parent)
+        return cls.merged(base, said)
+
+    @classmethod
+    def beside(cls, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """The keys of a file with its paths as seen from its folder."""
+        return placed(values, folder, cls.paths)
 
     @classmethod
     def of(cls, source: "Self | Mapping[str, Any] | str | Path") -> Self:
@@ -86,6 +96,15 @@ class Config(BaseModel):
             if name in base and name in top and get_origin(_kind(field.annotation)[0]) is dict:
                 values[name] = {**getattr(cls(**{name: base[name]}), name), **getattr(cls(**{name: top[name]}), name)}
         return cls(**values)
+
+
+def placed(values: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """The mapping with those of its values that are paths as seen from a folder."""
+    found = dict(values)
+    for name in names:
+        if isinstance(found.get(name), str) and found[name]:
+            found[name] = str(folder / Path(found[name]).expanduser())
+    return found
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from evalmesh.cli.connections import literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.datasets import NamedSet, read_set
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
 from evalmesh.cli.options import parse_options
 from evalmesh.cli.outputs import client_config
@@ -15,7 +16,9 @@ from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.wire.runs.checks import check_form
 
 DEMO_MODEL = "simulated"
 DEMO_DATASETS = ("starter_math", "starter_mcq")
@@ -59,6 +62,8 @@ _DATASET_KEYS = {
     "system_prompt": ("system_prompt", str),
     "extra_params": ("extra", dict),
 }
+_FORM_KEYS = {"columns": dict, "encoding": str, "delimiter": str}
+"""How the rows of own files are to be read."""
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
 
 
@@ -71,11 +76,11 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
     generation = _generation(config)
     repeats = config.repeats if config.repeats != 1 else generation.pop("repeats", 1)
     model = _model(config, generation.pop("model"))
-    names = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
+    sets = sets_of(config)
     labels = {**config.labels, **({"simulated": "true"} if config.demo else {})}
     spec = RunSpec(
         model=model,
-        benchmarks=tuple(benchmark_spec(name, config) for name in names),
+        benchmarks=tuple(benchmark_spec(one, config) for one in sets),
         generation=GenerationConfig(**generation["sampling"]),
         limit=config.limit,
         repeats=repeats,
@@ -104,7 +109,18 @@ def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
         local = next((one.local_path for one in spec.benchmarks if one.name == name), None)
         if "local_path" in args and local:
             args["local_path"] = local
+    if values.get("datasets"):
+        values["datasets"] = [
+            str(replace(one, local_path=path_for(one.local_path, config)) if one.local_path else one)
+            for one in map(read_set, config.datasets)
+        ]
     return values
+
+
+def sets_of(config: TaskConfig) -> list[NamedSet]:
+    """The benchmarks of the run."""
+    texts = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
+    return [read_set(text, config.dataset_args) for text in texts]
 
 
 def path_for(path: str | None, config: TaskConfig) -> str:
@@ -203,17 +219,21 @@ def _generation(config: TaskConfig) -> dict[str, Any]:
     return result
 
 
-def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
+def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
     """One benchmark of the run with its `dataset_args`."""
-    field = f"dataset_args.{name}"
-    keys = (*_DATASET_KEYS, "subset_list", "filters", "limit")
-    given = sift(config.dataset_args.get(name, {}), keys, DATASET_ADVICE, field)
+    field = f"dataset_args.{one.name}"
+    keys = (*_DATASET_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
+    given = sift(config.dataset_args.get(one.name, {}), keys, DATASET_ADVICE, field)
     given = {key: value for key, value in given.items() if value is not None}
     values: dict[str, Any] = {
         target: _typed(given[key], kind, f"{field}.{key}")
         for key, (target, kind) in _DATASET_KEYS.items()
         if key in given
     }
+    if one.local_path and "local_path" in values:
+        raise _wrong(f"{field}.local_path", values["local_path"], f"datasets name {one.local_path!r}; say it once.")
+    if one.local_path:
+        values["local_path"] = one.local_path
     if "local_path" not in values and not config.server and Path(values.get("dataset_id", "")).is_absolute():
         values["local_path"] = values.pop("dataset_id")  # EvalScope takes a folder under this name too
     if "local_path" in values:
@@ -226,7 +246,12 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
     filters = sift(filters, ("remove_until",), FILTER_ADVICE, f"{field}.filters")
     if filters.get("remove_until"):
         values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
-    return BenchmarkSpec(name=name, **values)
+    form = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _FORM_KEYS.items() if key in given}
+    if not all(isinstance(text, str) for text in form.get("columns", {}).values()):
+        raise _wrong(f"{field}.columns", form["columns"], 'give names, as in {"question": "q"}.')
+    values["form"] = RowForm.said(form.get("columns", {}), form.get("encoding", ""), form.get("delimiter", ""))
+    check_form(f"{field}.", values["form"])
+    return BenchmarkSpec(name=one.name, benchmark="" if one.name == one.benchmark else one.benchmark, **values)
 
 
 def _subsets(value: Any, field: str) -> tuple[str, ...]:
