@@ -86,7 +86,7 @@ BENCHMARK = Benchmark(
     name="general_mcq",
     version=3,
     title="General multiple choice",
-    description="Multiple-choice questions of your own, read from local_path.",
+    description="Multiple-choice questions of your own: rows with question, A, B, ... (or choices) and answer.",
     dataset=DatasetInfo(license="yours"),
     shape=MultipleChoice(),
     modes=MODES,

@@ -98,7 +98,7 @@ BENCHMARK = Benchmark(
     name="general_qa",
     version=1,
     title="General questions",
-    description="Questions of your own with free answers, read from local_path; words in common with references count.",
+    description="Questions of your own with free answers: rows with query and response, or messages.",
     dataset=DatasetInfo(license="yours"),
     shape=FreeText(),
     to_sample=to_sample,

@@ -6,11 +6,13 @@ import pytest
 
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import read_set
+from evalmesh.cli.eval.own_words import own_words
 from evalmesh.cli.eval.spec import to_run_spec
 from evalmesh.cli.flags import parse
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.row_form import RowForm
+from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.wire.runs.checks import check_spec
 from evalmesh.wire.runs.specs import spec_from_proto, spec_to_proto
 
@@ -51,6 +53,8 @@ def test_dataset_args_say_what_a_name_stands_for_and_how_its_file_is_read():
         ("Law=general_mcq", "'Law' is no name"),
         ("../x=general_mcq", "'../x' is no name"),
         ("gsm8k=general_mcq", "'gsm8k' is a benchmark itself"),
+        ("GSM8K", "'GSM8K' is no benchmark. Did you mean 'gsm8k'?"),
+        ("x=General MCQ:x.csv", "'General MCQ' is no benchmark. Did you mean 'general_mcq'?"),
     ],
 )
 def test_a_name_that_is_none_is_refused(text, complaint):
@@ -74,6 +78,23 @@ def test_a_name_that_is_none_is_refused(text, complaint):
 def test_wishes_that_contradict_each_other_are_refused_by_key(datasets, args, complaint):
     with pytest.raises(InvalidInput, match=complaint):
         spec_of(*datasets, dataset_args=args)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("benchmarks[1].subsets: 'x' is wrong.", "dataset_args.law.subset_list: 'x' is wrong."),
+        ("benchmarks.law.few_shot_split = 'x' is wrong.", "dataset_args.law.train_split = 'x' is wrong."),
+        ("benchmarks[0].benchmark: 'X' is wrong.", "datasets: 'X' is wrong."),
+        ("benchmarks[7].limit: 0 is wrong.", "dataset_args.7.limit: 0 is wrong."),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+def test_refusals_are_told_in_the_keys_that_were_typed(said, told):
+    sets = [BenchmarkSpec("gsm8k"), BenchmarkSpec("law", benchmark="general_mcq")]
+    with pytest.raises(InvalidInput) as caught, own_words(sets):
+        raise InvalidInput(said, {"field": said.partition(":")[0]})
+    assert caught.value.message == told
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])

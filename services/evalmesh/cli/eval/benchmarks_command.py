@@ -14,6 +14,7 @@ from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.cli import exits
 from evalmesh.cli.eval.config import TaskConfig, args_of_one
+from evalmesh.cli.eval.own_words import own_words
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
 from evalmesh.cli.plain import plain
@@ -90,13 +91,14 @@ def _preview(args: argparse.Namespace) -> Preview:
     (one,) = sets_of(config)
     spec = benchmark_spec(one, config)
     folder = path_for(config.dataset_dir, config)
-    if args.server:
-        with Client(args.server) as client:
-            return client.preview_benchmark(spec, sample_count=args.samples, dataset_dir=folder, seed=args.seed)
-    benchmark = registry.get(spec.kind)
-    validate_spec(benchmark, spec)
-    task = RunSpec(ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder)
-    return preview_rows(RunDataset(LocalDatasets(), benchmark, spec, task), args.samples)
+    with own_words([spec]):
+        if args.server:
+            with Client(args.server) as client:
+                return client.preview_benchmark(spec, sample_count=args.samples, dataset_dir=folder, seed=args.seed)
+        benchmark = registry.get(spec.kind)
+        validate_spec(benchmark, spec)
+        task = RunSpec(ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder)
+        return preview_rows(RunDataset(LocalDatasets(), benchmark, spec, task), args.samples)
 
 
 def _show_preview(found: Preview, form: str) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.naming import suggestion
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
 
@@ -41,6 +42,8 @@ def read_set(text: str, dataset_args: Mapping[str, Any] | None = None) -> NamedS
         raise _wrong(text, f"dataset_args say that it is {str(said)[:80]!r}; say it once")
     name = found["name"] or found["benchmark"]
     one = NamedSet(name, str(said or found["benchmark"]), found["path"] or "")
+    if not is_safe_name(one.benchmark):
+        raise _wrong(text, f"{one.benchmark[:80]!r} is no benchmark. {suggestion(one.benchmark, registry.names())}")
     if one.name != one.benchmark:
         if not is_safe_name(name) or "." in name:
             raise _wrong(text, f"{name[:80]!r} is no name; use lower-case letters, digits, `_` and `-`")
@@ -55,4 +58,5 @@ def split_names(text: str) -> list[str]:
 
 
 def _wrong(text: str, problem: str) -> InvalidInput:
-    return InvalidInput(f"datasets: {text[:200]!r} is not allowed: {problem}.", {"field": "datasets"})
+    end = "" if problem.endswith((".", "?")) else "."
+    return InvalidInput(f"datasets: {text[:200]!r} is not allowed: {problem}{end}", {"field": "datasets"})

@@ -19,6 +19,7 @@ from evalmesh.cli.eval.completions import as_json_lines
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outputs import lost_count, write_outputs
+from evalmesh.cli.eval.own_words import own_words
 from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, sets_of, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
@@ -146,7 +147,8 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
         with as_json_lines(file) as lines, lines.open("rb") as opened:
             RecordedCompletions(opened)  # raises for a row that cannot be used
         spec = replace(spec, completions_digest=_NO_DIGEST_YET)
-    check_spec(spec)
+    with own_words(spec.benchmarks):
+        check_spec(spec)
     return config, spec
 
 
@@ -156,7 +158,8 @@ async def validate(config: TaskConfig) -> RunSpec:
         ready, spec = resolve(task)
         async with connect(place_of(ready)) as client:
             spec = await _with_completions(client, ready, spec)
-            await client.create_run(spec, validate_only=True)
+            with own_words(spec.benchmarks):
+                await client.create_run(spec, validate_only=True)
     return spec
 
 
@@ -168,7 +171,8 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)
-        run = await client.create_run(spec)
+        with own_words(spec.benchmarks):
+            run = await client.create_run(spec)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
         RUNS.write_config(repeating(ready, run.spec), run, folder)
         return await finish(client, run, folder, Watcher(console, live, mark, place))
