@@ -1,8 +1,8 @@
 """Your own questions with free answers, from a CSV, TSV, JSONL, JSON or Parquet file or a folder of them.
 
-Columns: query, response (a text, or a list of accepted ones; rows without one are asked and not scored) and, if you
-like, system, history (earlier turns) and id; or messages (OpenAI's form), whose last user turn is the question and
-whose last answer, where it ends with one, the reference. What else these may be called: `COLUMNS`.
+Columns: query (or instruction and input), response (a text, or a list of accepted ones; rows without one are asked and
+not scored) and, if you like, system, history (earlier turns) and id; or messages (OpenAI's form), whose last user turn
+is the question and whose last answer, where it ends with one, the reference. What else these may be called: `COLUMNS`.
 A folder holds `{subset}.jsonl`, or `{subset}_test.jsonl` with `{subset}_dev.jsonl` for solved examples.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo, Row, RowContext
-from evalmesh.benchmarks.columns import ANSWER, QUESTION, Column
+from evalmesh.benchmarks.columns import ANSWER, Column
 from evalmesh.benchmarks.rows import optional_text, sample_id, text
 from evalmesh.benchmarks.shapes.free_text import FreeText
 from evalmesh.domain.request import GenerationConfig, Message
@@ -19,27 +19,32 @@ from evalmesh.domain.sample import Sample
 from evalmesh.scoring.text_overlap import CorpusBleu
 
 COLUMNS = (
-    Column("query", ("question", *(name for name in QUESTION.also if name != "query"))),
+    Column("query", ("question", "prompt", "problem", "题目", "问题")),
+    Column("instruction"),
+    Column("input"),
     Column("response", ("answer", "answers", "references", "output", *(n for n in ANSWER.also if n != "response"))),
     Column("system", ("system_prompt",)),
-    Column("history", ("dialogue", "context_messages")),
-    Column("messages", ("conversation", "chat")),
+    Column("history"),
+    Column("messages", ("conversation", "conversations", "chat")),
 )
 _ROLES = ("system", "user", "assistant")
 
 
 def to_sample(row: Row, context: RowContext) -> Sample:
     """A question, what was said before it, and the accepted answers."""
-    said = _messages(row)
+    query = _query(row)
+    said = _messages(row, "history" if query else "messages")
     responses = _responses(row.get("response"))
-    if said and "query" not in row:
+    if not query:
+        if not said and "messages" not in row:
+            text(row, "query")  # raises: it is missing or empty
+        if not said:
+            raise ValueError("column 'messages' is empty")
         if said[-1].role == "assistant":
             responses = responses or (said.pop().text,)
         if not said or said[-1].role != "user":
             raise ValueError("column 'messages' must end with what the user asks, or with the reference answer to it")
         query = said.pop().text
-    else:
-        query = text(row, "query")
     system = optional_text(row, "system")
     if system and said and said[0].role == "system":
         raise ValueError("column 'system' and a system message of the conversation are both there; keep one")
@@ -61,8 +66,13 @@ def _responses(value: Any) -> tuple[str, ...]:
     return tuple(found for one in given if (found := optional_text({"response": one}, "response")))
 
 
-def _messages(row: Row) -> list[Message]:
-    name = "history" if "query" in row else "messages"
+def _query(row: Row) -> str:
+    """The question; an instruction (as in Alpaca's rows) comes with what it is about."""
+    parts = [optional_text(row, name) for name in ("instruction", "input")]
+    return optional_text(row, "query") or "\n\n".join(filter(None, parts))
+
+
+def _messages(row: Row, name: str) -> list[Message]:
     value = _unpacked(row.get(name), name)
     if value is None or value == "":
         return []
