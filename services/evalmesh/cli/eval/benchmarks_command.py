@@ -14,7 +14,7 @@ from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.cli import exits
 from evalmesh.cli.eval.config import TaskConfig, args_of_one
-from evalmesh.cli.eval.own_words import own_words
+from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
 from evalmesh.cli.plain import plain
@@ -91,7 +91,7 @@ def _preview(args: argparse.Namespace) -> Preview:
     (one,) = sets_of(config)
     spec = benchmark_spec(one, config)
     folder = path_for(config.dataset_dir, config)
-    with own_words([spec]):
+    with told_in_keys([one.name]):
         if args.server:
             with Client(args.server) as client:
                 return client.preview_benchmark(spec, sample_count=args.samples, dataset_dir=folder, seed=args.seed)

@@ -35,6 +35,8 @@ _SAMPLING = {
     "reasoning_effort": str,
     "top_logprobs": int,
 }
+_OWN_FLAGS = ("max_tokens", "temperature", "top_p")
+"""Sampling options that are options of their own as well, which then count."""
 _GENERATION_KEYS = (
     *_SAMPLING,
     "stop",
@@ -178,7 +180,7 @@ def key_reference(config: TaskConfig) -> str:
     """What the spec says about the key: `env:NAME`, `secret:name/key`, or nothing."""
     key = config.api_key.get_secret_value().strip() if config.api_key is not None else ""
     # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
-    return "" if config.connection and not key else reference_to(key, config.server)
+    return "" if config.connection and not key else reference_to(key, config.server, config.api_url or "")
 
 
 def declared(config: TaskConfig) -> tuple[Connection, ...]:
@@ -197,6 +199,7 @@ def literal_keys(config: TaskConfig) -> dict[str, str]:
 def _generation(config: TaskConfig) -> dict[str, Any]:
     field = "generation_config"
     given = sift(config.generation_config, _GENERATION_KEYS, GENERATION_ADVICE, field)
+    given = {**given, **{name: value for name in _OWN_FLAGS if (value := getattr(config, name)) is not None}}
     given = {key: value for key, value in given.items() if value is not None}
     sampling: dict[str, Any] = {
         key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _SAMPLING.items() if key in given
@@ -225,6 +228,9 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
     keys = (*_DATASET_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
     given = sift(config.dataset_args.get(one.name, {}), keys, DATASET_ADVICE, field)
     given = {key: value for key, value in given.items() if value is not None}
+    # What is said for all benchmarks gives way to what is said for this one.
+    general = {"few_shot_num": config.num_fewshot, "system_prompt": config.system_prompt}
+    given = {**{key: value for key, value in general.items() if value is not None}, **given}
     values: dict[str, Any] = {
         target: _typed(given[key], kind, f"{field}.{key}")
         for key, (target, kind) in _DATASET_KEYS.items()
@@ -240,18 +246,36 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
         values["local_path"] = path_for(values["local_path"], config)
     if "subset_list" in given:
         values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
+    elif subsets := _named_subsets(one.name, config):
+        values["subsets"] = subsets
     if "limit" in given:
         values["limit"] = parse_limit(given["limit"], f"{field}.limit")
     filters = _typed(given.get("filters", {}), dict, f"{field}.filters")
     filters = sift(filters, ("remove_until",), FILTER_ADVICE, f"{field}.filters")
     if filters.get("remove_until"):
         values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
-    form = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _FORM_KEYS.items() if key in given}
-    if not all(isinstance(text, str) for text in form.get("columns", {}).values()):
-        raise _wrong(f"{field}.columns", form["columns"], 'give names, as in {"question": "q"}.')
-    values["form"] = RowForm.said(form.get("columns", {}), form.get("encoding", ""), form.get("delimiter", ""))
-    check_form(f"{field}.", values["form"])
+    values["form"] = _form(given, field)
     return BenchmarkSpec(name=one.name, benchmark="" if one.name == one.benchmark else one.benchmark, **values)
+
+
+def _form(given: Mapping[str, Any], field: str) -> RowForm:
+    said = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _FORM_KEYS.items() if key in given}
+    if not all(isinstance(text, str) for text in said.get("columns", {}).values()):
+        raise _wrong(f"{field}.columns", said["columns"], 'give names, as in {"question": "q"}.')
+    form = RowForm.said(said.get("columns", {}), said.get("encoding", ""), said.get("delimiter", ""))
+    check_form(f"{field}.", form)
+    return form
+
+
+def _named_subsets(name: str, config: TaskConfig) -> tuple[str, ...]:
+    """Those of `subset` that belong to this benchmark. Raises `InvalidInput` for one that belongs to none."""
+    names = [one.name for one in sets_of(config)]
+    if len(names) == 1:
+        return tuple(one.removeprefix(f"{name}/") for one in config.subset)
+    for one in config.subset:
+        if one.partition("/")[0] not in names:
+            raise _wrong("subset", one, f"there are several benchmarks: write e.g. {name}/{one}.")
+    return tuple(one.removeprefix(f"{name}/") for one in config.subset if one.startswith(f"{name}/"))
 
 
 def _subsets(value: Any, field: str) -> tuple[str, ...]:

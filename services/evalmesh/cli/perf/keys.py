@@ -79,7 +79,7 @@ def in_own_words(error: InvalidInput) -> InvalidInput:
 
 @contextmanager
 def told_in_keys() -> Iterator[None]:
-    """Raises a platform's refusal of the spec in the keys of the config, too."""
+    """What a spec is refused for, in the block, is told in the keys of the config."""
     try:
         yield
     except InvalidInput as error:

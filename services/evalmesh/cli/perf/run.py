@@ -124,9 +124,8 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
             await end_interrupted(client, console, place.work_dir)
         else:
             check_writable(place.work_dir, place.work_dir)
-        spec = await submit_spec(client, ready)
         with told_in_keys():
-            test = await client.create_load_test(spec)
+            test = await client.create_load_test(await submit_spec(client, ready))
         say_notes(console, test.notes)
         folder = LOAD_TESTS.folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
         LOAD_TESTS.write_config(repeating(ready, test.spec), test, folder)
