@@ -5,13 +5,16 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from threading import Event
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.dataset_loader.earlier import look_at
+from evalmesh.dataset_loader.estimating import estimate
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, merge_generation, pools_of
 from evalmesh.domain import layout
-from evalmesh.domain.errors import EvalmeshError, InvalidInput
+from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, InvalidInput
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.needs import Needs
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.progress import BenchmarkRecord
@@ -116,6 +119,15 @@ class PlanWorker:
             longest = merge_generation(benchmark.generation, spec.generation).max_tokens
             needs.append(benchmark.needs(spec.model.kind, longest))
         return needs
+
+    def estimate(self, spec: RunSpec, gone: Event) -> list[BenchmarkEstimate]:
+        """What a run would ask, per benchmark; gives up once `gone` is set. Raises as `check` does."""
+
+        def stop() -> None:
+            if gone.is_set():
+                raise DeadlineExceeded("Nobody waits for this count any more.")
+
+        return [estimate(self.open_dataset(one, spec), spec, stop) for one in spec.benchmarks]
 
 
 class _Planning:

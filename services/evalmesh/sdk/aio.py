@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import grpc
 
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
 from evalmesh.domain.score import Score
 from evalmesh.sdk.calls import RECONNECT_S
@@ -26,7 +27,13 @@ from evalmesh.v1 import (
     scoring_pb2_grpc,
 )
 from evalmesh.wire.names import make_name, parse_name, report_name
-from evalmesh.wire.runs.benchmarks import BenchmarkInfo, Preview, benchmark_from_proto, preview_from_proto
+from evalmesh.wire.runs.benchmarks import (
+    BenchmarkInfo,
+    Preview,
+    benchmark_from_proto,
+    estimate_from_proto,
+    preview_from_proto,
+)
 from evalmesh.wire.runs.checks import check_spec
 from evalmesh.wire.runs.reports import check_score_state, report_from_proto, result_from_proto
 from evalmesh.wire.runs.scoring import ScoringItem, item_to_proto, score_from_proto
@@ -233,6 +240,12 @@ class AsyncClient(ModelCalls, LoadTestCalls):
         """Raises `InvalidInput` or `NotFound` when the benchmarks of the spec cannot run on their data."""
         request = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
         await self._channel.call(self._benchmarks.ValidateBenchmarks, request, idempotent=True)
+
+    async def estimate_run(self, spec: RunSpec) -> list[BenchmarkEstimate]:
+        """What the run would ask, benchmark by benchmark; every row is read, and nothing is asked."""
+        request = benchmarks_pb2.EstimateRunRequest(spec=spec_to_proto(spec))
+        answer = await self._channel.call(self._benchmarks.EstimateRun, request, idempotent=True)
+        return [estimate_from_proto(one) for one in answer.benchmarks]
 
     # Scoring
 

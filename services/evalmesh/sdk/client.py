@@ -13,6 +13,7 @@ import grpc
 
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
@@ -172,6 +173,10 @@ class Client:
     def validate_benchmarks(self, spec: RunSpec) -> None:
         """Raises when the benchmarks of the spec cannot run on their data."""
         self._thread.run(self._client.validate_benchmarks(spec))
+
+    def estimate_run(self, spec: RunSpec) -> list[BenchmarkEstimate]:
+        """What the run would ask, benchmark by benchmark."""
+        return self._thread.run(self._client.estimate_run(spec))
 
     def score(self, benchmark: str, items: Sequence[ScoringItem]) -> list[Score]:
         """Scores up to 1000 completions at once."""

@@ -155,16 +155,6 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     return config, spec
 
 
-async def validate(config: TaskConfig) -> RunSpec:
-    """The spec, checked by the platform too; nothing is run. Raises what is wrong with it."""
-    async with simulated(config) as task:
-        ready, spec = resolve(task)
-        async with connect(place_of(ready)) as client:
-            spec = await _with_completions(client, ready, spec)
-            await client.create_run(spec, validate_only=True)
-    return spec
-
-
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
@@ -173,7 +163,7 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
         place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
-        spec = await _with_completions(client, ready, spec)
+        spec = await with_completions(client, ready, spec)
         run = await client.create_run(spec)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
         RUNS.write_config(repeating(ready, run.spec), run, folder)
@@ -198,7 +188,8 @@ def _file(path: str) -> Path:
     return Path(path).expanduser()
 
 
-async def _with_completions(client: AsyncClient, config: TaskConfig, spec: RunSpec) -> RunSpec:
+async def with_completions(client: AsyncClient, config: TaskConfig, spec: RunSpec) -> RunSpec:
+    """The spec with the digest of the config's completions, which are handed to the platform."""
     if not config.completions:
         return spec
     with as_json_lines(_file(config.completions)) as lines:

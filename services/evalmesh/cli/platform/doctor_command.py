@@ -23,7 +23,8 @@ from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
 from evalmesh.cli.defaults import home_file, project_file
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import evaluate, validate
+from evalmesh.cli.eval.evaluate import evaluate
+from evalmesh.cli.eval.rehearsal import rehearse
 from evalmesh.cli.platform.session import check_writable, run_async
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.local.platform import live_platform
@@ -160,5 +161,5 @@ def _endpoint(args: argparse.Namespace) -> Finding:
                 "work_dir": folder,
             },
         )
-        run_async(validate(config))
+        run_async(rehearse(config, counted=False))
     return Finding("endpoint", "ok", f"{config.api_url} answers for {config.model}")
