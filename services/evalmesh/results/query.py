@@ -1,0 +1,307 @@
+"""Rows of a results file that fulfil a query, a page at a time.
+
+What decides is read first, and whole rows only where something matches: a row group whose statistics rule a match out
+is not touched at all.
+"""
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.result_query import PRIMARY_SCORE, ResultQuery
+from evalmesh.results.row_text import row_text
+from evalmesh.results.table import SCORE_PREFIX
+from evalmesh.wire.paging import PAGE_BYTES
+
+GRADE = "grade"
+_FULL_MARKS = 1 - 1e-9
+_SEARCHED = ("sample_id", "input", "completion", "reasoning", "answer", "reason", "explanation", "error_message")
+_ROWS_AT_ONCE = 16
+"""Each may be long."""
+_STATES = frozenset({"errored", "unscored", "not_run"})
+
+
+class ResultsFile:
+    """The results of one benchmark, open. Use it as a context manager."""
+
+    def __init__(self, source: Path | BinaryIO) -> None:
+        """Raises `InvalidInput` for what is no results file."""
+        try:
+            self._file = pq.ParquetFile(str(source) if isinstance(source, Path) else source)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InvalidInput(f"{str(source)!r} cannot be read as results: {error}") from error
+        self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
+        self.primary: str | None = next((name for name in self.columns if name.startswith(SCORE_PREFIX)), None)
+        """The column of the primary score; `None` where the benchmark gives none."""
+        ends = [0]
+        for number in range(self._file.num_row_groups):
+            ends.append(ends[-1] + self._file.metadata.row_group(number).num_rows)
+        self._starts = ends
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def page(self, query: ResultQuery, after: int | None, size: int) -> tuple[list[str], int | None]:
+        """Rows as JSON, and what to say as `after` for the next page; `None` at the end.
+
+        A page has at most `size` rows and about `PAGE_BYTES`, and at least one row where there is one.
+        """
+        texts: list[str] = []
+        size_bytes, last = 0, after
+        for number, row in self.numbered(query, after, size + 1):
+            text = row_text(row)
+            size_bytes += len(text)
+            if len(texts) == size or (texts and size_bytes > PAGE_BYTES):
+                return texts, last
+            texts.append(text)
+            last = number
+        return texts, None
+
+    def rows(self, query: ResultQuery, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """At most so many rows, holding few of them."""
+        for _, row in self.numbered(query, None, most):
+            yield row
+
+    def counts(self, query: ResultQuery) -> dict[str, int]:
+        """How many rows there are of each grade, whatever grades the query wants."""
+        found: dict[str, int] = {}
+        light = self._light(query) | self._of_grade()
+        for group in self._groups(query, graded=False):
+            table = self._file.read_row_group(group, columns=sorted(light), use_threads=False)
+            kept = self._grades(table).filter(self._mask(table, query, graded=False))
+            for one in pc.value_counts(kept).to_pylist():
+                found[one["values"]] = found.get(one["values"], 0) + one["counts"]
+        return found
+
+    def numbered(self, query: ResultQuery, after: int | None, most: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows with their place in the file, from behind the place `after` on. Raises `InvalidInput`."""
+        self._check(query)
+        wanted = self._wanted(query)
+        if not query.order_by:
+            yield from islice(self._as_planned(query, -1 if after is None else after, wanted), most)
+            return
+        places = self._ordered(query, after, most)
+        for start in range(0, len(places), _ROWS_AT_ONCE):
+            yield from self._scattered(places[start : start + _ROWS_AT_ONCE], wanted)
+
+    def _as_planned(
+        self, query: ResultQuery, after: int, wanted: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for group in self._groups(query, first=after + 1):
+            yield from self._read(group, [place for place in self._places(group, query) if place > after], wanted)
+
+    # Which rows
+
+    def _check(self, query: ResultQuery) -> None:
+        column, _ = query.order
+        asked = {*query.columns, *([column] if query.order_by else [])} - {GRADE, PRIMARY_SCORE}
+        if unknown := sorted(asked - set(self.columns)):
+            field = "columns" if unknown[0] in query.columns else "order_by"
+            raise InvalidInput(
+                f"{field}: there is no column {unknown[0][:100]!r}; there are {GRADE}, {', '.join(self.columns)}.",
+                {"field": field},
+            )
+        if query.order_by and pa.types.is_nested(self._file.schema_arrow.field(self._order_column(query)).type):
+            raise InvalidInput(f"order_by: {column!r} holds lists, which have no order.", {"field": "order_by"})
+
+    def _order_column(self, query: ResultQuery) -> str:
+        column, _ = query.order
+        return (self.primary or "state") if column == PRIMARY_SCORE else ("state" if column == GRADE else column)
+
+    def _of_grade(self) -> set[str]:
+        return {"state", "answer", *([self.primary] if self.primary else [])}
+
+    def _light(self, query: ResultQuery) -> set[str]:
+        """The columns that decide."""
+        searched = {*_SEARCHED, "prompt", "target"} if query.search else set()
+        named = {name for name in ("state", "subset") if getattr(query, name)}
+        by_id = {"sample_id", "repeat"} if query.sample_id else set()
+        return {"state"} | searched | named | by_id | (self._of_grade() if query.grades else set())
+
+    def _groups(self, query: ResultQuery, first: int = 0, *, graded: bool = True) -> Iterator[int]:
+        """Row groups from the row `first` on whose statistics do not rule out that something matches."""
+        for number in range(self._file.num_row_groups):
+            if self._starts[number + 1] > first and self._may_hold(number, query, graded=graded):
+                yield number
+
+    def _may_hold(self, number: int, query: ResultQuery, *, graded: bool) -> bool:
+        bounds = self._bounds(number)
+        names = [name for name in (query.sample_id, query.sample_id.rpartition("#")[0]) if name]
+        if names and not any(_within(bounds.get("sample_id"), name) for name in names):
+            return False
+        if not _within(bounds.get("subset"), query.subset) or not _within(bounds.get("state"), query.state):
+            return False
+        if not graded or not query.grades:
+            return True
+        low, high = bounds.get(self.primary or "") or (-math.inf, math.inf)
+        scored = {"right": high >= _FULL_MARKS, "wrong": low < _FULL_MARKS, "no_answer": low < _FULL_MARKS}
+        return any(
+            _within(bounds.get("state"), grade if grade in _STATES else "scored") and scored.get(grade, True)
+            for grade in query.grades
+        )
+
+    def _bounds(self, number: int) -> dict[str, tuple[Any, Any]]:
+        """Least and largest value in a row group, of the columns of which the file tells."""
+        group = self._file.metadata.row_group(number)
+        wanted = {"sample_id", "subset", "state", self.primary}
+        found = {}
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.path_in_schema in wanted:
+                told = column.statistics
+                if told is not None and told.has_min_max:
+                    found[column.path_in_schema] = (told.min, told.max)
+        return found
+
+    def _grades(self, table: pa.Table) -> Any:
+        """One grade for each row."""
+        state = table["state"]
+        if self.primary is None:
+            return state
+        right = pc.fill_null(pc.greater_equal(table[self.primary], _FULL_MARKS), False)  # noqa: FBT003  (Arrow's way)
+        nothing = pc.equal(pc.fill_null(table["answer"], ""), "")
+        graded = pc.if_else(right, "right", pc.if_else(nothing, "no_answer", "wrong"))
+        return pc.if_else(pc.equal(state, "scored"), graded, state)
+
+    def _mask(self, table: pa.Table, query: ResultQuery, *, graded: bool = True) -> Any:
+        tests = [pc.equal(table[name], getattr(query, name)) for name in ("state", "subset") if getattr(query, name)]
+        if query.sample_id:
+            id_, _, repeat = query.sample_id.rpartition("#")
+            one = pc.equal(table["sample_id"], query.sample_id)
+            if id_ and repeat.isdecimal() and len(repeat) < 10:
+                one = pc.or_(one, pc.and_(pc.equal(table["sample_id"], id_), pc.equal(table["repeat"], int(repeat))))
+            tests.append(one)
+        if query.search:
+            tests.append(_search(table, query.search))
+        if graded and query.grades:
+            tests.append(pc.is_in(self._grades(table), pa.array(query.grades)))
+        mask = pc.is_valid(table["state"])
+        for test in tests:
+            mask = pc.and_(mask, test)
+        return mask
+
+    def _places(self, group: int, query: ResultQuery) -> list[int]:
+        """Where in the file the matches of a row group are."""
+        start, end = self._starts[group], self._starts[group + 1]
+        if not any((query.grades, query.state, query.subset, query.sample_id, query.search)):
+            return list(range(start, end))
+        table = self._file.read_row_group(group, columns=sorted(self._light(query)), use_threads=False)
+        return [start + place for place in pc.indices_nonzero(self._mask(table, query)).to_pylist()]
+
+    # In which order
+
+    def _ordered(self, query: ResultQuery, after: int | None, most: int | None) -> list[int]:
+        """The first places behind `after` in the order that is wanted; memory is that of so many, where it is said."""
+        behind = None if after is None else self._key(query, after)
+        keys = (key for key in self._keys(query) if behind is None or behind < key)
+        return [key[-1] for key in (sorted(keys) if most is None else heapq.nsmallest(most, keys))]
+
+    def _keys(self, query: ResultQuery) -> Iterator[tuple[Any, ...]]:
+        column, (_, descending) = self._order_column(query), query.order
+        for group in self._groups(query):
+            table = self._file.read_row_group(group, columns=sorted({*self._light(query), column}), use_threads=False)
+            found = pc.indices_nonzero(self._mask(table, query))
+            values = table[column].take(found).to_pylist()
+            for place, value in zip(found.to_pylist(), values, strict=True):
+                yield _key(value, self._starts[group] + place, descending=descending)
+
+    def _key(self, query: ResultQuery, place: int) -> tuple[Any, ...]:
+        """What the row at a place is ordered by."""
+        _, descending = query.order
+        if place >= self._starts[-1]:
+            raise InvalidInput("page_token: the results have been written again; start from the first page.")
+        column = self._order_column(query)
+        row = next(iter(self._scattered([place], [column])))[1]
+        return _key(row[column], place, descending=descending)
+
+    # What of them
+
+    def _wanted(self, query: ResultQuery) -> list[str]:
+        names = {self.primary if name == PRIMARY_SCORE and self.primary else name for name in query.columns}
+        return [name for name in self.columns if name in names or not names] + (
+            [GRADE] if GRADE in names or not names else []
+        )
+
+    def _scattered(self, places: Sequence[int], wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows in the order of their places."""
+        by_group: dict[int, list[int]] = {}
+        for place in sorted(places):
+            group = next(n for n in range(self._file.num_row_groups) if self._starts[n + 1] > place)
+            by_group.setdefault(group, []).append(place)
+        found = {place: row for group, some in by_group.items() for place, row in self._read(group, some, wanted)}
+        for place in places:
+            yield place, found[place]
+
+    def _read(self, group: int, places: Sequence[int], wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows of one row group, few at a time."""
+        if not places:
+            return
+        graded = GRADE in wanted
+        columns = [name for name in self.columns if name in wanted or (graded and name in self._of_grade())]
+        at, next_place = self._starts[group], 0
+        for batch in self._file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns, use_threads=False):
+            inside = []
+            while next_place < len(places) and places[next_place] < at + batch.num_rows:
+                inside.append(places[next_place] - at)
+                next_place += 1
+            if inside:
+                table = pa.Table.from_batches([batch]).take(inside)
+                if graded:
+                    table = table.append_column(GRADE, self._grades(table))
+                rows = table.select(list(wanted)).to_pylist()
+                yield from ((at + place, row) for place, row in zip(inside, rows, strict=True))
+            if next_place == len(places):
+                return
+            at += batch.num_rows
+
+
+class _Descending:
+    """Orders the other way round."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, other: "_Descending") -> bool:
+        return bool(other.value < self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descending) and bool(self.value == other.value)
+
+    __hash__ = None  # type: ignore[assignment]  # it is only compared
+
+
+def _key(value: Any, place: int, *, descending: bool) -> tuple[Any, ...]:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return (True, 0, place)
+    return (False, _Descending(value) if descending else value, place)
+
+
+def _within(bounds: tuple[Any, Any] | None, text: str) -> bool:
+    return not text or bounds is None or bounds[0] <= text <= bounds[1]
+
+
+def _search(table: pa.Table, text: str) -> Any:
+    """Which rows have the text in what is their own. A prompt may be full of examples: it counts without a question."""
+    question = pc.if_else(pc.equal(pc.fill_null(table["input"], ""), ""), table["prompt"], table["input"])
+    columns = [question, pc.binary_join(table["target"], "\n"), *(table[name] for name in _SEARCHED if name != "input")]
+    found = pc.match_substring(columns[0], text, ignore_case=True)
+    for column in columns:
+        hit = pc.match_substring(column, text, ignore_case=True)
+        found = pc.or_(pc.fill_null(found, False), pc.fill_null(hit, False))  # noqa: FBT003  (Arrow's way)
+    return found
