@@ -58,6 +58,18 @@ class ResultQuery:
             columns=(columns,) if isinstance(columns, str) else tuple(columns),
         )
 
+    def filters(self) -> ResultFilters:
+        """Itself, as callers write it."""
+        return {
+            "grades": self.grades,
+            "state": self.state,
+            "subset": self.subset,
+            "sample_id": self.sample_id,
+            "search": self.search,
+            "order_by": self.order_by,
+            "columns": self.columns,
+        }
+
     @property
     def order(self) -> tuple[str, bool]:
         """Column, and whether the largest comes first."""

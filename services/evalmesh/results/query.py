@@ -78,6 +78,7 @@ class ResultsFile:
 
     def counts(self, query: ResultQuery) -> dict[str, int]:
         """How many rows there are of each grade, whatever grades the query wants."""
+        self._check(query)
         found: dict[str, int] = {}
         light = self._light(query) | self._of_grade()
         for group in self._groups(query, graded=False):
