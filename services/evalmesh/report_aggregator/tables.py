@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from evalmesh.domain.result_query import ResultQuery
 from evalmesh.ports.object_store import ObjectInfo, ObjectStore
+from evalmesh.results.local_files import fetch
 
 _TABLES_KEPT = 4
 
@@ -37,9 +38,7 @@ class ResultTables:
         self._number += 1
         path = Path(self._folder.name) / f"{self._number}.parquet"
         try:
-            with path.open("wb") as file:
-                async for piece in self._objects.stream(key):
-                    await asyncio.to_thread(file.write, piece)
+            await fetch(self._objects, key, path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
