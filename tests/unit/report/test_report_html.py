@@ -1,4 +1,3 @@
-import json
 import re
 from dataclasses import replace
 
@@ -130,15 +129,6 @@ def test_a_benchmark_without_any_score_and_a_report_without_benchmarks_render(bu
     assert "no score" in page.shown
     empty = Page(render_html(build(run=make_run(RunState.FAILED), plan=make_plan("gsm8k"))))
     assert "No benchmark has a result." in empty.shown
-
-
-def test_the_clients_own_words_ask_for_the_same_run(build):
-    words = '{"model": "org/qwen-plus", "datasets": ["gsm8k"], "dataset_args": {"gsm8k": {"few_shot_num": 4}}}'
-    page = Page(render_html(build(make_benchmark(), run=make_run(spec={"client_config": words}))))
-    first, *middle, last = page.code.splitlines()
-    assert (first, last) == ("evalmesh eval -c - <<'END'", "END")
-    assert json.loads("\n".join(middle)) == json.loads(words)
-    assert "run.yaml" in page.shown
 
 
 def test_a_run_that_came_through_the_api_says_how_its_spec_is_taken_again(build):

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from evalmesh.pages import common as pages
 from evalmesh.pages.runs import charts
+from evalmesh.pages.runs.again import again
 
 _BANNERS = {
     "FAILED": ("bad", "This run failed.", "The numbers cover what was finished before and are not a full evaluation."),
@@ -56,7 +57,7 @@ def page_parts(report: Mapping[str, Any], shown: Shown) -> tuple[str, str]:
         names=names,
         on_error_text=_ON_ERROR.get(report["config"]["on_error"], ""),
         config=pages.config_rows(report["config"]),
-        again=pages.again("eval", report["run"].get("client_config", ""), "run", report["run"]["id"]),
+        again=again(report["run"].get("client_config", ""), report["run"]["id"]),
         assets=pages.assets("samples.css", "samples.js"),
     )
     # Whatever a name holds, it cannot hold this: names are escaped.
