@@ -1,13 +1,11 @@
 """What one look at a whole results file tells: how values are distributed, and which rows stand for the rest."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from evalmesh.results.query import ResultsFile
 
@@ -34,7 +32,7 @@ def first_of_each_subset(results: ResultsFile, most: int) -> Sequence[int]:
         return range(results.n_rows)
     sizes = Counter[str]()
     for table in results.column("subset"):
-        sizes.update({one["values"]: one["counts"] for one in pc.value_counts(table["subset"]).to_pylist()})
+        sizes.update(table["subset"].to_pylist())
     quota = fair_shares(sizes, most)
     places, start, touched = list[int](), 0, 0
     for table in results.column("subset"):
@@ -56,29 +54,26 @@ def histogram(results: ResultsFile, column: str) -> dict[str, Any] | None:
     `counts[i]` lie in [low + i step, low + (i + 1) step); `beyond` more lie above the last of them.
     """
     values = _values(results, column)
-    if values is None or not len(values):
+    if not values:
         return None
-    p50, p99 = pc.quantile(values, [0.5, 0.99]).to_pylist()
-    bounds = pc.min_max(values).as_py()
-    step = _round_step((p99 - bounds["min"]) / _BINS, whole=pa.types.is_integer(values.type))
-    low = math.floor(bounds["min"] / step) * step
+    values.sort()
+    p50, p99 = (values[max(0, -(-len(values) * percent // 100) - 1)] for percent in (50, 99))  # nearest rank
+    step = _round_step((p99 - values[0]) / _BINS, whole=isinstance(p99, int))
+    low = math.floor(values[0] / step) * step
     bins = int((p99 - low) // step) + 1
-    numbers = pc.cast(pc.floor(pc.divide(pc.subtract(pc.cast(values, pa.float64()), low), step)), pa.int64())
-    counts = [0] * bins
-    for one in pc.value_counts(pc.min_element_wise(numbers, bins)).to_pylist():
-        if one["values"] < bins:
-            counts[max(one["values"], 0)] += one["counts"]
-    found = {"low": low, "step": step, "counts": counts, "beyond": len(values) - sum(counts), "n": len(values)}
-    return found | {"p50": p50, "p99": p99, "max": bounds["max"]}
+    ends = [bisect_left(values, low + place * step) for place in range(bins + 1)]
+    counts = [after - before for before, after in pairwise(ends)]
+    found = {"low": low, "step": step, "counts": counts, "beyond": len(values) - ends[-1], "n": len(values)}
+    return found | {"p50": p50, "p99": p99, "max": values[-1]}
 
 
-def _values(results: ResultsFile, column: str) -> Any:
+def _values(results: ResultsFile, column: str) -> list[int] | list[float]:
     found = list[Any]()
     for table in results.column(column, "error_class"):
-        values = table.filter(pc.is_null(table["error_class"]))[column]
-        lengths = pc.utf8_length(values) if pa.types.is_string(values.type) else values
-        found += pc.drop_null(lengths).chunks
-    return pa.chunked_array(found) if found else None
+        pairs = zip(table[column].to_pylist(), table["error_class"].to_pylist(), strict=True)
+        values = [value for value, error in pairs if error is None and value is not None]
+        found += map(len, values) if values and isinstance(values[0], str) else values
+    return found
 
 
 def _round_step(step: float, *, whole: bool) -> float:

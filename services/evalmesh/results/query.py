@@ -7,14 +7,14 @@ is not touched at all.
 import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evalmesh.domain.errors import InvalidInput
@@ -25,7 +25,8 @@ from evalmesh.wire.paging import PAGE_BYTES
 
 GRADE = "grade"
 _FULL_MARKS = 1 - 1e-9
-_SEARCHED = ("sample_id", "input", "completion", "reasoning", "answer", "reason", "explanation", "error_message")
+SEARCHED = ("sample_id", "input", "completion", "reasoning", "answer", "reason", "explanation", "error_message")
+"""And a target; and a prompt where there is no question."""
 _ROWS_AT_ONCE = 16
 """Each may be long."""
 _STATES = frozenset({"errored", "unscored", "not_run"})
@@ -80,14 +81,13 @@ class ResultsFile:
     def counts(self, query: ResultQuery) -> dict[str, int]:
         """How many rows there are of each grade, whatever grades the query wants."""
         self._check(query)
-        found: dict[str, int] = {}
+        found = Counter[str]()
         light = self._light(query) | self._of_grade()
         for group in self._groups(query, graded=False):
             table = self._file.read_row_group(group, columns=sorted(light), use_threads=False)
-            kept = self._grades(table).filter(self._mask(table, query, graded=False))
-            for one in pc.value_counts(kept).to_pylist():
-                found[one["values"]] = found.get(one["values"], 0) + one["counts"]
-        return found
+            grades = self._grades(table.to_pydict())
+            found.update(grades[place] for place in _matches(table, query))
+        return dict(found)
 
     def numbered(self, query: ResultQuery, after: int | None, most: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Rows with their place in the file, from behind the place `after` on. Raises `InvalidInput`."""
@@ -112,8 +112,8 @@ class ResultsFile:
         """Columns of the rows at these places (ascending), batch by batch: for many rows the cheaper form."""
         for group in range(self._file.num_row_groups):
             first, last = (bisect_left(places, self._starts[number]) for number in (group, group + 1))
-            for _, table in self._tables(group, places[first:last], wanted, rows_at_once):
-                yield {name: table[name].to_pylist() for name in wanted}
+            for _, columns in self._columns(group, places[first:last], wanted, rows_at_once):
+                yield columns
 
     def column(self, *names: str) -> Iterator[pa.Table]:
         """These columns of all rows, one row group at a time."""
@@ -155,7 +155,7 @@ class ResultsFile:
 
     def _light(self, query: ResultQuery) -> set[str]:
         """The columns that decide."""
-        searched = {*_SEARCHED, "prompt", "target"} if query.search else set()
+        searched = {*SEARCHED, "prompt", "target"} if query.search else set()
         named = {name for name in ("state", "subset") if getattr(query, name)}
         by_id = {"sample_id", "repeat"} if query.sample_id else set()
         return {"state"} | searched | named | by_id | (self._of_grade() if query.grades else set())
@@ -195,40 +195,29 @@ class ResultsFile:
                     found[column.path_in_schema] = (told.min, told.max)
         return found
 
-    def _grades(self, table: pa.Table) -> Any:
-        """One grade for each row."""
-        state = table["state"]
-        if self.primary is None:
-            return state
-        right = pc.fill_null(pc.greater_equal(table[self.primary], _FULL_MARKS), False)  # noqa: FBT003  (Arrow's way)
-        nothing = pc.equal(pc.fill_null(table["answer"], ""), "")
-        graded = pc.if_else(right, "right", pc.if_else(nothing, "no_answer", "wrong"))
-        return pc.if_else(pc.equal(state, "scored"), graded, state)
-
-    def _mask(self, table: pa.Table, query: ResultQuery, *, graded: bool = True) -> Any:
-        tests = [pc.equal(table[name], getattr(query, name)) for name in ("state", "subset") if getattr(query, name)]
-        if query.sample_id:
-            id_, _, repeat = query.sample_id.rpartition("#")
-            one = pc.equal(table["sample_id"], query.sample_id)
-            if id_ and repeat.isdecimal() and len(repeat) < 10:
-                one = pc.or_(one, pc.and_(pc.equal(table["sample_id"], id_), pc.equal(table["repeat"], int(repeat))))
-            tests.append(one)
-        if query.search:
-            tests.append(_search(table, query.search))
-        if graded and query.grades:
-            tests.append(pc.is_in(self._grades(table), pa.array(query.grades)))
-        mask = pc.is_valid(table["state"])
-        for test in tests:
-            mask = pc.and_(mask, test)
-        return mask
-
     def _places(self, group: int, query: ResultQuery) -> list[int]:
         """Where in the file the matches of a row group are."""
         start, end = self._starts[group], self._starts[group + 1]
         if not any((query.grades, query.state, query.subset, query.sample_id, query.search)):
             return list(range(start, end))
         table = self._file.read_row_group(group, columns=sorted(self._light(query)), use_threads=False)
-        return [start + place for place in pc.indices_nonzero(self._mask(table, query)).to_pylist()]
+        return [start + place for place in self._graded(table, query)]
+
+    def _graded(self, table: pa.Table, query: ResultQuery) -> Sequence[int]:
+        """The rows of a table that match, grades included."""
+        found = _matches(table, query)
+        if not query.grades:
+            return found
+        grades = self._grades(table.to_pydict())
+        return [place for place in found if grades[place] in query.grades]
+
+    def _grades(self, columns: Mapping[str, Sequence[Any]]) -> list[str]:
+        """One for each row."""
+        states: list[str] = list(columns["state"])
+        if self.primary is None:
+            return states
+        judged = zip(states, columns[self.primary], columns["answer"], strict=True)
+        return [_grade(score, answer) if state == "scored" else state for state, score, answer in judged]
 
     # In which order
 
@@ -242,10 +231,9 @@ class ResultsFile:
         column, (_, descending) = self._order_column(query), query.order
         for group in self._groups(query):
             table = self._file.read_row_group(group, columns=sorted({*self._light(query), column}), use_threads=False)
-            found = pc.indices_nonzero(self._mask(table, query))
-            values = table[column].take(found).to_pylist()
-            for place, value in zip(found.to_pylist(), values, strict=True):
-                yield _key(value, self._starts[group] + place, descending=descending)
+            values = table[column].to_pylist()
+            for place in self._graded(table, query):
+                yield _key(values[place], self._starts[group] + place, descending=descending)
 
     def _key(self, query: ResultQuery, place: int) -> tuple[Any, ...]:
         """What the row at a place is ordered by."""
@@ -276,25 +264,29 @@ class ResultsFile:
 
     def _read(self, group: int, places: Sequence[int], wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Rows of one row group, few at a time."""
-        for some, table in self._tables(group, places, wanted, _ROWS_AT_ONCE):
-            yield from zip(some, table.to_pylist(), strict=True)
+        for some, columns in self._columns(group, places, wanted, _ROWS_AT_ONCE):
+            rows = zip(*columns.values(), strict=True)
+            yield from ((place, dict(zip(wanted, row, strict=True))) for place, row in zip(some, rows, strict=True))
 
-    def _tables(
+    def _columns(
         self, group: int, places: Sequence[int], wanted: Sequence[str], rows_at_once: int
-    ) -> Iterator[tuple[Sequence[int], pa.Table]]:
-        """The rows at these places of one row group, a batch at a time."""
+    ) -> Iterator[tuple[Sequence[int], dict[str, list[Any]]]]:
+        """The rows at these places of one row group, a batch at a time.
+
+        They are picked here: Arrow's own ways to do it need 40 MiB before they begin.
+        """
         if not places:
             return
         graded = GRADE in wanted
-        columns = [name for name in self.columns if name in wanted or (graded and name in self._of_grade())]
+        names = [name for name in self.columns if name in wanted or (graded and name in self._of_grade())]
         at, first = self._starts[group], 0
-        for batch in self._file.iter_batches(rows_at_once, row_groups=[group], columns=columns, use_threads=False):
+        for batch in self._file.iter_batches(rows_at_once, row_groups=[group], columns=names, use_threads=False):
             last = bisect_left(places, at + batch.num_rows)
             if some := places[first:last]:
-                table = pa.Table.from_batches([batch]).take([place - at for place in some])
+                part = batch.slice(some[0] - at, some[-1] - some[0] + 1).to_pydict()
                 if graded:
-                    table = table.append_column(GRADE, self._grades(table))
-                yield some, table.select(list(wanted))
+                    part[GRADE] = self._grades(part)
+                yield some, {name: [part[name][place - some[0]] for place in some] for name in wanted}
             first, at = last, at + batch.num_rows
             if first == len(places):
                 return
@@ -327,12 +319,17 @@ def _within(bounds: tuple[Any, Any] | None, text: str) -> bool:
     return not text or bounds is None or bounds[0] <= text <= bounds[1]
 
 
-def _search(table: pa.Table, text: str) -> Any:
-    """Which rows have the text in what is their own. A prompt may be full of examples: it counts without a question."""
-    question = pc.if_else(pc.equal(pc.fill_null(table["input"], ""), ""), table["prompt"], table["input"])
-    columns = [question, pc.binary_join(table["target"], "\n"), *(table[name] for name in _SEARCHED if name != "input")]
-    found = pc.match_substring(columns[0], text, ignore_case=True)
-    for column in columns:
-        hit = pc.match_substring(column, text, ignore_case=True)
-        found = pc.or_(pc.fill_null(found, False), pc.fill_null(hit, False))  # noqa: FBT003  (Arrow's way)
-    return found
+def _grade(score: float | None, answer: str | None) -> str:
+    """Of a row that was scored."""
+    if score is not None and score >= _FULL_MARKS:
+        return "right"
+    return "wrong" if answer else "no_answer"
+
+
+def _matches(table: pa.Table, query: ResultQuery) -> Sequence[int]:
+    """The rows of a table that match in all but their grades."""
+    if not (query.state or query.subset or query.sample_id or query.search):
+        return range(table.num_rows)
+    from evalmesh.results.matching import matches  # noqa: PLC0415  (brings 40 MiB of Arrow)
+
+    return matches(table, query)
