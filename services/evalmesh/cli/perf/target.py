@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,7 +58,9 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     if config.api in API_ADVICE:
         raise Unimplemented(f"api: {config.api!r} is EvalScope's and not supported here; {API_ADVICE[config.api]}.")
     given = (config.url or "").strip() or f"http://127.0.0.1:{config.port}/v1"
-    parts = urlsplit(given)
+    parts = urlsplit("")
+    with suppress(ValueError):
+        parts = urlsplit(given)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput(
             f"url: {given!r} is no http address; give the full one, e.g. http://127.0.0.1:8000/v1/chat/completions.",
