@@ -15,6 +15,7 @@ from tests.unit.report.page import Page
 from evalmesh.adapters.object_store.folder import FolderObjectStore
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
+from evalmesh.domain.metric import ErroredSample
 from evalmesh.domain.request import Message
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
@@ -194,3 +195,10 @@ def test_a_histogram_counts_every_value_once(values):
         low = found["low"] + place * found["step"]
         assert count == sum(low <= value < low + found["step"] for value in values)
     assert found["max"] == max(values)
+
+
+async def test_requests_without_a_score_lead_to_their_samples(store, build, tmp_path):
+    await put(store, "gsm8k", write_results(tmp_path / "x.parquet", SHARDS, name="gsm8k", run=RUN))
+    lost = ErroredSample("geo/3", 0, "errored", "HTTP 500")
+    linked = Page(PACKED.sub("", await page_with(store, build, make_benchmark(n_samples=240, errored_samples=(lost,)))))
+    assert "#sample=geo/3%230&benchmark=gsm8k" in {a["href"] for a in linked.all("a")}

@@ -67,7 +67,7 @@ def pack(columns: Mapping[str, list[Any]], scores: Sequence[str], benchmark: int
     rows = len(columns["sample_id"])
     written = 0
     for kind, values in (("light", light), ("full", full)):
-        packed = base64.b64encode(zlib.compress(_json(values), _EFFORT)).decode()
+        packed = base64.b64encode(zlib.compress(_encode(values), _EFFORT)).decode()
         written += out.write(
             f'<script type="text/plain" data-samples="{kind}" data-benchmark="{benchmark}" data-rows="{rows}">'
             f"{packed}</script>\n"
@@ -95,13 +95,6 @@ def _light(columns: Mapping[str, list[Any]], scores: Sequence[str]) -> dict[str,
         ],
         "score": [value if value not in (0.0, 1.0) else None for value in primary],
     }
-
-
-def _json(values: Any) -> bytes:
-    try:
-        return _encode(values)
-    except UnicodeEncodeError:  # half of a character: JSON has a way to write it, UTF-8 has none
-        return json.dumps(values).encode()
 
 
 def _cut(values: list[Any]) -> list[Any]:

@@ -10,10 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-import pyarrow as pa
-
 from evalmesh.domain import layout
-from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.errors import NotFound
 from evalmesh.pages.runs.page import page_parts
 from evalmesh.pages.runs.samples import COLUMNS, pack
 from evalmesh.ports.object_store import ObjectStore
@@ -41,12 +39,26 @@ async def write_page(report: Mapping[str, Any], store: ObjectStore) -> None:
             for number, (name, share) in enumerate(shares.items()):
                 try:
                     await fetch(store, layout.results_key(run, name), results)
-                    room = MOST_BYTES * share // max(sum(shares.values()), 1)
-                    shown[name] = await asyncio.to_thread(_embed, results, out, number, (share, room))
-                except (NotFound, InvalidInput, pa.ArrowException) as error:
-                    _LOG.warning("the page of the report goes without samples of %s: %s", name, error)
+                except NotFound:
+                    continue
+                room = MOST_BYTES * share // max(sum(shares.values()), 1)
+                one = await asyncio.to_thread(_embed_or_not, results, out, number, (share, room))
+                if one is not None:
+                    shown[name] = one
         await asyncio.to_thread(_assemble, report, shown, samples, page)
         await store.put_stream(layout.report_html_key(run), pieces(page))
+
+
+def _embed_or_not(path: Path, out: IO[str], number: int, most: tuple[int, int]) -> dict[str, Any] | None:
+    """`_embed`, or `None`: a report must not fail for the sake of what stands beside its numbers."""
+    before = out.tell()
+    try:
+        return _embed(path, out, number, most)
+    except Exception:  # noqa: BLE001  (see above)
+        _LOG.exception("the page of the report goes without samples of one benchmark")
+        out.seek(before)
+        out.truncate()
+        return None
 
 
 def _embed(path: Path, out: IO[str], number: int, most: tuple[int, int]) -> dict[str, Any]:
