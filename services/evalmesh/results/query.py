@@ -25,6 +25,9 @@ from evalmesh.wire.paging import PAGE_BYTES
 
 GRADE = "grade"
 _FULL_MARKS = 1 - 1e-9
+_OUTCOME = "outcome"
+"""A column that says whether there was an answer; results of before it was kept show it by the answer itself."""
+_ANSWERED = frozenset({"answered", "answered_cut"})
 SEARCHED = ("sample_id", "input", "completion", "reasoning", "answer", "reason", "explanation", "error_message")
 """And a target; and a prompt where there is no question."""
 _ROWS_AT_ONCE = 16
@@ -151,7 +154,7 @@ class ResultsFile:
         return (self.primary or "state") if column == PRIMARY_SCORE else ("state" if column == GRADE else column)
 
     def _of_grade(self) -> set[str]:
-        return {"state", "answer", *([self.primary] if self.primary else [])}
+        return {"state", "answer", self.primary or "state"} | ({_OUTCOME} & set(self.columns))
 
     def _light(self, query: ResultQuery) -> set[str]:
         """The columns that decide."""
@@ -216,8 +219,9 @@ class ResultsFile:
         states: list[str] = list(columns["state"])
         if self.primary is None:
             return states
-        judged = zip(states, columns[self.primary], columns["answer"], strict=True)
-        return [_grade(score, answer) if state == "scored" else state for state, score, answer in judged]
+        outcomes = columns.get(_OUTCOME, [None] * len(states))
+        judged = zip(states, columns[self.primary], columns["answer"], outcomes, strict=True)
+        return [_grade(*found) if state == "scored" else state for state, *found in judged]
 
     # In which order
 
@@ -319,11 +323,11 @@ def _within(bounds: tuple[Any, Any] | None, text: str) -> bool:
     return not text or bounds is None or bounds[0] <= text <= bounds[1]
 
 
-def _grade(score: float | None, answer: str | None) -> str:
+def _grade(score: float | None, answer: str | None, outcome: str | None) -> str:
     """Of a row that was scored."""
     if score is not None and score >= _FULL_MARKS:
         return "right"
-    return "wrong" if answer else "no_answer"
+    return "wrong" if (outcome in _ANSWERED if outcome else answer) else "no_answer"
 
 
 def _matches(table: pa.Table, query: ResultQuery) -> Sequence[int]:

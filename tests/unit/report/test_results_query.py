@@ -4,6 +4,8 @@ import io
 import json
 import random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.kit.results import KINDS, write_results
 
@@ -151,3 +153,15 @@ def test_random_queries_agree_with_the_rows(path, rows):
             and search.lower() in said
         ]
         assert paged(path, 6, grades=grades, subset=subset, search=search) == wanted
+
+
+def test_where_the_results_say_whether_there_was_an_answer_that_counts(path, tmp_path):
+    table = pq.read_table(path)
+    said = {"right": "answered", "wrong": "empty", "no_answer": "answered_cut"}
+    grades = [row["grade"] for row in asked(path)]
+    if "outcome" in table.column_names:
+        table = table.drop_columns("outcome")
+    told = table.append_column("outcome", pa.array([said.get(grade, grade) for grade in grades], pa.string()))
+    pq.write_table(told, tmp_path / "told.parquet")
+    turned = {"wrong": "no_answer", "no_answer": "wrong"}
+    assert [row["grade"] for row in asked(tmp_path / "told.parquet")] == [turned.get(one, one) for one in grades]
