@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.cli import environment, evalmesh, report_in, running, until
+from tests.kit.results import KINDS, write_results
 from tests.kit.simulator import simulator
 from tests.unit.report.page import Page
 
@@ -98,3 +99,21 @@ def test_samples_are_the_same_from_the_folder_from_the_platforms_data_and_from_a
         folder.rename(tmp_path / folder.name)
     stored = evalmesh("samples", run, *asked, cwd=tmp_path)
     assert stored.stdout == here.stdout, stored.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl", "csv", "md"])
+def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path, form):
+    write_results(tmp_path / "x.parquet", (("s", KINDS * 700),))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = f"evalmesh samples x.parquet --limit 0 --format {form} | head -1 > first"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        check=False,
+        cwd=tmp_path,
+        env=environment(PATH=path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "first").read_text().count("\n") == 1

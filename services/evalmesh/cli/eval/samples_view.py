@@ -12,7 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from evalmesh.cli.console import make_console
-from evalmesh.cli.shown import in_json, one_line, printable
+from evalmesh.cli.shown import one_line, printable
 from evalmesh.domain.result_query import GRADES
 from evalmesh.results.row_text import turns_of
 from evalmesh.results.table import SCORE_PREFIX
@@ -118,7 +118,7 @@ def _fitted(text: str, room: int, *, fill: bool = False) -> str:
 
 def _write_jsonl(rows: Iterator[Row], out: IO[str]) -> None:
     for row in rows:
-        out.write(in_json(json.dumps(_finite(row), ensure_ascii=False)) + "\n")
+        out.write(printable(json.dumps(_finite(row), ensure_ascii=False)) + "\n")
 
 
 def _finite(row: Row) -> Row:
@@ -137,7 +137,7 @@ def _write_csv(rows: Iterator[Row], out: IO[str]) -> None:
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)
-    return in_json(json.dumps(value, ensure_ascii=False)) if isinstance(value, list | dict) else value
+    return printable(json.dumps(value, ensure_ascii=False)) if isinstance(value, list | dict) else value
 
 
 def _write_markdown(rows: Iterator[Row], out: IO[str]) -> None:
