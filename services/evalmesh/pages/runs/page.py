@@ -133,8 +133,8 @@ def _headline(benchmark: Mapping[str, Any]) -> dict[str, Any]:
 def _title(benchmark: Mapping[str, Any]) -> str:
     """What it is called; with data of one's own, what the file is called."""
     title = str(benchmark.get("title") or benchmark["name"])
-    file = benchmark.get("overrides", {}).get("local_path")
-    return f"{title}: {PurePath(file).name}" if file else title
+    file = PurePath(str(benchmark.get("overrides", {}).get("local_path") or "")).name
+    return title if file in title else f"{title}: {file}"
 
 
 def _section(position: int, benchmark: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
