@@ -80,6 +80,7 @@ PAGES: Mapping[str, Page] = {
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
         filled_in={"--model old-model": "--model old-model --limit 1"},
     ),
+    "docs/guides/looking-at-answers.md": Page(),
     "docs/guides/use-cache-and-resume.md": Page(
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
         filled_in={"runs resume RUN": "runs resume $RUN --rescore", "--use-cache RUN": "--use-cache $RUN"},

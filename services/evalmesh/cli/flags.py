@@ -143,6 +143,34 @@ def _report(parser: Parser, _: Sequence[str]) -> None:
     add_options(parser, PlaceOptions)
 
 
+def _samples(parser: Parser, _: Sequence[str]) -> None:
+    add = parser.add_argument
+    add("run", nargs="?", metavar="RUN", help="id, outputs folder, or latest (default: the newest)")
+    add("sample", nargs="?", metavar="ID", help="show this one whole; ID#1 is its second repeat")
+    for grade, text in (
+        ("right", "full marks"),
+        ("wrong", "scored below full marks"),
+        ("no_answer", "nothing that could be an answer was found"),
+        ("errored", "the model gave no completion"),
+        ("unscored", "a completion that could not be judged"),
+    ):
+        flag = f"--{grade.replace('_', '-')}"
+        add(flag, dest="grades", action="append_const", const=grade, help=f"{text}; several of these add up")
+    add("--benchmark", default="", metavar="NAME", help="only this one")
+    add("--subset", default="", metavar="NAME", help="only this one")
+    add(
+        "--grep",
+        default="",
+        metavar="TEXT",
+        help="in question, target, completion, answer, reason; case does not count",
+    )
+    add("--order-by", default="", metavar="COLUMN", help="e.g. score, 'latency_s desc' (default: as planned)")
+    add("--columns", nargs="+", metavar="COLUMN", help="only these; see docs/report-schema.md")
+    add("--limit", type=int, metavar="N", help="per benchmark; 0: all (default: 20 in a table, else all)")
+    add("--format", choices=("table", "jsonl", "csv", "md"), default="table")
+    add_options(parser, PlaceOptions)
+
+
 def _benchmarks(parser: Parser, _: Sequence[str]) -> None:
     actions = add_actions(parser)
     for name, text in (("list", "list benchmarks"), ("info", "show benchmarks"), ("preview", "show samples as asked")):
@@ -203,6 +231,7 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
     "score": ("eval.score_command", "score completions made elsewhere", _score),
     "runs": ("eval.runs_command", "list, watch, cancel or resume runs", _runs),
     "report": ("eval.report_command", "print the report of a run", _report),
+    "samples": ("eval.samples_command", "look at answers: filter, search, show one whole", _samples),
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),
     "up": ("platform.up_command", "keep the platform running on this machine", _up),
     "simulate": ("platform.simulate_command", "serve a simulated model over the OpenAI protocol", _simulate),

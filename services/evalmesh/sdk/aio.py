@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 
 from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.result_query import ResultFilters, ResultQuery
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
 from evalmesh.domain.score import Score
 from evalmesh.sdk.calls import RECONNECT_S
@@ -35,7 +36,7 @@ from evalmesh.wire.runs.benchmarks import (
     preview_from_proto,
 )
 from evalmesh.wire.runs.checks import check_spec
-from evalmesh.wire.runs.reports import check_score_state, report_from_proto, result_from_proto
+from evalmesh.wire.runs.reports import query_to_proto, report_from_proto, result_from_proto
 from evalmesh.wire.runs.scoring import ScoringItem, item_to_proto, score_from_proto
 from evalmesh.wire.runs.specs import benchmark_spec_to_proto, run_from_proto, spec_to_proto
 
@@ -192,19 +193,27 @@ class AsyncClient(ModelCalls, LoadTestCalls):
                 yield report_from_proto(proto)
 
     async def results(
-        self, run: Run | str, benchmark: str, *, state: str = "", subset: str = ""
+        self, run: Run | str, benchmark: str = "", **asked: Unpack[ResultFilters]
     ) -> AsyncIterator[dict[str, Any]]:
-        """Sample results, one mapping per request; `state`: scored, unscored or errored."""
-        request = reports_pb2.QueryResultsRequest(
-            parent=_run_name(run),
-            benchmark=benchmark,
-            page_size=_RESULTS_PAGE,
-            score_state=check_score_state(state),
-            subset=subset,
-        )
-        async for page in self._pages(self._reports.QueryResults, request):
-            for text in page.results:
-                yield result_from_proto(text)
+        """Sample results, one mapping per request, of one benchmark or of all, one after another.
+
+        `grades=["wrong", "no_answer"]`, `subset="geo"`, `search="text"`, `order_by="latency_s desc"`, ...: all of it
+        counts (`domain.result_query`). Raises `NotFound`, and `InvalidInput` for what no results can have.
+        """
+        query = ResultQuery.of(**asked)
+        for name in [benchmark] if benchmark else [one["name"] for one in (await self.report(run))["benchmarks"]]:
+            request = query_to_proto(_run_name(run), name, query)
+            request.page_size = _RESULTS_PAGE
+            async for page in self._pages(self._reports.QueryResults, request):
+                for text in page.results:
+                    yield result_from_proto(text)
+
+    async def result_counts(self, run: Run | str, benchmark: str, **asked: Unpack[ResultFilters]) -> dict[str, int]:
+        """How many results there are of each grade (`right`, `wrong`, ...), whatever `grades` says."""
+        request = query_to_proto(_run_name(run), benchmark, ResultQuery.of(**asked))
+        request.page_size, request.with_counts = 1, True
+        answer = await self._channel.call(self._reports.QueryResults, request, idempotent=True)
+        return dict(answer.counts.results)
 
     async def export(self, run: Run | str, file: str, path: Path) -> Path:
         """Downloads `report.json`, `report.html` or `results/{benchmark}.parquet`; the file appears when complete."""

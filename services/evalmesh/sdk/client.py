@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
@@ -16,6 +16,7 @@ from evalmesh.domain.content import ContentPart
 from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.result_query import ResultFilters
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
 from evalmesh.domain.score import Score
 from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
@@ -147,9 +148,13 @@ class Client:
         """All reports, newest run first."""
         return self._thread.iterate(lambda: self._client.list_reports(page_size))
 
-    def results(self, run: Run | str, benchmark: str, *, state: str = "", subset: str = "") -> Iterator[dict[str, Any]]:
+    def results(self, run: Run | str, benchmark: str = "", **asked: Unpack[ResultFilters]) -> Iterator[dict[str, Any]]:
         """Sample results, one mapping per request."""
-        return self._thread.iterate(lambda: self._client.results(run, benchmark, state=state, subset=subset))
+        return self._thread.iterate(lambda: self._client.results(run, benchmark, **asked))
+
+    def result_counts(self, run: Run | str, benchmark: str, **asked: Unpack[ResultFilters]) -> dict[str, int]:
+        """How many results there are of each grade."""
+        return self._thread.run(self._client.result_counts(run, benchmark, **asked))
 
     def export(self, run: Run | str, file: str, path: Path) -> Path:
         """Downloads a file of the report."""

@@ -45,9 +45,14 @@ def decode_token(token: str, query: str = "") -> str | int | None:
 
 def decode_offset(token: str, query: str = "") -> int:
     """The row behind a token; 0 for the first page. Raises `InvalidInput` like `decode_token`."""
+    return decode_position(token, query) or 0
+
+
+def decode_position(token: str, query: str = "") -> int | None:
+    """The number behind a token; `None` for the first page. Raises `InvalidInput` like `decode_token`."""
     position = decode_token(token, query)
     if position is None or (isinstance(position, int) and 0 <= position < 2**63):
-        return position or 0
+        return position
     raise _foreign_token()
 
 

@@ -77,4 +77,4 @@ def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:
     if outcome.report is not None and lost_lines(outcome.report) and run.spec.model.engine != "recorded":
         config = quote(str(outcome.folder / "run.yaml"))
         return [f"next     evalmesh eval -c {config} --use-cache {run.id}   # asks only what failed"]
-    return [f"next     evalmesh report {quote(str(outcome.folder))} --format markdown"]
+    return [f"next     evalmesh samples {quote(str(outcome.folder))} --wrong"]
