@@ -128,7 +128,9 @@ async def _serving(port: int, *, or_any_port: bool, **knows: Any) -> AsyncIterat
 def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     """The config with its run named by id, and the checked spec. Raises before anything is started."""
     if config.use_cache:
-        config = config.model_copy(update={"use_cache": RUNS.id_of(config.use_cache)})
+        config = config.model_copy(
+            update={"use_cache": RUNS.id_of(config.use_cache, Path(config.work_dir).expanduser())}
+        )
     spec = to_run_spec(config)
     if config.completions:
         file = _file(config.completions)

@@ -12,6 +12,7 @@ from evalmesh.cli import exits
 from evalmesh.cli.eval.show import lost_lines, make_console
 from evalmesh.cli.eval.table import render_table
 from evalmesh.cli.outputs import RUNS
+from evalmesh.cli.which import LATEST
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
 from evalmesh.sdk import Client
@@ -35,14 +36,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _find(args: argparse.Namespace) -> Mapping[str, Any]:
     work_dir = Path(args.work_dir).expanduser()
-    given = args.run or str(RUNS.newest_folder(work_dir))
+    given = str(RUNS.newest_folder(work_dir)) if args.run in {None, LATEST} and not args.server else args.run or LATEST
     path = RUNS.report_at(Path(given).expanduser())
     if path is not None:
         return RUNS.read_report(path)
-    run_id = RUNS.id_of(given)
     if args.server:
         with Client(args.server) as client:
-            return client.report(run_id)
+            return client.report(RUNS.path_id(given, work_dir) or given)
+    run_id = RUNS.id_of(given, work_dir)
     if is_safe_name(run_id):
         folder = RUNS.find_folder(run_id, work_dir)
         stored = work_dir / ".evalmesh" / "objects" / report_json_key(run_id)

@@ -10,12 +10,12 @@ from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.show import show_perf
+from evalmesh.cli.which import LATEST
 
 
 def show(args: argparse.Namespace) -> int:
     """`perf show`."""
-    text = args.load_test or str(LOAD_TESTS.newest_folder(Path(args.work_dir).expanduser()))
-    perf = _report(text, args)
+    perf = _report(args.load_test or LATEST, args)
     if args.format == "json":
         print(json.dumps(perf, indent=2))
     else:
@@ -25,11 +25,14 @@ def show(args: argparse.Namespace) -> int:
 
 def _report(text: str, args: argparse.Namespace) -> dict[str, Any]:
     """The document behind a path or an id."""
+    work_dir = Path(args.work_dir).expanduser()
+    if text == LATEST:
+        text = str(LOAD_TESTS.newest_folder(work_dir))
     path = LOAD_TESTS.report_at(Path(text).expanduser())
     if path is not None:
         return LOAD_TESTS.read_report(path)
-    test_id = LOAD_TESTS.id_of(text)
-    folder = LOAD_TESTS.find_folder(test_id, Path(args.work_dir).expanduser())
+    test_id = LOAD_TESTS.path_id(text) or text if args.server else LOAD_TESTS.id_of(text, work_dir)
+    folder = LOAD_TESTS.find_folder(test_id, work_dir)
     if folder is not None and (path := LOAD_TESTS.report_at(folder)) is not None:
         return LOAD_TESTS.read_report(path)
     return _fetched(test_id, args)
