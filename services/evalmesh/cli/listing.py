@@ -41,7 +41,7 @@ class Listing(Generic[T]):
         if args.format == "json":
             print(json.dumps([self._as_json(one) for one in found], indent=2))
         elif found:
-            make_console().print(self._table(found, going_on=place.server is not None))
+            make_console().print(self._table(found, place))
         else:
             print(self.nothing)
         return exits.OK
@@ -55,13 +55,13 @@ class Listing(Generic[T]):
                     break
         return found
 
-    def _table(self, found: list[T], *, going_on: bool) -> Table:
+    def _table(self, found: list[T], place: Place) -> Table:
         table = Table(header_style="bold", pad_edge=False)
         for heading in (self.heading, "State", *self.columns, "Created"):
             # Ids and states are copied and searched for: they stay whole, however narrow the screen.
             table.add_column(heading, overflow="fold", no_wrap=heading in {self.heading, "State"})
         for one in found:
-            state = one.state.value.lower() if going_on or one.state.terminal else "interrupted"
+            state = one.state.value.lower() if one.state.terminal or place.goes_on(one) else "interrupted"
             created = datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
             # Text, never markup: names come from users and may hold square brackets.
             table.add_row(*map(Text, (one.id, state, *(cell(one) for cell in self.columns.values()), created)))

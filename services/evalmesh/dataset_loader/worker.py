@@ -169,7 +169,7 @@ class _Planning:
         spec = self._run.spec
         roles = dict.fromkeys(role for one in datasets for role in one.benchmark.graph_of(one.spec).roles)
         for role, pool in pools_of(tuple(roles), spec).items():
-            await self._records.store.wish_pool(PoolWish(Pool(pool, spec.model_of(role)), self._run.id))
+            await self._records.store.wish_pool(PoolWish(Pool(pool, spec.model_of(role)), self._run.id, self._run.host))
 
     async def _interleave(self, streams: Sequence[AsyncIterator[_Cut]]) -> None:
         """One shard of each benchmark in turn, so that none is left for the end, where it would drain the pool."""

@@ -37,12 +37,17 @@ class GatewayPorts:
 
 
 def build(
-    ports: GatewayPorts, peers: Peers, routes: Mapping[str, OpenChannel], policy: ReconcilerPolicy | None = None
+    ports: GatewayPorts,
+    peers: Peers,
+    routes: Mapping[str, OpenChannel],
+    policy: ReconcilerPolicy | None = None,
+    host: str = "",
 ) -> Service:
-    """The gateway; `routes` are the gRPC services to pass on, by full name."""
+    """The gateway; `routes` are the gRPC services to pass on, by full name. See `GatewaySettings.host`."""
     records = RunRecords(ports.runs, ports.bus, ports.clock)
-    runs = run_lifecycle(records, RunFiles(ports.objects), peers.check_run)
-    tests = load_tests(RecordBook(ports.load_tests, ports.bus, ports.clock), ports.runs, peers.check_load_test)
+    runs = run_lifecycle(records, RunFiles(ports.objects), peers.check_run, host)
+    book = RecordBook(ports.load_tests, ports.bus, ports.clock)
+    tests = load_tests(book, ports.runs, peers.check_load_test, host)
 
     def mount(server: grpc.aio.Server) -> None:
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs), server)

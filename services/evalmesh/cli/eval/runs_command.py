@@ -28,7 +28,7 @@ _AT_WORK: dict[str, frozenset[str]] = {
 
 def run(args: argparse.Namespace) -> int:
     """One of the four actions."""
-    place = Place.of(args, at_work=_AT_WORK.get(args.action)).joined()
+    place = Place.of(args, at_work=_AT_WORK.get(args.action))
     if args.action == "list":
         return _LISTING.show(args, place)
     if args.action == "watch":
@@ -65,7 +65,7 @@ _LISTING: Listing[Run] = Listing(
 async def _watch(run_id: str, place: Place) -> Run:
     async with connect(place) as client:
         current = await client.get_run(run_id)
-        if not place.server and not current.state.terminal:
+        if not current.state.terminal and not place.goes_on(current):
             raise FailedPrecondition(
                 f"Run {run_id} was interrupted and is not going on; take it up with: evalmesh runs resume {run_id}"
             )
@@ -125,6 +125,6 @@ async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
             # It ended while nobody watched: all that is missing are its outputs.
             resumed = known
         else:
-            # A platform in this very work directory was started just now, so nobody else is at this run.
-            resumed = await client.resume_run(run_id, takeover=not place.server, rescore=args.rescore)
+            takeover = not known.state.terminal and not place.goes_on(known)
+            resumed = await client.resume_run(run_id, takeover=takeover, rescore=args.rescore)
         return await finish(client, resumed, folder, Watcher(make_console(stderr=True), is_live(), mark, place))

@@ -28,7 +28,7 @@ _REPORTERS = frozenset({"report_aggregator", "load_generator"})
 def place_of_args(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
     """The platform the flags name, or one here in which only `at_work` take work."""
     seats = 1 if "load_generator" in at_work else 0
-    return Place.of(args, at_work=at_work, generators=seats).joined()
+    return Place.of(args, at_work=at_work, generators=seats)
 
 
 def _load_text(one: LoadTest) -> str:
@@ -95,7 +95,7 @@ def watch(args: argparse.Namespace) -> int:
 async def _watch(test_id: str, place: Place) -> LoadTest:
     async with connect(place) as client:
         current = await client.get_load_test(test_id)
-        if not place.server and not current.state.terminal:
+        if not current.state.terminal and not place.goes_on(current):
             raise FailedPrecondition(
                 f"Load test {test_id} was interrupted and is not going on; end it with: evalmesh perf cancel {test_id}"
             )
@@ -116,10 +116,11 @@ def cancel(args: argparse.Namespace) -> int:
 
 async def _cancel(test_id: str, place: Place, work_dir: Path) -> tuple[LoadTest, Path | None]:
     async with connect(place) as client:
+        going_on = place.goes_on(await client.get_load_test(test_id))
         await client.cancel_load_test(test_id)
         ended = await client.wait_load_test(test_id)
         # Where it is going on, whoever started it waits for its report and writes it.
-        return ended, None if place.server else await write_missing_outputs(client, ended, work_dir)
+        return ended, None if going_on else await write_missing_outputs(client, ended, work_dir)
 
 
 def datasets(args: argparse.Namespace) -> int:

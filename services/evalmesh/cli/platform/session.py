@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,9 +19,11 @@ from evalmesh.cli import exits
 from evalmesh.cli.connections import declared_in_environment
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
-from evalmesh.local.platform import live_platform, open_platform
+from evalmesh.domain.state import Submission
+from evalmesh.local.platform import open_platform
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.garbage import keep_what_is_loaded
+from evalmesh.runtime.hosts import lives
 from evalmesh.runtime.private_files import private_folder
 from evalmesh.runtime.telemetry import configure_logging
 
@@ -43,6 +46,8 @@ class Place:
     server: str | None = None
     token: str | None = field(default=None, repr=False)
     """What the server wants to be shown; `None`: what the environment or this user's own platform says."""
+    host: str = field(default_factory=lambda: f"host-{secrets.token_hex(5)}")
+    """Name of a platform started here among those on the work directory; empty: it serves what belongs to no other."""
     processes: bool = False
     runners: int = 1
     debug: bool = False
@@ -76,6 +81,7 @@ class Place:
             )
         return LocalSettings(
             work_dir=self.work_dir,
+            host=self.host,
             processes=self.processes,
             runners=self.runners,
             address=self.address,
@@ -88,12 +94,12 @@ class Place:
             keys=self.keys,
         )
 
-    def joined(self) -> "Place":
-        """The platform that is running on this work directory already, if there is one."""
-        if self.server:
-            return self
-        there = live_platform(self.settings())
-        return self if there is None else replace(self, server=there[0], token=there[1])
+    def goes_on(self, one: Submission[Any]) -> bool:
+        """Whether somebody is at work on a run or load test; what has not ended otherwise was interrupted."""
+        if one.state.terminal:
+            return False
+        hosts = self.settings().hosts_dir
+        return lives(hosts, one.host) or (self.server is not None and not (one.host and hosts.is_dir()))
 
 
 def log_file(settings: LocalSettings) -> Path:

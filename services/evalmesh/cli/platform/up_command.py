@@ -13,7 +13,7 @@ from evalmesh.runtime.garbage import keep_what_is_loaded
 def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C; that is its ordinary end."""
     try:
-        run_async(_serve(Place.of(args, connections=tuple(map(parse_connection, args.connection)))))
+        run_async(_serve(Place.of(args, host="", connections=tuple(map(parse_connection, args.connection)))))
     except KeyboardInterrupt:
         print("stopped; runs that were going on can be resumed")
     return exits.OK

@@ -30,6 +30,8 @@ class RunLifecycle(Submissions[RunSpec, Run]):
     """Creates, reads, lists, cancels and resumes runs."""
 
     files: RunFiles
+    host: str = ""
+    """Whose runners serve what is submitted or resumed here; see `Run.host`."""
 
     async def get(self, id_: str) -> Run:
         """The run with its progress. Raises `NotFound`."""
@@ -54,7 +56,15 @@ class RunLifecycle(Submissions[RunSpec, Run]):
 
         def queued(run: Run) -> Run:
             _check_resumable(run, takeover=takeover, rescore=rescore)
-            return replace(run, state=State.QUEUED, attempt=run.attempt + 1, end_time=None, error="", error_reason="")
+            return replace(
+                run,
+                state=State.QUEUED,
+                attempt=run.attempt + 1,
+                host=self.host,
+                end_time=None,
+                error="",
+                error_reason="",
+            )
 
         known = await self.book.get(run_id)
         _check_resumable(known, takeover=takeover, rescore=rescore)
@@ -101,19 +111,19 @@ def finish_item(run: Run, cancel: str) -> WorkItem:
     return WorkItem(run.id, Task.FINISH, error=cancel, attempt=run.attempt, trace=current_trace())
 
 
-def run_lifecycle(records: RunRecords, files: RunFiles, check: SpecCheck) -> RunLifecycle:
+def run_lifecycle(records: RunRecords, files: RunFiles, check: SpecCheck, host: str = "") -> RunLifecycle:
     """Planned by the data set loader, ended by the report aggregator."""
 
     async def draft(spec: RunSpec) -> Run:
         for earlier in spec.reuse_runs:
             await records.get(earlier)
         await check(spec)
-        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT)
+        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, host=host)
 
     def first(run: Run) -> WorkItem:
         return WorkItem(run.id, Task.PLAN, attempt=run.attempt, trace=current_trace())
 
-    return RunLifecycle(records, records.store, draft, first, finish_item, files)
+    return RunLifecycle(records, records.store, draft, first, finish_item, files, host)
 
 
 def _check_resumable(run: Run, *, takeover: bool, rescore: bool) -> None:

@@ -182,6 +182,7 @@ def run_to_proto(run: Run) -> pb.Run:
         error_reason=run.error_reason,
         benchmarks=[progress_to_proto(b) for b in run.benchmarks],
         notice=run.notice,
+        host=run.host,
     )
     if run.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(run.start_time))
@@ -206,4 +207,5 @@ def run_from_proto(proto: pb.Run) -> Run:
         error_reason=proto.error_reason,
         benchmarks=tuple(progress_from_proto(b) for b in proto.benchmarks),
         notice=proto.notice,
+        host=proto.host,
     )
