@@ -1,4 +1,4 @@
-"""Several commands in one folder: each works on its own, and one that ends or is killed takes nothing from the others."""
+"""Several commands in one folder: each works on its own, and one that ends takes nothing from the others."""
 
 import json
 import signal

@@ -16,7 +16,6 @@ from evalmesh.cli.parser import (
     add_actions,
     add_command,
     add_foreign,
-    add_looks,
     add_options,
     config_flag,
     form_flag,
@@ -29,6 +28,9 @@ try:
     evalmesh eval --demo
     evalmesh eval --model my-model --api-url http://127.0.0.1:8000/v1 --datasets gsm8k arc --limit 5
 """
+
+
+_OF_RUNS = ("list", "show", "watch", "cancel", "resume", "delete", "prune", "export")
 
 
 class _Version(argparse.Action):
@@ -44,6 +46,7 @@ def build_parser(argv: Sequence[str]) -> Parser:
     parser.add_argument(
         "--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit"
     )
+    parser.meant = {word: f"`evalmesh runs {word}`" for word in _OF_RUNS}
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     named = next((word for word in argv if not word.startswith("-")), "")
     for name, (module, text, add) in _COMMANDS.items():
@@ -81,22 +84,6 @@ def _score(parser: Parser, _: Sequence[str]) -> None:
     same = ("dataset_dir", "dataset_hub", "limit", "ignore_errors", "no_timestamp", "name")
     add_options(parser, TaskOptions, own | dict.fromkeys(same, ""), said_only=True)
     add_options(parser, PlaceOptions, said_only=True)
-
-
-def _runs(parser: Parser, _: Sequence[str]) -> None:
-    actions = add_actions(parser)
-    add_looks(actions, "run", "RUN")
-    resume = add_command(actions, "resume", "go on where a run stopped; nothing that exists is computed again")
-    resume.add_argument("run", metavar="RUN", help="id or outputs folder")
-    resume.add_argument("--rescore", action="store_true", help="score and report again from the stored completions")
-    own = {
-        "api_key": "the key, if the run was given one literally",
-        "processes": "",
-        "runners": "",
-        "ignore_errors": "",
-    }
-    add_options(resume, TaskOptions, own)
-    add_options(resume, PlaceOptions)
 
 
 def _report(parser: Parser, _: Sequence[str]) -> None:
@@ -156,7 +143,11 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]
     "eval": ("eval.command", "evaluate a model and print the report", _eval),
     "perf": ("perf.command", "load-test an endpoint", _elsewhere("evalmesh.cli.perf.flags")),
     "score": ("eval.score_command", "score completions made elsewhere", _score),
-    "runs": ("eval.runs_command", "list, watch, cancel or resume runs", _runs),
+    "runs": (
+        "runs.command",
+        "list, show, watch, cancel, resume, delete or export runs",
+        _elsewhere("evalmesh.cli.runs.flags"),
+    ),
     "report": ("eval.report_command", "print the report of a run", _report),
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),
     "up": ("platform.up_command", "keep the platform running on this machine", _up),

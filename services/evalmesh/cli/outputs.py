@@ -101,7 +101,9 @@ class Outputs:
             for path in (*work_dir.glob(f"*/{self.config_file}"), work_dir / self.config_file)
         )
         found = {known.id: known for known in looked if known is not None}
-        stored = (work_dir / ".evalmesh" / "objects" / self.collection.lower()).glob("*")
+        # What was deleted may leave empty folders.
+        below = (work_dir / ".evalmesh" / "objects" / self.collection.lower()).glob("*")
+        stored = [path for path in below if any(one.is_file() for one in path.rglob("*"))]
         return [*found.values(), *(_stored(path) for path in stored if path.name not in found)]
 
     def path_id(self, text: str, work_dir: Path | None = None) -> str | None:

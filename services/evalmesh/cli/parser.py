@@ -53,6 +53,9 @@ class PlaceOptions:
 class Parser(ArgumentParser):
     """Suggests the nearest flag or command for a mistyped one; takes no abbreviations."""
 
+    meant: Mapping[str, str] = {}
+    """Words of other tools, and the commands that do the same here."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", RawDescriptionHelpFormatter)
@@ -68,7 +71,8 @@ class Parser(ArgumentParser):
         self.error(f"there is no {'flag' if flags else 'argument'} {flag!r}. {hint}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        near = get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
+        near = [self.meant[value]] if value in self.meant else []
+        near += get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
         if action.choices is None or value in action.choices or not near:
             super()._check_value(action, value)
             return

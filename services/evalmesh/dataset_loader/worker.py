@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
-from evalmesh.dataset_loader.earlier import look_at
+from evalmesh.dataset_loader.earlier import EarlierRun, look_at
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, merge_generation, pools_of
 from evalmesh.domain import layout
-from evalmesh.domain.errors import EvalmeshError, InvalidInput
+from evalmesh.domain.errors import EvalmeshError, InvalidInput, NotFound
 from evalmesh.domain.needs import Needs
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.progress import BenchmarkRecord
@@ -145,7 +145,7 @@ class _Planning:
 
     async def _cut_all(self, datasets: Sequence[RunDataset], recorded: RecordedCompletions | None) -> None:
         spec = self._run.spec
-        earlier = [await look_at(self._files, (await self._records.store.get(name)).value) for name in spec.reuse_runs]
+        earlier = [one for name in spec.reuse_runs if (one := await self._earlier(name)) is not None]
         if recorded is None:
             await self._wish_pools(datasets)
         streams = []
@@ -164,6 +164,13 @@ class _Planning:
         if not self._total:
             names = ", ".join(one.name for one in spec.benchmarks)
             raise InvalidInput(f"There is not a single sample to evaluate in {names}; check the data and the limit.")
+
+    async def _earlier(self, name: str) -> EarlierRun | None:
+        try:
+            return await look_at(self._files, (await self._records.store.get(name)).value)
+        except NotFound:
+            _LOG.warning("run %s, whose completions were to be reused, has been deleted", name)
+            return None
 
     async def _wish_pools(self, datasets: Sequence[RunDataset]) -> None:
         spec = self._run.spec

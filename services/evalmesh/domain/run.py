@@ -146,5 +146,7 @@ class Run(Submission[RunSpec]):
     benchmarks: tuple[BenchmarkProgress, ...] = ()
     notice: str = ""
     """What the run waits for, when somebody should know."""
+    size_bytes: int = 0
+    """Of its objects, where somebody asked for that."""
     format: int = 0
     """Which layout its objects have; see `RUN_FORMAT`."""

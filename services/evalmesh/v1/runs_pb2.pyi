@@ -614,7 +614,7 @@ class ListRunsRequest(_message.Message):
     BENCHMARK_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
-    SINCE_FIELD_NUMBER: _builtins.int
+    MIN_CREATE_TIME_FIELD_NUMBER: _builtins.int
     WORD_FIELD_NUMBER: _builtins.int
     SHOW_SIZE_FIELD_NUMBER: _builtins.int
     SHOW_ANSWERED_FIELD_NUMBER: _builtins.int
@@ -643,7 +643,7 @@ class ListRunsRequest(_message.Message):
         """Only runs with all of these labels."""
 
     @_builtins.property
-    def since(self) -> _timestamp_pb2.Timestamp:
+    def min_create_time(self) -> _timestamp_pb2.Timestamp:
         """Only runs accepted at this time or later."""
 
     def __init__(
@@ -656,14 +656,14 @@ class ListRunsRequest(_message.Message):
         benchmark: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         display_name: _builtins.str = ...,
-        since: _timestamp_pb2.Timestamp | None = ...,
+        min_create_time: _timestamp_pb2.Timestamp | None = ...,
         word: _builtins.str = ...,
         show_size: _builtins.bool = ...,
         show_answered: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["min_create_time", b"min_create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "display_name", b"display_name", "labels", b"labels", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "show_answered", b"show_answered", "show_size", b"show_size", "since", b"since", "states", b"states", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "display_name", b"display_name", "labels", b"labels", "min_create_time", b"min_create_time", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "show_answered", b"show_answered", "show_size", b"show_size", "states", b"states", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,12 +1,10 @@
 """One evaluation from config to outputs: what `eval`, `score`, `runs resume` and `run_task` share."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +14,7 @@ from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import lost_count, write_outputs
+from evalmesh.cli.eval.outputs import lost_count, write_config_of, write_outputs
 from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
@@ -188,8 +186,11 @@ class Watcher:
 
     console: Console
     live: bool
-    mark: LogMark
+    mark: LogMark | None
+    """`None`: the run is another command's."""
     place: Place
+    writes: bool = True
+    """Whether outputs are written; another command may be doing that."""
 
 
 async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) -> Outcome:
@@ -197,19 +198,23 @@ async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) 
     place = watcher.place
     logs = None if place.server else place.settings().state_dir / "logs"
     try:
-        with RunProgress(watcher.console, live=watcher.live) as progress:
+        with RunProgress(watcher.console, live=watcher.live, start=run) as progress:
             async with told_waits(logs, run.id, watcher.console):
                 async for update in client.watch_run(run):
                     run = update
                     progress.update(run)
     except asyncio.CancelledError:
-        watcher.console.print(_left_behind(run, folder, place), markup=False, highlight=False)
+        watcher.console.print(_left_behind(run, folder, watcher), markup=False, highlight=False)
         raise
     finally:
-        if not place.server:
+        if not place.server and watcher.mark is not None:
             watcher.mark.copy(run.id, folder)
     try:
-        report = await write_outputs(client, run, folder)
+        if watcher.writes:
+            report = await write_outputs(client, run, folder)
+            write_config_of(run, folder)
+        else:
+            report = await client.report(run)
     except NotFound:
         if run.state is RunState.SUCCEEDED:
             raise
@@ -217,15 +222,15 @@ async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) 
     return Outcome(run, folder, report)
 
 
-def _left_behind(run: Run, folder: Path, place: Place) -> str:
-    if place.server:
+def _left_behind(run: Run, folder: Path, watcher: Watcher) -> str:
+    place = watcher.place
+    if place.server or watcher.mark is None:
         return (
-            f"{run.id} goes on at {place.server}.\n"
-            f"  follow it:  evalmesh runs watch {run.id} --server {place.server}\n"
-            f"  end it:     evalmesh runs cancel {run.id} --server {place.server}"
+            f"{run.id} goes on{f' at {place.server}' if place.server else ''}.\n"
+            f"  follow it:  evalmesh runs watch {run.id}{place.flags}\n"
+            f"  end it:     evalmesh runs cancel {run.id}{place.flags}"
         )
-    work_dir = "" if os.path.normpath(place.work_dir) == "outputs" else f" --work-dir {quote(str(place.work_dir))}"
     return (
         f"{run.id} stopped; nothing that is finished is lost ({folder}).\n"
-        f"  go on:  evalmesh runs resume {run.id}{work_dir}"
+        f"  go on:  evalmesh runs resume {run.id}{place.flags}"
     )

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from evalmesh.cli import exits
+from evalmesh.cli.addresses import check_server
 from evalmesh.cli.eval.show import lost_lines, make_console
 from evalmesh.cli.eval.table import render_table
 from evalmesh.cli.outputs import RUNS
@@ -41,6 +42,7 @@ def _find(args: argparse.Namespace) -> Mapping[str, Any]:
     if path is not None:
         return RUNS.read_report(path)
     if args.server:
+        check_server(args.server)
         with Client(args.server) as client:
             return client.report(RUNS.path_id(given, work_dir) or given)
     run_id = RUNS.id_of(given, work_dir)

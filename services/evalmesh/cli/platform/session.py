@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalmesh.cli import exits
+from evalmesh.cli.addresses import check_server
 from evalmesh.cli.connections import declared_in_environment
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput, ResourceExhausted
@@ -68,6 +70,8 @@ class Place:
     @classmethod
     def of(cls, asked: object, **more: Any) -> "Place":
         """Where a config or a command line wants the platform; `more` is what they do not say."""
+        if server := getattr(asked, "server", None):
+            check_server(server)
         said = {one.name: getattr(asked, one.name) for one in fields(cls) if getattr(asked, one.name, None) is not None}
         return cls(**{**said, "work_dir": Path(said["work_dir"]).expanduser(), **more})
 
@@ -93,6 +97,13 @@ class Place:
             connections=(*self.connections, *declared_in_environment()),
             keys=self.keys,
         )
+
+    @property
+    def flags(self) -> str:
+        """What a command has to say to find this platform again, with a space before it."""
+        if self.server:
+            return f" --server {self.server}"
+        return "" if os.path.normpath(self.work_dir) == "outputs" else f" --work-dir {quote(str(self.work_dir))}"
 
     def goes_on(self, one: Submission[Any]) -> bool:
         """Whether somebody is at work on a run or load test; what has not ended otherwise was interrupted."""
@@ -155,7 +166,7 @@ def check_writable(work_dir: Path, folder: Path, private: Path | None = None) ->
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to the end. The first Ctrl-C (or SIGTERM) cancels it in order, the second ends the process at once.
+    """Runs to the end. The first Ctrl-C (or SIGTERM, SIGHUP) cancels it in order, the second ends the process at once.
 
     Raises `KeyboardInterrupt` after an orderly end.
     """
@@ -194,10 +205,18 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
                 os._exit(exits.INTERRUPTED)
             return
         first_s = loop.time()
-        print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
+        try:
+            print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
+        except OSError:
+            # The terminal is gone: what is said from now on is for nobody, and must stop nothing.
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         task.cancel()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    # A closed terminal (SIGHUP) ends a command in order too, unless it was started to outlive that (nohup).
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, stop)
     try:

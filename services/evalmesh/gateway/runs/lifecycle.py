@@ -10,6 +10,7 @@ from evalmesh.domain.run import RUN_FORMAT, BenchmarkProgress, Run, RunSpec
 from evalmesh.domain.stage import StageKind
 from evalmesh.domain.state import State
 from evalmesh.domain.work import Task, WorkItem
+from evalmesh.gateway.runs.stored import StoredRuns
 from evalmesh.gateway.submission import Submissions
 from evalmesh.runtime.progress import change_progress, change_run_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
@@ -38,6 +39,11 @@ class RunLifecycle(Submissions[RunSpec, Run]):
         run = await self.book.get(id_)
         rows = await asyncio.gather(*(self._progress(run.id, spec.name) for spec in run.spec.benchmarks))
         return replace(run, benchmarks=tuple(rows))
+
+    @property
+    def stored(self) -> StoredRuns:
+        """What the object store says of runs."""
+        return StoredRuns(self.control, self.files)
 
     async def _progress(self, run_id: str, benchmark: str) -> BenchmarkProgress:
         known = await read_progress(self.control, run_id, benchmark)
@@ -76,7 +82,7 @@ class RunLifecycle(Submissions[RunSpec, Run]):
         await self.control.set_active(run_id, active=True)
         run = await self.book.change(run_id, queued)
         await self.book.bus.publish([self.first(run)])
-        return await self.get(run_id)
+        return await self.stored.look(await self.get(run_id), size=False, answered=not rescore)
 
     async def _forget_scores(self, run_id: str, benchmark: str) -> None:
         """Everything that a judgement has touched, of this benchmark and no other; what models said stays."""

@@ -183,6 +183,7 @@ def run_to_proto(run: Run) -> pb.Run:
         benchmarks=[progress_to_proto(b) for b in run.benchmarks],
         notice=run.notice,
         host=run.host,
+        size_bytes=run.size_bytes,
     )
     if run.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(run.start_time))
@@ -208,4 +209,5 @@ def run_from_proto(proto: pb.Run) -> Run:
         benchmarks=tuple(progress_from_proto(b) for b in proto.benchmarks),
         notice=proto.notice,
         host=proto.host,
+        size_bytes=proto.size_bytes,
     )
