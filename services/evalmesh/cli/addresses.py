@@ -36,6 +36,12 @@ def check_port(port: int, field: str, *, lowest: int = 0) -> None:
 
 def check_server(text: str) -> None:
     """Raises `InvalidInput` for what cannot be the address of a platform."""
+    if text.lower().startswith("http://"):
+        raise InvalidInput(
+            f"server: {text!r} is no address; it speaks gRPC: write {text[7:].rstrip('/') or 'HOST:PORT'}, or "
+            "https://HOST:PORT where it has a certificate.",
+            {"field": "server"},
+        )
     split_address(text.removeprefix("https://").rstrip("/"), "server")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from evalmesh.domain.free_values import parse_json
 from evalmesh.results.json_values import plain, public_url
 from evalmesh.wire.runs.checks import KEY_REF, MOST_CLIENT_CONFIG_BYTES
 
-_PLACE = ("work_dir", "no_timestamp")
+_PLACE = ("work_dir", "no_timestamp", "overwrite")
 _ADDRESS = re.compile(r"https?://\S+")
 
 
@@ -47,6 +48,32 @@ class Outputs:
     lister: str
     """The command that shows ids."""
     other_files: tuple[str, ...] = ()
+    """Files beside the report by which it may be named."""
+    folders: tuple[str, ...] = ()
+    """What else it leaves there."""
+
+    def check_free(self, work_dir: Path, *, no_timestamp: bool, overwrite: bool) -> None:
+        """Raises `InvalidInput` where the outputs of another one would be replaced unasked."""
+        if not no_timestamp or overwrite or not (work_dir / self.report_file).is_file():
+            return
+        there = self._look_at(work_dir)
+        raise InvalidInput(
+            f"no_timestamp: {str(work_dir)!r} holds the outputs of {self.noun} {there.id if there else 'another one'}; "
+            "choose another work_dir, leave out no_timestamp, or say overwrite (--overwrite) to replace them.",
+            {"field": "no_timestamp"},
+        )
+
+    def clear(self, folder: Path, work_dir: Path) -> None:
+        """Removes the outputs there: the folder, or where that is the work directory, what is the outputs' in it."""
+        if folder.resolve() != work_dir.resolve():
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for name in (self.config_file, self.report_file, *self.other_files, *self.folders):
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def folder_of(self, one: Submission, work_dir: Path, *, no_timestamp: bool = False) -> Path:
         """`{work_dir}/{YYYYmmdd_HHMMSS}_{id}`, by local time; the same each time it is asked for."""
@@ -165,7 +192,13 @@ class Outputs:
     def write_config(self, values: Mapping[str, Any], one: Submission, folder: Path) -> None:
         """The config that asks for the same again. `values` hold no key, at most the name of what holds it."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=1 << 16)
+        # Whoever repeats it says again what may be replaced.
+        text = yaml.safe_dump(
+            {key: value for key, value in values.items() if key != "overwrite"},
+            sort_keys=False,
+            allow_unicode=True,
+            width=1 << 16,
+        )
         key = f"# export {KEY_VARIABLE}=... first\n" if values.get("api_key") == f"env:{KEY_VARIABLE}" else ""
         head = f"# Repeats the {self.noun} below: evalmesh {self.command} -c {self.config_file}\n"
         (folder / self.config_file).write_text(f"{head}# {self.noun}: {one.id}\n{key}{text}", encoding="utf-8")
@@ -189,7 +222,17 @@ def _stored(folder: Path) -> Known:
         return Known(folder.name)
 
 
-RUNS = Outputs("run", "eval", "run.yaml", "report.json", "benchmarks", "runs", "evalmesh runs list")
+RUNS = Outputs(
+    "run",
+    "eval",
+    "run.yaml",
+    "report.json",
+    "benchmarks",
+    "runs",
+    "evalmesh runs list",
+    ("report.html",),
+    ("results", "predictions", "reviews", "reports", "logs"),
+)
 LOAD_TESTS = Outputs(
     "load test",
     "perf",
@@ -199,6 +242,7 @@ LOAD_TESTS = Outputs(
     "loadTests",
     "evalmesh perf list",
     ("perf_report.html", "requests.parquet"),
+    ("logs",),
 )
 
 

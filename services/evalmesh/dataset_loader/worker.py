@@ -21,6 +21,7 @@ from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions, fetch_recorded
+from evalmesh.results.reusable import ReusableCompletions, fetch_reusable
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.progress import change_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
@@ -137,20 +138,29 @@ class _Planning:
         if spec.completions_digest:
             key = layout.imported_completions_key(spec.completions_digest)
             recorded = await fetch_recorded(self._files.store, key)
+        reusable = None
         try:
-            await self._cut_all(datasets, recorded)
+            keys = [layout.imported_completions_key(one) for one in spec.reuse_completions]
+            reusable = await fetch_reusable(self._files.store, keys)
+            await self._cut_all(datasets, recorded, reusable)
         finally:
-            if recorded is not None:
-                recorded.close()
+            for opened in (recorded, reusable):
+                if opened is not None:
+                    opened.close()
 
-    async def _cut_all(self, datasets: Sequence[RunDataset], recorded: RecordedCompletions | None) -> None:
+    async def _cut_all(
+        self,
+        datasets: Sequence[RunDataset],
+        recorded: RecordedCompletions | None,
+        reusable: ReusableCompletions | None,
+    ) -> None:
         spec = self._run.spec
         earlier = [one for name in spec.reuse_runs if (one := await self._earlier(name)) is not None]
         if recorded is None:
             await self._wish_pools(datasets)
         streams = []
         for dataset in datasets:
-            given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, self._is_cancelled)
+            given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, reusable, self._is_cancelled)
             streams.append(self._cut(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given)))
         flushing = asyncio.create_task(self._flush_now_and_then())
         try:

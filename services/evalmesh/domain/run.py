@@ -94,6 +94,8 @@ class RunSpec:
     on_error: OnError = "exclude"
     reuse_runs: tuple[str, ...] = ()
     """Runs whose completions with equal digests are copied instead of generated."""
+    reuse_completions: tuple[str, ...] = ()
+    """sha256 of imported results of other runs; likewise."""
     completions_digest: str = ""
     """sha256 of imported completions (engine `recorded`): nothing is generated."""
     dataset_dir: str = ""

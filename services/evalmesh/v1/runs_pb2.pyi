@@ -235,6 +235,7 @@ class RunSpec(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    REUSE_COMPLETIONS_FIELD_NUMBER: _builtins.int
     CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
     """Generations per sample, at most 4096; 0 means 1."""
@@ -282,6 +283,12 @@ class RunSpec(_message.Message):
     def roles(self) -> _containers.MessageMap[_builtins.str, _models_pb2.ModelSpec]:
         """Other models that stages ask, by role: a judge, an embedder, a baseline."""
 
+    @_builtins.property
+    def reuse_completions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of imported results of other runs (ScoringService.ImportCompletions), whose completions may be copied where
+        digests are equal.
+        """
+
     def __init__(
         self,
         *,
@@ -300,11 +307,12 @@ class RunSpec(_message.Message):
         display_name: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         roles: _abc.Mapping[_builtins.str, _models_pb2.ModelSpec] | None = ...,
+        reuse_completions: _abc.Iterable[_builtins.str] | None = ...,
         client_config: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "generation", b"generation", "limit", b"limit", "model", b"model", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_completions", b"reuse_completions", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015

@@ -1,20 +1,22 @@
 """One evaluation from config to outputs: what `eval`, `score`, `runs resume` and `run_task` share."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outputs import lost_count, write_config_of, write_outputs
+from evalmesh.cli.eval.reuse import Earlier, differences, find_earlier, report_differences, with_earlier
 from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
@@ -125,10 +127,10 @@ async def _serving(port: int, *, or_any_port: bool, **knows: Any) -> AsyncIterat
 
 def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     """The config with its run named by id, and the checked spec. Raises before anything is started."""
+    work_dir = Path(config.work_dir).expanduser()
     if config.use_cache:
-        config = config.model_copy(
-            update={"use_cache": RUNS.id_of(config.use_cache, Path(config.work_dir).expanduser())}
-        )
+        config = config.model_copy(update={"use_cache": _earlier_id(config, work_dir)})
+    RUNS.check_free(work_dir, no_timestamp=config.no_timestamp, overwrite=config.overwrite)
     spec = to_run_spec(config)
     if config.completions:
         file = _file(config.completions)
@@ -145,12 +147,21 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     return config, spec
 
 
+def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
+    """The id of the run whose answers are copied; a server knows more runs than have left something here."""
+    given = config.use_cache or ""
+    return RUNS.path_id(given, work_dir) or given if config.server else RUNS.id_of(given, work_dir)
+
+
 async def validate(config: TaskConfig) -> RunSpec:
     """The spec, checked by the platform too; nothing is run. Raises what is wrong with it."""
     async with simulated(config) as task:
         ready, spec = resolve(task)
         async with connect(place_of(ready)) as client:
             spec = await _with_completions(client, ready, spec)
+            if task.use_cache:
+                earlier = await find_earlier(client, ready.use_cache or "", _folder_of(task))
+                spec = await with_earlier(client, spec, earlier)
             await client.create_run(spec, validate_only=True)
     return spec
 
@@ -158,15 +169,61 @@ async def validate(config: TaskConfig) -> RunSpec:
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
-        ready, spec = resolve(await stack.enter_async_context(simulated(config)))
+        asked = await stack.enter_async_context(simulated(config))
+        ready, spec = resolve(asked)
         place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)
+        earlier = None
+        if asked.use_cache:
+            earlier = await find_earlier(client, ready.use_cache or "", _folder_of(asked))
+            _say_differences(console, earlier, spec)
+            spec = await with_earlier(client, spec, earlier)
         run = await client.create_run(spec)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
+        if ready.no_timestamp:
+            RUNS.clear(folder, place.work_dir)
         RUNS.write_config(repeating(ready, run.spec), run, folder)
-        return await finish(client, run, folder, Watcher(console, live, mark, place))
+        outcome = await finish(client, run, folder, Watcher(console, live, mark, place))
+        if earlier is not None and outcome.report is not None:
+            await _say_nothing_reused(client, console, earlier, outcome.report)
+        return outcome
+
+
+def _folder_of(config: TaskConfig) -> Path | None:
+    """Where the outputs of the run lie that `use_cache` names."""
+    given, work_dir = config.use_cache or "", Path(config.work_dir).expanduser()
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return path
+    return RUNS.find_folder(_earlier_id(config, work_dir), work_dir)
+
+
+def _say_differences(console: Console, earlier: Earlier, spec: RunSpec) -> None:
+    """Before anything is asked, which costs time and perhaps money."""
+    found = differences(earlier.spec, spec) if earlier.spec is not None else []
+    if found:
+        console.print(
+            Text(f"note: nothing can be copied from {earlier.run}, all is asked: {'; '.join(found)}", style="yellow"),
+            soft_wrap=True,
+        )
+
+
+async def _say_nothing_reused(
+    client: AsyncClient, console: Console, earlier: Earlier, report: Mapping[str, Any]
+) -> None:
+    if any(one["n_reused"] for one in report["benchmarks"]):
+        return
+    before = None
+    with suppress(NotFound, InvalidInput):
+        if earlier.spec is not None:
+            before = await client.report(earlier.run)
+        elif earlier.folder is not None:
+            before = RUNS.read_report(earlier.folder / RUNS.report_file)
+    why = report_differences(before, report) if before is not None else []
+    text = "; ".join(why) or "it answered none of these questions, or with errors only"
+    console.print(Text(f"warning: 0 answers were copied from {earlier.run}: {text}", style="yellow"), soft_wrap=True)
 
 
 def _file(path: str) -> Path:

@@ -109,6 +109,8 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
 
 async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *, live: bool) -> PerfConfig:
     """Appends the outcome to `ended` as soon as there is one; returns the config with its endpoint."""
+    work_dir = Path(config.work_dir).expanduser()  # noqa: ASYNC240  (looks at no disk)
+    LOAD_TESTS.check_free(work_dir, no_timestamp=config.no_timestamp, overwrite=config.overwrite)
     async with AsyncExitStack() as stack:
         resolve(config)
         ready = await stack.enter_async_context(with_endpoint(config))
@@ -123,6 +125,8 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
         test = await client.create_load_test(await submit_spec(client, ready))
         say_notes(console, test.notes)
         folder = LOAD_TESTS.folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
+        if ready.no_timestamp:
+            LOAD_TESTS.clear(folder, place.work_dir)
         LOAD_TESTS.write_config(repeating(ready, test.spec), test, folder)
         try:
             ended.append(await follow(client, test, folder, Watch(console, live, None if place.server else logs)))

@@ -193,6 +193,23 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
+def _ends() -> list[signal.Signals]:
+    """A closed terminal (SIGHUP) ends a command in order too, unless it was started to outlive that (nohup)."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
+def _say_stopping() -> None:
+    try:
+        print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
+    except OSError:
+        # The terminal is gone: what is said from now on is for nobody, and must stop nothing.
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -205,18 +222,10 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
                 os._exit(exits.INTERRUPTED)
             return
         first_s = loop.time()
-        try:
-            print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
-        except OSError:
-            # The terminal is gone: what is said from now on is for nobody, and must stop nothing.
-            for stream in (1, 2):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        _say_stopping()
         task.cancel()
 
-    # A closed terminal (SIGHUP) ends a command in order too, unless it was started to outlive that (nohup).
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    numbers = _ends()
     for number in numbers:
         loop.add_signal_handler(number, stop)
     try:

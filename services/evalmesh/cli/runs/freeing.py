@@ -1,12 +1,10 @@
 """`evalmesh runs delete` and `prune`: what ended runs hold is given back."""
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from evalmesh.cli import exits
 from evalmesh.cli.amounts import bytes_text, folder_bytes, parse_age_s
@@ -16,9 +14,6 @@ from evalmesh.cli.runs.choosing import chosen_id
 from evalmesh.cli.runs.listing import filter_of, look_place, of_states, state_of
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, NotFound
 from evalmesh.sdk import AsyncClient
-
-_OWN_FILES = ("run.yaml", "report.json", "report.html", "results", "predictions", "reviews", "reports", "logs")
-"""What a run leaves in an outputs folder; one that is the work directory itself holds more."""
 
 
 @dataclass(slots=True)
@@ -100,24 +95,12 @@ async def _free_one(client: AsyncClient, run_id: str, args: argparse.Namespace, 
     if folder is not None and args.outputs:
         count += outputs
         if not args.dry_run:
-            _remove(folder, place.work_dir)
+            RUNS.clear(folder, place.work_dir)
         print(f"{run_id}  {told} {bytes_text(count)}, outputs in {folder} included")
     else:
         rest = f"; {bytes_text(outputs)} of outputs stay in {folder} (--outputs)" if folder is not None else ""
         print(f"{run_id}  {told} {bytes_text(count)}{rest}")
     return count
-
-
-def _remove(folder: Path, work_dir: Path) -> None:
-    if folder.resolve() != work_dir.resolve():
-        shutil.rmtree(folder)
-        return
-    for name in _OWN_FILES:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _told(freed: _Freed, args: argparse.Namespace) -> int:

@@ -4,25 +4,60 @@ import argparse
 import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from evalmesh.cli.connections import KEY_VARIABLE, literal_key, own_connection
-from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
+from evalmesh.cli.eval.evaluate import Outcome, Watcher, evaluate, finish, simulated_again
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.runs.choosing import chosen_id, to_resume
 from evalmesh.cli.runs.listing import RECORDS
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunState
 from evalmesh.sdk import AsyncClient
 
 
 def resume(args: argparse.Namespace) -> int:
     """Goes on with a run to its end, and ends as `evalmesh eval` does."""
-    outcome = run_async(_resume(args, Place.of(args)))
+    try:
+        outcome = run_async(_resume(args, Place.of(args)))
+    except NotFound as error:
+        folder = outputs_folder(args.run or "", Path(args.work_dir).expanduser())
+        if folder is None:
+            raise
+        _say_new_run(folder, error)
+        outcome = run_async(_from_outputs(args, folder))
     show_outcome(make_console(), outcome, work_dir=args.work_dir)
     return outcome.exit_code(ignore_errors=args.ignore_errors)
+
+
+def _say_new_run(folder: Path, error: NotFound) -> None:
+    text = f"{error.message} What the results in {folder} hold is copied into a new run, and the rest is asked."
+    make_console(stderr=True).print(text, markup=False, soft_wrap=True)
+
+
+async def _from_outputs(args: argparse.Namespace, folder: Path) -> Outcome:
+    """A new run like one of which only the outputs are left, with all the answers they hold."""
+    from evalmesh.cli.eval.config import TaskConfig  # noqa: PLC0415  (few runs need it)
+
+    said = {name: getattr(args, name) for name in ("work_dir", "server", "ignore_errors", "debug")}
+    said |= {"api_key": args.api_key} if args.api_key else {}
+    config = TaskConfig.load(
+        str(folder / RUNS.config_file), {**said, "use_cache": str(folder), "no_timestamp": False, "rerun_review": True}
+    )
+    return await evaluate(config, make_console(stderr=True), live=is_live())
+
+
+def outputs_folder(text: str, work_dir: Path) -> Path | None:
+    """The outputs folder, with results, that a word on the command line names."""
+    path = Path(text).expanduser()
+    try:
+        folder = path if path.is_dir() else RUNS.find_folder(RUNS.id_of(text, work_dir), work_dir) if text else None
+    except (NotFound, InvalidInput):
+        return None
+    return folder if folder is not None and any((folder / "results").glob("*.parquet")) else None
 
 
 async def _find(client: AsyncClient, text: str | None, place: Place) -> Run:
