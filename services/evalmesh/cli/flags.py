@@ -46,7 +46,7 @@ def build_parser(argv: Sequence[str]) -> Parser:
     parser.add_argument(
         "--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit"
     )
-    parser.meant = {word: f"`evalmesh runs {word}`" for word in _OF_RUNS}
+    parser.meant = {word: f"`{parser.prog} runs {word}`" for word in _OF_RUNS}
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     named = next((word for word in argv if not word.startswith("-")), "")
     for name, (module, text, add) in COMMANDS.items():

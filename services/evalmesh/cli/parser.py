@@ -71,7 +71,7 @@ class Parser(ArgumentParser):
         self.error(f"there is no {'flag' if flags else 'argument'} {flag!r}. {hint}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        near = [self.meant[value]] if value in self.meant else []
+        near = [self.meant[value]] if isinstance(value, str) and value in self.meant else []
         near += get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
         if action.choices is None or value in action.choices or not near:
             super()._check_value(action, value)
