@@ -9,10 +9,12 @@ from tests.kit.platform import run_to_end
 from tests.kit.simulator import simulator
 
 from evalmesh.domain.errors import FailedPrecondition, Unavailable
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
+from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.local.platform import open_platform
+from evalmesh.local.remembered import begin, remember, remembered
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.runtime.hosts import Host, lives, living_host, living_hosts
+from evalmesh.runtime.private_files import private_folder
 from evalmesh.sdk import AsyncClient
 
 
@@ -77,3 +79,24 @@ def test_where_a_server_is_found():
     assert peer_address(":0", 7) == "127.0.0.1:7"
     assert peer_address("192.168.1.4:9090", 9090) == "192.168.1.4:9090"
     assert peer_address("[fe80::1]:0", 7) == "[fe80::1]:7"
+
+
+def test_what_was_remembered_counts_until_somebody_may_have_changed_it(tmp_path):
+    settings = LocalSettings(tmp_path, host="host-1")
+    looks = LocalSettings(tmp_path, host="host-2", only_looks=True)
+    private_folder(settings.state_dir)
+    run = Run("r1", RunSpec(ModelSpec("m"), (BenchmarkSpec("b"),)), RunState.SUCCEEDED, 1.0)
+    generation = begin(settings)
+    with living_host(settings.hosts_dir, "host-1"):
+        remember(settings, generation, [run])
+        assert remembered(settings) is None, "a platform is running"
+    assert remembered(settings) == [run]
+    assert begin(looks) == generation
+    assert remembered(settings) == [run], "a look changes nothing"
+    later = begin(settings)
+    assert remembered(settings) is None, "it may have been killed since"
+    remember(settings, generation, [run])
+    assert remembered(settings) is None, "that one is not the newest"
+    with living_host(settings.hosts_dir, "host-1"), living_host(settings.hosts_dir, "host-3"):
+        remember(settings, later, [run])
+    assert remembered(settings) is None, "another one was at work still"

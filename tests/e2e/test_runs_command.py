@@ -71,6 +71,17 @@ def test_a_list_has_scores_names_and_sizes_and_says_what_it_leaves_out(three):
     assert (row["id"], row["benchmark"], row["done"]) == (ids[2], "starter_math", "8")
 
 
+def test_a_look_at_what_nobody_works_on_starts_nothing(three):
+    cwd, ids = three
+    log = cwd / "outputs" / ".evalmesh" / "nats" / "nats.log"
+    before = log.stat().st_size
+    quick = listed(cwd)
+    assert (log.stat().st_size, [one["id"] for one in quick]) == (before, ids[::-1])
+    (cwd / "outputs" / ".evalmesh" / "runs.json").unlink()
+    assert listed(cwd) == quick
+    assert log.stat().st_size > before
+
+
 @pytest.mark.parametrize(
     ("words", "which"),
     [

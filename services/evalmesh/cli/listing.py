@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rich import box
 from rich.cells import cell_len
@@ -16,9 +16,12 @@ from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.which import time_text
+from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
-from evalmesh.sdk import AsyncClient
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import AsyncClient  # a look at what is remembered needs no gRPC
 
 T = TypeVar("T", bound=Run | LoadTest)
 
@@ -61,7 +64,7 @@ class Listing(Generic[T]):
 
     heading: str
     """Of the column of ids."""
-    fetch: Callable[[AsyncClient, int], AsyncIterator[T]]
+    fetch: "Callable[[AsyncClient, int], AsyncIterator[T]]"
     """All of them, newest first, in pages of a size."""
     columns: Mapping[str, Callable[[T], str]]
     """Heading to cell, between the state and the time of creation."""
@@ -72,12 +75,17 @@ class Listing(Generic[T]):
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
-        found = run_async(self._newest(args.limit, place))
+        if args.limit < 1:
+            raise InvalidInput(f"--limit: {args.limit} is not allowed; give 1 or more.", {"field": "limit"})
+        found = run_async(self._newest(args.limit + 1, place))
+        more, found = len(found) > args.limit, found[: args.limit]
         if args.format == "json":
             print(json.dumps([self._as_json(one) for one in found], indent=2))
         elif found:
             console = make_console()
             console.print(self._table(found, place, console.width))
+            if more:
+                print(f"and more; see them with --limit {10 * args.limit}")
         else:
             print(self.nothing)
         return exits.OK
@@ -85,7 +93,7 @@ class Listing(Generic[T]):
     async def _newest(self, count: int, place: Place) -> list[T]:
         found: list[T] = []
         async with connect(place) as client:
-            async for one in self.fetch(client, min(max(count, 1), 100)):
+            async for one in self.fetch(client, min(count, 100)):
                 found.append(one)
                 if len(found) >= count:
                     break

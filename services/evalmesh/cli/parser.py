@@ -172,7 +172,7 @@ def add_looks(actions: Any, what: str, metavar: str) -> None:
         ("cancel", f"end a {words}; what is finished stays"),
     ):
         one = add_command(actions, name, text)
-        one.add_argument(what, metavar=metavar, help="id or outputs folder")
+        one.add_argument(what, metavar=metavar, help="id, part of one, name, outputs folder, latest")
         add_options(one, PlaceOptions)
 
 

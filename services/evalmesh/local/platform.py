@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.processes import ServiceProcesses
+from evalmesh.local.remembered import begin
 from evalmesh.local.settings import LocalSettings
 from evalmesh.local.shared_nats import SharedNats
 from evalmesh.runtime.hosts import Announcement, Host, living_host, living_hosts
@@ -30,6 +31,8 @@ class LocalPlatform:
     """What the gateway wants to be shown."""
     bus_url: str = field(repr=False)
     settings: LocalSettings
+    generation: str
+    """See `remembered.py`."""
     processes: ServiceProcesses | None = None
     nats: SharedNats | None = field(default=None, repr=False)
 
@@ -45,6 +48,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
     _make_private(settings)
     async with AsyncExitStack() as stack:
         announcement = stack.enter_context(living_host(settings.hosts_dir, settings.host))
+        generation = begin(settings)
         nats = SharedNats(settings.state_dir / "nats")
         starting = asyncio.create_task(asyncio.to_thread(nats.start))
         pairs = PairPool()
@@ -68,13 +72,13 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
             stack.push_async_callback(processes.stop)
             address = await processes.start()
             stack.enter_context(_announced(settings, announcement, address))
-            yield LocalPlatform(address, token, nats.url, settings, processes, nats)
+            yield LocalPlatform(address, token, nats.url, settings, generation, processes, nats)
             return
         from evalmesh.local.hosting import hosted  # noqa: PLC0415  # likewise
 
         address = await stack.enter_async_context(hosted(settings, nats.url, token, pairs))
         stack.enter_context(_announced(settings, announcement, address))
-        yield LocalPlatform(address, token, nats.url, settings, nats=nats)
+        yield LocalPlatform(address, token, nats.url, settings, generation, nats=nats)
 
 
 def _make_private(settings: LocalSettings) -> None:

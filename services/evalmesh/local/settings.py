@@ -35,6 +35,8 @@ class LocalSettings:
     at_work: frozenset[str] | None = None
     """Services that take work; `None`: all. To look at runs, none need to: queued work then stays where it is."""
 
+    only_looks: bool = False
+    """Nothing is changed by who uses it."""
     connections: tuple[Connection, ...] = ()
     """Model servers that are given keys; all others may be asked without."""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)

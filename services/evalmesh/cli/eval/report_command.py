@@ -13,9 +13,10 @@ from evalmesh.cli.addresses import check_server
 from evalmesh.cli.eval.show import lost_lines, make_console
 from evalmesh.cli.eval.table import render_table
 from evalmesh.cli.outputs import RUNS
-from evalmesh.cli.which import LATEST
+from evalmesh.cli.which import LATEST, Known, choose, none_such
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
+from evalmesh.domain.run_filter import RunFilter
 from evalmesh.sdk import Client
 
 
@@ -44,7 +45,7 @@ def _find(args: argparse.Namespace) -> Mapping[str, Any]:
     if args.server:
         check_server(args.server)
         with Client(args.server) as client:
-            return client.report(RUNS.path_id(given, work_dir) or given)
+            return client.report(_id_at(client, given, work_dir))
     run_id = RUNS.id_of(given, work_dir)
     if is_safe_name(run_id):
         folder = RUNS.find_folder(run_id, work_dir)
@@ -56,6 +57,19 @@ def _find(args: argparse.Namespace) -> Mapping[str, Any]:
         f"There is no report of {run_id!r} below {str(work_dir)!r}. See `evalmesh runs list`, name another --work-dir, "
         f"or a platform with --server; a run that was cut short gets its report from `evalmesh runs resume`."
     )
+
+
+def _id_at(client: Client, given: str, work_dir: Path) -> str:
+    """What a word means to a server."""
+    found = None if given == LATEST else RUNS.path_id(given, work_dir)
+    if found is not None:
+        return found
+    runs, _ = client.find_runs(RunFilter(word="" if given == LATEST else given), 1 if given == LATEST else 1000)
+    known = [Known(one.id, one.spec.display_name) for one in runs]
+    chosen = choose(given, known, noun=RUNS.noun, lister=RUNS.lister)
+    if chosen is None:
+        raise none_such(given, known, noun=RUNS.noun, lister=f"{RUNS.lister} --server {client.address}")
+    return chosen
 
 
 def markdown(table: Table) -> str:

@@ -81,9 +81,15 @@ _LISTING: Listing[LoadTest] = Listing(
 )
 
 
+def _id_of(args: argparse.Namespace) -> str:
+    """Which load test is meant: here by what lies in the work directory, at a server by its id or outputs alone."""
+    text: str = args.load_test
+    return LOAD_TESTS.id_of(text, None if args.server else Path(args.work_dir).expanduser())
+
+
 def watch(args: argparse.Namespace) -> int:
     """`perf watch`."""
-    ended = run_async(_watch(LOAD_TESTS.id_of(args.load_test), place_of_args(args, NOBODY)))
+    ended = run_async(_watch(_id_of(args), place_of_args(args, NOBODY)))
     print(f"{ended.id} {state_words(ended)}{f': {ended.error}' if ended.error else ''}")
     codes = {State.CANCELLED: exits.CANCELLED, State.FAILED: exits.FAILED}
     if not any(level.ok for level in ended.levels):
@@ -108,7 +114,7 @@ async def _watch(test_id: str, place: Place) -> LoadTest:
 
 def cancel(args: argparse.Namespace) -> int:
     """`perf cancel`."""
-    test_id = LOAD_TESTS.id_of(args.load_test)
+    test_id = _id_of(args)
     ended, folder = run_async(_cancel(test_id, place_of_args(args, _REPORTERS), Path(args.work_dir).expanduser()))
     print(f"{ended.id} {ended.state.value.lower()}{f', {folder}' if folder else ''}")
     return exits.OK

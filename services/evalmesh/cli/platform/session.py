@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from shlex import quote
@@ -20,9 +20,10 @@ from evalmesh.cli import exits
 from evalmesh.cli.addresses import check_server
 from evalmesh.cli.connections import declared_in_environment
 from evalmesh.domain.connection import Connection
-from evalmesh.domain.errors import InvalidInput, ResourceExhausted
+from evalmesh.domain.errors import EvalmeshError, InvalidInput, ResourceExhausted
 from evalmesh.domain.state import Submission
-from evalmesh.local.platform import open_platform
+from evalmesh.local.platform import LocalPlatform, open_platform
+from evalmesh.local.remembered import MOST_RUNS, remember
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.hosts import lives
@@ -60,6 +61,8 @@ class Place:
     """Services that take work in a platform started here; `None`: all."""
     hosted: frozenset[str] | None = None
     """Services that are there at all in a platform started here; `None`: all."""
+    only_looks: bool = False
+    """The command changes nothing."""
     generators: int = 0
     """Seats for load tests in a platform started here; 0: it works on none."""
     connections: tuple[Connection, ...] = ()
@@ -93,6 +96,7 @@ class Place:
             objects_url=self.objects_url,
             at_work=self.at_work,
             hosted=self.hosted,
+            only_looks=self.only_looks,
             generators=self.generators,
             connections=(*self.connections, *declared_in_environment()),
             keys=self.keys,
@@ -130,6 +134,17 @@ async def connect(place: Place) -> "AsyncIterator[AsyncClient]":
     async with open_platform(settings) as platform, _client(platform.address, platform.token) as client:
         keep_what_is_loaded(collect=False)
         yield client
+        await _remember(client, platform)
+
+
+async def _remember(client: "AsyncClient", platform: LocalPlatform) -> None:
+    """For the next look. A command that failed or was interrupted leaves that to the look itself."""
+    from evalmesh.domain.run_filter import RunFilter  # noqa: PLC0415  (loaded with the SDK)
+
+    with suppress(EvalmeshError, OSError):
+        runs, total = await client.find_runs(RunFilter(), MOST_RUNS, answered=True)
+        if total == len(runs):
+            await asyncio.to_thread(remember, platform.settings, platform.generation, runs)
 
 
 def _client(address: str, token: str | None) -> "AsyncClient":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.session import Place
+from evalmesh.cli.runs.listing import GOING_ON
 from evalmesh.cli.which import LATEST, Known, choose, none_such
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run
@@ -11,7 +12,6 @@ from evalmesh.domain.run_filter import RunFilter
 from evalmesh.domain.state import State
 from evalmesh.sdk import AsyncClient
 
-GOING_ON = frozenset({State.QUEUED, State.PLANNING, State.RUNNING, State.CANCELLING})
 _MOST = 1000
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalmesh.cli import exits
 from evalmesh.cli.amounts import bytes_text, folder_bytes, parse_age_s
@@ -27,7 +27,7 @@ class _Freed:
 
 def delete(args: argparse.Namespace) -> int:
     """Deletes the runs that are named; each is a run of its own, so that one that is refused keeps no other."""
-    place = look_place(args)
+    place = replace(look_place(args), only_looks=args.dry_run)
     return _told(run_async(_delete(args, place)), args)
 
 
@@ -48,7 +48,7 @@ def prune(args: argparse.Namespace) -> int:
             "looks.",
             {"field": "older_than"},
         )
-    return _told(run_async(_prune(args, look_place(args))), args)
+    return _told(run_async(_prune(args, replace(look_place(args), only_looks=args.dry_run))), args)
 
 
 async def _prune(args: argparse.Namespace, place: Place) -> _Freed:

@@ -6,10 +6,10 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalmesh.cli import exits
 from evalmesh.cli.amounts import bytes_text, folder_bytes, parse_moment
@@ -17,19 +17,23 @@ from evalmesh.cli.console import make_console
 from evalmesh.cli.listing import Column, fitting_table
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.session import Place, connect, run_async
-from evalmesh.cli.runs.choosing import GOING_ON
 from evalmesh.cli.which import time_text
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.layout import run_prefix
 from evalmesh.domain.run import BenchmarkProgress, Run
 from evalmesh.domain.run_filter import RunFilter
 from evalmesh.domain.state import State
-from evalmesh.sdk import AsyncClient
+from evalmesh.local.remembered import remembered
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import AsyncClient  # a look at what is remembered needs no gRPC
 
 _MOST = 1000
 _SHOWN_BENCHMARKS = 3
 _ENDED = {"succeeded": State.SUCCEEDED, "failed": State.FAILED, "cancelled": State.CANCELLED}
 LOOKING: frozenset[str] = frozenset()
 """Services that take work: a look at the runs must not start what is queued."""
+GOING_ON = frozenset({State.QUEUED, State.PLANNING, State.RUNNING, State.CANCELLING})
 RECORDS = frozenset({"gateway"})
 """Services that are there: all that a look needs."""
 
@@ -80,7 +84,7 @@ class Entry:
 
 def look_place(args: argparse.Namespace) -> Place:
     """The platform the flags name, or one here in which nobody works."""
-    return Place.of(args, at_work=LOOKING, hosted=RECORDS, processes=False, runners=1)
+    return Place.of(args, at_work=LOOKING, hosted=RECORDS, processes=False, runners=1, only_looks=True)
 
 
 def list_runs(args: argparse.Namespace) -> int:
@@ -90,7 +94,8 @@ def list_runs(args: argparse.Namespace) -> int:
     place = look_place(args)
     where = filter_of(args)
     with_sizes = args.sizes if args.sizes is not None else place.server is None
-    entries, total = run_async(_find(args, where, place, with_sizes))
+    known = None if place.server else _remembered(args, where, place, sizes=with_sizes)
+    entries, total = known or run_async(_find(args, where, place, with_sizes))
     if args.format == "json":
         print(json.dumps([one.as_json() for one in entries], indent=2, ensure_ascii=False))
     elif args.format == "csv":
@@ -119,8 +124,25 @@ def filter_of(args: argparse.Namespace) -> RunFilter:
     return RunFilter(model=args.model, benchmark=args.benchmark, labels=labels, display_name=args.name, since=since)
 
 
+def _remembered(
+    args: argparse.Namespace, where: RunFilter, place: Place, *, sizes: bool
+) -> tuple[list[Entry], int] | None:
+    """The same by what the last platform here left, without starting another; `None` where it left nothing."""
+    runs = remembered(place.settings())
+    if runs is None:
+        return None
+    meant = [run for run in runs if where.matches(run) and (not args.state or state_of(run, place) in args.state)]
+    shown = [_stored(run, place) if sizes else run for run in meant[: args.limit]]
+    return [_entry(run, place, sizes=sizes) for run in shown], len(meant)
+
+
+def _stored(run: Run, place: Place) -> Run:
+    settings = place.settings()
+    return replace(run, size_bytes=folder_bytes(settings.state_dir / "objects" / run_prefix(run.id)))
+
+
 async def of_states(
-    client: AsyncClient, where: RunFilter, states: Sequence[str] | None, place: Place
+    client: "AsyncClient", where: RunFilter, states: Sequence[str] | None, place: Place
 ) -> tuple[list[Run], int]:
     """Runs in one of the states, as the command line calls them, and how many there are in all."""
     if not states:
@@ -164,14 +186,18 @@ async def _find(
         return [await entry_of(client, run, place, sizes=sizes) for run in runs[: args.limit]], total
 
 
-async def entry_of(client: AsyncClient, run: Run, place: Place, *, sizes: bool) -> Entry:
+async def entry_of(client: "AsyncClient", run: Run, place: Place, *, sizes: bool) -> Entry:
     """With what costs a look into the object store, where it can tell something."""
     state = shown_state(run, place)
     unfinished = state in {"interrupted", "failed", "cancelled"}
     if sizes or unfinished:
         run = await client.get_run(run, size=sizes, answered=unfinished)
+    return _entry(run, place, sizes=sizes)
+
+
+def _entry(run: Run, place: Place, *, sizes: bool) -> Entry:
     folder = RUNS.find_folder(run.id, place.work_dir)
-    return Entry(run, state, folder, folder_bytes(folder) if folder and sizes else 0)
+    return Entry(run, shown_state(run, place), folder, folder_bytes(folder) if folder and sizes else 0)
 
 
 def answered_text(b: BenchmarkProgress) -> str:
