@@ -128,7 +128,7 @@ class AsyncClient(ModelCalls, LoadTestCalls):
         Args:
             run: Which.
             size: Also say how many bytes its objects have.
-            answered: Also count what is answered and not yet in the results, of a run nobody is at work on.
+            answered: Also count what is answered and not yet in the results.
         """
         request = runs_pb2.GetRunRequest(name=_run_name(run), show_size=size, show_answered=answered)
         return run_from_proto(await self._channel.call(self._runs.GetRun, request, idempotent=True))

@@ -1,6 +1,7 @@
 """`evalmesh runs delete` and `prune`: what ended runs hold is given back."""
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.runs.choosing import chosen_id
 from evalmesh.cli.runs.listing import filter_of, look_place, of_states, state_of
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, NotFound
+from evalmesh.domain.layout import run_prefix
 from evalmesh.sdk import AsyncClient
 
 
@@ -90,6 +92,9 @@ async def _free_one(client: AsyncClient, run_id: str, args: argparse.Namespace, 
         if folder is None or not args.outputs:
             raise
         count = 0  # its platform's data are gone already; only the outputs are left
+    if place.server is None and not args.dry_run:
+        # Folders, and what a writer that was killed had begun: neither is an object, and nobody writes there again.
+        shutil.rmtree(place.settings().state_dir / "objects" / run_prefix(run_id), ignore_errors=True)
     outputs = folder_bytes(folder) if folder is not None else 0
     told = "would free" if args.dry_run else "freed"
     if folder is not None and args.outputs:

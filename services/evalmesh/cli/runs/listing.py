@@ -188,8 +188,7 @@ async def _find(
 
 async def entry_of(client: "AsyncClient", run: Run, place: Place, *, sizes: bool) -> Entry:
     """With what costs a look into the object store, where it can tell something."""
-    state = shown_state(run, place)
-    unfinished = state in {"interrupted", "failed", "cancelled"}
+    unfinished = run.state is not State.SUCCEEDED
     if sizes or unfinished:
         run = await client.get_run(run, size=sizes, answered=unfinished)
     return _entry(run, place, sizes=sizes)
