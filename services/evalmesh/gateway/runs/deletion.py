@@ -47,6 +47,15 @@ class RunDeletion:
                 continue  # somebody resumed it
             return await self.finish(run_id)
 
+    async def finish_orphan(self, run_id: str) -> None:
+        """For a run that is marked as going on and has had no record for long: was it being deleted, or being made?"""
+        spec = layout.spec_key(run_id)
+        if [info.key async for info in self.stored.files.store.list(layout.run_prefix(run_id))] == [spec]:
+            # Whoever makes it may only be slow, and its record must not come to stand without what was asked for.
+            await self.records.store.set_active(run_id, active=False)
+        else:
+            await self.finish(run_id)
+
     async def finish(self, run_id: str) -> int:
         """Frees what is left of a run without a record; doing it twice changes nothing."""
         await self.records.bus.purge(run_id)

@@ -81,7 +81,7 @@ class Reconciler:
         except NotFound:
             seen.missing_since = seen.missing_since or now
             if now - seen.missing_since > self._policy.orphan_s:
-                await self._deletion.finish(run_id)
+                await self._deletion.finish_orphan(run_id)
             return
         if run.state.terminal:
             await self._records.stop(run)
