@@ -155,7 +155,10 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
 def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
     """The id of the run whose answers are copied; a server knows more runs than have left something here."""
     given = config.use_cache or ""
-    return RUNS.path_id(given, work_dir) or given if config.server else RUNS.id_of(given, work_dir)
+    try:
+        return RUNS.path_id(given, work_dir) or given if config.server else RUNS.id_of(given, work_dir)
+    except (NotFound, InvalidInput) as error:
+        raise type(error)(f"use_cache: {error.message}", {"field": "use_cache"}) from None
 
 
 async def validate(config: TaskConfig) -> RunSpec:
