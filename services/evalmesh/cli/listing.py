@@ -14,9 +14,10 @@ from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
+from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.which import time_text
-from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 
@@ -54,6 +55,12 @@ def fitting_table(columns: Sequence[Column], width: int) -> Table:
     return table
 
 
+def check_work_dir(args: argparse.Namespace, place: Place) -> None:
+    """Raises `NotFound` where a folder was named that is none: it would be made, to say that nothing is in it."""
+    if place.server is None and args.work_dir != PlaceOptions.work_dir and not place.work_dir.is_dir():
+        raise NotFound(f"work_dir: '{place.work_dir}' is no folder that exists.", {"field": "work_dir"})
+
+
 def _width(column: Column) -> int:
     return max(cell_len(line) for cell in (column.heading, *column.cells) for line in cell.split("\n"))
 
@@ -72,11 +79,14 @@ class Listing(Generic[T]):
     """What JSON says beside id, name, state, time of creation and error."""
     nothing: str
     """Said of an empty list."""
+    state: Callable[[T], str] = lambda one: one.state.value.lower()
+    """Of those that have ended, in words."""
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
         if args.limit < 1:
             raise InvalidInput(f"--limit: {args.limit} is not allowed; give 1 or more.", {"field": "limit"})
+        check_work_dir(args, place)
         found = run_async(self._newest(args.limit + 1, place))
         more, found = len(found) > args.limit, found[: args.limit]
         if args.format == "json":
@@ -100,9 +110,7 @@ class Listing(Generic[T]):
         return found
 
     def _table(self, found: list[T], place: Place, width: int) -> Table:
-        states = [
-            one.state.value.lower() if one.state.terminal or place.goes_on(one) else "interrupted" for one in found
-        ]
+        states = [self.state(one) if one.state.terminal or place.goes_on(one) else "interrupted" for one in found]
         columns = [
             Column(self.heading, [one.id for one in found], 0),
             Column("State", states, 1),

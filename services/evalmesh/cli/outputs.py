@@ -147,6 +147,8 @@ class Outputs:
         if bare != text or is_whole(bare):
             return bare
         inside = self._look_at(work_dir / text) if work_dir is not None and text else None
+        if inside is None and "/" in text:
+            raise NotFound(f"{text!r} does not exist; give an outputs folder, or an id as `{self.lister}` shows it.")
         return inside.id if inside is not None else id_in_folder_name(text)
 
     def id_of(self, text: str, work_dir: Path | None = None) -> str:
