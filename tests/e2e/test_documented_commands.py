@@ -85,6 +85,10 @@ PAGES: Mapping[str, Page] = {
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
         filled_in={"runs resume RUN": "runs resume $RUN --rescore", "--use-cache RUN": "--use-cache $RUN"},
     ),
+    "docs/guides/living-with-runs.md": Page(
+        before=f"{_FIRST_RUN} --name one; {_FIRST_RUN} --name two; {_FIRST_RUN} --name three",
+        filled_in={"runs export RUN": "runs export one", "delete RUN": "delete two"},
+    ),
     "docs/guides/load-tests.md": Page(
         before=f"printf '{_TRACE}' > azure.csv; for name in A B; do"
         f" evalmesh perf {_LOAD} --number 8 --outputs-dir . --no-timestamp; mv perf.json $name.json; done",

@@ -18,6 +18,7 @@ from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.result_query import ResultFilters
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
+from evalmesh.domain.run_filter import RunFilter
 from evalmesh.domain.score import Score
 from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
 from evalmesh.sdk.load_tests import LoadUpdate
@@ -116,13 +117,23 @@ class Client:
         """Starts a run, or just checks it."""
         return self._thread.run(self._client.create_run(spec, request_id=request_id, validate_only=validate_only))
 
-    def get_run(self, run: Run | str) -> Run:
+    def get_run(self, run: Run | str, *, size: bool = False, answered: bool = False) -> Run:
         """The record as it is now."""
-        return self._thread.run(self._client.get_run(run))
+        return self._thread.run(self._client.get_run(run, size=size, answered=answered))
 
-    def list_runs(self, page_size: int = 0) -> Iterator[Run]:
-        """All runs, newest first."""
-        return self._thread.iterate(lambda: self._client.list_runs(page_size))
+    def list_runs(self, page_size: int = 0, where: RunFilter | None = None) -> Iterator[Run]:
+        """All runs that are meant, newest first."""
+        return self._thread.iterate(lambda: self._client.list_runs(page_size, where))
+
+    def find_runs(
+        self, where: RunFilter, most: int = 50, *, size: bool = False, answered: bool = False
+    ) -> tuple[list[Run], int]:
+        """The newest runs that are meant, and how many there are."""
+        return self._thread.run(self._client.find_runs(where, most, size=size, answered=answered))
+
+    def delete_run(self, run: Run | str, *, takeover: bool = False, validate_only: bool = False) -> int:
+        """Frees what a run that has ended holds; returns the bytes."""
+        return self._thread.run(self._client.delete_run(run, takeover=takeover, validate_only=validate_only))
 
     def watch_run(self, run: Run | str, *, min_interval_s: float = 0.1) -> Iterator[Run]:
         """The run now, and after each change, until it has ended."""

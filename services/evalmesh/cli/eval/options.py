@@ -76,6 +76,7 @@ class TaskOptions:
     runners: Annotated[int, Ge(1), Le(64), Flag("model runners, with --processes")] = 1
 
     no_timestamp: Annotated[bool, Flag("write into the work directory itself", group="output")] = False
+    overwrite: Annotated[bool, Flag("with --no-timestamp: replace the outputs that are there")] = False
     name: Annotated[str, Flag("shown in lists and reports")] = ""
     labels: dict[str, str] = {}
     export: Annotated[

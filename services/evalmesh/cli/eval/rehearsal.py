@@ -7,8 +7,9 @@ import yaml
 
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.costs import CHARS_PER_TOKEN, money, tokens_of
-from evalmesh.cli.eval.evaluate import place_of, resolve, simulated, with_completions
+from evalmesh.cli.eval.evaluate import earlier_of, place_of, resolve, simulated, with_completions
 from evalmesh.cli.eval.keys import told_in_keys
+from evalmesh.cli.eval.reuse import with_earlier
 from evalmesh.cli.eval.spec import sets_of
 from evalmesh.cli.plain import plain
 from evalmesh.cli.platform.session import connect
@@ -43,6 +44,8 @@ async def rehearse(config: TaskConfig, *, counted: bool = True) -> Rehearsal:
             ready, spec = resolve(task)
             async with connect(place_of(ready)) as client:
                 spec = await with_completions(client, ready, spec)
+                if (earlier := await earlier_of(client, task, ready)) is not None:
+                    spec = await with_earlier(client, spec, earlier)
                 await client.create_run(spec, validate_only=True)
                 if not counted:
                     return Rehearsal(spec)
