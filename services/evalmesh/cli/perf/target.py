@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -57,7 +58,9 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     if config.api in API_ADVICE:
         raise Unimplemented(f"api: {config.api!r} is EvalScope's and not supported here; {API_ADVICE[config.api]}.")
     given = (config.url or "").strip() or f"http://127.0.0.1:{config.port}/v1"
-    parts = urlsplit(given)
+    parts = urlsplit("")
+    with suppress(ValueError):
+        parts = urlsplit(given)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
         raise InvalidInput(
             f"url: {given!r} is no http address with a port of 1 to 65535; give the full one, e.g. "
