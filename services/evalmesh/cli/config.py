@@ -152,8 +152,8 @@ def _mapping(value: Any, name: str) -> Any:
 def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidInput:
     """The first problem, as a sentence; pydantic's own text may repeat a secret and speaks of types."""
     problem = error.errors(include_url=False, include_context=True)[0]
-    # `limit: int | float` reports each member of the union under its own name.
-    path = [str(part) for part in problem["loc"] if part not in {"int", "float"}]
+    # `limit: int | float` reports each member of the union under its own name; positions in lists are nobody's words.
+    path = [str(part) for part in problem["loc"] if part not in {"int", "float"} and not isinstance(part, int)]
     field = ".".join(path) or "config"
     value = "the value (withheld)" if withheld.intersection(path[:1]) else repr(problem["input"])[:80]
     way_out = _WAYS_OUT.get(problem["type"]) or f"{problem['msg'][:1].lower()}{problem['msg'][1:]}."
