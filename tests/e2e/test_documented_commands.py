@@ -69,8 +69,12 @@ PAGES: Mapping[str, Page] = {
     ),
     "CONTRIBUTING.md": Page(not_here={"make ": "is how this suite was started"}),
     "docs/guides/first-run.md": Page(not_here={"python3 -m venv": _INSTALLS, ".venv/bin/pip": _INSTALLS}),
-    "docs/guides/add-a-benchmark.md": Page(
-        before="printf 'question,A,B,C,answer\\nWhich of these floats?,a cork,a brick,a nail,A\\n' > questions.csv"
+    "docs/guides/your-own-data.md": Page(
+        before="for name in exam law tax; do"
+        " printf 'question,A,B,C,answer\\nWhich of these floats?,a cork,a brick,a nail,A\\n' > $name.csv; done;"
+        " printf 'Frage;A;B;L\\366sung\\nWas schwimmt?;Kork;Stein;A\\n' > frage.csv;"
+        """ printf '{"query": "Which river?", "response": "The Danube"}\\n' > faq.jsonl""",
+        filled_in={"starter_math": "starter_math --limit 5"},
     ),
     "docs/guides/score-existing-completions.md": Page(
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",

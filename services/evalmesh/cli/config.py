@@ -1,14 +1,14 @@
 """What both configs have in common: values in every form people write them, and errors as sentences."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from types import UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from evalmesh.cli.defaults import layers, merged
+from evalmesh.cli.defaults import Layer, layers, merged
 from evalmesh.cli.options import parse_options, read_config_file
 from evalmesh.cli.parser import Flag, is_duration
 from evalmesh.domain.errors import InvalidInput
@@ -38,6 +38,8 @@ class Config(BaseModel):
     """Of the files that a project and a user have for their options."""
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key"})
     """Fields whose values no message repeats."""
+    paths: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name files: in a file of options they are relative to it, as flags are to the shell's folder."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -76,9 +78,19 @@ class Config(BaseModel):
     @classmethod
     def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
         """What was said on the command line over what the file says; without one, over the project's and the user's."""
-        if file:
-            return cls.merged(read_config_file(file), said)
-        return cls.merged(merged(layers(cls.section, cls.model_fields)), said)
+        found = [Layer(Path(file), read_config_file(file))] if file else layers(cls.section, cls.model_fields)
+        if file != "-" and not said.get("server"):
+            found = [layer if layer.values.get("server") else cls._beside(layer) for layer in found]
+        return cls.merged(merged(found), said)
+
+    @classmethod
+    def _beside(cls, layer: Layer) -> Layer:
+        return Layer(layer.path, cls.beside(layer.values, layer.path.expanduser().absolute().parent))
+
+    @classmethod
+    def beside(cls, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """The keys of a file with its paths as seen from its folder."""
+        return placed(values, folder, cls.paths)
 
     @classmethod
     def of(cls, source: "Self | Mapping[str, Any] | str | Path") -> Self:
@@ -106,6 +118,24 @@ class Config(BaseModel):
         return cls(**values)
 
 
+def placed(values: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """The mapping with those of its values that are paths as seen from a folder."""
+    found = dict(values)
+    for name in names:
+        if isinstance(found.get(name), str) and found[name]:
+            found[name] = str(folder / Path(found[name]).expanduser())
+    return found
+
+
+def _without_paths(value: Any) -> Any:
+    """The value with the text of each path in it, as `pathlib` and pytest's `tmp_path` make them."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _without_paths(one) for key, one in value.items()}
+    return [_without_paths(one) for one in value] if isinstance(value, list) else value
+
+
 def parse_seconds(text: str, field: str) -> float:
     """`2`, `2s`, `500ms`, `1.5m`, `1h` in seconds. Raises `InvalidInput`."""
     found = _DURATION.fullmatch(text.strip())
@@ -120,15 +150,6 @@ def parse_seconds(text: str, field: str) -> float:
 
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()] or [text]
-
-
-def _without_paths(value: Any) -> Any:
-    """The value with the text of each path in it, as `pathlib` and pytest's `tmp_path` make them."""
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _without_paths(one) for key, one in value.items()}
-    return [_without_paths(one) for one in value] if isinstance(value, list) else value
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:
@@ -152,8 +173,8 @@ def _mapping(value: Any, name: str) -> Any:
 def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidInput:
     """The first problem, as a sentence; pydantic's own text may repeat a secret and speaks of types."""
     problem = error.errors(include_url=False, include_context=True)[0]
-    # `limit: int | float` reports each member of the union under its own name; positions in lists are nobody's words.
-    path = [str(part) for part in problem["loc"] if part not in {"int", "float"} and not isinstance(part, int)]
+    # `limit: int | float` reports each member of the union under its own name; of a list, the value says which.
+    path = [part for part in problem["loc"] if isinstance(part, str) and part not in {"int", "float"}]
     field = ".".join(path) or "config"
     value = "the value (withheld)" if withheld.intersection(path[:1]) else repr(problem["input"])[:80]
     way_out = _WAYS_OUT.get(problem["type"]) or f"{problem['msg'][:1].lower()}{problem['msg'][1:]}."

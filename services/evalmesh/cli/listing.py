@@ -12,7 +12,9 @@ from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
+from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 from evalmesh.sdk import AsyncClient
@@ -39,6 +41,8 @@ class Listing(Generic[T]):
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
+        if place.server is None and args.work_dir != PlaceOptions.work_dir and not place.work_dir.is_dir():
+            raise NotFound(f"work_dir: '{place.work_dir}' is no folder that exists.", {"field": "work_dir"})
         found = run_async(self._newest(args.limit, place))
         if args.format == "json":
             print(json.dumps([self._as_json(one) for one in found], indent=2))
@@ -51,7 +55,7 @@ class Listing(Generic[T]):
     async def _newest(self, count: int, place: Place) -> list[T]:
         found: list[T] = []
         async with connect(place) as client:
-            async for one in self.fetch(client, min(max(count, 1), 100)):
+            async for one in self.fetch(client, min(count, 100)):
                 found.append(one)
                 if len(found) >= count:
                     break

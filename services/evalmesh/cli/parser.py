@@ -8,7 +8,7 @@ model, which is pydantic's and slow to load, inherits that class and so has type
 import argparse
 import os
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType
@@ -92,6 +92,22 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """As argparse does, without the pages of usage."""
         self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number within bounds."""
+
+    def read(text: str) -> int:
+        bounds = f"of {low} or more" if high is None else f"from {low} to {high}"
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not allowed; give a whole number {bounds}")
+        return value
+
+    return read
 
 
 def add_command(commands: Any, name: str, text: str) -> Parser:
@@ -183,7 +199,7 @@ def add_looks(actions: Any, what: str, metavar: str) -> None:
     """The actions that runs and load tests have alike; `what` is also where the id goes."""
     words = what.replace("_", " ")
     listing = add_command(actions, "list", f"list {words}s, newest first")
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (default: 20)")
+    listing.add_argument("--limit", type=whole(1), default=20, metavar="N", help="at most this many (default: 20)")
     form_flag(listing)
     add_options(listing, PlaceOptions)
     for name, text in (

@@ -118,7 +118,7 @@ OF_EVAL = [
     ("--quiet", ["--quiet", "standard error"]),
     ("--stream=maybe", ["stream"]),
     ("--work-dir /proc/nope", ["work_dir", "/proc/nope"]),
-    ("--use-cache ../../etc", ["use_cache", "../../etc"]),
+    ("--use-cache ../../etc", ["../../etc", "outputs folder"]),
 ]
 
 OF_PERF = [

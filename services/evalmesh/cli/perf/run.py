@@ -89,7 +89,9 @@ async def preview(config: PerfConfig, count: int, console: Console) -> Sequence[
     resolve(config)
     place = place_of(config)
     async with connect(place) as client:
-        return await client.preview_load_test(await submit_spec(client, config), count)
+        spec = await submit_spec(client, config)
+        with told_in_keys():
+            return await client.preview_load_test(spec, count)
 
 
 async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> PerfOutcome:
