@@ -43,7 +43,7 @@ def fitting_table(columns: Sequence[Column], width: int) -> Table:
 
     The first one stays in any case, and columns without a cell are left out.
     """
-    kept = [one for one in columns if one.keep == 0 or any(one.cells)]
+    kept = [one for one in columns if one.keep == 0 or any(cell.strip() for cell in one.cells)]
     while len(kept) > 1 and sum(_width(one) + 1 for one in kept) > width:
         kept.remove(max(kept, key=lambda one: one.keep))
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
