@@ -17,7 +17,7 @@ from evalmesh.cli.console import make_console
 from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.which import time_text
-from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 
@@ -84,8 +84,6 @@ class Listing(Generic[T]):
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
-        if args.limit < 1:
-            raise InvalidInput(f"--limit: {args.limit} is not allowed; give 1 or more.", {"field": "limit"})
         check_work_dir(args, place)
         found = run_async(self._newest(args.limit + 1, place))
         more, found = len(found) > args.limit, found[: args.limit]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalmesh.cli.eval.options import TaskOptions
-from evalmesh.cli.parser import Parser, PlaceOptions, add_actions, add_command, add_options, form_flag
+from evalmesh.cli.parser import Parser, PlaceOptions, add_actions, add_command, add_options, form_flag, whole
 
 STATES = ("going-on", "interrupted", "succeeded", "failed", "cancelled")
 RUN_HELP = "id, its beginning or end, name, outputs folder or its last part, latest"
@@ -35,7 +35,7 @@ def add_arguments(parser: Parser, _: Sequence[str]) -> None:
     parser.meant = _MEANT
     actions = add_actions(parser)
     listing = add_command(actions, "list", "list runs, newest first")
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (default: 20)")
+    listing.add_argument("--limit", type=whole(1), default=20, metavar="N", help="at most this many (default: 20)")
     _filters(listing)
     _since(listing)
     sizes = argparse.BooleanOptionalAction
@@ -90,7 +90,7 @@ def _delete(actions: Any) -> None:
 def _prune(actions: Any) -> None:
     prune = add_command(actions, "prune", "delete runs by age, number or state")
     prune.add_argument("--older-than", metavar="AGE", help="made longer ago: 12h, 30d, 8w")
-    prune.add_argument("--keep", type=int, metavar="N", help="leave the newest N of those meant")
+    prune.add_argument("--keep", type=whole(0), metavar="N", help="leave the newest N of those meant")
     _filters(prune)
     _freeing(prune)
 
