@@ -69,8 +69,12 @@ PAGES: Mapping[str, Page] = {
     ),
     "CONTRIBUTING.md": Page(not_here={"make ": "is how this suite was started"}),
     "docs/guides/first-run.md": Page(not_here={"python3 -m venv": _INSTALLS, ".venv/bin/pip": _INSTALLS}),
-    "docs/guides/add-a-benchmark.md": Page(
-        before="printf 'question,A,B,C,answer\\nWhich of these floats?,a cork,a brick,a nail,A\\n' > questions.csv"
+    "docs/guides/your-own-data.md": Page(
+        before="for name in exam law tax; do"
+        " printf 'question,A,B,C,answer\\nWhich of these floats?,a cork,a brick,a nail,A\\n' > $name.csv; done;"
+        " printf 'Frage;A;B;L\\366sung\\nWas schwimmt?;Kork;Stein;A\\n' > frage.csv;"
+        """ printf '{"query": "Which river?", "response": "The Danube"}\\n' > faq.jsonl""",
+        filled_in={"starter_math": "starter_math --limit 5"},
     ),
     "docs/guides/score-existing-completions.md": Page(
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
@@ -80,6 +84,10 @@ PAGES: Mapping[str, Page] = {
     "docs/guides/use-cache-and-resume.md": Page(
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
         filled_in={"runs resume RUN": "runs resume $RUN --rescore", "--use-cache RUN": "--use-cache $RUN"},
+    ),
+    "docs/guides/living-with-runs.md": Page(
+        before=f"{_FIRST_RUN} --name one; {_FIRST_RUN} --name two; {_FIRST_RUN} --name three",
+        filled_in={"runs export RUN": "runs export one", "delete RUN": "delete two"},
     ),
     "docs/guides/load-tests.md": Page(
         before=f"printf '{_TRACE}' > azure.csv; for name in A B; do"

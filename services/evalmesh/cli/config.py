@@ -1,14 +1,14 @@
 """What both configs have in common: values in every form people write them, and errors as sentences."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from types import UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from evalmesh.cli.defaults import layers, merged
+from evalmesh.cli.defaults import Layer, layers, merged
 from evalmesh.cli.options import parse_options, read_config_file
 from evalmesh.cli.parser import Flag, is_duration
 from evalmesh.domain.errors import InvalidInput
@@ -38,6 +38,8 @@ class Config(BaseModel):
     """Of the files that a project and a user have for their options."""
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key"})
     """Fields whose values no message repeats."""
+    paths: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name files: in a file of options they are relative to it, as flags are to the shell's folder."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -76,9 +78,19 @@ class Config(BaseModel):
     @classmethod
     def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
         """What was said on the command line over what the file says; without one, over the project's and the user's."""
-        if file:
-            return cls.merged(read_config_file(file), said)
-        return cls.merged(merged(layers(cls.section, cls.model_fields)), said)
+        found = [Layer(Path(file), read_config_file(file))] if file else layers(cls.section, cls.model_fields)
+        if file != "-" and not said.get("server"):
+            found = [layer if layer.values.get("server") else cls._beside(layer) for layer in found]
+        return cls.merged(merged(found), said)
+
+    @classmethod
+    def _beside(cls, layer: Layer) -> Layer:
+        return Layer(layer.path, cls.beside(layer.values, layer.path.expanduser().absolute().parent))
+
+    @classmethod
+    def beside(cls, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """The keys of a file with its paths as seen from its folder."""
+        return placed(values, folder, cls.paths)
 
     @classmethod
     def of(cls, source: "Self | Mapping[str, Any] | str | Path") -> Self:
@@ -104,6 +116,15 @@ class Config(BaseModel):
             if name in base and name in top and get_origin(_kind(field.annotation)[0]) is dict:
                 values[name] = {**getattr(cls(**{name: base[name]}), name), **getattr(cls(**{name: top[name]}), name)}
         return cls(**values)
+
+
+def placed(values: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """The mapping with those of its values that are paths as seen from a folder."""
+    found = dict(values)
+    for name in names:
+        if isinstance(found.get(name), str) and found[name]:
+            found[name] = str(folder / Path(found[name]).expanduser())
+    return found
 
 
 def _without_paths(value: Any) -> Any:

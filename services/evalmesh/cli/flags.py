@@ -16,11 +16,12 @@ from evalmesh.cli.parser import (
     add_actions,
     add_command,
     add_foreign,
-    add_looks,
     add_options,
     config_flag,
     form_flag,
+    whole,
 )
+from evalmesh.domain.limit import MOST_PREVIEWED
 
 _DESCRIPTION = """\
 Evaluates models, on one machine or across a cluster.
@@ -29,6 +30,9 @@ try:
     evalmesh eval --demo
     evalmesh eval --model my-model --api-url http://127.0.0.1:8000/v1 --datasets gsm8k arc --limit 5
 """
+
+
+_OF_RUNS = ("list", "show", "watch", "cancel", "resume", "delete", "prune", "export")
 
 
 class _Version(argparse.Action):
@@ -44,6 +48,7 @@ def build_parser(argv: Sequence[str]) -> Parser:
     parser.add_argument(
         "--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit"
     )
+    parser.meant = {word: f"`{parser.prog} runs {word}`" for word in _OF_RUNS}
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     named = next((word for word in argv if not word.startswith("-")), "")
     for name, (module, text, add) in COMMANDS.items():
@@ -98,39 +103,24 @@ def _eval(parser: Parser, _: Sequence[str]) -> None:
 def _score(parser: Parser, _: Sequence[str]) -> None:
     parser.description = (
         "Scores completions made elsewhere, with the scorer and the report of a run.\n\n"
-        "FILE is JSON Lines; each row has\n"
+        "FILE is JSON Lines (also JSON, CSV, TSV, Parquet, and .gz); each row has\n"
         '  "id" (the sample\'s) or "index" (0-based row in the data) with "subset" where there are several,\n'
         '  optionally "repeat" (0-based),\n'
-        '  and the answer as "text", "completion" or "output".'
+        '  and the answer as "text", "completion" or "output".\n'
+        "Predictions, reviews and results of evalmesh, those of EvalScope, and samples_*.jsonl of lm-eval go as well."
     )
     add = parser.add_argument
     add("--dataset", "--datasets", required=True, metavar="NAME", help="the benchmark that was answered")
-    add("--completions", required=True, metavar="FILE", help="JSON Lines, see above")
+    add("--completions", required=True, metavar="FILE", help="completions, see above")
     own = {
         "model": "what the report calls the model (default: recorded)",
         "dataset_args": "as for `evalmesh eval`; may also be for one benchmark",
         "repeats": "completions per sample",
         "on_error": "samples without a completion",
     }
-    same = ("dataset_dir", "dataset_hub", "limit", "ignore_errors", "no_timestamp", "name")
+    same = ("dataset_dir", "dataset_hub", "limit", "ignore_errors", "no_timestamp", "overwrite", "name")
     add_options(parser, TaskOptions, own | dict.fromkeys(same, ""), said_only=True)
     add_options(parser, PlaceOptions, said_only=True)
-
-
-def _runs(parser: Parser, _: Sequence[str]) -> None:
-    actions = add_actions(parser)
-    add_looks(actions, "run", "RUN")
-    resume = add_command(actions, "resume", "go on where a run stopped; nothing that exists is computed again")
-    resume.add_argument("run", metavar="RUN", help="id or outputs folder")
-    resume.add_argument("--rescore", action="store_true", help="score and report again from the stored completions")
-    own = {
-        "api_key": "the key, if the run was given one literally",
-        "processes": "",
-        "runners": "",
-        "ignore_errors": "",
-    }
-    add_options(resume, TaskOptions, own)
-    add_options(resume, PlaceOptions)
 
 
 def _report(parser: Parser, _: Sequence[str]) -> None:
@@ -176,7 +166,9 @@ def _benchmarks(parser: Parser, _: Sequence[str]) -> None:
             one.add_argument("names", nargs="+", metavar="NAME")
         if name == "preview":
             one.add_argument("name", metavar="NAME")
-            one.add_argument("--samples", type=int, default=1, metavar="N", help="per subset (default: 1)")
+            one.add_argument(
+                "--samples", type=whole(1, MOST_PREVIEWED), default=1, metavar="N", help="per subset (default: 1)"
+            )
             add_options(one, TaskOptions, {"dataset_args": "as for `evalmesh eval`", "dataset_dir": "", "seed": ""})
         form_flag(one)
         add_options(one, PlaceOptions, {"server": "", "debug": ""})
@@ -193,7 +185,13 @@ def _up(parser: Parser, _: Sequence[str]) -> None:
         metavar="NAME=URL,key=env:VARIABLE",
         help="a model server, and the key that goes there and nowhere else; may be repeated",
     )
-    add("--generators", type=int, default=1, metavar="N", help="processes load tests are spread over (default: 1)")
+    add(
+        "--generators",
+        type=whole(0, 64),
+        default=1,
+        metavar="N",
+        help="processes load tests are spread over (default: 1)",
+    )
     add_options(parser, TaskOptions, {"processes": "", "runners": ""})
     add_options(parser, PlaceOptions, {"work_dir": "where the platform's data go", "debug": ""})
 
@@ -218,7 +216,11 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
     "eval": ("eval.command", "evaluate a model and print the report", _eval),
     "perf": ("perf.command", "load-test an endpoint", _elsewhere("evalmesh.cli.perf.flags")),
     "score": ("eval.score_command", "score completions made elsewhere", _score),
-    "runs": ("eval.runs_command", "list, watch, cancel or resume runs", _runs),
+    "runs": (
+        "runs.command",
+        "list, show, watch, cancel, resume, delete or export runs",
+        _elsewhere("evalmesh.cli.runs.flags"),
+    ),
     "report": ("eval.report_command", "print the report of a run", _report),
     "samples": ("eval.samples_command", "look at answers: filter, search, show one whole", _samples),
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),

@@ -8,7 +8,7 @@ model, which is pydantic's and slow to load, inherits that class and so has type
 import argparse
 import os
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType
@@ -57,6 +57,9 @@ class PlaceOptions:
 class Parser(ArgumentParser):
     """Suggests the nearest flag or command for a mistyped one; takes no abbreviations."""
 
+    meant: Mapping[str, str] = {}
+    """Words of other tools, and the commands that do the same here."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", RawDescriptionHelpFormatter)
@@ -82,7 +85,8 @@ class Parser(ArgumentParser):
         return f"Did you mean {near[0]}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        near = get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
+        near = [self.meant[value]] if isinstance(value, str) and value in self.meant else []
+        near += get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
         if action.choices is None or value in action.choices or not near:
             super()._check_value(action, value)
             return
@@ -92,6 +96,22 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """As argparse does, without the pages of usage."""
         self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number within bounds."""
+
+    def read(text: str) -> int:
+        bounds = f"of {low} or more" if high is None else f"from {low} to {high}"
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not allowed; give a whole number {bounds}")
+        return value
+
+    return read
 
 
 def add_command(commands: Any, name: str, text: str) -> Parser:
@@ -183,7 +203,7 @@ def add_looks(actions: Any, what: str, metavar: str) -> None:
     """The actions that runs and load tests have alike; `what` is also where the id goes."""
     words = what.replace("_", " ")
     listing = add_command(actions, "list", f"list {words}s, newest first")
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (default: 20)")
+    listing.add_argument("--limit", type=whole(1), default=20, metavar="N", help="at most this many (default: 20)")
     form_flag(listing)
     add_options(listing, PlaceOptions)
     for name, text in (
@@ -191,7 +211,7 @@ def add_looks(actions: Any, what: str, metavar: str) -> None:
         ("cancel", f"end a {words}; what is finished stays"),
     ):
         one = add_command(actions, name, text)
-        one.add_argument(what, metavar=metavar, help="id or outputs folder")
+        one.add_argument(what, metavar=metavar, help="id, part of one, name, outputs folder, latest")
         add_options(one, PlaceOptions)
 
 

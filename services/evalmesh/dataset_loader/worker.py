@@ -5,13 +5,16 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from threading import Event
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
-from evalmesh.dataset_loader.earlier import look_at
+from evalmesh.dataset_loader.earlier import EarlierRun, look_at
+from evalmesh.dataset_loader.estimating import estimate
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, merge_generation, pools_of
 from evalmesh.domain import layout
-from evalmesh.domain.errors import EvalmeshError, InvalidInput
+from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, InvalidInput, NotFound
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.needs import Needs
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.progress import BenchmarkRecord
@@ -21,6 +24,7 @@ from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions, fetch_recorded
+from evalmesh.results.reusable import ReusableCompletions, fetch_reusable
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.progress import change_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
@@ -32,6 +36,7 @@ from evalmesh.wire.runs.shard_files import BenchmarkFiles, RunFiles
 _LOG = logging.getLogger(__name__)
 _FLUSH_ITEMS = 64
 _FLUSH_S = 0.2
+_SHOWN_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +97,22 @@ class PlanWorker:
 
     def open_dataset(self, one: BenchmarkSpec, spec: RunSpec) -> RunDataset:
         """The data set a run would use. Looks at disks, so do not call it on the event loop."""
-        benchmark = registry.get(one.name)
+        benchmark = registry.get(one.kind)
         validate_spec(benchmark, one)
         return RunDataset(self._source, benchmark, one, self.with_defaults(spec))
 
     def check(self, spec: RunSpec) -> list[Needs]:
         """What each benchmark needs of the endpoint of the model under test.
 
-        Raises what planning would raise about names, options, roles and missing data; reads no rows.
+        Raises what planning would raise about names, options, roles and data that is missing or cannot be used at all;
+        reads no more rows than it takes to find one that can.
         """
         needs = []
         for one in spec.benchmarks:
-            benchmark = self.open_dataset(one, spec).benchmark
+            dataset = self.open_dataset(one, spec)
+            if one.local_path or not dataset.benchmark.dataset.packaged:
+                dataset.check_rows()
+            benchmark = dataset.benchmark
             graph = benchmark.graph_of(one)
             graph.check()
             if not spec.completions_digest:
@@ -111,6 +120,15 @@ class PlanWorker:
             longest = merge_generation(benchmark.generation, spec.generation).max_tokens
             needs.append(benchmark.needs(spec.model.kind, longest))
         return needs
+
+    def estimate(self, spec: RunSpec, gone: Event) -> list[BenchmarkEstimate]:
+        """What a run would ask, per benchmark; gives up once `gone` is set. Raises as `check` does."""
+
+        def stop() -> None:
+            if gone.is_set():
+                raise DeadlineExceeded("Nobody waits for this count any more.")
+
+        return [estimate(self.open_dataset(one, spec), spec, stop) for one in spec.benchmarks]
 
 
 class _Planning:
@@ -137,21 +155,31 @@ class _Planning:
         if spec.completions_digest:
             key = layout.imported_completions_key(spec.completions_digest)
             recorded = await fetch_recorded(self._files.store, key)
+        reusable = None
         try:
-            await self._cut_all(datasets, recorded)
+            keys = [layout.imported_completions_key(one) for one in spec.reuse_completions]
+            reusable = await fetch_reusable(self._files.store, keys)
+            await self._cut_all(datasets, recorded, reusable)
         finally:
-            if recorded is not None:
-                recorded.close()
+            for opened in (recorded, reusable):
+                if opened is not None:
+                    opened.close()
 
-    async def _cut_all(self, datasets: Sequence[RunDataset], recorded: RecordedCompletions | None) -> None:
+    async def _cut_all(
+        self,
+        datasets: Sequence[RunDataset],
+        recorded: RecordedCompletions | None,
+        reusable: ReusableCompletions | None,
+    ) -> None:
         spec = self._run.spec
-        earlier = [await look_at(self._files, (await self._records.store.get(name)).value) for name in spec.reuse_runs]
+        earlier = [one for name in spec.reuse_runs if (one := await self._earlier(name)) is not None]
         if recorded is None:
             await self._wish_pools(datasets)
-        streams = []
+        planners = []
         for dataset in datasets:
-            given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, self._is_cancelled)
-            streams.append(self._cut(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given)))
+            given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, reusable, self._is_cancelled)
+            planners.append(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given))
+        streams = [self._cut(planner) for planner in planners]
         flushing = asyncio.create_task(self._flush_now_and_then())
         try:
             await self._interleave(streams)
@@ -163,13 +191,24 @@ class _Planning:
         await self._flush()
         if not self._total:
             names = ", ".join(one.name for one in spec.benchmarks)
-            raise InvalidInput(f"There is not a single sample to evaluate in {names}; check the data and the limit.")
+            reasons = [reason for planner in planners for reason in planner.malformed_rows][:_SHOWN_ROWS]
+            why = f" Rows that cannot be used: {'; '.join(reasons)}." if reasons else ""
+            raise InvalidInput(
+                f"There is not a single sample to evaluate in {names}; check the data and the limit.{why}"
+            )
+
+    async def _earlier(self, name: str) -> EarlierRun | None:
+        try:
+            return await look_at(self._files, (await self._records.store.get(name)).value)
+        except NotFound:
+            _LOG.warning("run %s, whose completions were to be reused, has been deleted", name)
+            return None
 
     async def _wish_pools(self, datasets: Sequence[RunDataset]) -> None:
         spec = self._run.spec
         roles = dict.fromkeys(role for one in datasets for role in one.benchmark.graph_of(one.spec).roles)
         for role, pool in pools_of(tuple(roles), spec).items():
-            await self._records.store.wish_pool(PoolWish(Pool(pool, spec.model_of(role)), self._run.id))
+            await self._records.store.wish_pool(PoolWish(Pool(pool, spec.model_of(role)), self._run.id, self._run.host))
 
     async def _interleave(self, streams: Sequence[AsyncIterator[_Cut]]) -> None:
         """One shard of each benchmark in turn, so that none is left for the end, where it would drain the pool."""

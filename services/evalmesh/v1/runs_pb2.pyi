@@ -83,6 +83,8 @@ class Run(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     BENCHMARKS_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{run}`."""
     state: Global___Run.State.ValueType
@@ -95,6 +97,10 @@ class Run(_message.Message):
     """Output only. Machine-readable reason of `error`."""
     notice: _builtins.str
     """Output only. What the run waits for, when somebody should know."""
+    host: _builtins.str
+    """Output only. Of several platforms that share one folder, the one that works on it; empty: any."""
+    size_bytes: _builtins.int
+    """Output only. Bytes of its objects; only where they were asked for."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """What was asked for; immutable."""
@@ -129,10 +135,12 @@ class Run(_message.Message):
         error_reason: _builtins.str = ...,
         benchmarks: _abc.Iterable[Global___BenchmarkProgress] | None = ...,
         notice: _builtins.str = ...,
+        host: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "name", b"name", "notice", b"notice", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "host", b"host", "name", b"name", "notice", b"notice", "size_bytes", b"size_bytes", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,6 +235,7 @@ class RunSpec(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    REUSE_COMPLETIONS_FIELD_NUMBER: _builtins.int
     CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
     """Generations per sample, at most 4096; 0 means 1."""
@@ -252,7 +261,7 @@ class RunSpec(_message.Message):
 
     @_builtins.property
     def benchmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BenchmarkSpec]:
-        """What to run it on; names are unique."""
+        """What to run it on; names (`label`, else `benchmark`) are unique."""
 
     @_builtins.property
     def generation(self) -> _models_pb2.GenerationConfig:
@@ -274,6 +283,12 @@ class RunSpec(_message.Message):
     def roles(self) -> _containers.MessageMap[_builtins.str, _models_pb2.ModelSpec]:
         """Other models that stages ask, by role: a judge, an embedder, a baseline."""
 
+    @_builtins.property
+    def reuse_completions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of imported results of other runs (ScoringService.ImportCompletions), whose completions may be copied where
+        digests are equal.
+        """
+
     def __init__(
         self,
         *,
@@ -292,11 +307,12 @@ class RunSpec(_message.Message):
         display_name: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         roles: _abc.Mapping[_builtins.str, _models_pb2.ModelSpec] | None = ...,
+        reuse_completions: _abc.Iterable[_builtins.str] | None = ...,
         client_config: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "generation", b"generation", "limit", b"limit", "model", b"model", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_completions", b"reuse_completions", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -354,6 +370,8 @@ class BenchmarkSpec(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     REMOVE_UNTIL_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     benchmark: _builtins.str
     """`gsm8k`."""
     local_path: _builtins.str
@@ -380,6 +398,8 @@ class BenchmarkSpec(_message.Message):
     """Options in a seeded random order."""
     remove_until: _builtins.str
     """Drop the completion up to and including the last occurrence of this text before scoring."""
+    label: _builtins.str
+    """What the run calls it, where one benchmark stands in it several times; empty: as `benchmark`."""
     @_builtins.property
     def subsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Subsets to run; empty: all."""
@@ -391,6 +411,10 @@ class BenchmarkSpec(_message.Message):
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
         """Options of this benchmark alone."""
+
+    @_builtins.property
+    def form(self) -> Global___RowForm:
+        """How the rows of the user's own files are to be read; absent: it is found out."""
 
     def __init__(
         self,
@@ -411,10 +435,12 @@ class BenchmarkSpec(_message.Message):
         limit: Global___Limit | None = ...,
         remove_until: _builtins.str | None = ...,
         extra: _struct_pb2.Struct | None = ...,
+        label: _builtins.str = ...,
+        form: Global___RowForm | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "split", b"split", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "form", b"form", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "split", b"split", "system_prompt", b"system_prompt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "benchmark", b"benchmark", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "shuffle", b"shuffle", "shuffle_choices", b"shuffle_choices", "split", b"split", "subsets", b"subsets", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "benchmark", b"benchmark", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "form", b"form", "label", b"label", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "shuffle", b"shuffle", "shuffle_choices", b"shuffle_choices", "split", b"split", "subsets", b"subsets", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dataset_id: _TypeAlias = _typing.Literal["dataset_id"]  # noqa: Y015
     _WhichOneofArgType__dataset_id: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id"]  # noqa: Y015
@@ -458,6 +484,58 @@ class BenchmarkSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__system_prompt) -> _WhichOneofReturnType__system_prompt | None: ...
 
 Global___BenchmarkSpec: _TypeAlias = BenchmarkSpec  # noqa: Y015
+
+@_typing.final
+class RowForm(_message.Message):
+    """How the rows of a file are to be read; what is empty is found out from the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ColumnsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    DELIMITER_FIELD_NUMBER: _builtins.int
+    encoding: _builtins.str
+    """`utf-8`, `gb18030`, `shift_jis`, ..."""
+    delimiter: _builtins.str
+    """One character between the fields of a CSV or TSV file."""
+    @_builtins.property
+    def columns(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the benchmark calls a column, to what the file calls it."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        encoding: _builtins.str = ...,
+        delimiter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "delimiter", b"delimiter", "encoding", b"encoding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowForm: _TypeAlias = RowForm  # noqa: Y015
 
 @_typing.final
 class BenchmarkProgress(_message.Message):
@@ -550,16 +628,24 @@ class GetRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    SHOW_SIZE_FIELD_NUMBER: _builtins.int
+    SHOW_ANSWERED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{run}`."""
+    show_size: _builtins.bool
+    """Also look in the object store at how large the run is."""
+    show_answered: _builtins.bool
+    """Also count there what was answered of shards that are not in the results, where nobody is at work to say so."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        show_size: _builtins.bool = ...,
+        show_answered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "show_answered", b"show_answered", "show_size", b"show_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -571,21 +657,83 @@ class ListRunsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    BENCHMARK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    MIN_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
+    SHOW_SIZE_FIELD_NUMBER: _builtins.int
+    SHOW_ANSWERED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 1000; 0 means 50."""
     page_token: _builtins.str
     """From the previous page."""
+    model: _builtins.str
+    """Only runs of a model whose name or label contains this, whatever the case."""
+    benchmark: _builtins.str
+    """Only runs of this benchmark."""
+    display_name: _builtins.str
+    """Only runs whose display name contains this, whatever the case."""
+    word: _builtins.str
+    """Only runs whose id begins or ends with this, or whose display name it is."""
+    show_size: _builtins.bool
+    """As in GetRunRequest."""
+    show_answered: _builtins.bool
+    """As in GetRunRequest."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Run.State.ValueType]:
+        """Only runs in one of these states."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only runs with all of these labels."""
+
+    @_builtins.property
+    def min_create_time(self) -> _timestamp_pb2.Timestamp:
+        """Only runs accepted at this time or later."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        states: _abc.Iterable[Global___Run.State.ValueType] | None = ...,
+        model: _builtins.str = ...,
+        benchmark: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        display_name: _builtins.str = ...,
+        min_create_time: _timestamp_pb2.Timestamp | None = ...,
+        word: _builtins.str = ...,
+        show_size: _builtins.bool = ...,
+        show_answered: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["min_create_time", b"min_create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "display_name", b"display_name", "labels", b"labels", "min_create_time", b"min_create_time", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "show_answered", b"show_answered", "show_size", b"show_size", "states", b"states", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -599,8 +747,11 @@ class ListRunsResponse(_message.Message):
 
     RUNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    total_size: _builtins.int
+    """Runs on all pages together."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """Newest first."""
@@ -610,14 +761,67 @@ class ListRunsResponse(_message.Message):
         *,
         runs: _abc.Iterable[Global___Run] | None = ...,
         next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRunRequest(_message.Message):
+    """Deletes a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    TAKEOVER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`runs/{run}`."""
+    validate_only: _builtins.bool
+    """Says what would be freed, or why it may not be deleted; deletes nothing."""
+    takeover: _builtins.bool
+    """Also a run whose state says it is going on, because its platform is known to have died."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        takeover: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "takeover", b"takeover", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRunRequest: _TypeAlias = DeleteRunRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRunResponse(_message.Message):
+    """What a deleted run has given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    freed_bytes: _builtins.int
+    """Bytes of its objects."""
+    def __init__(
+        self,
+        *,
+        freed_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freed_bytes", b"freed_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRunResponse: _TypeAlias = DeleteRunResponse  # noqa: Y015
 
 @_typing.final
 class CancelRunRequest(_message.Message):

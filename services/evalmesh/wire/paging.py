@@ -67,7 +67,9 @@ def newest_first(ids: Sequence[str], size: int, token: str) -> tuple[Sequence[st
     return wanted[:size], encode_token(wanted[size - 1]) if len(wanted) > size else ""
 
 
-async def cut_page(ids: Sequence[str], token: str, get: Callable[[str], Awaitable[M]]) -> tuple[list[M], str]:
+async def cut_page(
+    ids: Sequence[str], token: str, get: Callable[[str], Awaitable[M]], query: str = ""
+) -> tuple[list[M], str]:
     """The messages of a page as far as one answer holds them, and the token of what follows them."""
     found: list[M] = []
     size_bytes = 0
@@ -75,7 +77,7 @@ async def cut_page(ids: Sequence[str], token: str, get: Callable[[str], Awaitabl
         message = await get(id_)
         size_bytes += message.ByteSize()
         if found and size_bytes > PAGE_BYTES:
-            return found, encode_token(ids[len(found) - 1])
+            return found, encode_token(ids[len(found) - 1], query)
         found.append(message)
     return found, token
 

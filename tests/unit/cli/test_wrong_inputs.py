@@ -118,7 +118,10 @@ OF_EVAL = [
     ("--quiet", ["--quiet", "standard error"]),
     ("--stream=maybe", ["stream"]),
     ("--work-dir /proc/nope", ["work_dir", "/proc/nope"]),
-    ("--use-cache ../../etc", ["use_cache", "../../etc"]),
+    ("--price 1", ["--price", "expected 2"]),
+    ("--price 1 x", ["price", "x"]),
+    ("--price 1 -2", ["price", "-2"]),
+    ("--use-cache ../../etc", ["../../etc", "outputs folder"]),
 ]
 
 OF_PERF = [

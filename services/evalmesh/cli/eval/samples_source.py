@@ -104,18 +104,20 @@ def local_source(args: argparse.Namespace) -> Source:
     for folder in (path, path.parent) if path.exists() else ():
         if files := _results_in(folder):
             return FileSource(files)
-    run_id = RUNS.id_of(given)
+    try:
+        run_id = RUNS.id_of(given, work_dir)
+    except NotFound as error:
+        hint = f" For a sample of the newest run: evalmesh samples {LATEST} {given}"
+        raise NotFound(error.message if path.exists() else f"{error.message}{hint}", error.details) from None
     if is_safe_name(run_id):
         found = RUNS.find_folder(run_id, work_dir)
         stored = (work_dir / ".evalmesh" / "objects" / report_json_key(run_id)).parent
         for folder in (*([found] if found else []), stored):
             if files := _results_in(folder):
                 return FileSource(files)
-    hint = f" For a sample of the newest run: evalmesh samples {LATEST} {given}." if not path.exists() else ""
     raise NotFound(
         f"There are no results of {run_id!r} below {str(work_dir)!r}. See `evalmesh runs list`, name another "
         "--work-dir, or a platform with --server; a run that was cut short gets them from `evalmesh runs resume`."
-        f"{hint}"
     )
 
 

@@ -10,10 +10,11 @@ from rich.text import Text
 
 from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.eval.evaluate import Outcome
+from evalmesh.cli.eval.reuse import reuse_lines
 from evalmesh.cli.eval.table import render_table
 from evalmesh.domain.run import RunState
 
-__all__ = ["is_live", "lost_lines", "make_console", "show_outcome"]
+__all__ = ["is_live", "lost_lines", "make_console", "note_lines", "show_outcome"]
 
 _SHOWN_LOST = 5
 
@@ -27,8 +28,13 @@ def show_outcome(console: Console, outcome: Outcome, *, work_dir: str) -> None:
     if report is not None:
         if report["benchmarks"]:
             console.print(render_table(report))
+        if run.spec.reuse_runs or run.spec.reuse_completions:
+            for line in reuse_lines(report):
+                console.print(Text(line))
         for line in lost_lines(report):
             console.print(Text(line, style="yellow"))
+        for line in note_lines(report):
+            console.print(Text(line))
         console.print(Text(f"report   {outcome.folder / 'report.html'}"))
         console.print(Text(f"results  {outcome.folder / 'results'}"))
     console.print(Text(f"outputs  {outcome.folder}"))
@@ -54,6 +60,11 @@ def lost_lines(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"{benchmark['name']}: {benchmark['n_not_run']} planned requests were not run")
     missing = report["benchmarks_not_reported"]
     return [*lines, f"not reported: {', '.join(missing)}"] if missing else lines
+
+
+def note_lines(report: Mapping[str, Any]) -> list[str]:
+    """What was guessed of the user's own files."""
+    return [f"{one['name']}: {note}" for one in report["benchmarks"] for note in one.get("notes", ())]
 
 
 def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:

@@ -14,6 +14,7 @@ from evalmesh.cli.parser import (
     add_options,
     config_flag,
     form_flag,
+    whole,
 )
 from evalmesh.cli.perf.keys import FOREIGN
 from evalmesh.cli.perf.options import PerfOptions
@@ -78,5 +79,5 @@ def _add_actions(parser: Parser) -> None:
         form_flag(one)
         add_options(one, PlaceOptions)
     preview = add_command(actions, "preview", "print the first request bodies of a load test, and send nothing")
-    preview.add_argument("--count", type=int, default=1, metavar="N", help="how many, at most 20 (default: 1)")
+    preview.add_argument("--count", type=whole(1, 20), default=1, metavar="N", help="how many, at most 20 (default: 1)")
     _test_flags(preview)

@@ -49,10 +49,15 @@ def local_files(config: PerfConfig) -> LocalFiles:
 def _data_file(text: str) -> Path:
     path = Path(text).expanduser()
     field = {"field": "dataset_path"}
-    if path.is_file():
-        if not path.stat().st_size:
-            raise InvalidInput(f"dataset_path: {text!r} is empty; give a file with rows.", field)
-        return path
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                if not file.read(1):
+                    raise InvalidInput(f"dataset_path: {text!r} is empty; give a file with rows.", field)
+            return path
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise InvalidInput(f"dataset_path: {text!r} cannot be read: {why}; check its permissions.", field) from None
     if not path.is_dir():
         raise InvalidInput(f"dataset_path: {text!r} is no file; give a file of this machine.", field)
     # A few are enough to tell that it is not one: the folder may be a whole disk.

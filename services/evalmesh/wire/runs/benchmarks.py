@@ -1,10 +1,12 @@
 """Benchmarks and previews of the public API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.domain.content import ToolDefinition
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.request import GenerationConfig, Message
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.v1 import benchmarks_pb2 as pb
@@ -62,6 +64,27 @@ class PreviewedSample:
     """What is scored against where a text is not enough, as a JSON value."""
     group: str = ""
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview(Sequence[PreviewedSample]):
+    """The first samples of a benchmark, and what stood between them."""
+
+    samples: tuple[PreviewedSample, ...]
+    malformed_rows: tuple[str, ...] = ()
+    """Rows that cannot become samples, among those looked at, each with its place and the reason."""
+    notes: tuple[str, ...] = ()
+    """What was guessed of the files."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, place: int) -> PreviewedSample: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[PreviewedSample, ...]: ...
+    def __getitem__(self, place: int | slice) -> PreviewedSample | tuple[PreviewedSample, ...]:
+        return self.samples[place]
 
 
 def benchmark_info(benchmark: Benchmark) -> BenchmarkInfo:
@@ -178,4 +201,30 @@ def preview_from_proto(proto: pb.PreviewedSample) -> PreviewedSample:
         reference=reference_from_json(proto.reference_json, "reference_json"),
         group=proto.group,
         tags=tuple(proto.tags),
+    )
+
+
+def estimate_to_proto(one: BenchmarkEstimate) -> pb.BenchmarkEstimate:
+    """Every field."""
+    return pb.BenchmarkEstimate(
+        benchmark=one.benchmark,
+        sample_count=one.n_samples,
+        malformed_count=one.n_malformed,
+        request_count=one.n_requests,
+        prompt_characters=one.prompt_chars,
+        longest_prompt_characters=one.longest_chars,
+        max_tokens=one.max_tokens,
+    )
+
+
+def estimate_from_proto(proto: pb.BenchmarkEstimate) -> BenchmarkEstimate:
+    """Every field."""
+    return BenchmarkEstimate(
+        benchmark=proto.benchmark,
+        n_samples=proto.sample_count,
+        n_malformed=proto.malformed_count,
+        n_requests=proto.request_count,
+        prompt_chars=proto.prompt_characters,
+        longest_chars=proto.longest_prompt_characters,
+        max_tokens=proto.max_tokens if proto.HasField("max_tokens") else None,
     )

@@ -13,8 +13,10 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
 from evalmesh.domain.limit import check_limit
 from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import MOST_SHARD_REQUESTS, BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.domain.stage import MODEL
+from evalmesh.wire.text_encoding import known_encoding
 from evalmesh.wire.values import check_text_encodes, struct_to_proto
 
 _INT32 = 2**31 - 1
@@ -61,11 +63,7 @@ def check_spec(spec: RunSpec) -> None:
     _check_shards(spec)
     if not -_INT64 <= spec.seed <= _INT64:
         raise bad("seed", spec.seed, "use a number that fits into 64 bits.")
-    if len(spec.reuse_runs) > _MOST_REUSED:
-        raise bad("reuse_runs", len(spec.reuse_runs), f"name at most {_MOST_REUSED} runs.")
-    for i, run in enumerate(spec.reuse_runs):
-        if not is_safe_name(run):
-            raise bad(f"reuse_runs[{i}]", run, "name a run by its id, as `evalmesh runs list` shows it.")
+    _check_reuse(spec)
     if spec.completions_digest and not DIGEST.fullmatch(spec.completions_digest):
         raise bad("completions_digest", spec.completions_digest, "use the digest ImportCompletions returned.")
     if bool(spec.completions_digest) != (spec.model.engine == "recorded"):
@@ -80,6 +78,19 @@ def check_spec(spec: RunSpec) -> None:
     check_client_config(spec.client_config)
     for role, model in spec.roles.items():
         _check_role(role, model)
+
+
+def _check_reuse(spec: RunSpec) -> None:
+    if len(spec.reuse_runs) > _MOST_REUSED:
+        raise bad("reuse_runs", len(spec.reuse_runs), f"name at most {_MOST_REUSED} runs.")
+    for i, run in enumerate(spec.reuse_runs):
+        if not is_safe_name(run):
+            raise bad(f"reuse_runs[{i}]", run, "name a run by its id, as `evalmesh runs list` shows it.")
+    if len(spec.reuse_completions) > _MOST_REUSED:
+        raise bad("reuse_completions", len(spec.reuse_completions), f"name at most {_MOST_REUSED} files.")
+    for i, digest in enumerate(spec.reuse_completions):
+        if not DIGEST.fullmatch(digest):
+            raise bad(f"reuse_completions[{i}]", digest, "use the digest ImportCompletions returned.")
 
 
 def _check_role(role: str, model: ModelSpec) -> None:
@@ -219,8 +230,11 @@ def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
         if not is_safe_name(spec.name) or "." in spec.name:
             raise bad(f"{field}.benchmark", spec.name, "see `evalmesh benchmarks list` for the names there are.")
         if spec.name in seen:
-            raise bad(f"{field}.benchmark", spec.name, "name each benchmark once; choose its subsets instead.")
+            way_out = "name each benchmark once, or give each a name of its own, as in `exam=general_mcq`."
+            raise bad(f"{field}.benchmark", spec.name, way_out)
         seen.add(spec.name)
+        if spec.benchmark and (not is_safe_name(spec.benchmark) or "." in spec.benchmark):
+            raise bad(f"{field}.benchmark", spec.benchmark, "see `evalmesh benchmarks list` for the names there are.")
         _check_benchmark(spec, field)
     if not seen:
         raise bad("benchmarks", [], "name at least one benchmark (--datasets); `evalmesh benchmarks list` shows all.")
@@ -248,6 +262,26 @@ def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
         if value is not None:
             check_lines(f"{field}.{name}", value, _MOST_TEMPLATE_CHARS)
     check_free(f"{field}.extra", spec.extra)
+    check_form(f"{field}.", spec.form)
+
+
+def check_form(field: str, form: RowForm) -> None:
+    """What the user says of a file; `field` is what stands before `columns`, `encoding` and `delimiter`."""
+    for name, given in form.columns.items():
+        check_text(f"{field}columns", name, 256)
+        check_text(f"{field}columns.{name}", given, 1024)
+        if not name or not given:
+            raise bad(f"{field}columns", dict(form.columns), "give the column's name here, and its name in the file.")
+    if len(set(form.columns.values())) < len(form.columns):
+        raise bad(f"{field}columns", dict(form.columns), "one column of the file can stand for one thing only.")
+    if form.encoding:
+        check_text(f"{field}encoding", form.encoding, 64)
+        try:
+            known_encoding(form.encoding)
+        except ValueError as error:
+            raise InvalidInput(f"{field}encoding: {error}", {"field": f"{field}encoding"}) from None
+    if form.delimiter and (len(form.delimiter) > 1 or form.delimiter in '\r\n"'):
+        raise bad(f"{field}delimiter", form.delimiter, "give the one character that stands between fields.")
 
 
 def check_generation(config: GenerationConfig) -> None:

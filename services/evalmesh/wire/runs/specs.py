@@ -3,6 +3,7 @@
 from typing import Any, Literal, cast, get_args
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, OnError, Run, RunSpec, RunState
 from evalmesh.v1 import runs_pb2 as pb
 from evalmesh.wire.names import make_name, parse_name
@@ -47,12 +48,16 @@ def _limit_from_proto(limit: pb.Limit, field: str) -> int | float:
 def benchmark_spec_to_proto(spec: BenchmarkSpec, field: str = "benchmark") -> pb.BenchmarkSpec:
     """Absent stays absent; an empty list of subsets means all, as `None` does."""
     proto = pb.BenchmarkSpec(
-        benchmark=spec.name,
+        benchmark=spec.kind,
+        label=spec.name if spec.benchmark else "",
         subsets=spec.subsets or (),
         shuffle=spec.shuffle,
         shuffle_choices=spec.shuffle_choices,
         extra=struct_to_proto(spec.extra, f"{field}.extra"),
     )
+    if spec.form:
+        form = spec.form
+        proto.form.CopyFrom(pb.RowForm(columns=form.columns, encoding=form.encoding, delimiter=form.delimiter))
     for name in _OPTIONALS:
         value = getattr(spec, name)
         if value is not None:
@@ -70,7 +75,9 @@ def benchmark_spec_from_proto(proto: pb.BenchmarkSpec, field: str = "benchmark")
         if proto.HasField(name)  # type: ignore[arg-type]
     }
     return BenchmarkSpec(
-        name=proto.benchmark,
+        name=proto.label or proto.benchmark,
+        benchmark=proto.benchmark if proto.label and proto.label != proto.benchmark else "",
+        form=RowForm(dict(proto.form.columns), proto.form.encoding, proto.form.delimiter),
         subsets=tuple(proto.subsets) or None,
         shuffle=proto.shuffle,
         shuffle_choices=proto.shuffle_choices,
@@ -90,6 +97,7 @@ def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
         seed=spec.seed,
         on_error=pb.RunSpec.OnError.Value(spec.on_error.upper()),
         reuse_runs=[make_name("runs", run) for run in spec.reuse_runs],
+        reuse_completions=spec.reuse_completions,
         completions_digest=spec.completions_digest,
         dataset_dir=spec.dataset_dir,
         dataset_hub=spec.dataset_hub,
@@ -131,6 +139,7 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         seed=proto.seed if proto.HasField("seed") else default.seed,
         on_error=_on_error(proto.on_error),
         reuse_runs=tuple(parse_name("runs", name) for name in proto.reuse_runs),
+        reuse_completions=tuple(proto.reuse_completions),
         completions_digest=proto.completions_digest,
         dataset_dir=proto.dataset_dir,
         dataset_hub=cast("Hub", one_of(proto.dataset_hub or default.dataset_hub, get_args(Hub), "dataset_hub")),
@@ -182,6 +191,8 @@ def run_to_proto(run: Run) -> pb.Run:
         error_reason=run.error_reason,
         benchmarks=[progress_to_proto(b) for b in run.benchmarks],
         notice=run.notice,
+        host=run.host,
+        size_bytes=run.size_bytes,
     )
     if run.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(run.start_time))
@@ -206,4 +217,6 @@ def run_from_proto(proto: pb.Run) -> Run:
         error_reason=proto.error_reason,
         benchmarks=tuple(progress_from_proto(b) for b in proto.benchmarks),
         notice=proto.notice,
+        host=proto.host,
+        size_bytes=proto.size_bytes,
     )

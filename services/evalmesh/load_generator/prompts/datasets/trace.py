@@ -57,7 +57,7 @@ def _rows(context: Context) -> Iterator[Row]:
     texts = _Texts(context)
     first_s: float | None = None
     last_s = 0.0
-    for where, value in rows.records(context.file(), context.spec.file_name):
+    for where, value in rows.of_context(context):
         try:
             row = parse(value, unit_s) if isinstance(value, dict) else None
         except ValueError as error:
