@@ -132,7 +132,7 @@ def _report(parser: Parser, _: Sequence[str]) -> None:
 
 def _samples(parser: Parser, _: Sequence[str]) -> None:
     add = parser.add_argument
-    add("run", nargs="?", metavar="RUN", help="id, outputs folder, or latest (default: the newest)")
+    add("run", nargs="?", metavar="RUN", help="id, part of one, name, outputs folder, latest (default: the newest)")
     add("sample", nargs="?", metavar="ID", help="show this one whole; ID#1 is its second repeat")
     for grade, text in (
         ("right", "full marks"),

@@ -48,7 +48,7 @@ def _find(args: argparse.Namespace) -> Mapping[str, Any]:
     if args.server:
         check_server(args.server)
         with Client(args.server) as client:
-            return client.report(_id_at(client, given, work_dir))
+            return client.report(id_at(client, given, work_dir))
     run_id = RUNS.id_of(given, work_dir)
     if is_safe_name(run_id):
         folder = RUNS.find_folder(run_id, work_dir)
@@ -62,7 +62,7 @@ def _find(args: argparse.Namespace) -> Mapping[str, Any]:
     )
 
 
-def _id_at(client: Client, given: str, work_dir: Path) -> str:
+def id_at(client: Client, given: str, work_dir: Path) -> str:
     """What a word means to a server."""
     found = None if given == LATEST else RUNS.path_id(given, work_dir)
     if found is not None:
