@@ -140,7 +140,11 @@ async def _serving(port: int, *, or_any_port: bool, **knows: Any) -> AsyncIterat
 def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     """The config with its run named by id, and the checked spec. Raises before anything is started."""
     if config.use_cache:
-        config = config.model_copy(update={"use_cache": RUNS.id_of(config.use_cache)})
+        try:
+            run_id = RUNS.id_of(config.use_cache)
+        except NotFound as error:
+            raise NotFound(f"use_cache: {error.message}", {"field": "use_cache"}) from None
+        config = config.model_copy(update={"use_cache": run_id})
     spec = to_run_spec(config)
     if config.completions:
         file = _file(config.completions)
