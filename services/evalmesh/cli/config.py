@@ -1,5 +1,6 @@
 """What both configs have in common: values in every form people write them, and errors as sentences."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from types import UnionType
@@ -9,8 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from evalmesh.cli.defaults import Layer, layers, merged
 from evalmesh.cli.options import parse_options, read_config_file
+from evalmesh.cli.parser import Flag, is_duration
 from evalmesh.domain.errors import InvalidInput
 
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _WAYS_OUT = {
     "int_parsing": "write a whole number.",
     "int_type": "write a whole number.",
@@ -59,9 +63,17 @@ class Config(BaseModel):
             raise InvalidInput(
                 f"{info.field_name}: {value} is not allowed; write a number.", {"field": info.field_name}
             )
+        flag = next((one for one in cls.model_fields[name].metadata if isinstance(one, Flag)), None)
+        if flag is not None and is_duration(flag) and isinstance(value, str):
+            return parse_seconds(value, name)
         if get_origin(kind) is not list or (value is None and optional):
             return value
-        return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+        given = [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+        if (flag is not None and flag.commas) or get_args(kind)[0] in {int, float} or get_origin(get_args(kind)[0]):
+            given = [part for one in given for part in (_parts(one) if isinstance(one, str) else (one,))]
+        if flag is not None and isinstance(flag.metavar, tuple) and flag.metavar[-1] == "S" and given:
+            given[-1] = parse_seconds(given[-1], name) if isinstance(given[-1], str) else given[-1]
+        return given
 
     @classmethod
     def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
@@ -124,6 +136,22 @@ def _without_paths(value: Any) -> Any:
     return [_without_paths(one) for one in value] if isinstance(value, list) else value
 
 
+def parse_seconds(text: str, field: str) -> float:
+    """`2`, `2s`, `500ms`, `1.5m`, `1h` in seconds. Raises `InvalidInput`."""
+    found = _DURATION.fullmatch(text.strip())
+    try:
+        return float(found[1]) * _SECONDS[found[2]] if found else float(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{field}: {text[:80]!r} is not allowed; write seconds, or a number with ms, s, m or h, like 30s.",
+            {"field": field},
+        ) from None
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()] or [text]
+
+
 def _kind(annotation: Any) -> tuple[Any, bool]:
     """(type, whether it may be `None`)."""
     if get_origin(annotation) not in {UnionType, Union}:
@@ -145,8 +173,8 @@ def _mapping(value: Any, name: str) -> Any:
 def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidInput:
     """The first problem, as a sentence; pydantic's own text may repeat a secret and speaks of types."""
     problem = error.errors(include_url=False, include_context=True)[0]
-    # `limit: int | float` reports each member of the union under its own name.
-    path = [str(part) for part in problem["loc"] if part not in {"int", "float"}]
+    # `limit: int | float` reports each member of the union under its own name; of a list, the value says which.
+    path = [part for part in problem["loc"] if isinstance(part, str) and part not in {"int", "float"}]
     field = ".".join(path) or "config"
     value = "the value (withheld)" if withheld.intersection(path[:1]) else repr(problem["input"])[:80]
     way_out = _WAYS_OUT.get(problem["type"]) or f"{problem['msg'][:1].lower()}{problem['msg'][1:]}."

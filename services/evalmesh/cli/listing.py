@@ -36,6 +36,8 @@ class Listing(Generic[T]):
     """What JSON says beside id, name, state, time of creation and error."""
     nothing: str
     """Said of an empty list."""
+    state: Callable[[T], str] = lambda one: one.state.value.lower()
+    """Of those that have ended, in words."""
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
@@ -65,7 +67,7 @@ class Listing(Generic[T]):
             # Ids and states are copied and searched for: they stay whole, however narrow the screen.
             table.add_column(heading, overflow="fold", no_wrap=heading in {self.heading, "State"})
         for one in found:
-            state = one.state.value.lower() if going_on or one.state.terminal else "interrupted"
+            state = self.state(one) if going_on or one.state.terminal else "interrupted"
             created = datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
             # Text, never markup: names come from users and may hold square brackets.
             table.add_row(*map(Text, (one.id, state, *(cell(one) for cell in self.columns.values()), created)))

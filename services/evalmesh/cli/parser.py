@@ -34,6 +34,8 @@ class Flag:
     nargs: int | str | None = None
     env: str = ""
     """Variable that counts where the flag is not said."""
+    commas: bool = False
+    """Several values may be one word with commas, as those of numbers and choices always may."""
 
 
 class PlaceOptions:
@@ -152,6 +154,11 @@ def add_options(
         )
 
 
+def is_duration(flag: Flag) -> bool:
+    """Whether the option is a time in seconds, which may be written with a unit."""
+    return flag.metavar == "S"
+
+
 def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -166,8 +173,10 @@ def _settings(hint: Any, flag: Flag, usual: Any) -> dict[str, Any]:
     # A union of several is left to the config.
     kind = kinds[0] if len(kinds) == 1 else str
     if get_origin(kind) is list:
-        settings["nargs"] = flag.nargs or "+"
-        kind = get_args(kind)[0]
+        # `1,2` is several values: the config takes them apart, and says what is wrong with one.
+        return settings | {"nargs": flag.nargs or "+", "metavar": flag.metavar or _METAVARS.get(get_args(kind)[0])}
+    if is_duration(flag) and kind is float:
+        return settings | {"metavar": flag.metavar}
     if get_origin(kind) is Literal:
         return settings | {"choices": get_args(kind), "metavar": flag.metavar}
     settings["metavar"] = flag.metavar or _METAVARS.get(get_origin(kind) or kind)

@@ -10,6 +10,7 @@ from evalmesh.cli.connections import literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
+from evalmesh.cli.exports import without_keys
 from evalmesh.cli.options import parse_options
 from evalmesh.cli.outputs import client_config
 from evalmesh.domain.connection import Connection
@@ -100,6 +101,8 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
 def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
     """The keys of a config that asks for the same run again. Never a key in it: at most the name of what holds it."""
     values = config.model_dump(mode="json", exclude_defaults=True, exclude={"api_key", "dry_run", "debug"})
+    if config.export_args:
+        values["export_args"] = without_keys(config.export_args)
     if config.demo:
         values.pop("api_url", None)  # the next simulated model may have another port
     elif reference := spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):

@@ -50,6 +50,7 @@ def _errors_text(one: LoadTest) -> str:
 
 def _as_json(one: LoadTest) -> dict[str, Any]:
     return {
+        "outcome": state_words(one),
         "model": one.spec.target.model,
         "url": one.spec.target.url,
         "levels": [
@@ -72,13 +73,15 @@ _LISTING: Listing[LoadTest] = Listing(
     heading="Load test",
     fetch=lambda client, size: client.list_load_tests(page_size=size),
     columns={
-        "Model": lambda one: one.spec.display_name or one.spec.target.model,
+        "Name": lambda one: one.spec.display_name,
+        "Model": lambda one: one.spec.target.model,
         "Load": _load_text,
         "Levels": _levels_text,
         "Errors": _errors_text,
     },
     document=_as_json,
     nothing="no load tests yet; try: evalmesh perf --help",
+    state=state_words,
 )
 
 

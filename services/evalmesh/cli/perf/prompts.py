@@ -132,6 +132,7 @@ def _body(config: PerfConfig, api: str) -> dict[str, Any]:
         return dict(config.extra_args)
     body = {name: getattr(config, name) for name in _SAMPLING}
     body |= {"n": config.n_choices, "seed": config.seed, "stop": config.stop, "stop_token_ids": config.stop_token_ids}
+    body["ignore_eos"] = config.ignore_eos or None
     # In the extra arguments, and only there, null means that the key must not be sent.
     return {**{key: value for key, value in body.items() if value is not None}, **config.extra_args}
 
