@@ -68,6 +68,7 @@ PAGES: Mapping[str, Page] = {
         not_here={"make ": "is how this suite was started, and the newcomer's run that CI makes from a fresh clone"},
     ),
     "CONTRIBUTING.md": Page(not_here={"make ": "is how this suite was started"}),
+    "docs/guides/config.md": Page(),
     "docs/guides/first-run.md": Page(not_here={"python3 -m venv": _INSTALLS, ".venv/bin/pip": _INSTALLS}),
     "docs/guides/your-own-data.md": Page(
         before="for name in exam law tax; do"
