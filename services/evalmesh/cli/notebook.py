@@ -31,7 +31,7 @@ class NotebookView:
         """Makes the output; nothing is in it yet."""
         from IPython.display import DisplayHandle  # noqa: PLC0415  (there, in a notebook)
 
-        self._handle = DisplayHandle()
+        self._handle = DisplayHandle()  # type: ignore[no-untyped-call]
         self._handle.display({"text/plain": ""}, raw=True)
 
     def update(self, view: RenderableType) -> None:
