@@ -5,13 +5,13 @@ import sys
 
 from rich.console import Console
 
-_WIDTH_OF_FILES = 160
+WIDTH_OF_FILES = 160
 
 
 def make_console(*, stderr: bool = False) -> Console:
     """A console that does not fold tables to 80 columns when its output goes to a file or a pipe."""
     file = sys.stderr if stderr else sys.stdout
-    width = None if file.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_FILES
+    width = None if file.isatty() or os.environ.get("COLUMNS") else WIDTH_OF_FILES
     return Console(stderr=stderr, width=width, highlight=False)
 
 

@@ -8,6 +8,8 @@ CANCELLED = 4
 UNAVAILABLE = 5
 CLIENT_LIMITED = 6
 OBJECTIVE_MISSED = 7
+GATE_MISSED = 8
+GATE_UNDECIDED = 9
 INTERRUPTED = 130
 
 HELP = """\
@@ -19,6 +21,8 @@ exit codes:
     4  the run was cancelled
     5  the platform or the model's endpoint is unavailable or refuses the key
   6,7  of `evalmesh perf --strict` alone
+    8  a --gate of `evalmesh compare` was missed
+    9  none was missed, and one is undecided: too few samples to tell
   130  interrupted; a local run can be taken up again with `evalmesh runs resume`
 """
 

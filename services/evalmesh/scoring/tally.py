@@ -227,7 +227,7 @@ class _Counter:
                 sums.add([_small(estimate(n, c, k))])
 
     def _add_majority(self, have: list[Score], values: list[Fraction | int], missing: int) -> None:
-        votes = [(_ballot(score.answer), Fraction(value)) for score, value in zip(have, values, strict=True)]
+        votes = [(ballot(score.answer), Fraction(value)) for score, value in zip(have, values, strict=True)]
         value = _small(majority_at_k(votes)) if votes else 0
         if votes:
             self.scored.add([value])
@@ -242,7 +242,7 @@ class _Counter:
         self.best.add([value])
 
 
-def _ballot(answer: str | None) -> object:
+def ballot(answer: str | None) -> object:
     """What makes two answers the same vote: the number they write, or their text in one case."""
     if answer is None:
         return None

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.measure.distributions import number, pair
 from evalmesh.load.measure.intervals import BATCHES
-from evalmesh.scoring.statistics import mean_and_stderr, t_quantile, t_tails
+from evalmesh.scoring.statistics import holm, mean_and_stderr, t_quantile, t_tails
 
 Document = Mapping[str, Any]
 Judgement = Literal["better", "worse", "inconclusive", "undecided"]
@@ -56,7 +56,7 @@ def compare(a: Document, b: Document) -> dict[str, Any]:
     both = [label for label in ours if label in theirs]
     pairs = {label: _changes(ours[label], theirs[label]) for label in both}
     family = [change for changes in pairs.values() for change in changes if change.p_value is not None]
-    corrected = dict(zip(map(id, family), _holm([change.p_value or 0.0 for change in family]), strict=True))
+    corrected = dict(zip(map(id, family), holm([change.p_value or 0.0 for change in family]), strict=True))
     return {
         "a": _side(a),
         "b": _side(b),
@@ -74,15 +74,6 @@ def compare(a: Document, b: Document) -> dict[str, Any]:
         "only_in_a": [label for label in ours if label not in theirs],
         "only_in_b": [label for label in theirs if label not in ours],
     }
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Each p-value, corrected for there being so many."""
-    corrected, least = [0.0] * len(p_values), 0.0
-    for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, p_values[at] * (len(p_values) - rank)))
-        corrected[at] = least
-    return corrected
 
 
 def _by_label(levels: Sequence[Document]) -> dict[str, list[Document]]:
