@@ -235,9 +235,9 @@ class _Counter:
         if missing:
             right = sum(v == 1 for v in values) + missing
             wrong: dict[object, int] = {}
-            for ballot, vote in votes:
+            for vote_of, vote in votes:
                 if vote != 1:
-                    wrong[ballot] = wrong.get(ballot, 0) + 1
+                    wrong[vote_of] = wrong.get(vote_of, 0) + 1
             value = 1 if right >= max(wrong.values(), default=0) else value
         self.best.add([value])
 

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
+from evalmesh.domain.comparison import ComparisonWish
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
@@ -149,6 +150,14 @@ class Client:
     def results(self, run: Run | str, benchmark: str, *, state: str = "", subset: str = "") -> Iterator[dict[str, Any]]:
         """Sample results, one mapping per request."""
         return self._thread.iterate(lambda: self._client.results(run, benchmark, state=state, subset=subset))
+
+    def comparison(self, runs: Sequence[Run | str], wish: ComparisonWish | None = None) -> Iterator[dict[str, Any]]:
+        """The document of a comparison, then its flips."""
+        return self._thread.iterate(lambda: self._client.comparison(runs, wish))
+
+    def compare_runs(self, runs: Sequence[Run | str], wish: ComparisonWish | None = None) -> dict[str, Any]:
+        """The comparison with its flips as one document."""
+        return self._thread.run(self._client.compare_runs(runs, wish))
 
     def export(self, run: Run | str, file: str, path: Path) -> Path:
         """Downloads a file of the report."""

@@ -9,7 +9,7 @@ from evalmesh.cli import exits
 from evalmesh.cli.eval.compare_table import described, escaped, plain
 from evalmesh.cli.eval.found import find_run
 from evalmesh.cli.eval.show import lost_lines
-from evalmesh.cli.eval.side_by_side import CSV_COLUMNS, csv_rows, latex_lines, side_table
+from evalmesh.cli.eval.side_by_side import CSV_COLUMNS, csv_rows, latex_lines, side_rows, side_table
 from evalmesh.cli.eval.table import render_table
 from evalmesh.cli.printing import as_csv, console_for, emit, form_of, markdown
 from evalmesh.results.comparing.likeness import labels
@@ -74,7 +74,11 @@ def _pieces(form: str, reports: Sequence[Document], *, verbose: bool) -> Iterato
     elif form == "markdown":
         yield from (f"- {escaped(line)}\n" for line in _which(reports))
         yield f"\n{markdown(_table(reports, verbose=verbose))}\n"
-    else:
+    elif len(reports) == 1:
         from evalmesh.pages.runs.page import render_html  # noqa: PLC0415  # templates take a while
 
         yield render_html(reports[0])
+    else:
+        from evalmesh.pages.runs.compare_page import render_side_by_side  # noqa: PLC0415  # likewise
+
+        yield render_side_by_side(labels(reports), reports, list(side_rows(reports, verbose=verbose)))

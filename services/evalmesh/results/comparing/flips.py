@@ -12,6 +12,8 @@ from evalmesh.results.comparing.pairing import Flips
 
 _GROUPS_KEPT = 4
 """Row groups hold 16 MiB of text at most. Flips come mostly in the order of the file."""
+_MOST_CHARS = 1 << 18
+"""Of each text of a flip."""
 
 
 class _Rows:
@@ -57,16 +59,22 @@ def flip_rows(
             yield {
                 "subset": ours[0]["subset"],
                 "sample_id": ours[0]["sample_id"],
-                "input": ours[0]["input"],
-                "target": ours[0]["target"] or [],
+                "input": _cut(ours[0]["input"]),
+                "target": [_cut(one) for one in ours[0]["target"] or []],
                 "a": _side(values[0], ours, texts=texts),
                 "b": _side(values[1], theirs, texts=texts),
             }
 
 
 def _side(value: float, rows: Sequence[dict[str, Any]], *, texts: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"value": value, "answers": [row["answer"] for row in rows]}
-    return found | ({"completions": [row["completion"] for row in rows]} if texts else {})
+    found: dict[str, Any] = {"value": value, "answers": [_cut(row["answer"]) for row in rows]}
+    return found | ({"completions": [_cut(row["completion"]) for row in rows]} if texts else {})
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None or len(text) <= _MOST_CHARS:
+        return text
+    return f"{text[:_MOST_CHARS]} [... cut: {len(text)} characters in all, which the results hold]"
 
 
 def result_columns(file: BinaryIO) -> set[str]:
