@@ -3,6 +3,9 @@
     from evalmesh import TaskConfig, run_task
     report = run_task(TaskConfig(model="my-model", api_url="http://127.0.0.1:8000/v1", datasets=["gsm8k"], limit=5))
 
+    from evalmesh import compare
+    compare("outputs/20260101_120000_a", "outputs/20260101_130000_b").rows()
+
     from evalmesh import PerfConfig, run_perf
     perf = run_perf(PerfConfig(model="my-model", url="http://127.0.0.1:8000/v1/chat/completions", parallel=[1, 8]))
 
@@ -15,6 +18,7 @@ from typing import Any
 _EXPORTS = {
     "run_task": "evalmesh.cli.eval.task",
     "TaskConfig": "evalmesh.cli.eval.config",
+    "compare": "evalmesh.cli.eval.compare_task",
     "run_perf": "evalmesh.cli.perf.task",
     "PerfConfig": "evalmesh.cli.perf.config",
     "Client": "evalmesh.sdk",

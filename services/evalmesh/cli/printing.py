@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,14 @@ def form_of(args: argparse.Namespace, forms: Iterable[str]) -> str:
 def emit(pieces: Iterable[str], output: str | None) -> None:
     """Writes text piece by piece; a file appears when it is complete."""
     if not output:
-        for piece in pieces:
-            sys.stdout.write(piece)
+        sys.stdout.writelines(map(_encodable, pieces))
         return
     path = Path(output).expanduser()
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(_encodable(piece) for piece in pieces)
+            file.writelines(map(_encodable, pieces))
         part.replace(path)
     except OSError as error:
         raise InvalidInput(
@@ -49,7 +49,8 @@ def emit(pieces: Iterable[str], output: str | None) -> None:
             {"field": "output"},
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     print(f"wrote {path}", file=sys.stderr)
 
 

@@ -27,7 +27,7 @@ def pieces(
         yield from _json_pieces(document, flips or ())
     elif form == "csv":
         names = [run["label"] for run in document["runs"]]
-        rows = _effect_rows(document) if flips is None else (_flip_row(one, names) for one in flips)
+        rows = effect_rows(document) if flips is None else (_flip_row(one, names) for one in flips)
         yield from as_csv(rows, _EFFECT_COLUMNS if flips is None else _FLIP_COLUMNS)
     elif form == "markdown":
         for line in _markdown_lines(document, list(flips or ()), verbose=verbose):
@@ -46,7 +46,7 @@ def _json_pieces(document: dict[str, Any], flips: Iterable[dict[str, Any]]) -> I
     yield "\n  ]\n}\n"
 
 
-def _effect_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def effect_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """One flat row per run, benchmark, subset (empty: the whole) and metric."""
     for comparison in document["comparisons"]:
         for benchmark in comparison["benchmarks"]:

@@ -45,7 +45,7 @@ def show_comparison(console: Console, document: Document, flips: Iterable[Docume
 
 def _line(console: Console, text: str, style: str = "") -> None:
     # Text, never markup: names come from users and may hold square brackets.
-    console.print(Text(text, style=style), soft_wrap=True)
+    console.print(Text(printable(text), style=style), soft_wrap=True)
 
 
 def letters(count: int) -> str:
@@ -88,10 +88,14 @@ def _value(value: Any) -> str:
     return "-" if value in (None, "") else plain(str(value), _TEXT_CHARS)
 
 
+def printable(text: str) -> str:
+    """Without characters that steer a terminal: names and answers come from anybody."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def plain(text: str, most: int) -> str:
-    """One line without control characters, cut to its beginning."""
-    line = "".join(char if char.isprintable() else " " for char in text[: 4 * most])
-    line = " ".join(line.split())
+    """One printable line, cut to its beginning."""
+    line = " ".join(printable(text[: 4 * most]).split())
     return line if len(line) <= most and len(text) <= 4 * most else f"{line[: most - 3]}..."
 
 
@@ -108,7 +112,7 @@ def comparison_table(comparison: Document, b: str = "B", *, verbose: bool = Fals
         if len(subsets) > 1 and (verbose or len(subsets) <= _FEW_SUBSETS):
             for subset in subsets:
                 for metric in subset["metrics"]:
-                    _add(table, f"  {subset['name']}", metric, primary=False)
+                    _add(table, printable(f"  {subset['name']}"), metric, primary=False)
         table.add_section()
     return table
 
@@ -210,7 +214,7 @@ def matrix_table(document: Document) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     cells = matrix_cells(document)
     for row, name in enumerate(names):
-        label = f"{name} {document['runs'][row]['label']}"
+        label = printable(f"{name} {document['runs'][row]['label']}")
         table.add_row(Text(label), *(Text(cells.get((row, column), "")) for column in range(len(names))))
     return table
 

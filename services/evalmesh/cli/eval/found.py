@@ -1,6 +1,5 @@
 """The runs that a command is given: by their outputs, by the platform's folder, or from a server."""
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +36,15 @@ class FoundRun:
             ) from error
 
 
-def find_run(given: str | None, args: argparse.Namespace) -> FoundRun:
+def find_run(given: str | None, work_dir: Path, server: str | None) -> FoundRun:
     """What was given: an id, an outputs folder, a report; nothing means the newest. Raises `NotFound`."""
-    work_dir = Path(args.work_dir).expanduser()
     text = given or str(RUNS.newest_folder(work_dir))
     path = RUNS.report_at(Path(text).expanduser())
     if path is not None:
         return FoundRun(RUNS.read_report(path), path.parent)
     run_id = RUNS.id_of(text)
-    if args.server:
-        with Client(args.server) as client:
+    if server:
+        with Client(server) as client:
             return FoundRun(client.report(run_id), None)
     if is_safe_name(run_id):
         folder = RUNS.find_folder(run_id, work_dir)

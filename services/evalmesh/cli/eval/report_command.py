@@ -3,10 +3,11 @@
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from evalmesh.cli import exits
-from evalmesh.cli.eval.compare_table import described, escaped, plain
+from evalmesh.cli.eval.compare_table import described, escaped, printable
 from evalmesh.cli.eval.found import find_run
 from evalmesh.cli.eval.show import lost_lines
 from evalmesh.cli.eval.side_by_side import CSV_COLUMNS, csv_rows, latex_lines, side_rows, side_table
@@ -21,7 +22,8 @@ Document = Mapping[str, Any]
 def run(args: argparse.Namespace) -> int:
     """Reads, renders, prints."""
     form = form_of(args, _FORMS)
-    reports = [find_run(text, args).report for text in args.runs or [None]]
+    work_dir = Path(args.work_dir).expanduser()
+    reports = [find_run(text, work_dir, args.server).report for text in args.runs or [None]]
     if form == "table":
         _print_table(reports, args)
     else:
@@ -46,7 +48,7 @@ def _which(reports: Sequence[Document]) -> Iterator[str]:
     """Which runs are shown."""
     for label, report in zip(labels(reports), reports, strict=True):
         named = report["run"]["display_name"] or len(reports) > 1
-        yield (f"{plain(label, 80)}: " if named else "") + described(_side(report))
+        yield printable((f"{label}: " if named else "") + described(_side(report)))
 
 
 def _side(report: Document) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.benchmarks import registry
+from evalmesh.cli.eval.compare_table import printable
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.results.comparing.likeness import labels
 
@@ -99,11 +100,11 @@ def side_table(reports: Sequence[Document], *, verbose: bool) -> Table:
     for heading in ("Benchmark", *(("Subset",) if with_subsets else ()), "Metric"):
         table.add_column(heading, overflow="fold")
     for label in labels(reports):
-        table.add_column(Text(label), justify="right", overflow="fold", min_width=15)
+        table.add_column(Text(printable(label)), justify="right", overflow="fold", min_width=15)
     for row in rows:
         names = (row.benchmark, *((row.subset,) if with_subsets else ()), row.metric)
         cells = (Text(shown(cell), style="bold" if at == row.best else "") for at, cell in enumerate(row.cells))
-        table.add_row(*map(Text, names), *cells)
+        table.add_row(*(Text(printable(name)) for name in names), *cells)
     return table
 
 
@@ -159,4 +160,4 @@ def latex_lines(reports: Sequence[Document], *, verbose: bool) -> Iterator[str]:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(char, char if char.isprintable() else " ") for char in text)
+    return "".join(_LATEX.get(char, char) for char in printable(text))
