@@ -154,7 +154,7 @@ def test_what_has_no_score_is_told_with_what_it_could_mean(say, tmp_path):
         str(write_run(tmp_path, "b", Answered(samples(1, None, 1, None)))),
     ]
     out = say("compare", *pair)[1]
-    assert "3 samples without a score are left out (1 without one in A, 1 in B, 1 in both)" in out
+    assert "samples without a score, left out: 3 (1 in A alone, 1 in B alone, 1 in both)" in out
     assert "at worst and at best B - A would be -0.250 and +0.750" in out
 
 

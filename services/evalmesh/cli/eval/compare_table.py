@@ -168,8 +168,8 @@ def notes(comparison: Document) -> Iterator[str]:
                 f"; at worst and at best B - A would be {signed(bounds[0])} and {signed(bounds[1])}" if bounds else ""
             )
             yield (
-                f"{benchmark['name']}: {total:,} samples without a score are {how} ({out['a']:,} without one in A, "
-                f"{out['b']:,} in B, {out['both']:,} in both){told}"
+                f"{benchmark['name']}: samples without a score, {how}: {total:,} ({out['a']:,} in A alone, "
+                f"{out['b']:,} in B alone, {out['both']:,} in both){told}"
             )
         if metric["clusters"] is not None and metric["clusters"] < metric["n"]:
             yield f"{benchmark['name']}: the {metric['n']:,} samples come in {metric['clusters']:,} independent groups"
