@@ -111,6 +111,12 @@ def test_pairs_without_a_score_are_left_out_counted_and_bounded(compare):
     assert metric["bounds"] == (pytest.approx((0 + 0 + 0 - 1) / 4), pytest.approx((0 + 1 + 1 + 1) / 4))
 
 
+def test_nothing_to_pair_leaves_everything_open(compare):
+    metric = primary(compare(Answered(samples(1, None)), Answered(samples(None, 1))))
+    assert (metric["n"], metric["difference"], metric["p_value"], metric["verdict"]) == (0, None, None, "inconclusive")
+    assert metric["bounds"] == (-0.5, 0.5)
+
+
 def test_they_count_as_0_where_both_runs_say_so(compare):
     a, b = Answered(samples(1, 0, None, None), on_error="zero"), Answered(samples(1, None, 1, None), on_error="zero")
     found = compare(a, b)

@@ -83,6 +83,8 @@ def read_samples(file: BinaryIO, how: Reading) -> Iterator[Samples]:
         columns = list(dict.fromkeys(name for name in wanted if name in there))
         first, left = 0, None
         for batch in table.iter_batches(batch_size=size, columns=columns):
+            if not batch.num_rows:
+                continue
             rows = batch if left is None else _one(pa.Table.from_batches([left, batch]))
             starts = _starts(rows.column("sample_id"))
             # The repeats of the last sample may go on in the next batch.
