@@ -4,10 +4,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from traceback import print_exc
 
 from evalmesh.cli import exits
 from evalmesh.cli.flags import parse
+from evalmesh.domain.errors import EvalmeshError
 from evalmesh.runtime.garbage import collect_rarely
 
 _UNAVAILABLE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED"})
@@ -24,12 +26,17 @@ def exit_code(reason: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; nothing but the exit code escapes."""
     collect_rarely()
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Texts of models and tables hold letters that the terminal's encoding may not know.
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Before gRPC is loaded, which otherwise puts lines of its own on standard error: for every process the scorer
     # starts, which is no fork, and for what is an error of ours a moment later.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         args = parse(argv)
+    except EvalmeshError as error:
+        return _tell(error, debug=False)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else exits.BAD_INPUT
     try:

@@ -4,19 +4,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from evalmesh.cli.documents import html_table, load_pandas
 from evalmesh.cli.eval.compare_forms import effect_rows
 from evalmesh.cli.eval.found import FoundRun, find_run
 from evalmesh.domain.comparison import ComparisonWish
-from evalmesh.domain.errors import Unimplemented
 from evalmesh.results.comparing.alike import Source
 from evalmesh.results.comparing.comparison import compare_runs
 from evalmesh.sdk import Client
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,16 @@ class ComparedRuns:
         """One flat row per run, benchmark, subset (empty: the whole) and metric."""
         return list(effect_rows(self.document))
 
-    def to_dataframe(self) -> Any:
-        """The rows as a pandas frame. Raises `Unimplemented` without pandas."""
-        try:
-            pandas = import_module("pandas")
-        except ImportError:
-            raise Unimplemented("to_dataframe needs pandas; install it, or use rows().") from None
-        return pandas.DataFrame(self.rows())
+    def to_dataframe(self) -> "pd.DataFrame":
+        """`rows` as a pandas table. Raises `FailedPrecondition` where pandas is not installed."""
+        return load_pandas().DataFrame(self.rows())
+
+    def __repr__(self) -> str:
+        names = (one["label"] for one in self.document["runs"])
+        return f"<ComparedRuns {', '.join(names)}: {len(self.flips)} flips>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
 
 
 def compare(
