@@ -247,6 +247,13 @@ def test_a_run_that_is_not_complete_is_named(compare):
     assert "A (r0) is not complete (CANCELLED)" in found.document["comparisons"][0]["warnings"][0]
 
 
+def test_a_run_against_itself_is_told(tmp_path):
+    report = json.loads((write_run(tmp_path, "r", A) / "report.json").read_text())
+    source = Source(report, lambda name: next(tmp_path.glob(f"*/results/{name}.parquet")).open("rb"))
+    document = compare_runs([source, source], ComparisonWish(), "").document
+    assert document["comparisons"][0]["warnings"] == ["A and B are one and the same run."]
+
+
 def test_a_benchmark_that_is_not_installed_is_read_by_its_columns(compare):
     ours = {"name": "somebodys", "version": 1}
     assert primary(compare(replace(A, **ours), replace(B, **ours)))["wins"] == 3

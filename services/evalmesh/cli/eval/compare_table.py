@@ -111,8 +111,8 @@ def comparison_table(comparison: Document, b: str = "B", *, verbose: bool = Fals
         subsets = benchmark["subsets"]
         if len(subsets) > 1 and (verbose or len(subsets) <= _FEW_SUBSETS):
             for subset in subsets:
-                for metric in subset["metrics"]:
-                    _add(table, printable(f"  {subset['name']}"), metric, primary=False)
+                for at, metric in enumerate(subset["metrics"]):
+                    _add(table, printable(f"  {subset['name']}") if at == 0 else "", metric, primary=False)
         table.add_section()
     return table
 
@@ -129,7 +129,7 @@ def _add(table: Table, name: str, metric: Document, *, primary: bool) -> None:
         Text(f"{metric['wins']:,}"),
         Text(f"{metric['losses']:,}"),
         Text(p_value(metric["p_corrected"] if metric["judged"] else metric["p_value"])),
-        Text.assemble((verdict or "not judged", _STYLES.get(verdict, "dim")), f"\n{smallest}"),
+        Text.assemble((verdict, _STYLES.get(verdict, "")), f"\n{smallest}"),
     )
     table.add_row(*cells)
 

@@ -45,7 +45,8 @@ def side_rows(reports: Sequence[Document], *, verbose: bool) -> Iterator[SideRow
         for metric in dict.fromkeys(metrics):
             yield _row(name, "", metric, sides)
         if verbose:
-            for subset in dict.fromkeys(one["name"] for side in there for one in side["subsets"]):
+            subsets = dict.fromkeys(one["name"] for side in there for one in side["subsets"])
+            for subset in subsets if len(subsets) > 1 else ():
                 parts = [_part(side, subset) for side in sides]
                 yield _row(name, subset, primary, parts)
 

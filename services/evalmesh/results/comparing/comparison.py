@@ -97,14 +97,16 @@ def _comparison(
     return {
         "run": at,
         "differs": run_differences(*reports),
-        "warnings": [*_unfinished(*reports), *_uncommon(joined)],
+        "warnings": [*_doubtful(*reports), *_uncommon(joined)],
         "benchmarks": [_benchmark(one, wish) for one in joined],
         "only_in_a": [name for name in a if name not in b],
         "only_in_b": [name for name in b if name not in a],
     }
 
 
-def _unfinished(*reports: Document) -> Iterator[str]:
+def _doubtful(*reports: Document) -> Iterator[str]:
+    if reports[0]["run"]["id"] == reports[1]["run"]["id"]:
+        yield "A and B are one and the same run."
     for who, run in zip("AB", (report["run"] for report in reports), strict=True):
         if not run["complete"]:
             yield f"{who} ({run['id']}) is not complete ({run['state']}): what is missing may be no random choice."
