@@ -18,7 +18,7 @@ done
 # The first run is the baseline. What flipped is shown with both answers.
 evalmesh compare before after --flips 5
 
-# A gate: exit code 8 when it is missed, 9 when so few samples leave it undecided.
+# A gate: exit code 7 when it is missed, 8 when so few samples leave it undecided.
 code=0
 evalmesh compare before after --gate better --gate 'starter_math>=0.2' --output comparison.html || code=$?
 echo "exit code: $code"

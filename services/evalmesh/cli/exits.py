@@ -8,8 +8,7 @@ CANCELLED = 4
 UNAVAILABLE = 5
 CLIENT_LIMITED = 6
 OBJECTIVE_MISSED = 7
-GATE_MISSED = 8
-GATE_UNDECIDED = 9
+OBJECTIVE_UNDECIDED = 8
 INTERRUPTED = 130
 
 HELP = """\
@@ -20,9 +19,9 @@ exit codes:
     3  done, and some samples have no score (--ignore-errors makes it 0)
     4  the run was cancelled
     5  the platform or the model's endpoint is unavailable or refuses the key
-  6,7  of `evalmesh perf --strict` alone
-    8  a --gate of `evalmesh compare` was missed
-    9  none was missed, and one is undecided: too few samples to tell
+    6  of `evalmesh perf --strict`: the figures cannot be trusted
+    7  what was asked for was missed: an objective of `evalmesh perf`, a --gate of `evalmesh compare`
+    8  nothing was missed, and something is undecided: too few requests or samples to tell
   130  interrupted; a local run can be taken up again with `evalmesh runs resume`
 """
 
@@ -35,6 +34,7 @@ exit codes:
     4  the load test was cancelled
     5  the platform or the endpoint is unavailable: no request succeeded, since it cannot be reached or refuses the key
     6  with --strict: the load generator was the bottleneck, or a generator was lost
-    7  with --strict and --slo: the objective was not met
+    7  with --strict and --slo: the objective was missed; compare --fail-on: B is worse
+    8  with --strict and --slo: the objective is undecided, there were too few requests; compare --fail-on: likewise
   130  interrupted; what was measured is reported
 """

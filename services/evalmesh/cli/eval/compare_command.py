@@ -64,5 +64,5 @@ def exit_code(outcomes: Sequence[Mapping[str, Any]]) -> int:
     """A gate that is missed weighs more than one that is undecided."""
     found = {one["outcome"] for one in outcomes}
     if "missed" in found:
-        return exits.GATE_MISSED
-    return exits.GATE_UNDECIDED if "undecided" in found else exits.OK
+        return exits.OBJECTIVE_MISSED
+    return exits.OBJECTIVE_UNDECIDED if "undecided" in found else exits.OK

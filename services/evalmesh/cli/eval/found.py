@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from evalmesh.cli.outputs import RUNS
+from evalmesh.cli.parser import PlaceOptions
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
 from evalmesh.sdk import Client
@@ -38,6 +39,8 @@ class FoundRun:
 
 def find_run(given: str | None, work_dir: Path, server: str | None) -> FoundRun:
     """What was given: an id, an outputs folder, a report; nothing means the newest. Raises `NotFound`."""
+    if work_dir != Path(PlaceOptions.work_dir) and not server and not work_dir.is_dir():
+        raise NotFound(f"work_dir: {str(work_dir)!r} is no folder that exists.", {"field": "work_dir"})
     text = given or str(RUNS.newest_folder(work_dir))
     path = RUNS.report_at(Path(text).expanduser())
     if path is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from evalmesh.cli import exits
 from evalmesh.cli.eval.compare_table import described, escaped, printable
 from evalmesh.cli.eval.found import find_run
-from evalmesh.cli.eval.show import lost_lines
+from evalmesh.cli.eval.show import lost_lines, note_lines
 from evalmesh.cli.eval.side_by_side import CSV_COLUMNS, csv_rows, latex_lines, side_rows, side_table
 from evalmesh.cli.eval.table import render_table
 from evalmesh.cli.printing import as_csv, console_for, emit, form_of, markdown
@@ -38,7 +38,7 @@ def _print_table(reports: Sequence[Document], args: argparse.Namespace) -> None:
     console.print(_table(reports, verbose=args.verbose))
     for report in reports:
         prefix = f"{report['run']['id']} " if len(reports) > 1 else ""
-        for line in lost_lines(report):
+        for line in (*lost_lines(report), *note_lines(report)):
             console.print(f"{prefix}{line}", soft_wrap=True, markup=False)
     if text is not None:
         emit([text.getvalue()], args.output)

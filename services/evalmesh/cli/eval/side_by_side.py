@@ -11,7 +11,7 @@ from rich.text import Text
 from evalmesh.benchmarks import registry
 from evalmesh.cli.eval.compare_table import printable
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.results.comparing.likeness import labels
+from evalmesh.results.comparing.likeness import kind_of, labels
 
 Document = Mapping[str, Any]
 
@@ -40,31 +40,31 @@ def side_rows(reports: Sequence[Document], *, verbose: bool) -> Iterator[SideRow
     for name in dict.fromkeys(name for benchmarks in known for name in benchmarks):
         sides = [benchmarks.get(name) for benchmarks in known]
         there = [side for side in sides if side is not None]
-        primary = there[0]["primary_metric"]
+        primary, kind = there[0]["primary_metric"], kind_of(there[0])
         metrics = [primary, *(m["name"] for side in there for m in side["metrics"])] if verbose else [primary]
         for metric in dict.fromkeys(metrics):
-            yield _row(name, "", metric, sides)
+            yield _row((name, "", metric), sides, upward=_is_upward(kind, metric))
         if verbose:
             subsets = dict.fromkeys(one["name"] for side in there for one in side["subsets"])
             for subset in subsets if len(subsets) > 1 else ():
                 parts = [_part(side, subset) for side in sides]
-                yield _row(name, subset, primary, parts)
+                yield _row((name, subset, primary), parts, upward=_is_upward(kind, primary))
 
 
 def _part(side: Document | None, subset: str) -> Document | None:
     return next((one for one in (side or {"subsets": []})["subsets"] if one["name"] == subset), None)
 
 
-def _row(benchmark: str, subset: str, metric: str, sides: Sequence[Document | None]) -> SideRow:
+def _row(names: tuple[str, str, str], sides: Sequence[Document | None], *, upward: bool) -> SideRow:
     cells = tuple(
-        next((one for one in (side or {"metrics": []})["metrics"] if one["name"] == metric), None) for side in sides
+        next((one for one in (side or {"metrics": []})["metrics"] if one["name"] == names[2]), None) for side in sides
     )
-    return SideRow(benchmark, subset, metric, cells, _best(cells, upward=_is_upward(benchmark, metric)))
+    return SideRow(*names, cells, _best(cells, upward=upward))
 
 
-def _is_upward(benchmark: str, metric: str) -> bool:
+def _is_upward(kind: str, metric: str) -> bool:
     try:
-        specs = registry.get(benchmark).metrics
+        specs = registry.get(kind).metrics
     except InvalidInput:
         return True
     return next((one.higher_is_better for one in specs if one.name == metric), True)

@@ -10,7 +10,7 @@ from evalmesh.domain.comparison import ComparisonWish
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.results.comparing.flips import result_columns, sample_at
-from evalmesh.results.comparing.likeness import Document, benchmark_differences, unlike_scoring
+from evalmesh.results.comparing.likeness import Document, benchmark_differences, kind_of, unlike_scoring
 from evalmesh.results.comparing.pairing import Pairs, pair
 from evalmesh.results.comparing.sampled import Codes, Reading
 from evalmesh.results.table import SCORE_PREFIX
@@ -120,7 +120,7 @@ def _rules(
     upward: dict[str, bool] = {}
     try:
         spec = BenchmarkSpec(name, extra=(a.get("overrides") or {}).get("extra") or {})
-        benchmark = registry.get(name).for_spec(spec)
+        benchmark = registry.get(kind_of(a)).for_spec(spec)
     except InvalidInput:
         pass  # of a package that is not installed here: the columns say enough
     else:

@@ -37,10 +37,17 @@ def _short(value: Any) -> Any:
     return f"{value[:_SHORT]}..." if isinstance(value, str) and len(value) > _SHORT else value
 
 
+def kind_of(benchmark: Document) -> str:
+    """The name in the registry, of what may be called something else in its run."""
+    return str((benchmark.get("overrides") or {}).get("benchmark") or benchmark["name"])
+
+
 def unlike_scoring(a: Document, b: Document) -> Iterator[str]:
     """Why equal answers could have got unequal scores. `remove_until` is none: it belongs to how a model answers."""
     name = a["name"]
-    if a["version"] != b["version"]:
+    if kind_of(a) != kind_of(b):
+        yield f"{name} is {kind_of(a)} in A and {kind_of(b)} in B"
+    elif a["version"] != b["version"]:
         yield (
             f"{name} has version {a['version']} in A and {b['version']} in B, and a version grows when a score could "
             "change"
