@@ -84,9 +84,14 @@ PAGES: Mapping[str, Page] = {
         before=f"for name in a b; do {_FIRST_RUN} --work-dir $name --no-timestamp; done",
         filled_in={"outputs/20260101_120000_a": "a", "outputs/20260101_130000_b": "b"},
     ),
+    "docs/guides/looking-at-answers.md": Page(),
     "docs/guides/use-cache-and-resume.md": Page(
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
         filled_in={"runs resume RUN": "runs resume $RUN --rescore", "--use-cache RUN": "--use-cache $RUN"},
+    ),
+    "docs/guides/living-with-runs.md": Page(
+        before=f"{_FIRST_RUN} --name one; {_FIRST_RUN} --name two; {_FIRST_RUN} --name three",
+        filled_in={"runs export RUN": "runs export one", "delete RUN": "delete two"},
     ),
     "docs/guides/load-tests.md": Page(
         before=f"printf '{_TRACE}' > azure.csv; for name in A B; do"

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from evalmesh.cli.addresses import check_server
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.parser import PlaceOptions
+from evalmesh.cli.which import LATEST, Known, choose, none_such
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
+from evalmesh.domain.run_filter import RunFilter
 from evalmesh.sdk import Client
 
 
@@ -37,18 +40,22 @@ class FoundRun:
             ) from error
 
 
-def find_run(given: str | None, work_dir: Path, server: str | None) -> FoundRun:
-    """What was given: an id, an outputs folder, a report; nothing means the newest. Raises `NotFound`."""
+def find_run(word: str | None, work_dir: Path, server: str | None) -> FoundRun:
+    """What was given: an id, a part of one, a name, an outputs folder, a report; nothing means the newest.
+
+    Raises `NotFound`, and `InvalidInput` where it means several.
+    """
     if work_dir != Path(PlaceOptions.work_dir) and not server and not work_dir.is_dir():
         raise NotFound(f"work_dir: {str(work_dir)!r} is no folder that exists.", {"field": "work_dir"})
-    text = given or str(RUNS.newest_folder(work_dir))
-    path = RUNS.report_at(Path(text).expanduser())
+    given = str(RUNS.newest_folder(work_dir)) if word in {None, LATEST} and not server else word or LATEST
+    path = RUNS.report_at(Path(given).expanduser())
     if path is not None:
         return FoundRun(RUNS.read_report(path), path.parent)
-    run_id = RUNS.id_of(text)
     if server:
+        check_server(server)
         with Client(server) as client:
-            return FoundRun(client.report(run_id), None)
+            return FoundRun(client.report(_id_at(client, given, work_dir)), None)
+    run_id = RUNS.id_of(given, work_dir)
     if is_safe_name(run_id):
         folder = RUNS.find_folder(run_id, work_dir)
         stored = work_dir / ".evalmesh" / "objects" / report_json_key(run_id)
@@ -59,3 +66,16 @@ def find_run(given: str | None, work_dir: Path, server: str | None) -> FoundRun:
         f"There is no report of {run_id!r} below {str(work_dir)!r}. See `evalmesh runs list`, name another --work-dir, "
         f"or a platform with --server; a run that was cut short gets its report from `evalmesh runs resume`."
     )
+
+
+def _id_at(client: Client, given: str, work_dir: Path) -> str:
+    """What a word means to a server."""
+    found = None if given == LATEST else RUNS.path_id(given, work_dir)
+    if found is not None:
+        return found
+    runs, _ = client.find_runs(RunFilter(word="" if given == LATEST else given), 1 if given == LATEST else 1000)
+    known = [Known(one.id, one.spec.display_name) for one in runs]
+    chosen = choose(given, known, noun=RUNS.noun, lister=RUNS.lister)
+    if chosen is None:
+        raise none_such(given, known, noun=RUNS.noun, lister=f"{RUNS.lister} --server {client.address}")
+    return chosen
