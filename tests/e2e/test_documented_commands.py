@@ -81,6 +81,10 @@ PAGES: Mapping[str, Page] = {
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
         filled_in={"--model old-model": "--model old-model --limit 1"},
     ),
+    "docs/guides/comparing-runs.md": Page(
+        before=f"for name in a b; do {_FIRST_RUN} --work-dir $name --no-timestamp; done",
+        filled_in={"outputs/20260101_120000_a": "a", "outputs/20260101_130000_b": "b"},
+    ),
     "docs/guides/looking-at-answers.md": Page(),
     "docs/guides/use-cache-and-resume.md": Page(
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
