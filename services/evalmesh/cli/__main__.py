@@ -8,6 +8,7 @@ from traceback import print_exc
 
 from evalmesh.cli import exits
 from evalmesh.cli.flags import parse
+from evalmesh.cli.printable import guarded
 from evalmesh.runtime.garbage import collect_rarely
 
 _UNAVAILABLE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED"})
@@ -24,6 +25,11 @@ def exit_code(reason: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; nothing but the exit code escapes."""
     collect_rarely()
+    with guarded():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     # Before gRPC is loaded, which otherwise puts lines of its own on standard error: for every process the scorer
     # starts, which is no fork, and for what is an error of ours a moment later.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from rich.table import Table
-from rich.text import Text
-
 from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
 from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.cli.tables import Column, Grid, when
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 from evalmesh.sdk import AsyncClient
@@ -41,7 +39,7 @@ class Listing(Generic[T]):
         if args.format == "json":
             print(json.dumps([self._as_json(one) for one in found], indent=2))
         elif found:
-            make_console().print(self._table(found, going_on=place.server is not None))
+            self._grid(found, going_on=place.server is not None).print_to(make_console())
         else:
             print(self.nothing)
         return exits.OK
@@ -55,17 +53,15 @@ class Listing(Generic[T]):
                     break
         return found
 
-    def _table(self, found: list[T], *, going_on: bool) -> Table:
-        table = Table(header_style="bold", pad_edge=False)
-        for heading in (self.heading, "State", *self.columns, "Created"):
-            # Ids and states are copied and searched for: they stay whole, however narrow the screen.
-            table.add_column(heading, overflow="fold", no_wrap=heading in {self.heading, "State"})
+    def _grid(self, found: list[T], *, going_on: bool) -> Grid:
+        # Ids and states are copied and searched for. Of the rest the first columns matter most.
+        others = [*self.columns, "Created"]
+        optional = (Column(heading, spare=place) for place, heading in enumerate(others, start=1))
+        grid = Grid([Column(self.heading), Column("State"), *optional])
         for one in found:
             state = one.state.value.lower() if going_on or one.state.terminal else "interrupted"
-            created = datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            # Text, never markup: names come from users and may hold square brackets.
-            table.add_row(*map(Text, (one.id, state, *(cell(one) for cell in self.columns.values()), created)))
-        return table
+            grid.add(one.id, state, *(cell(one) for cell in self.columns.values()), when(one.create_time))
+        return grid
 
     def _as_json(self, one: T) -> dict[str, Any]:
         return {

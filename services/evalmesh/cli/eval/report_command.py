@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from evalmesh.cli import exits
-from evalmesh.cli.eval.show import lost_lines, make_console
-from evalmesh.cli.eval.table import render_table
+from evalmesh.cli.eval.show import lost_lines, make_console, show_report
+from evalmesh.cli.eval.table import remarks, render_table, warnings
 from evalmesh.cli.outputs import RUNS
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
@@ -23,13 +21,12 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return exits.OK
-    table = render_table(report, verbose=args.verbose)
     if args.format == "markdown":
-        print(markdown(table))
+        print(render_table(report, verbose=args.verbose, model=True).markdown())
+        for line in (*remarks(report, verbose=args.verbose), *warnings(report), *lost_lines(report)):
+            print(line)
     else:
-        make_console().print(table)
-    for line in lost_lines(report):
-        print(line)
+        show_report(make_console(), report, verbose=args.verbose)
     return exits.OK
 
 
@@ -53,13 +50,3 @@ def _find(args: argparse.Namespace) -> Mapping[str, Any]:
         f"There is no report of {run_id!r} below {str(work_dir)!r}. See `evalmesh runs list`, name another --work-dir, "
         f"or a platform with --server; a run that was cut short gets its report from `evalmesh runs resume`."
     )
-
-
-def markdown(table: Table) -> str:
-    """The same table for documents and pull requests."""
-    columns = [[str(column.header), *(str(cell) for cell in column.cells)] for column in table.columns]
-    right = [column.justify == "right" for column in table.columns]
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in zip(*columns, strict=True)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, f"|{'|'.join('---:' if is_right else '---' for is_right in right)}|")
-    return "\n".join(lines)

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Template
 
 from evalmesh.pages import common as pages
-from evalmesh.pages.runs import charts
+from evalmesh.pages.runs import charts, outcomes
 
 _BANNERS = {
     "FAILED": ("bad", "This run failed.", "The numbers cover what was finished before and are not a full evaluation."),
@@ -69,6 +69,7 @@ def _banners(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         lost = totals["n_errored"] + totals["n_unscored"]
         policy = _ON_ERROR.get(report["config"]["on_error"], "")
         banners.append(("warn", f"{lost:,} requests have no score.", policy))
+    banners += outcomes.banners(report)
     if report["model"]["simulated"]:
         text = "The answers come from evalmesh's model simulator. The scores say nothing about a real model."
         banners.append(("info", "This model is simulated.", text))
