@@ -22,7 +22,8 @@ class LiveView:
 
     def __init__(self, console: Console, *, live: bool, now: Callable[[], float] = time.monotonic) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if live else None
+        moves = live and not console.is_dumb_terminal
+        self._live = Live(console=console, refresh_per_second=8, transient=True) if moves else None
         self._now = now
         self._state = ""
         self._plain_s = float("-inf")

@@ -58,11 +58,12 @@ class Grid:
     def kept(self, width: int) -> list[int]:
         """Places of the columns that are shown in a width: each that still fits, the most important ones first."""
         widths = [self._width(place) for place in range(len(self.columns))]
+        blank = {place for place, column in enumerate(self.columns) if column.spare and self._value(place) == ""}
         needed = [place for place, column in enumerate(self.columns) if not column.spare]
         room = width - sum(widths[place] + _BETWEEN for place in needed) + _BETWEEN
         chosen = set(needed)
         for place in sorted(range(len(self.columns)), key=lambda one: self.columns[one].spare):
-            if place not in chosen and widths[place] + _BETWEEN <= room:
+            if place not in chosen | blank and widths[place] + _BETWEEN <= room:
                 chosen.add(place)
                 room -= widths[place] + _BETWEEN
         return sorted(chosen)
@@ -76,13 +77,19 @@ class Grid:
         kept = self._kept_on(console, console.width)
         console.print(self, crop=False)
         left_out = [self._in_words(place) for place in range(len(self.columns)) if place not in kept]
-        if left_out:
-            console.print(Text(f"no room for: {', '.join(left_out)}", style="dim"), soft_wrap=True)
+        if any(left_out):
+            told = ", ".join(words for words in left_out if words)
+            console.print(Text(f"no room for: {told}", style="dim"), soft_wrap=True)
+
+    def _value(self, place: int) -> str | None:
+        """What all rows have there; `None` where they differ."""
+        values = {row.cells[place].text for row in self.rows}
+        return values.pop() if len(values) == 1 else None
 
     def _in_words(self, place: int) -> str:
-        """The heading, with the value where all rows have the same."""
-        values = {row.cells[place].text for row in self.rows}
-        return self.columns[place].heading + (f" ({values.pop()})" if len(values) == 1 else "")
+        """The heading, with the value where all rows have the same; nothing where there is nothing to say."""
+        value = self._value(place)
+        return self.columns[place].heading + (f" ({value})" if value else "") if value != "" else ""
 
     def _kept_on(self, console: Console, width: int) -> list[int]:
         return list(range(len(self.columns))) if getattr(console, "full_width", False) else self.kept(width)

@@ -158,10 +158,11 @@ class OutcomeCounts:
 def limit_warning(
     counts: OutcomeCounts, metric: Metric, max_tokens: int | None, *, counted: int | None
 ) -> LimitWarning | None:
-    """What must be known about a score that lacks answers; `None` where chance matters more than they do.
+    """What must be known about a score that lacks answers; `None` where chance or the model matters more than they do.
 
-    It is worth a warning when a tenth of the answers is missing and the score with all of them right would lie above
-    the 95 % interval: then what is missing can move the score further than another draw of samples would.
+    It is worth a warning when a limit (all causes but `not_found`, which is the model's own doing) has cost a tenth of
+    the answers, or half of them are missing for whatever reason; and then only if the score with right answers in
+    their place would lie above the 95 % interval: another draw of samples could change less.
 
     Args:
         counts: Of the whole benchmark.
@@ -171,13 +172,13 @@ def limit_warning(
             a missing one could add 1; else `None`.
     """
     total = counts.answered + counts.no_answer
-    if not counts.no_answer or counts.no_answer < SHARE_WORTH_A_WARNING * total or metric.value is None:
+    limited = counts.no_answer - counts.causes.get("not_found", 0)
+    lost = counts.no_answer if counts.no_answer >= _MOSTLY * total else limited
+    if not lost or lost < SHARE_WORTH_A_WARNING * total or metric.value is None:
         return None
-    reach = None
-    if counted:
-        reach = (metric.value, min(1.0, metric.value + counts.no_answer / counted))
-        if metric.ci95 is not None and reach[1] <= metric.ci95[1]:
-            return None
+    if counted and metric.ci95 is not None and metric.value + lost / counted <= metric.ci95[1]:
+        return None
+    reach = (metric.value, min(1.0, metric.value + counts.no_answer / counted)) if counted else None
     share = counts.no_answer / total
     message = f"{_missing(counts, max_tokens)}; {_consequence(counts, share, reach)}: {_advice(counts, max_tokens)}"
     return LimitWarning(counts.no_answer, share, reach, message)
@@ -191,7 +192,7 @@ def _missing(counts: OutcomeCounts, max_tokens: int | None) -> str:
     *first, last = told
     total = counts.answered + counts.no_answer
     begin = f"{counts.no_answer / total:.0%} of the answers ({counts.no_answer:,} of {total:,})"
-    begin = begin if counts.answered else f"all {total:,} answers"
+    begin = begin if counts.answered or total == 1 else f"all {total:,} answers"
     return f"{begin} {', '.join(first)} or {last}" if first else f"{begin} {last}"
 
 

@@ -146,11 +146,20 @@ def test_each_cause_has_a_way_out(cause):
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "cut"),
-    [(90, 10, 0), (850, 60, 90), (5, 4, 1)],  # none, less than a tenth, and what another draw of samples may change
+    ("right", "wrong", "causes"),
+    [
+        (90, 10, {}),
+        (850, 60, {"cut": 90}),  # less than a tenth
+        (5, 4, {"cut": 1}),  # another draw of samples could change as much
+        (600, 200, {"not_found": 190, "cut": 10}),  # the model's own doing, up to a half
+    ],
 )
-def test_what_matters_less_than_chance_is_no_warning(right, wrong, cut):
-    assert warned(right, wrong, cut=cut) is None
+def test_what_matters_less_than_chance_or_the_model_is_no_warning(right, wrong, causes):
+    assert warned(right, wrong, **causes) is None
+
+
+def test_half_of_the_answers_is_worth_a_warning_whatever_the_cause():
+    assert "the form of the answers" in warned(300, 100, not_found=400).message
 
 
 def test_of_other_metrics_the_share_alone_is_told():

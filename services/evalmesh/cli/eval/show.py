@@ -81,7 +81,8 @@ def _by_class(benchmark: Mapping[str, Any], n_unscored: int) -> list[str]:
         groups = _alike(named.get(kind, ()), kind)
         first, *others = groups or [("", [])]
         message, ids = first
-        lines.append(f"  {kind} {count:,}{f': {message}' if message else ''}{_ids(ids, count)}")
+        told = _ids(ids, len(ids) if others else count)
+        lines.append(f"  {kind} {count:,}{f': {message}' if message else ''}{told}")
         lines += [f"    also: {message}{_ids(ids, len(ids))}" for message, ids in others[: _SHOWN_MESSAGES - 1]]
         if len(others) >= _SHOWN_MESSAGES:
             lines.append(f"    and {len(others) - _SHOWN_MESSAGES + 1} other messages")
