@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 
 _ACTING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls but tab and line feed
-    "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # separators, and what changes the direction of a line
+    "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff"  # separators, what turns a line around
     "\ud800-\udfff]"  # halves of characters, which no stream can encode
 )
 
