@@ -98,7 +98,7 @@ async def test_the_command_tells_what_is_missing_and_what_that_means(tmp_path):
     assert "cut at max_tokens 3" in line
     assert line.endswith("); answered although cut at max_tokens 3")
     for told in (done.stdout, done.stderr):
-        assert f"warning: {NAME}: 67% of the answers (24 of 36) were " in told
+        assert f"warning: {NAME}: 67% of the answers (24 of 36) were nothing but thinking (6) or " in told
         assert "\x1b" not in told
     report = report_in(tmp_path / "outputs")
     Draft202012Validator(json.loads((Path(__file__).parents[2] / "docs/report.schema.json").read_text())).validate(

@@ -36,7 +36,7 @@ _CAUSES = {
         "filtered",
         "were taken by a content filter",
         "the filter",
-        "the filter has to let these questions pass",
+        "the endpoint's filter must let them pass",
     ),
     "cut": _Cause("cut at max_tokens", "were cut at max_tokens", "that limit", ""),
     "tool_calls": _Cause("calls of tools", "were calls of tools", "the tools", "turn off the endpoint's tools"),
@@ -50,10 +50,13 @@ _CAUSES = {
         "only thinking",
         "were nothing but thinking",
         "the endpoint",
-        "check its reasoning parser, which took everything for thoughts, or raise max_tokens",
+        "check the endpoint's reasoning parser, which took everything for thoughts, or raise max_tokens",
     ),
     "empty": _Cause(
-        "empty", "were empty", "the endpoint", "look at its chat template and at what it takes for the end of an answer"
+        "empty",
+        "were empty",
+        "the endpoint",
+        "look at the endpoint's chat template and stop sequences",
     ),
 }
 NO_ANSWER = tuple(_CAUSES)
@@ -184,11 +187,19 @@ def limit_warning(
     return LimitWarning(counts.no_answer, share, reach, message)
 
 
+def _main_causes(counts: OutcomeCounts) -> list[str]:
+    """Those that matter: each has cost a quarter of the missing answers, or else the first."""
+    main = [word for word, count in counts.causes.items() if 4 * count >= counts.no_answer]
+    return main or list(counts.causes)[:1]
+
+
 def _missing(counts: OutcomeCounts, max_tokens: int | None) -> str:
-    told = []
-    for word, count in counts.causes.items():
+    told, others = [], counts.no_answer
+    for word in _main_causes(counts):
         predicate = _CAUSES[word].predicate + (f"={max_tokens}" if word == "cut" and max_tokens else "")
-        told.append(predicate if len(counts.causes) == 1 else f"{predicate} ({count:,})")
+        told.append(predicate if len(counts.causes) == 1 else f"{predicate} ({counts.causes[word]:,})")
+        others -= counts.causes[word]
+    told += [f"are missing for other reasons ({others:,})"] if others else []
     *first, last = told
     total = counts.answered + counts.no_answer
     begin = f"{counts.no_answer / total:.0%} of the answers ({counts.no_answer:,} of {total:,})"
@@ -208,9 +219,6 @@ def _consequence(counts: OutcomeCounts, share: float, reach: tuple[float, float]
 
 def _advice(counts: OutcomeCounts, max_tokens: int | None) -> str:
     """What to do about the causes that matter."""
-    told = []
-    for word, count in counts.causes.items():
-        if 4 * count >= counts.no_answer:
-            more = max(_MORE_TOKENS, 4 * (max_tokens or 0))
-            told.append(_CAUSES[word].advice or f"raise max_tokens (--generation-config max_tokens={more})")
-    return "; ".join(told)
+    more = max(_MORE_TOKENS, 4 * (max_tokens or 0))
+    raised = f"raise max_tokens (--generation-config max_tokens={more})"
+    return "; ".join(_CAUSES[word].advice or raised for word in _main_causes(counts))

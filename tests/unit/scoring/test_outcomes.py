@@ -132,7 +132,7 @@ def test_a_score_that_says_more_about_a_limit_says_so():
 def test_fewer_missing_answers_are_told_with_what_they_could_change():
     message = warned(600, 200, cut=190, empty=10).message
     assert message.startswith(
-        "20% of the answers (200 of 1,000) were cut at max_tokens=2048 (190) or were empty (10); "
+        "20% of the answers (200 of 1,000) were cut at max_tokens=2048 (190) or are missing for other reasons (10); "
     )
     assert "the score would be 0.8000: raise" in message
     assert "chat template" not in message  # of the few that were empty

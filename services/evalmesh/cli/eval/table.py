@@ -14,7 +14,7 @@ def heading(report: Report) -> str:
     """Which run it is, and when: `qwen-plus  run 1m83vd2mqnwmb8  2026-11-30 13:21:49 +08:00`."""
     run = report.get("run") or {}
     parts = [_model(report), run.get("display_name", ""), f"run {run['id']}" if run.get("id") else ""]
-    time = run.get("start_time") or run.get("create_time")
+    time = run.get("create_time")
     return "  ".join(part for part in (*parts, when(time) if time else "") if part)
 
 
