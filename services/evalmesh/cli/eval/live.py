@@ -14,7 +14,7 @@ from evalmesh.scoring.outcomes import OutcomeCounts
 
 _WINDOW_S = 10.0
 _BAR_CELLS = 20
-_LIVE_ORDER = (1, 7, 3, 4, 6, 5, 2)
+_LIVE_ORDER = (1, 7, 4, 3, 6, 5, 2)
 """How soon count, in flight, errored, without answer, rate, ETA and score are left out: the highest number first."""
 
 
