@@ -53,3 +53,11 @@ def make_console(*, stderr: bool = False) -> SafeConsole:
 def is_live() -> bool:
     """Whether someone is looking at a terminal."""
     return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def one_place() -> bool:
+    """Whether output and errors are seen in one place: a terminal, or the same file or pipe."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False

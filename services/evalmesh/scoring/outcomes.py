@@ -94,12 +94,14 @@ def with_outcome(score: Score, completion: Completion, text: str) -> Score:
     A scorer says itself that it has looked for an answer in vain (`final_answer.no_answer`). Of one that looks for
     none, only what says nothing at all and earned nothing is without an answer.
     """
-    if score.state != "scored":
-        return score if not score.outcome else replace(score, outcome="")
-    in_vain = score.outcome in _CAUSES or (score.answer is None and not any(score.values.values()))
-    if in_vain and (score.outcome in _CAUSES or not _says_something(completion, text)):
-        return replace(score, outcome=why_none(completion, text))
-    return replace(score, outcome=ANSWERED_CUT if completion.finish_reason == "length" else "")
+    outcome = ""
+    if score.state == "scored":
+        earned = score.answer is not None or any(score.values.values())
+        if score.outcome in _CAUSES or not (earned or _says_something(completion, text)):
+            outcome = why_none(completion, text)
+        elif completion.finish_reason == "length":
+            outcome = ANSWERED_CUT
+    return score if outcome == score.outcome else replace(score, outcome=outcome)
 
 
 def _says_something(completion: Completion, text: str) -> bool:

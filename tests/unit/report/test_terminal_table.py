@@ -104,6 +104,10 @@ def test_answers_that_are_missing_and_what_that_means_are_told(build):
     assert "gsm8k: no answer found 12 (cut at max_tokens 6, empty 6)" in text
     assert "warning: gsm8k: 67% of the answers were empty" in text
     assert "no answer" not in shown(build(make_benchmark(outcomes={"answered": 6})))
+    parts = [SubsetReport(name, (make_metric(),), outcomes={"answered": 3, "empty": n}) for n, name in enumerate("ab")]
+    report = build(make_benchmark(outcomes={"answered": 6, "empty": 1}, subsets=tuple(parts)))
+    assert "\n  b: no answer found 1 (empty 1)\n" in shown(report, verbose=True)
+    assert "\n  b: no answer" not in shown(report)
 
 
 def errored(index, reason, state="errored"):

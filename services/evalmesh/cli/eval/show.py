@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from shlex import quote
@@ -11,7 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-from evalmesh.cli.console import SafeConsole, is_live, make_console
+from evalmesh.cli.console import SafeConsole, is_live, make_console, one_place
 from evalmesh.cli.eval.evaluate import Outcome
 from evalmesh.cli.eval.table import heading, remarks, render_table, warnings
 from evalmesh.cli.printable import one_line
@@ -33,7 +32,7 @@ def show_outcome(console: SafeConsole, outcome: Outcome, *, work_dir: str) -> No
         console.say(f"{run.id} {run.state.value.lower()}{why}", "bold red")
     if report is not None:
         show_report(console, report)
-        if not sys.stdout.isatty():
+        if not one_place():
             for line in warnings(report):  # a table in a file warns nobody who looks at the terminal
                 make_console(stderr=True).say(f"warning: {line}", "bold red")
         console.print(Text(f"report   {outcome.folder / 'report.html'}"), soft_wrap=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from evalmesh.cli.printable import one_line
 from evalmesh.cli.tables import Cell, Column, Grid, when
 from evalmesh.pages.runs.outcomes import counts_of
 
@@ -15,7 +16,7 @@ def heading(report: Report) -> str:
     run = report.get("run") or {}
     parts = [_model(report), run.get("display_name", ""), f"run {run['id']}" if run.get("id") else ""]
     time = run.get("create_time")
-    return "  ".join(part for part in (*parts, when(time) if time else "") if part)
+    return "  ".join(one_line(part) for part in (*parts, when(time) if time else "") if part)
 
 
 def render_table(report: Report, *, verbose: bool = False, model: bool = False) -> Grid:
@@ -71,6 +72,9 @@ def remarks(report: Report, *, verbose: bool = False) -> list[str]:
         if words := counts_of(benchmark).words():
             lines.append(f"{benchmark['name']}: {words}")
         if verbose:
+            parts = benchmark["subsets"] if len(benchmark["subsets"]) > 1 else ()
+            told = ((part["name"], counts_of(part).words()) for part in parts)
+            lines += [f"  {name}: {words}" for name, words in told if words]
             continue
         if same := _same(benchmark):
             why = ": all repeats agree" if len(same) == len(benchmark["metrics"]) - 1 else ""
