@@ -40,12 +40,12 @@ class SafeConsole(Console):
             self.print(Text(" " * (start + 2)) + part, soft_wrap=True)
 
 
-def make_console(*, stderr: bool = False) -> SafeConsole:
+def make_console(*, stderr: bool = False, quiet: bool = False) -> SafeConsole:
     """A console that does not fold tables to 80 columns when its output goes to a file or a pipe."""
     file = bare(sys.stderr if stderr else sys.stdout)
     narrow = file.isatty() or os.environ.get("COLUMNS")
     settings: dict[str, Any] = {} if narrow else {"width": _WIDTH_OF_FILES}
-    console = SafeConsole(file=file, highlight=False, **settings)
+    console = SafeConsole(file=file, highlight=False, quiet=quiet, **settings)
     console.full_width = not narrow
     return console
 

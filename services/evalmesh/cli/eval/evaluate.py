@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from evalmesh.benchmarks import registry
 from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outputs import lost_count, write_outputs
 from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, to_run_spec
@@ -142,6 +144,9 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
             RecordedCompletions(opened)  # raises for a row that cannot be used
         spec = replace(spec, completions_digest=_NO_DIGEST_YET)
     check_spec(spec)
+    if not config.server:
+        for one in spec.benchmarks:
+            registry.get(one.name)  # raises: a server alone may know others
     return config, spec
 
 
@@ -158,6 +163,7 @@ async def validate(config: TaskConfig) -> RunSpec:
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(told_in_keys(config.datasets))
         ready, spec = resolve(await stack.enter_async_context(simulated(config)))
         place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")

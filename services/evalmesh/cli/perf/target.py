@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from evalmesh.cli.connections import literal_key, own_connection, reference_to
+from evalmesh.cli.connections import literal_key, own_connection, reference_to, told_by_environment
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.keys import API_ADVICE
 from evalmesh.domain.connection import Connection, is_reference
@@ -57,7 +58,9 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     if config.api in API_ADVICE:
         raise Unimplemented(f"api: {config.api!r} is EvalScope's and not supported here; {API_ADVICE[config.api]}.")
     given = (config.url or "").strip() or f"http://127.0.0.1:{config.port}/v1"
-    parts = urlsplit(given)
+    parts = urlsplit("")
+    with suppress(ValueError):
+        parts = urlsplit(given)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput(
             f"url: {given!r} is no http address; give the full one, e.g. http://127.0.0.1:8000/v1/chat/completions.",
@@ -172,10 +175,15 @@ def literal_keys(config: PerfConfig) -> dict[str, str]:
     return held | literal_key(_key(config) or bearer)
 
 
+def told(config: PerfConfig) -> list[str]:
+    """Sentences about what was taken from variables that other programs share."""
+    return told_by_environment(config.url or "", _key_ref(config, _headers(config)[1]))
+
+
 def _key_ref(config: PerfConfig, bearer: str) -> str:
     key = _key(config) or bearer
     # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
-    return "" if config.connection and not key else reference_to(key, config.server)
+    return "" if config.connection and not key else reference_to(key, config.server, config.url or "")
 
 
 def _key(config: PerfConfig) -> str:
