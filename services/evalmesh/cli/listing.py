@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar
 
 from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
+from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.tables import Column, Grid, when
+from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 from evalmesh.sdk import AsyncClient
@@ -32,9 +34,13 @@ class Listing(Generic[T]):
     """What JSON says beside id, name, state, time of creation and error."""
     nothing: str
     """Said of an empty list."""
+    state: Callable[[T], str] = lambda one: one.state.value.lower()
+    """Of those that have ended, in words."""
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
+        if place.server is None and args.work_dir != PlaceOptions.work_dir and not place.work_dir.is_dir():
+            raise NotFound(f"work_dir: '{place.work_dir}' is no folder that exists.", {"field": "work_dir"})
         found = run_async(self._newest(args.limit, place))
         if args.format == "json":
             print(json.dumps([self._as_json(one) for one in found], indent=2))
@@ -47,7 +53,7 @@ class Listing(Generic[T]):
     async def _newest(self, count: int, place: Place) -> list[T]:
         found: list[T] = []
         async with connect(place) as client:
-            async for one in self.fetch(client, min(max(count, 1), 100)):
+            async for one in self.fetch(client, min(count, 100)):
                 found.append(one)
                 if len(found) >= count:
                     break
@@ -59,7 +65,7 @@ class Listing(Generic[T]):
         optional = (Column(heading, spare=place) for place, heading in enumerate(others, start=1))
         grid = Grid([Column(self.heading), Column("State"), *optional])
         for one in found:
-            state = one.state.value.lower() if going_on or one.state.terminal else "interrupted"
+            state = self.state(one) if going_on or one.state.terminal else "interrupted"
             grid.add(one.id, state, *(cell(one) for cell in self.columns.values()), when(one.create_time))
         return grid
 

@@ -86,3 +86,5 @@ class BenchmarkReport:
     warning: LimitWarning | None = None
     artefacts: dict[str, Any] = field(default_factory=dict)
     """Documents of the benchmark's reducers, by name: a heat map, a curve."""
+    notes: tuple[str, ...] = ()
+    """What was guessed of the user's files, for people."""

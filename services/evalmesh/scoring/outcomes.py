@@ -96,7 +96,7 @@ def with_outcome(score: Score, completion: Completion, text: str) -> Score:
     """
     outcome = ""
     if score.state == "scored":
-        earned = score.answer is not None or any(score.values.values())
+        earned = bool((score.answer or "").strip()) or any(score.values.values())
         if score.outcome in _CAUSES or not (earned or _says_something(completion, text)):
             outcome = why_none(completion, text)
         elif completion.finish_reason == "length":

@@ -82,6 +82,11 @@ def test_of_a_scorer_that_extracts_nothing_only_silence_is_no_answer(came_back, 
     assert outcome_of(with_outcome(score, came_back, came_back.text)) == outcome
 
 
+def test_an_answer_of_blanks_is_none():
+    score = Score("s/0", 0, "scored", {"f1": 0.0}, answer=" ")
+    assert outcome_of(with_outcome(score, completion(" "), " ")) == "empty"
+
+
 def test_without_a_score_the_state_is_the_outcome():
     assert outcome_of(None) == "not_run"
     for state in ("errored", "unscored"):

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.cli import exits
-from evalmesh.cli.eval.show import lost_lines, make_console, show_report
+from evalmesh.cli.eval.show import lost_lines, make_console, note_lines, show_report
 from evalmesh.cli.eval.table import remarks, render_table, warnings
 from evalmesh.cli.outputs import RUNS
+from evalmesh.cli.parser import PlaceOptions
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
 from evalmesh.sdk import Client
@@ -23,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
         return exits.OK
     if args.format == "markdown":
         print(render_table(report, verbose=args.verbose, model=True).markdown())
-        for line in (*remarks(report, verbose=args.verbose), *warnings(report), *lost_lines(report)):
-            print(line)
+        told = (*remarks(report, verbose=args.verbose), *warnings(report), *lost_lines(report), *note_lines(report))
+        print("\n".join(told))
     else:
         show_report(make_console(), report, verbose=args.verbose)
     return exits.OK
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _find(args: argparse.Namespace) -> Mapping[str, Any]:
     work_dir = Path(args.work_dir).expanduser()
+    if args.work_dir != PlaceOptions.work_dir and not args.server and not work_dir.is_dir():
+        raise NotFound(f"work_dir: {str(work_dir)!r} is no folder that exists.", {"field": "work_dir"})
     given = args.run or str(RUNS.newest_folder(work_dir))
     path = RUNS.report_at(Path(given).expanduser())
     if path is not None:

@@ -16,7 +16,7 @@ from evalmesh.cli.eval.table import heading, remarks, render_table, warnings
 from evalmesh.cli.printable import one_line
 from evalmesh.domain.run import RunState
 
-__all__ = ["is_live", "lost_lines", "make_console", "show_outcome", "show_report"]
+__all__ = ["is_live", "lost_lines", "make_console", "note_lines", "show_outcome", "show_report"]
 
 _SHOWN_MESSAGES = 3
 _SHOWN_IDS = 3
@@ -53,6 +53,8 @@ def show_report(console: SafeConsole, report: Mapping[str, Any], *, verbose: boo
         console.say(f"warning: {line}", "bold red")
     for line in lost_lines(report):
         console.say(line, "yellow")
+    for line in note_lines(report):
+        console.say(line)
 
 
 def lost_lines(report: Mapping[str, Any]) -> list[str]:
@@ -111,6 +113,11 @@ def _ids(ids: Sequence[str], count: int) -> str:
         return ""
     more = max(count, len(ids)) - min(len(ids), _SHOWN_IDS)
     return f" ({', '.join(ids[:_SHOWN_IDS])}{f' and {more:,} more' if more else ''})"
+
+
+def note_lines(report: Mapping[str, Any]) -> list[str]:
+    """What was guessed of the user's own files."""
+    return [f"{one['name']}: {note}" for one in report["benchmarks"] for note in one.get("notes", ())]
 
 
 def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:

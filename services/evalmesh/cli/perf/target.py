@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from evalmesh.cli.connections import literal_key, own_connection, reference_to, told_by_environment
 from evalmesh.cli.perf.config import PerfConfig
@@ -61,9 +61,10 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     parts = urlsplit("")
     with suppress(ValueError):
         parts = urlsplit(given)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
         raise InvalidInput(
-            f"url: {given!r} is no http address; give the full one, e.g. http://127.0.0.1:8000/v1/chat/completions.",
+            f"url: {given!r} is no http address with a port of 1 to 65535; give the full one, e.g. "
+            "http://127.0.0.1:8000/v1/chat/completions.",
             {"field": "url"},
         )
     path = parts.path.rstrip("/")
@@ -80,6 +81,14 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     if not base and not ending:
         base = "/v1"  # `http://host:8000` means its OpenAI API
     return parts._replace(path=base + suffix).geturl(), wanted
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether its port is one, or left out."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def target_of(config: PerfConfig) -> LoadTarget:
