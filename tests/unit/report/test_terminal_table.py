@@ -140,6 +140,16 @@ def test_different_errors_of_a_class_are_told_apart(build):
     ]
 
 
+def test_malformed_rows_of_a_file_are_named_by_their_lines(build):
+    rows = [errored(i, f"malformed row: exam.csv: line {i + 2}: column 'answer' is empty") for i in (1, 4, 8, 9)]
+    twice = tuple(replace(one, repeat=repeat) for one in rows for repeat in (0, 1))
+    metrics, counts = (make_metric(errored=8),), {"malformed_row": 8}
+    report = build(make_benchmark(metrics=metrics, errored_samples=twice, error_classes=counts, repeats=2))
+    assert lost_lines(report)[1:] == [
+        "  malformed_row 8: exam.csv: column 'answer' is empty (line 3, line 6, line 10 and 1 more)"
+    ]
+
+
 def test_long_errors_break_at_words_and_their_escapes_are_shown(build):
     reason = "server: \x1b[2J\x1b]0;owned\x07 " + "the server is starting, " * 12
     metrics, samples = (make_metric(errored=1),), (errored(0, reason),)

@@ -22,6 +22,7 @@ _SHOWN_MESSAGES = 3
 _SHOWN_IDS = 3
 _MESSAGE_CHARS = 400
 _MALFORMED = "malformed_row"
+_MALFORMED_ROW = re.compile(r"malformed row: (?:(?P<file>.{1,300}?: )(?P<line>line \d+): )?(?P<rest>.*)")
 
 
 def show_outcome(console: SafeConsole, outcome: Outcome, *, work_dir: str) -> None:
@@ -82,7 +83,8 @@ def _by_class(benchmark: Mapping[str, Any], n_unscored: int) -> list[str]:
         groups = _alike(named.get(kind, ()), kind)
         first, *others = groups or [("", [])]
         message, ids = first
-        told = _ids(ids, len(ids) if others else count)
+        rows = count // benchmark.get("repeats", 1) if kind == _MALFORMED else count
+        told = _ids(ids, len(ids) if others else rows)
         lines.append(f"  {kind} {count:,}{f': {message}' if message else ''}{told}")
         lines += [f"    also: {message}{_ids(ids, len(ids))}" for message, ids in others[: _SHOWN_MESSAGES - 1]]
         if len(others) >= _SHOWN_MESSAGES:
@@ -98,13 +100,20 @@ def _class_of(one: Mapping[str, Any]) -> str:
 
 
 def _alike(samples: Sequence[Mapping[str, Any]], kind: str) -> list[tuple[str, list[str]]]:
-    """(message, ids) of those whose messages differ in numbers at most, the most frequent first."""
+    """(message, ids) of those whose messages differ in numbers at most, the most frequent first.
+
+    Rows of a file are named by their lines.
+    """
     groups: dict[str, tuple[str, list[str]]] = {}
     for one in samples:
         reason = one_line(str(one["reason"]))
-        message = reason.removeprefix(f"{kind}: ").removeprefix("malformed row: ")
-        _, ids = groups.setdefault(re.sub(r"\d+", "0", message), (shorten(message, _MESSAGE_CHARS), []))
-        ids.append(f"{one['sample_id']}#{one['repeat']}")
+        message, name = reason.removeprefix(f"{kind}: "), f"{one['sample_id']}#{one['repeat']}"
+        if (row := _MALFORMED_ROW.fullmatch(reason)) is not None:
+            message = row["file"] + row["rest"] if row["line"] else row["rest"]
+            name = row["line"] or name
+        _, names = groups.setdefault(re.sub(r"\d+", "0", message), (shorten(message, _MESSAGE_CHARS), []))
+        if name not in names:
+            names.append(name)
     return sorted(groups.values(), key=lambda group: -len(group[1]))
 
 
