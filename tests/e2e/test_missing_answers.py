@@ -116,7 +116,8 @@ async def test_the_page_and_the_rows_hold_them(tmp_path):
     await _evaluated(tmp_path)
     [folder] = [path.parent for path in (tmp_path / "outputs").glob("*/report.json")]
     page = (folder / "report.html").read_text()
-    assert '<p class="banner bad" role="alert"><strong>General multiple choice: no answer found 24' in page
+    banner = page.partition('<p class="banner bad" role="alert"><strong>')[2]
+    assert ": no answer found 24 (" in banner.partition("</strong>")[0]
     rows = list(read_results(folder / f"results/{NAME}.parquet"))
     assert Counter(row["outcome"] for row in rows) == COUNTS
     assert {row["refusal"] for row in rows if row["outcome"] == "refused"} == {REFUSAL}
