@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rich import box
 from rich.cells import cell_len
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.cli.printable import one_line
+from evalmesh.cli.which import time_text
 
 _BETWEEN = 1
 
@@ -124,8 +125,5 @@ class Grid:
 
 
 def when(time: float | str) -> str:
-    """Unix seconds or RFC 3339 as a time of this machine, with its zone: `2026-11-30 13:21:49 +08:00`."""
-    given = datetime.fromisoformat(time) if isinstance(time, str) else datetime.fromtimestamp(time, UTC)
-    local = given.astimezone()
-    offset = local.strftime("%z")
-    return f"{local:%Y-%m-%d %H:%M:%S} {'UTC' if offset == '+0000' else f'{offset[:3]}:{offset[3:5]}'}"
+    """Unix seconds or RFC 3339 as a time of this machine, with its zone."""
+    return time_text(datetime.fromisoformat(time).timestamp() if isinstance(time, str) else time)

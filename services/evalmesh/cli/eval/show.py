@@ -12,6 +12,7 @@ from rich.text import Text
 
 from evalmesh.cli.console import SafeConsole, is_live, make_console, one_place
 from evalmesh.cli.eval.evaluate import Outcome
+from evalmesh.cli.eval.reuse import reuse_lines
 from evalmesh.cli.eval.table import heading, remarks, render_table, warnings
 from evalmesh.cli.printable import one_line
 from evalmesh.domain.run import RunState
@@ -33,6 +34,9 @@ def show_outcome(console: SafeConsole, outcome: Outcome, *, work_dir: str) -> No
         console.say(f"{run.id} {run.state.value.lower()}{why}", "bold red")
     if report is not None:
         show_report(console, report)
+        if run.spec.reuse_runs or run.spec.reuse_completions:
+            for line in reuse_lines(report):
+                console.say(line)
         if not one_place():
             for line in warnings(report):  # a table in a file warns nobody who looks at the terminal
                 make_console(stderr=True).say(f"warning: {line}", "bold red")
@@ -146,7 +150,7 @@ def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:
         if _only_malformed(outcome.report or {}):
             return [f"next     evalmesh eval -c {config}   # once the malformed rows are mended"]
         return [f"next     evalmesh eval -c {config} --use-cache {run.id}   # asks only what failed"]
-    return [f"next     evalmesh report {quote(str(outcome.folder))} --format markdown"]
+    return [f"next     evalmesh samples {quote(str(outcome.folder))} --wrong"]
 
 
 def _only_malformed(report: Mapping[str, Any]) -> bool:
