@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalmesh.cli.eval.report_command import id_at
+from evalmesh.cli.eval.found import id_at
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.which import LATEST
 from evalmesh.domain.errors import NotFound
