@@ -1,5 +1,6 @@
 """Where commands print; light, so that a look at a file needs no platform."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -57,6 +58,13 @@ def make_console(*, stderr: bool = False, quiet: bool = False) -> SafeConsole:
     settings: dict[str, Any] = {} if narrow else {"width": WIDTH_OF_FILES}
     console = SafeConsole(file=file, highlight=False, quiet=quiet, **settings)
     console.full_width = not narrow
+    return console
+
+
+def console_into(text: io.StringIO, *, width: int = WIDTH_OF_FILES, record: bool = False) -> SafeConsole:
+    """A console that writes into a text, tables at their full width."""
+    console = SafeConsole(file=text, width=width, record=record, force_jupyter=False, highlight=False)
+    console.full_width = True
     return console
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from evalmesh.cli.console import WIDTH_OF_FILES, SafeConsole, make_console
+from evalmesh.cli.console import SafeConsole, console_into, make_console
 from evalmesh.domain.errors import InvalidInput
 
 _BY_SUFFIX = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex"}
@@ -63,9 +63,7 @@ def console_for(output: str | None) -> tuple[SafeConsole, io.StringIO | None]:
     if not output:
         return make_console(), None
     text = io.StringIO()
-    console = SafeConsole(file=text, width=WIDTH_OF_FILES, highlight=False)
-    console.full_width = True
-    return console, text
+    return console_into(text), text
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
