@@ -1,20 +1,36 @@
 """Something that goes on, as it is watched: redrawn on a terminal, a few lines now and then elsewhere."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Timer
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from evalmesh.cli.notebook import NotebookView, in_notebook
+from evalmesh.domain.load_test import LoadTest
+from evalmesh.domain.run import Run
 from evalmesh.domain.state import State
 
 _PLAIN_EVERY_S = 2.0
 _PASSING_S = 0.5
 """A state on the way to another is worth a line of its own once it has lasted so long."""
 _PASSING = frozenset({State.QUEUED.value, State.PLANNING.value})
+_LISTENER: ContextVar[Callable[[Any], None] | None] = ContextVar("evalmesh_progress_listener", default=None)
+
+
+@contextmanager
+def heard_by(listener: Callable[[Any], None] | None) -> Iterator[None]:
+    """Updates of what is watched within the block go to this function too, as they come in."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
 
 
 class LiveView:
@@ -23,7 +39,11 @@ class LiveView:
     def __init__(self, console: Console, *, live: bool, now: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         moves = live and not console.is_dumb_terminal
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if moves else None
+        self._live: Live | NotebookView | None = None
+        if in_notebook() and not console.quiet:
+            self._live = NotebookView()
+        elif moves:
+            self._live = Live(console=console, refresh_per_second=8, transient=True)
         self._now = now
         self._state = ""
         self._plain_s = float("-inf")
@@ -41,6 +61,11 @@ class LiveView:
         self._forget_held()
         if self._live is not None:
             self._live.stop()
+
+    @staticmethod
+    def _tell(update: Run | LoadTest) -> None:
+        if (listener := _LISTENER.get()) is not None:
+            listener(update)
 
     def _show(self, now_s: float, state: str, view: Callable[[], RenderableType], lines: Callable[[], str]) -> None:
         """Shows the view, or the lines when the state is another or the last ones are old."""

@@ -70,6 +70,7 @@ class RunProgress(LiveView):
         for one in run.benchmarks:
             self._speeds.setdefault(one.name, Speed()).add(now_s, self._answered(one))
         self._show(now_s, run.state.value, lambda: self._table(run), lambda: self._lines(run))
+        self._tell(run)
 
     def _answered(self, one: BenchmarkProgress) -> int:
         """Until a runner has found what there is, nobody tells of it."""

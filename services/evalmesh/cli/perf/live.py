@@ -51,6 +51,7 @@ class LoadProgress(LiveView):
         if snapshot is not None:
             self._note_rate(snapshot)
         self._show(self._now(), test.state.value, lambda: self.view(test, snapshot), lambda: plain_line(test, snapshot))
+        self._tell(test)
 
     def _note_rate(self, snapshot: LoadSnapshot) -> None:
         level, second = self._seen

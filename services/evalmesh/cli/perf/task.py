@@ -1,34 +1,41 @@
 """`run_perf`: a load test from Python, with the arguments EvalScope users have."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.documents import PerfReport
+from evalmesh.cli.live import heard_by
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.run import run_load_test
 from evalmesh.cli.platform.session import run_blocking
 from evalmesh.domain.errors import FailedPrecondition
+from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.state import State
 from evalmesh.wire.errors import error_class
 
 PerfSource = PerfConfig | Mapping[str, Any] | str | Path
 
 
-def run_perf(config: PerfSource) -> PerfReport:
+def run_perf(
+    config: PerfSource, *, quiet: bool = False, on_progress: Callable[[LoadTest], None] | None = None
+) -> PerfReport:
     """Puts an endpoint under load and returns `perf.json` (docs/perf-schema.md); blocks, also beside a running loop.
 
     Args:
         config: A `PerfConfig`, a mapping with its keys, or the path of a YAML or JSON file with them.
+        quiet: Show no progress and say nothing; what is wrong is raised all the same.
+        on_progress: Called with each new state; beside a running loop from another thread.
 
     Raises:
         EvalmeshError: What is wrong with the config, or why the load test failed. Requests that failed are no error:
             the document counts and names them.
     """
-    work = run_load_test(PerfConfig.of(config), make_console(stderr=True), live=is_live())
-    return _perf(run_blocking(work))
+    console = make_console(stderr=True, quiet=quiet)
+    with heard_by(on_progress):
+        return _perf(run_blocking(run_load_test(PerfConfig.of(config), console, live=is_live() and not quiet)))
 
 
 def _perf(outcome: PerfOutcome) -> PerfReport:
