@@ -12,8 +12,8 @@ from yarl import URL
 from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.load_http.address import address_of, complete_headers, tls_context
 from evalmesh.adapters.load_http.causes import PROXY, cause_of
-from evalmesh.adapters.load_http.sse import SseSplitter
 from evalmesh.adapters.openai.bounds import read_start
+from evalmesh.dialect.sse import SseSplitter, is_stream
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import DETAIL_BYTES, Exchange
@@ -183,10 +183,15 @@ async def _read(content: aiohttp.StreamReader, exchange: Exchange) -> None:
     held_bytes = 0
     now_s = exchange.first_byte_s
     streams: bool | None = None
+    start = b""
+    """Blanks and too little else to tell what it is."""
     while block := await content.readany():
         now_s = time.monotonic()
         if streams is None:
-            streams = block.lstrip()[:1] not in {b"{", b"[", b"<", b"\x1f"}
+            block = start + block
+            streams, start = is_stream(block), block.lstrip()
+            if streams is None:
+                continue
         if streams:
             reader.events(splitter.feed(block), now_s)
         else:
@@ -198,4 +203,4 @@ async def _read(content: aiohttp.StreamReader, exchange: Exchange) -> None:
         for data in splitter.finish():
             reader.cut(data, now_s)
     else:
-        reader.whole(b"".join(parts), now_s)
+        reader.whole(b"".join(parts) if parts else start, now_s)

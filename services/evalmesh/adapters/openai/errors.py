@@ -1,7 +1,6 @@
 """What can go wrong with one try, in the words of `domain.completion.ErrorClass`."""
 
 import asyncio
-import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,8 @@ import aiohttp
 import msgspec
 
 from evalmesh.adapters.guarded_sockets import FORBIDDEN, is_forbidden
+from evalmesh.dialect.answer import Fault
+from evalmesh.dialect.errors import Said, said_in_body
 from evalmesh.domain.completion import ErrorClass
 
 MESSAGE_CHARS = 500
@@ -59,7 +60,7 @@ class Redactor:
 
 def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], redact: Redactor) -> Failure:
     """Classifies an answer other than 2xx."""
-    said, code = _server_message(body)
+    said, code = said_in_body(body)
     message = redact(f"The endpoint answered {status}: {said or 'no message'}{_hint(status, headers)}")
     if status in {401, 403}:
         return Failure("auth", message, status, retryable=False)
@@ -81,11 +82,14 @@ def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], reda
     )
 
 
-def failure_in_answer(error: object, redact: Redactor) -> Failure:
-    """Classifies an error object inside an answer that began as 200; gateways and streams report late errors so."""
-    said, code = _message_and_code(error)
-    status = int(code) if re.fullmatch(r"[45][0-9][0-9]", code) else None
-    message = redact(f"The endpoint reported an error in its answer: {said or 'no message'}")
+def failure_of_fault(fault: Fault, redact: Redactor) -> Failure:
+    """Classifies what is wrong with an answer that began as 200; gateways and streams report late errors so."""
+    if fault.kind != "reported":
+        error_class: ErrorClass = "truncated" if fault.kind == "truncated" else "malformed"
+        return Failure(error_class, redact(fault.message), retryable=not fault.final)
+    said = Said(fault.message, fault.code)
+    status = said.status
+    message = redact(f"The endpoint reported an error in its answer: {said.message or 'no message'}")
     if status is None or status >= 500:
         return Failure("server", message, status, overload=status in _OVERLOADED)
     if status in {401, 403}:
@@ -167,27 +171,3 @@ def _hint(status: int, headers: Mapping[str, str]) -> str:
     if status == 404:
         return " (check the model's name, and that its url ends in the version, as in http://host:8000/v1)"
     return ""
-
-
-def _server_message(body: bytes) -> tuple[str, str]:
-    """(message, code) of an error body: OpenAI's form, FastAPI's `detail`, or the text itself."""
-    try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return body[:4000].decode("utf-8", "replace"), ""
-    if isinstance(content, dict):
-        for key in ("error", "detail"):
-            if content.get(key):
-                return _message_and_code(content[key])
-    return _message_and_code(content)
-
-
-def _message_and_code(error: object) -> tuple[str, str]:
-    if isinstance(error, dict):
-        message = error.get("message") or error.get("detail")
-        code = error.get("code")
-        text = message if isinstance(message, str) else msgspec.json.encode(message or error).decode()
-        return text, "" if code is None else str(code)
-    if isinstance(error, str):
-        return error, ""
-    return msgspec.json.encode(error).decode(), ""

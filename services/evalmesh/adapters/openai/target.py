@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from yarl import URL
 
 from evalmesh.adapters.openai.errors import Redactor
+from evalmesh.dialect.addresses import Address, Call, key_header, read_address
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import ModelSpec
 from evalmesh.ports.model_servers import Destination, ModelServers
 
-RESERVED_KEYS = frozenset({"messages", "prompt", "stream"})
+RESERVED_KEYS = frozenset({"messages", "prompt", "input", "stream"})
 """Keys of the request body that are not the user's to set."""
 
 _ARGS = ("extra_body", "verify_tls")
-_SUFFIXES = ("/chat/completions", "/completions", "/models")
 _SENSITIVE_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "cookie")
 
 
@@ -24,7 +24,10 @@ _SENSITIVE_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "
 class Target:
     """An endpoint's addresses and what goes with every request."""
 
+    call: Call
+    """What is asked, by the kind of the model, and by its address where that names the responses API."""
     chat_url: URL
+    """Or that of the responses API."""
     completions_url: URL
     models_url: URL
     where: str
@@ -47,13 +50,16 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
     this key, and `NotFound` for a reference that leads nowhere.
     """
     wanted = Destination(model.url, model.connection, model.key_ref, model.headers)
-    base = _base_url(servers.url_of(wanted))
-    admitted = servers.admit(replace(wanted, url=str(base)))
+    address = _address(servers.url_of(wanted))
+    base = URL(address.base)
+    chat: Call = "responses" if address.call == "responses" else "chat"
+    admitted = servers.admit(replace(wanted, url=address.base))
     key = admitted.key
     hidden = list(admitted.secrets)
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if key:
-        headers["Authorization"] = f"Bearer {key}"
+        name, value = key_header(address.base, key)
+        headers[name] = value
     for name, resolved in admitted.headers.items():
         if any(character in f"{name}{resolved}" for character in "\r\n\0"):
             raise InvalidInput(f"model.headers[{name!r}] holds a line break; remove it.", {"field": "model.headers"})
@@ -66,9 +72,10 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
         )
     extra_body, verify_tls = _read_args(model.args)
     return Target(
-        chat_url=_join(base, "/chat/completions"),
-        completions_url=_join(base, "/completions"),
-        models_url=_join(base, "/models"),
+        call=chat if model.kind == "chat" else "completions",
+        chat_url=URL(address.url(chat), encoded=True),
+        completions_url=URL(address.url("completions"), encoded=True),
+        models_url=URL(address.models_url, encoded=True),
         where=str(base.with_query(None)),
         headers=headers,
         redact=Redactor(hidden),
@@ -79,11 +86,7 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
     )
 
 
-def _join(base: URL, suffix: str) -> URL:
-    return base.with_path(base.raw_path.rstrip("/") + suffix, encoded=True, keep_query=True)
-
-
-def _base_url(text: str) -> URL:
+def _address(text: str) -> Address:
     example = "give the base address with the version, as in http://host:8000/v1"
     try:
         url = URL(text.strip())
@@ -96,12 +99,7 @@ def _base_url(text: str) -> URL:
         )
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidInput(f"model.url {text!r} is no http(s) address; {example}.", {"field": "model.url"})
-    path = url.raw_path.rstrip("/")
-    for suffix in _SUFFIXES:
-        if path.endswith(suffix):
-            path = path.removesuffix(suffix)
-            break
-    return url.with_path(path or "/", encoded=True, keep_query=True).with_fragment(None)
+    return read_address(str(url))
 
 
 def _read_args(args: Mapping[str, object]) -> tuple[Mapping[str, object], bool]:

@@ -1,0 +1,98 @@
+"""What servers say went wrong: OpenAI's form, vLLM's, TGI's, llama.cpp's, FastAPI's, Anthropic's, and plain text."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from evalmesh.dialect.loose import json_text_of
+from evalmesh.dialect.shapes import UNREADABLE, Chunk, loads
+
+GZIP = b"\x1f\x8b"
+COMPRESSED = "a compressed body, although Accept-Encoding says identity"
+
+_decode = msgspec.json.Decoder().decode
+_NO_ERROR = frozenset({"", "0", "200", "none", "null", "ok", "success"})
+"""Codes and messages by which gateways say that there is no error."""
+_SHOWN = 4000
+
+
+class Said(NamedTuple):
+    """A server's own words."""
+
+    message: str
+    code: str = ""
+    """A status, or a word like `insufficient_quota`."""
+
+    @property
+    def status(self) -> int | None:
+        """The code where it is a status of HTTP that means an error."""
+        return int(self.code) if len(self.code) == 3 and self.code.isdecimal() and self.code[0] in "45" else None
+
+
+def said_of(error: object) -> Said:
+    """Of what stands under `error` or `detail`, or of the whole body."""
+    if isinstance(error, str):
+        return Said(error)
+    if not isinstance(error, Mapping):
+        return Said(json_text_of(error))
+    inner = error.get("error")
+    if isinstance(inner, Mapping) and "message" not in error:
+        return said_of(inner)
+    found = next((error[key] for key in ("message", "detail", "msg", "error", "Message") if error.get(key)), None)
+    code = next((error[key] for key in ("code", "status", "http_status_code") if error.get(key)), "")
+    code = "" if isinstance(code, list | dict) else str(code).removesuffix(".0")
+    return Said(json_text_of(error if found is None else found), code)
+
+
+def error_in(chunk: Chunk) -> Said | None:
+    """The error that an answer of status 200, or an event of a stream, holds in place of an answer."""
+    if chunk.error and not _means_none(chunk.error):
+        said = said_of(chunk.error)
+        return said if said.code else said._replace(code=said_of({"code": chunk.code}).code)
+    if chunk.kind == "error" or chunk.type == "error":
+        return said_of({"message": chunk.message, "code": chunk.code, "detail": chunk.detail})
+    for choice in chunk.choices or ():
+        if choice.error and not _means_none(choice.error):
+            return said_of(choice.error)
+    if chunk.choices is not None:
+        return None
+    if chunk.detail:
+        return said_of({"detail": chunk.detail, "code": chunk.code})
+    # Without an error's number it may as well be news of a queue.
+    said = said_of({"message": chunk.message or chunk.msg, "code": chunk.code or chunk.status})
+    return said if (chunk.message or chunk.msg) and said.status is not None else None
+
+
+def _means_none(error: object) -> bool:
+    """`{"code": 0, "message": ""}` and its like: fields that some gateways always send."""
+    if isinstance(error, Mapping):
+        return all(_means_none(value) for value in error.values())
+    if isinstance(error, list):
+        return all(_means_none(value) for value in error)
+    return not error or str(error).strip().lower() in _NO_ERROR
+
+
+def said_in_body(body: bytes) -> Said:
+    """The words of an answer whose status is an error."""
+    if body.startswith(GZIP):
+        return Said(COMPRESSED)
+    try:
+        content: Any = _read(body)
+    except UNREADABLE:
+        return Said(body[:_SHOWN].decode("utf-8", "replace"))
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]
+    if isinstance(content, Mapping):
+        for key in ("error", "detail"):
+            if content.get(key):
+                said = said_of(content[key])
+                return said if said.code else said._replace(code=said_of({"code": content.get("code")}).code)
+    return said_of(content)
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except UNREADABLE as error:
+        return loads(body, error)

@@ -1,0 +1,43 @@
+"""Token counts: five servers' names for the same, and any type a number may come in."""
+
+from typing import NamedTuple
+
+from evalmesh.dialect.loose import count_of, mapping_of
+from evalmesh.domain.completion import Usage
+
+
+class Counts(NamedTuple):
+    """What a server says it read and wrote; `None` where it does not."""
+
+    input: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+    cached: int | None = None
+    total: int | None = None
+
+
+def read_usage(value: object) -> Counts | None:
+    """Of chat, completions, embeddings or responses; `None` where there are no counts at all."""
+    found = mapping_of(value)
+    if not found:
+        return None
+    get = found.get
+    sent = mapping_of(get("prompt_tokens_details") or get("input_tokens_details"))
+    said = mapping_of(get("completion_tokens_details") or get("output_tokens_details"))
+    cached = count_of(sent.get("cached_tokens"))
+    if cached is None:
+        # DeepSeek's and Moonshot's places.
+        cached = count_of(get("prompt_cache_hit_tokens", get("cached_tokens")))
+    reasoning = count_of(said.get("reasoning_tokens"))
+    return Counts(
+        count_of(get("prompt_tokens", get("input_tokens"))),
+        count_of(get("completion_tokens", get("output_tokens"))),
+        count_of(get("reasoning_tokens")) if reasoning is None else reasoning,  # SGLang's place
+        cached,
+        count_of(get("total_tokens")),
+    )
+
+
+def as_domain(counts: Counts | None) -> Usage | None:
+    """As completions keep it."""
+    return None if counts is None else Usage(counts.input, counts.output, counts.reasoning, counts.cached)
