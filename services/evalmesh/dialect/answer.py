@@ -62,7 +62,7 @@ def parse_answer(body: bytes) -> Answer | Fault:
 
 
 def _read(content: Chunk, body: bytes) -> Answer | Fault:
-    if (said := error_in(content)) is not None:
+    if (said := error_in(content, body)) is not None:
         return Fault("reported", said.message, said.code)
     choices = ordered(content.choices or [])
     if not choices:
@@ -168,7 +168,7 @@ class StreamedAnswer:
             content = decode(payload)
         except UNREADABLE as error:
             return malformed(error, payload)
-        if (said := error_in(content)) is not None:
+        if (said := error_in(content, payload)) is not None:
             return Fault("reported", said.message, said.code)
         if content.usage is not None:
             self._usage = content.usage

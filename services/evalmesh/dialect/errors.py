@@ -45,23 +45,31 @@ def said_of(error: object) -> Said:
     return Said(json_text_of(error if found is None else found), code)
 
 
-def error_in(chunk: Chunk) -> Said | None:
-    """The error that an answer of status 200, or an event of a stream, holds in place of an answer."""
+def error_in(chunk: Chunk, data: bytes) -> Said | None:
+    """The error that an answer of status 200, or an event of a stream, holds in place of an answer; `data` is its JSON.
+
+    Quick where there are choices and nothing is said of an error.
+    """
+    if chunk.choices and not chunk.error:
+        return next((said_of(one.error) for one in chunk.choices if one.error and not _means_none(one.error)), None)
+    found: Any = _read(data)
+    return _error_of(chunk, found) if isinstance(found, Mapping) else None
+
+
+def _error_of(chunk: Chunk, found: Mapping[str, Any]) -> Said | None:
+    get = found.get
     if chunk.error and not _means_none(chunk.error):
         said = said_of(chunk.error)
-        return said if said.code else said._replace(code=said_of({"code": chunk.code}).code)
-    if chunk.kind == "error" or chunk.type == "error":
-        return said_of({"message": chunk.message, "code": chunk.code, "detail": chunk.detail})
-    for choice in chunk.choices or ():
-        if choice.error and not _means_none(choice.error):
-            return said_of(choice.error)
+        return said if said.code else said._replace(code=said_of({"code": get("code")}).code)
+    if get("object") == "error" or get("type") == "error":
+        return said_of(found)
     if chunk.choices is not None:
         return None
-    if chunk.detail:
-        return said_of({"detail": chunk.detail, "code": chunk.code})
+    if get("detail"):
+        return said_of({"detail": get("detail"), "code": get("code")})
     # Without an error's number it may as well be news of a queue.
-    said = said_of({"message": chunk.message or chunk.msg, "code": chunk.code or chunk.status})
-    return said if (chunk.message or chunk.msg) and said.status is not None else None
+    said = said_of({"message": get("message") or get("msg"), "code": get("code") or get("status")})
+    return said if (get("message") or get("msg")) and said.status is not None else None
 
 
 def _means_none(error: object) -> bool:

@@ -13,6 +13,8 @@ _DEEPEST = 8
 
 def count_of(value: object) -> int | None:
     """A number of tokens: whole, as a float, or as text. `None` for what is none or cannot be a count."""
+    if value is None:
+        return None
     if type(value) is int:
         return value if 0 <= value < _MOST else None
     if isinstance(value, str):

@@ -44,10 +44,6 @@ class Response(msgspec.Struct, gc=False):
     usage: object = None
     error: object = None
     incomplete_details: object = None
-    kind: object = msgspec.field(default=None, name="object")
-    detail: object = None
-    message: object = None
-    code: object = None
 
     @property
     def ended(self) -> bool:
@@ -59,15 +55,11 @@ class Response(msgspec.Struct, gc=False):
         """Whether a limit ended it, or a filter, and not the model."""
         return self.status == "incomplete"
 
-    def said_wrong(self) -> Said | None:
-        """The error in place of an answer."""
+    def said_wrong(self, data: bytes) -> Said | None:
+        """The error in place of an answer, whose JSON this is."""
         if self.status in _BROKEN_OFF:
             return said_of(self.error) if self.error else Said(f"the response's status is {self.status!r}")
-        return error_in(
-            Chunk([] if self.output is not None else None, None, self.error, self.kind, None, self.message)
-            if self.detail is None
-            else Chunk(None, None, self.error, self.kind, detail=self.detail)
-        )
+        return error_in(Chunk([] if self.output is not None else None, None, self.error), data)
 
     def parts(self) -> "Parts":
         """What its items say."""
@@ -87,7 +79,7 @@ class Event(msgspec.Struct, gc=False):
     def said_wrong(self) -> Said | None:
         """The error that this event is."""
         if self.type in {"response.failed", "response.cancelled"}:
-            said = self.response.said_wrong() if self.response is not None else None
+            said = self.response.said_wrong(b"{}") if self.response is not None else None
             return said or Said(str(self.type))
         if self.type == "error" or (self.error and not self.type):
             return said_of(self.error) if self.error else said_of({"message": self.message, "code": self.code})
@@ -176,7 +168,7 @@ def parse_response(body: bytes) -> Answer | Fault:
         response = decode_response(body)
     except UNREADABLE as error:
         return malformed(error, body)
-    if (said := response.said_wrong()) is not None:
+    if (said := response.said_wrong(body)) is not None:
         return Fault("reported", said.message, said.code)
     if response.output is None:
         return Fault("malformed", "The answer has no output: " + body[:200].decode("utf-8", "replace"))

@@ -65,18 +65,11 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """An answer, or one piece of a streamed one; the lower half is of errors."""
+    """An answer, or one piece of a streamed one. What else an error may hold is read when there is one (`errors`)."""
 
     choices: list[Choice] | None = None
     usage: object = None
     error: object = None
-    kind: object = msgspec.field(default=None, name="object")
-    type: object = None
-    message: object = None
-    msg: object = None
-    detail: object = None
-    code: object = None
-    status: object = None
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
@@ -112,7 +105,7 @@ def rough(data: bytes, problem: Exception) -> Chunk:
         value = value[0]
     if not isinstance(value, Mapping):
         raise problem
-    found = Chunk(**{name: value.get(key) for name, key in _CHUNK if key in value})
+    found = Chunk(None, value.get("usage"), value.get("error"))
     choices = value.get("choices")
     if isinstance(choices, Mapping):
         choices = [choices]
@@ -121,7 +114,6 @@ def rough(data: bytes, problem: Exception) -> Chunk:
     return found
 
 
-_CHUNK = [(field.name, field.encode_name) for field in msgspec.structs.fields(Chunk) if field.name != "choices"]
 _MESSAGE = [field.name for field in msgspec.structs.fields(Message)]
 
 

@@ -18,21 +18,24 @@ class Counts(NamedTuple):
 
 def read_usage(value: object) -> Counts | None:
     """Of chat, completions, embeddings or responses; `None` where there are no counts at all."""
-    found = mapping_of(value)
+    found = value if value.__class__ is dict else mapping_of(value)
     if not found:
         return None
     get = found.get
-    sent = mapping_of(get("prompt_tokens_details") or get("input_tokens_details"))
-    said = mapping_of(get("completion_tokens_details") or get("output_tokens_details"))
-    cached = count_of(sent.get("cached_tokens"))
+    # One look per name, and none into what is not there: some servers send all of this with every token.
+    sent = get("prompt_tokens_details") or get("input_tokens_details")
+    said = get("completion_tokens_details") or get("output_tokens_details")
+    cached = count_of(mapping_of(sent).get("cached_tokens")) if sent else None
     if cached is None:
         # DeepSeek's and Moonshot's places.
         cached = count_of(get("prompt_cache_hit_tokens", get("cached_tokens")))
-    reasoning = count_of(said.get("reasoning_tokens"))
+    reasoning = count_of(mapping_of(said).get("reasoning_tokens")) if said else None
+    if reasoning is None:
+        reasoning = count_of(get("reasoning_tokens"))  # SGLang's place
     return Counts(
         count_of(get("prompt_tokens", get("input_tokens"))),
         count_of(get("completion_tokens", get("output_tokens"))),
-        count_of(get("reasoning_tokens")) if reasoning is None else reasoning,  # SGLang's place
+        reasoning,
         cached,
         count_of(get("total_tokens")),
     )

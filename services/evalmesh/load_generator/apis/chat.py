@@ -57,7 +57,7 @@ class ChoicesReader(Reader):
                 if choice.finish_reason or choice.index:
                     self._end(choice)
             if answer.usage is not None or answer.error or not answer.choices:
-                self._beside(answer)
+                self._beside(answer, data)
 
     def _no_json(self, data: bytes, error: Exception) -> None:
         if data.strip() == DONE:
@@ -65,12 +65,12 @@ class ChoicesReader(Reader):
         elif not self.finished:
             note_unreadable(self, data, error)
 
-    def _beside(self, answer: Chunk) -> None:
+    def _beside(self, answer: Chunk, data: bytes) -> None:
         """What a chunk holds beside its choices. When they have ended, nothing that goes wrong is their fault."""
-        if not self.finished:
-            note_error(self, error_in(answer))
         if answer.usage is not None:
             self._usage(answer.usage)
+        if (answer.error or not answer.choices) and not self.finished:
+            note_error(self, error_in(answer, data))
 
     def whole(self, body: bytes, at_s: float) -> None:
         try:
@@ -78,7 +78,7 @@ class ChoicesReader(Reader):
         except UNREADABLE as error:
             note_unreadable(self, body, error)
             return
-        if note_error(self, error_in(answer)):
+        if note_error(self, error_in(answer, body)):
             return
         if not answer.choices:
             self.fail(Outcome.MALFORMED, "The answer has no choices.")
@@ -123,6 +123,8 @@ class ChoicesReader(Reader):
             if thought:
                 self.reasoning_tokens += 1
                 self.content(thought, at_s, seen=False)
+                if not delta.content:
+                    return
         elif choice.message is not None:
             return
         content, others = self._said(choice, delta, thoughts=False)

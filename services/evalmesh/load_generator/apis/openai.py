@@ -86,4 +86,4 @@ def note_reported(reader: Reader, data: bytes) -> bool:
         chunk: Chunk = decode(data)
     except UNREADABLE:
         return False
-    return note_error(reader, error_in(chunk))
+    return note_error(reader, error_in(chunk, data))

@@ -66,7 +66,7 @@ class ResponsesReader(Reader):
         except UNREADABLE as error:
             note_unreadable(self, body, error)
             return
-        if note_error(self, response.said_wrong()):
+        if note_error(self, response.said_wrong(body)):
             return
         if response.output is None:
             self.fail(Outcome.MALFORMED, "The answer has no `output`.")
