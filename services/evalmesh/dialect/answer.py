@@ -106,7 +106,7 @@ def ordered(choices: list[Choice]) -> list[Choice]:
 
 
 class StreamedAnswer:
-    """Puts the pieces of a streamed answer together. Only the choice of index 0 is read."""
+    """Puts the pieces of a streamed answer together. Of several only the one that begins first is read."""
 
     __slots__ = (
         "_audio",
@@ -114,6 +114,7 @@ class StreamedAnswer:
         "_done_at",
         "_first_token_at",
         "_held",
+        "_index",
         "_logprobs",
         "_media",
         "_reason",
@@ -136,6 +137,7 @@ class StreamedAnswer:
         self._first_token_at: float | None = None
         self._done_at: float | None = None
         self._held = 0
+        self._index: int | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -174,7 +176,10 @@ class StreamedAnswer:
             self._usage = content.usage
         try:
             for choice in content.choices or ():
-                if not choice.index or not count_of(choice.index):
+                index = count_of(choice.index) or 0
+                if self._index is None:
+                    self._index = index
+                if index == self._index:
                     self._add_choice(choice, at_s)
         except NoText as error:
             return malformed(error, payload)

@@ -8,13 +8,19 @@ import msgspec
 from evalmesh.dialect.loose import json_text_of
 from evalmesh.dialect.shapes import UNREADABLE, Chunk, loads
 
-GZIP = b"\x1f\x8b"
-COMPRESSED = "a compressed body, although Accept-Encoding says identity"
+COMPRESSED = "a compressed body, although Accept-Encoding says identity (transport compatible unpacks it)"
+_ZIPPED = (b"\x1f\x8b", b"x\x01", b"x\x9c", b"x\xda")
+"""How gzip and zlib begin."""
 
 _decode = msgspec.json.Decoder().decode
 _NO_ERROR = frozenset({"", "0", "200", "none", "null", "ok", "success"})
 """Codes and messages by which gateways say that there is no error."""
 _SHOWN = 4000
+
+
+def is_compressed(body: bytes) -> bool:
+    """Whether these bytes are packed; the HTTP client has unpacked what it could."""
+    return body.startswith(_ZIPPED)
 
 
 class Said(NamedTuple):
@@ -83,7 +89,7 @@ def _means_none(error: object) -> bool:
 
 def said_in_body(body: bytes) -> Said:
     """The words of an answer whose status is an error."""
-    if body.startswith(GZIP):
+    if is_compressed(body):
         return Said(COMPRESSED)
     try:
         content: Any = _read(body)

@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Any
 
+from evalmesh.dialect.answer import ordered
 from evalmesh.dialect.calls import name_and_arguments, pieces_in
 from evalmesh.dialect.content import NoText, refusal_in, said_in, thought_in
 from evalmesh.dialect.ends import BROKEN_OFF, DONE, finish_of, reason_of
@@ -21,7 +22,7 @@ _MOST_CHOICES = 4096
 class ChoicesReader(Reader):
     """Each chunk of content, reasoning or tool calls is a token; an empty role chunk is none."""
 
-    __slots__ = ("_broken_off", "_done", "_ended")
+    __slots__ = ("_broken_off", "_done", "_ended", "_told")
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,6 +31,7 @@ class ChoicesReader(Reader):
         self._broken_off = ""
         self._done = False
         """The end mark has come."""
+        self._told: object = None
 
     def event(self, data: bytes, at_s: float) -> None:
         self.events((data,), at_s)
@@ -50,7 +52,7 @@ class ChoicesReader(Reader):
                 if delta is not None and (text := delta.content) and text.__class__ is str:
                     note_time(at_s)
                     note_size(len(text))
-                    if texts is not None:
+                    if texts is not None and self._is_told(choice):
                         texts.append(text)
                 else:
                     self._rare(choice, at_s)
@@ -82,9 +84,9 @@ class ChoicesReader(Reader):
             return
         if not answer.choices:
             self.fail(Outcome.MALFORMED, "The answer has no choices.")
-        for choice in answer.choices or ():
+        for choice in ordered(answer.choices or []):
             content, others = self._said(choice, choice.message or choice.delta)
-            if content and self.texts is not None:
+            if content and self.texts is not None and not self.texts:
                 self.texts.append(content)
             if content or others:
                 self.times, self.sizes = array("d", (at_s,)), array("I", (1,))
@@ -103,12 +105,19 @@ class ChoicesReader(Reader):
         """Counts choices and those that have ended: the answer is complete when all have."""
         index = min(count_of(choice.index) or 0, _MOST_CHOICES) if choice.index else 0
         self.choices = max(self.choices, index + 1)
-        if reason := reason_of(choice.finish_reason):
+        reason = reason_of(choice.finish_reason)
+        if reason in BROKEN_OFF:
+            self._broken_off = reason
+        elif reason:
             self._ended |= 1 << index
             self.finished = self._ended.bit_count() >= self.choices
             self.stopped = finish_of(reason) != "length"
-            if reason in BROKEN_OFF:
-                self._broken_off = reason
+
+    def _is_told(self, choice: Choice) -> bool:
+        """Whether a conversation goes on with this one: the first of several answers."""
+        if self._told is None:
+            self._told = choice.index or 0
+        return self._told == (choice.index or 0)
 
     def _rare(self, choice: Choice, at_s: float) -> None:
         """A chunk that is no plain content of a chat."""
@@ -129,7 +138,7 @@ class ChoicesReader(Reader):
             return
         content, others = self._said(choice, delta, thoughts=False)
         if content or others:
-            self.content(content or others, at_s, seen=bool(content))
+            self.content(content or others, at_s, seen=bool(content) and self._is_told(choice))
 
     def _said(self, choice: Choice, message: Message | None, *, thoughts: bool = True) -> tuple[str, str]:
         """What a choice says: its content, and all else that carries text."""
@@ -138,7 +147,7 @@ class ChoicesReader(Reader):
         except NoText as error:
             self.fail(Outcome.MALFORMED, f"the answer cannot be read: {error}")
             return "", ""
-        if message is None or not (message.has_more() or thoughts):
+        if message is None or (message.content.__class__ is str and not message.has_more()):
             return content, ""
         others = [name_and_arguments(piece) for piece in pieces_in(message)]
         others += [refusal_in(message), thought_in(message) if thoughts else ""]

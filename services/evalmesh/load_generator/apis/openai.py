@@ -5,7 +5,7 @@ from array import array
 from typing import Any, ClassVar
 
 from evalmesh.dialect.ends import DONE
-from evalmesh.dialect.errors import COMPRESSED, GZIP, Said, error_in
+from evalmesh.dialect.errors import COMPRESSED, Said, error_in, is_compressed
 from evalmesh.dialect.shapes import UNREADABLE, Chunk, decode
 from evalmesh.dialect.usage import Counts
 from evalmesh.load.measure.records import Outcome
@@ -69,7 +69,7 @@ def note_unreadable(reader: Reader, data: bytes, error: Exception) -> None:
     # Some servers send an event without data to keep the connection open; a body without anything is cut.
     if data.strip():
         start = data[:_SHOWN_BYTES].decode("utf-8", "replace")
-        reader.fail(Outcome.MALFORMED, COMPRESSED if data.startswith(GZIP) else f"{error}: {start}")
+        reader.fail(Outcome.MALFORMED, COMPRESSED if is_compressed(data) else f"{error}: {start}")
 
 
 def note_error(reader: Reader, said: Said | None) -> bool:
