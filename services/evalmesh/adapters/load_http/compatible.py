@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -10,9 +11,11 @@ import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.guarded_sockets import socket_factory
-from evalmesh.adapters.load_http.address import address_of, complete_headers, tls_context
-from evalmesh.adapters.load_http.causes import PROXY, cause_of
+from evalmesh.adapters.load_http.address import address_of, complete_headers
+from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.openai.bounds import read_start
+from evalmesh.adapters.proxies import PROXY, proxy_for
+from evalmesh.adapters.tls import tls_context
 from evalmesh.dialect.sse import SseSplitter, is_stream
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
@@ -43,7 +46,10 @@ class CompatibleTransport:
         self._address = address_of(target.url)
         self._url = URL(target.url)
         self._headers = complete_headers(self._address, headers)
-        self._tls = tls_context(target) if self._address.scheme == "https" else True
+        self._tls: ssl.SSLContext | bool = True
+        if self._address.scheme == "https":
+            self._tls = tls_context(target.ca_file, verify=target.verify_tls, field="target.ca_file")
+        self._proxy = proxy_for(target.url) or None
         self._ended = ended
         self._egress = egress
         self.opened = 0
@@ -111,7 +117,7 @@ class CompatibleTransport:
         # A large bytes body makes the client warn; as a file it is sent piece by piece.
         data = body if len(body) < _LARGE_BODY_BYTES else io.BytesIO(body)
         async with self._open_session().post(
-            self._url, data=data, allow_redirects=False, trace_request_ctx=exchange
+            self._url, data=data, allow_redirects=False, proxy=self._proxy, trace_request_ctx=exchange
         ) as response:
             exchange.first_byte_s = time.monotonic()
             exchange.status = response.status
@@ -143,7 +149,6 @@ class CompatibleTransport:
                     sock_read=target.read_timeout_s,
                 ),
                 trace_configs=[trace],
-                trust_env=True,
             )
         return self._session
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from evalmesh.adapters.load_http.address import address_of
-from evalmesh.adapters.load_http.causes import PROXY
 from evalmesh.adapters.load_http.transports import open_transport
+from evalmesh.adapters.proxies import PROXY
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import Exchange

@@ -10,6 +10,8 @@ import aiohttp
 import msgspec
 
 from evalmesh.adapters.guarded_sockets import FORBIDDEN, is_forbidden
+from evalmesh.adapters.proxies import PROXY
+from evalmesh.adapters.tls import TRUST
 from evalmesh.dialect.answer import Fault
 from evalmesh.dialect.errors import Said, said_in_body
 from evalmesh.domain.completion import ErrorClass
@@ -109,6 +111,9 @@ def failure_of_exception(error: BaseException, where: str, timeout_s: float, red
         return Failure("timeout", f"No complete answer from {where} within {timeout_s:.3g} s.", overload=True)
     if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)):
         return Failure("reset", redact(f"The connection to {where} broke before the answer was complete: {error}"))
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        said = f"{PROXY} did not let the request to {where} through: it answered {error.status}"
+        return Failure("connect", redact(f"{said}; no_proxy names hosts to reach without it."))
     if isinstance(error, aiohttp.ClientError):
         return Failure("malformed", redact(f"{where} does not answer in HTTP as expected: {error}"))
     kind = type(error).__name__
@@ -119,6 +124,11 @@ def explain_connect(error: BaseException, where: str) -> str:
     """Why no connection came about, in plain words, with what to check."""
     if is_forbidden(error):
         return f"{where}: {FORBIDDEN}."
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return (
+            f"No connection to {where}: {PROXY}, {error.host}:{error.port}, is not there; no_proxy names hosts to "
+            "reach without it."
+        )
     return _explain_failed_connect(error, where)
 
 
@@ -126,10 +136,7 @@ def _explain_failed_connect(error: BaseException, where: str) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"The host name in {where} cannot be resolved (DNS); check its spelling and the name server."
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):
-        return (
-            f"The TLS certificate of {where} is not trusted ({error}); install its authority, or set "
-            "verify_tls=false in the model's args."
-        )
+        return f"The TLS certificate of {where} is not trusted ({_reason(error)}); {TRUST}."
     if _is_tls(error):
         return f"No TLS connection with {where} ({error}); does the server speak http:// instead of https://?"
     if isinstance(error, asyncio.TimeoutError):
@@ -138,6 +145,12 @@ def _explain_failed_connect(error: BaseException, where: str) -> str:
     if isinstance(cause, ConnectionRefusedError) or "refused" in str(cause).lower():
         return f"Nothing listens at {where} (connection refused); is the server started, and the port right?"
     return f"No connection to {where}: {cause}; check the address and the network."
+
+
+def _reason(error: BaseException) -> str:
+    """Without names of OpenSSL's functions and lines, which `str` puts around it."""
+    inner = getattr(error, "certificate_error", error)
+    return str(getattr(inner, "verify_message", "") or inner).rstrip(".")
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

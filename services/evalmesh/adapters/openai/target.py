@@ -1,12 +1,16 @@
 """Where a model is reached: addresses, headers and options, checked once before the first request."""
 
 import difflib
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from yarl import URL
 
 from evalmesh.adapters.openai.errors import Redactor
+from evalmesh.adapters.proxies import proxy_for
+from evalmesh.adapters.tls import tls_context
 from evalmesh.dialect.addresses import Address, Call, key_header, read_address
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import InvalidInput
@@ -35,7 +39,10 @@ class Target:
     headers: Mapping[str, str] = field(repr=False)
     redact: Redactor = field(repr=False)
     extra_body: Mapping[str, object] = field(default_factory=dict)
-    verify_tls: bool = True
+    tls: ssl.SSLContext | None = None
+    """`None` where no TLS is spoken."""
+    proxy: str = field(default="", repr=False)
+    """That of the environment; empty: none."""
     egress: Egress = field(default_factory=Egress)
     """Addresses that may be connected to."""
     most_requests: int = 0
@@ -49,7 +56,7 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
     in a header of their own. Raises `InvalidInput`, `PermissionDenied` for a host that may not be asked or not with
     this key, and `NotFound` for a reference that leads nowhere.
     """
-    wanted = Destination(model.url, model.connection, model.key_ref, model.headers)
+    wanted = Destination(model.url, model.connection, model.key_ref, model.headers, ca_file=model.ca_file)
     address = _address(servers.url_of(wanted))
     base = URL(address.base)
     chat: Call = "responses" if address.call == "responses" else "chat"
@@ -71,6 +78,11 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
             f"The key behind {model.key_ref!r} holds a line break; store it without.", {"field": "model.key_ref"}
         )
     extra_body, verify_tls = _read_args(model.args)
+    tls = None
+    if base.scheme == "https":
+        tls = tls_context(model.ca_file, verify=verify_tls and model.verify_tls, field="model.ca_file")
+    proxy = proxy_for(address.base)
+    hidden += [secret for secret in (urlsplit(proxy).password,) if secret]
     return Target(
         call=chat if model.kind == "chat" else "completions",
         chat_url=URL(address.url(chat), encoded=True),
@@ -80,7 +92,8 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
         headers=headers,
         redact=Redactor(hidden),
         extra_body=extra_body,
-        verify_tls=verify_tls,
+        tls=tls,
+        proxy=proxy,
         egress=admitted.egress,
         most_requests=admitted.max_concurrency,
     )

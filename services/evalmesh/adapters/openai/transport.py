@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import ssl
 import time
 from collections.abc import Callable, Mapping
 
@@ -79,12 +78,13 @@ class Transport:
                     limit=self._connections + 1,
                     keepalive_timeout=_KEEPALIVE_S,
                     ttl_dns_cache=30,
-                    ssl=True if target.verify_tls else _unverified(),
+                    ssl=target.tls or True,
                     socket_factory=socket_factory(target.egress),
                 ),
                 headers=target.headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
+                proxy=target.proxy or None,
             )
         elif target.headers is not self._headers:
             self._headers = target.headers
@@ -179,10 +179,3 @@ async def _drain(content: aiohttp.StreamReader) -> None:
                 pass
     except (TimeoutError, aiohttp.ClientError, OSError):
         return
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
