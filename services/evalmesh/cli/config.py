@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from evalmesh.cli.headers import headers_of
 from evalmesh.cli.options import parse_options, read_config_file
 from evalmesh.domain.errors import InvalidInput
 
@@ -99,6 +100,8 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
 def _mapping(value: Any, name: str) -> Any:
     if value is None:
         return {}
+    if name == "headers" and (isinstance(value, list) or (isinstance(value, str) and not value.startswith("{"))):
+        return headers_of(value if isinstance(value, list) else [value], name)
     if isinstance(value, list):
         if not all(isinstance(part, str) and "=" in part for part in value):
             raise InvalidInput(f"{name}: the value (withheld) is not allowed; write NAME=VALUE.", {"field": name})

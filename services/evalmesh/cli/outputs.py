@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import yaml
 
 from evalmesh.cli.connections import KEY_VARIABLE
+from evalmesh.cli.headers import PREFIX
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.free_values import parse_json
 from evalmesh.results.json_values import plain, public_url
@@ -117,10 +118,14 @@ class Outputs:
         """The config that asks for the same again. `values` hold no key, at most the name of what holds it."""
         folder.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
-        key = f"# export {KEY_VARIABLE}=... first\n" if values.get("api_key") == f"env:{KEY_VARIABLE}" else ""
+        held = [values.get("api_key"), *dict(values.get("headers") or {}).values()]
+        key = "".join(f"# export {one[4:]}=... first\n" for one in held if str(one).startswith(_TYPED))
         head = f"# Repeats the {self.noun} below: evalmesh {self.command} -c {self.config_file}\n"
         (folder / self.config_file).write_text(f"{head}# {self.noun}: {one.id}\n{key}{text}", encoding="utf-8")
 
+
+_TYPED = (f"env:{KEY_VARIABLE}", f"env:{PREFIX}")
+"""References to keys that were typed, which are kept nowhere."""
 
 RUNS = Outputs("run", "eval", "run.yaml", "report.json", "benchmarks", "runs", "evalmesh runs list")
 LOAD_TESTS = Outputs(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import SecretStr, field_validator, model_validator
 
@@ -22,6 +22,8 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     Wrong values raise `InvalidInput`, keys of EvalScope that this build cannot serve raise `Unimplemented`; both name
     field, value and way out. The object may be changed after it is made; values are checked again when it is used.
     """
+
+    withheld: ClassVar[frozenset[str]] = frozenset({"api_key", "headers"})
 
     api_key: SecretStr | None = None
 

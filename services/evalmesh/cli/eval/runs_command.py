@@ -1,12 +1,11 @@
 """`evalmesh runs list|watch|cancel|resume`."""
 
 import argparse
-import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from evalmesh.cli import exits
-from evalmesh.cli.connections import KEY_VARIABLE, literal_key, own_connection
+from evalmesh.cli.connections import keys_again, own_connection
 from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish, simulated_again
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
@@ -14,7 +13,7 @@ from evalmesh.cli.listing import Listing
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect, run_async
-from evalmesh.domain.errors import FailedPrecondition, InvalidInput
+from evalmesh.domain.errors import FailedPrecondition
 from evalmesh.domain.run import Run, RunState
 
 # A look at the runs must not start what is queued, and a cancel needs only the report of what is there.
@@ -92,29 +91,19 @@ async def _cancel(run_id: str, place: Place) -> Run:
         return await client.wait_run(run_id)
 
 
-async def _with_keys(run_id: str, place: Place, key: str | None) -> Place:
+async def _with_keys(run_id: str, place: Place, key: str | None, headers: list[str]) -> Place:
     """The place with the run's own keys bound to the run's own address: of all keys there are, it needs no others."""
     async with connect(replace(place, processes=False, runners=1, at_work=frozenset(), hosted=_RECORDS)) as client:
         known = await client.get_run(run_id)
     model = known.spec.model
-    given = (key or "").strip()
-    keys = literal_key(given)
-    if given.startswith("env:"):
-        # The run refers to the key by the name it was given first.
-        keys = {KEY_VARIABLE: os.environ.get(given.removeprefix("env:"), "")}
-    name = model.key_ref.removeprefix("env:")
-    if name != model.key_ref and not (keys.get(name) or os.environ.get(name)):
-        raise InvalidInput(
-            f"{known.id} needs the key of its endpoint, which is not kept anywhere: export {name}, or give --api-key.",
-            {"field": "api_key"},
-        )
+    keys = keys_again(known.id, model, key, headers)
     return replace(place, connections=own_connection(model.url, model.key_ref, model.headers), keys=keys)
 
 
 async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
     run_id = RUNS.id_of(args.run)
     if not place.server:
-        place = await _with_keys(run_id, place, args.api_key)
+        place = await _with_keys(run_id, place, args.api_key, args.headers or [])
     mark = LogMark(place.settings().state_dir / "logs")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(place))
