@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from evalmesh.benchmarks.naming import suggestion
+from evalmesh.cli.own_words import OwnWords
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 
 Advice = Mapping[str, tuple[tuple[Any, ...], str]]
@@ -90,6 +91,32 @@ FILTER_ADVICE: Advice = dict.fromkeys(
     ("regex", "regex_pos", "remove_whitespace", "extract", "take_first", "take_first_k", "majority_vote"),
     ((None,), "only remove_until is part of this build; how answers are found belongs to the benchmark."),
 )
+
+
+_KEYS_OF_SPEC: Mapping[str, str] = {
+    # field of the spec -> key of the config
+    "generation": "generation_config",
+    "generation.stop": "generation_config.stop_seqs",
+    "model.args": "model_args",
+    "model.ca_file": "ca_file",
+    "model.concurrency": "eval_batch_size",
+    "model.connection": "connection",
+    "model.display_name": "model_id",
+    "model.engine": "completions",
+    "model.headers": "headers",
+    "model.key_ref": "api_key",
+    "model.kind": "request_kind",
+    "model.max_tries": "generation_config.retries",
+    "model.model": "model",
+    "model.name": "model",
+    "model.request_kind": "request_kind",
+    "model.stream": "stream",
+    "model.total_timeout": "timeout",
+    "model.try_timeout": "timeout",
+    "model.url": "api_url",
+}
+in_own_words = OwnWords(_KEYS_OF_SPEC, "model|generation", {"key_ref `env:NAME`": "api_key `env:NAME`"})
+"""What the platform says about a run's model, as the command line has it."""
 
 
 def sift(given: Mapping[str, Any], known: Iterable[str], advice: Advice, field: str) -> dict[str, Any]:

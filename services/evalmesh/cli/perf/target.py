@@ -1,34 +1,18 @@
 """Which endpoint a load test asks, over which API, with which key."""
 
-from collections.abc import Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.headers import Headers, split_headers
 from evalmesh.cli.perf.config import PerfConfig
-from evalmesh.cli.perf.keys import API_ADVICE
+from evalmesh.cli.perf.keys import API_ADVICE, APIS
 from evalmesh.dialect.addresses import Call, read_address
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.load_test import LoadTarget
 
 LOCAL_APIS = ("local", "local_vllm")
-_APIS: Mapping[str, str] = {
-    # What users write -> what the spec calls it; `openai` and local ones follow the path.
-    "openai_chat": "chat",
-    "chat": "chat",
-    "openai_completions": "completions",
-    "completions": "completions",
-    "openai_responses": "responses",
-    "openai_response": "responses",
-    "responses": "responses",
-    "openai_embedding": "embeddings",
-    "embedding": "embeddings",
-    "embeddings": "embeddings",
-    "openai_rerank": "rerank",
-    "rerank": "rerank",
-}
 
 
 def is_generating(api: str) -> bool:
@@ -48,7 +32,7 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
             {"field": "url"},
         )
     address = read_address(given)
-    wanted: str | None = _APIS.get(config.api)
+    wanted: str | None = APIS.get(config.api)
     if config.api == "openai" or config.api in LOCAL_APIS:
         wanted = address.call or "chat"
     if wanted is None:
@@ -56,6 +40,20 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     if wanted == "chat" and (config.tokenize_prompt or (config.dataset or "").startswith("speed_benchmark")):
         wanted = "completions"
     return address.url(cast("Call", wanted)), wanted
+
+
+def check_api(config: PerfConfig) -> None:
+    """Raises `InvalidInput` for a name that means nothing here; a server has plug-ins of its own."""
+    if config.server or config.api in {"openai", *LOCAL_APIS, *APIS, *API_ADVICE}:
+        return
+    from evalmesh.load_generator.apis import registry  # noqa: PLC0415  (few have plug-ins)
+
+    known = {"openai", *LOCAL_APIS, *APIS, *registry.names()}
+    if config.api not in known:
+        raise InvalidInput(
+            f"api: there is none named {config.api[:80]!r}; there are {', '.join(sorted(known))}. A package adds one through the entry point group {registry.GROUP!r}.",
+            {"field": "api"},
+        )
 
 
 def target_of(config: PerfConfig) -> LoadTarget:
