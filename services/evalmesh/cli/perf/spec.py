@@ -12,7 +12,7 @@ from evalmesh.cli.perf.config import PerfConfig, is_model_folder
 from evalmesh.cli.perf.keys import in_own_words
 from evalmesh.cli.perf.levels import arrival_of, levels_of, load_notes, objective_of, pause_of, search_of
 from evalmesh.cli.perf.prompts import Uploads, prompt_notes, prompts_of
-from evalmesh.cli.perf.target import LOCAL_APIS, check_api, target_of
+from evalmesh.cli.perf.target import LOCAL_APIS, target_of
 from evalmesh.cli.perf.tokenizer import find_tokenizer, pack_tokenizer
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
@@ -128,7 +128,6 @@ def _server_metrics(config: PerfConfig) -> tuple[str, ...]:
 
 def resolve(config: PerfConfig) -> LoadTestSpec:
     """The spec with digests still to come: whatever is wrong is said before anything is started."""
-    check_api(config)
     files = local_files(config)
     spec = to_load_test_spec(
         config, Uploads(NO_DIGEST_YET if files.data else "", NO_DIGEST_YET if files.tokenizer else "")

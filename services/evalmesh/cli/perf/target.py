@@ -51,7 +51,8 @@ def check_api(config: PerfConfig) -> None:
     known = {"openai", *LOCAL_APIS, *APIS, *registry.names()}
     if config.api not in known:
         raise InvalidInput(
-            f"api: there is none named {config.api[:80]!r}; there are {', '.join(sorted(known))}. A package adds one through the entry point group {registry.GROUP!r}.",
+            f"api: there is none named {config.api[:80]!r}; there are {', '.join(sorted(known))}. "
+            f"A package adds one through the entry point group {registry.GROUP!r}.",
             {"field": "api"},
         )
 
