@@ -25,7 +25,7 @@ class HttpProbe:
 
     async def send(self, target: LoadTarget, body: bytes, timeout_s: float) -> ProbeAnswer:
         admitted = self._servers.admit(destination_of(target))
-        headers = admitted.complete()
+        headers = admitted.complete(target.url)
         # A year, as some give it for ever, is no time to wait here.
         bounded = replace(target, read_timeout_s=timeout_s, total_timeout_s=timeout_s)
         ended: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
