@@ -1,4 +1,4 @@
-"""All of it: what is said here is promised of every client (`tests/contract/test_model_servers.py`)."""
+"""All of it: what is said here is promised of every client (`tests/contract/test_server_habits.py`)."""
 
 from collections import Counter
 

@@ -64,7 +64,7 @@ GENERATION_ADVICE: Advice = {
     "reasoning_tokens": ((None,), _USE_EXTRA_BODY),
     "reasoning_summary": ((None,), _USE_EXTRA_BODY),
     "reasoning_history": ((None, "none"), "benchmarks of this build ask one question at a time."),
-    "extra_query": ((None, {}), "query parameters are not supported; make them part of api_url's server."),
+    "extra_query": ((None, {}), "put it into api_url: its query goes with every request."),
     "anthropic_cache_control": ((None,), "only OpenAI-compatible endpoints are part of this build."),
     "anthropic_cache_strategy": ((None,), "only OpenAI-compatible endpoints are part of this build."),
     "width": ((None,), "image generation is not part of this build."),
