@@ -7,18 +7,25 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 4
 PROTOS := $(shell find proto -name '*.proto' 2>/dev/null)
 
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+define make_venv
+	@$(PYTHON) $(NEW_ENOUGH) 2>/dev/null || { echo "evalmesh needs Python 3.11 or newer, and $(PYTHON) is" \
+		"$$($(PYTHON) -V 2>&1); name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	$(BIN)/python $(NEW_ENOUGH) 2>/dev/null || $(PYTHON) -m venv --clear .venv
+endef
+
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	$(make_venv)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 install: .venv/.installed ## Create .venv with everything a developer needs
 
 .venv/bin/evalmesh:
-	$(PYTHON) -m venv .venv
+	$(make_venv)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 
 eval: .venv/bin/evalmesh ## Run a real evaluation of the built-in model simulator

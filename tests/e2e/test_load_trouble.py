@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.kit import load_trouble as odd
 from tests.kit.cli import Command, Done, evalmesh, family, living, running, until
+from tests.kit.disks import small_disk
 from tests.kit.engine import RawServer
 from tests.kit.load_tests import engines
 from tests.kit.model_servers import everywhere
@@ -362,7 +363,7 @@ async def test_an_engine_that_hangs_keeps_nobody_from_ending(model, tmp_path, mo
 
 
 def test_records_that_find_no_room_end_their_level_and_the_rest_is_reported(model, tmp_path):
-    with odd.small_disk(tmp_path / "outputs" / ".evalmesh" / "scratch", "100k"):
+    with small_disk(tmp_path / "outputs" / ".evalmesh" / "scratch", "100k"):
         words = (*url_of(model), "--parallel", "16", "2", "--number", "1500", "10")
         done = evalmesh(*words, cwd=tmp_path)
         first, second = levels_in(tmp_path)
@@ -375,7 +376,7 @@ def test_records_that_find_no_room_end_their_level_and_the_rest_is_reported(mode
 
 
 def test_a_full_object_store_is_told_and_waited_out(model, tmp_path):
-    with odd.small_disk(tmp_path / "outputs" / ".evalmesh" / "objects", "80k") as resize:
+    with small_disk(tmp_path / "outputs" / ".evalmesh" / "objects", "80k") as resize:
         words = (*url_of(model), "--parallel", "16", "--number", "800")
         with running(*words, cwd=tmp_path) as command:
             until(lambda: "No space left" in command.stderr, 30, "a word about the full disk")

@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -349,47 +346,6 @@ async def test_cancel_is_prompt_and_resume_asks_only_what_was_in_flight(question
             ended = await asyncio.wait_for(client.wait_run(resumed), 60)
             await check_all_scored(client, ended, model)
             assert asked_again(model, NAME) <= aborted
-
-
-NO_DISK = "a file system of its own cannot be mounted here, so no disk can be filled"
-
-
-def can_mount() -> bool:
-    return os.geteuid() == 0 and shutil.which("mount") is not None
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    folder.mkdir(parents=True)
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(NO_DISK)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def test_a_full_disk_is_told_and_waited_out(questions, tmp_path):
-    if not can_mount():
-        pytest.skip(NO_DISK)
-    objects = tmp_path / "outputs" / ".evalmesh" / "objects"
-    with serving(questions) as model, small_disk(objects, "1m"):
-        ballast = objects / "ballast"
-        ballast.write_bytes(bytes(850_000))
-        with running(*command_line(model, questions), cwd=tmp_path) as command:
-            until(lambda: "No space left" in command.stderr, 20, "a word about the full disk")
-            assert command.process.poll() is None
-            ballast.unlink()
-            done = command.end()
-        assert (done.returncode, done.quiet) == (0, True), done.stderr
-        metric = report_in(tmp_path / "outputs")["benchmarks"][0]["metrics"][0]
-        right = sum(sample["right"] for sample in model.samples(NAME).values())
-        assert (metric["n_scored"], metric["n_errored"]) == (SAMPLES, 0)
-        assert metric["value"] == pytest.approx(right / SAMPLES, abs=1e-12)
-        assert asked_again(model, NAME) == 0
 
 
 async def test_a_repaired_key_is_used_by_the_pool_that_was_refused(tmp_path, questions, monkeypatch):

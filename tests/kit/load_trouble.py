@@ -4,18 +4,14 @@ import datetime as dt
 import gzip
 import ipaddress
 import json
-import os
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -183,35 +179,6 @@ def _certificate(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, 
         .not_valid_before(now - dt.timedelta(days=9))
         .not_valid_after(now + dt.timedelta(days=days))
     )
-
-
-# Disks.
-
-NO_DISK = "a file system of its own cannot be mounted here, so no disk can be filled"
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
-    """A file system of this size at the folder; what it gives makes it another size."""
-    if os.geteuid() or shutil.which("mount") is None:
-        pytest.skip(NO_DISK)
-    folder.mkdir(parents=True)
-
-    def mount(options: str) -> int:
-        return subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True, check=False
-        ).returncode
-
-    if mount(f"size={size}"):
-        pytest.skip(NO_DISK)
-    try:
-        yield lambda wanted: _done(mount(f"remount,size={wanted}"))
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def _done(code: int) -> None:
-    assert code == 0, "the disk could not be made larger"
 
 
 # What is left.

@@ -46,7 +46,7 @@ def build_parser(argv: Sequence[str]) -> Parser:
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     named = next((word for word in argv if not word.startswith("-")), "")
-    for name, (module, text, add) in _COMMANDS.items():
+    for name, (module, text, add) in COMMANDS.items():
         command = add_command(commands, name, text)
         command.set_defaults(module=module)
         if name == named:
@@ -153,7 +153,7 @@ def _simulate(parser: Parser, _: Sequence[str]) -> None:
     add_options(parser, PlaceOptions, {"debug": ""})
 
 
-_COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]] = {
+COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]] = {
     "eval": ("eval.command", "evaluate a model and print the report", _eval),
     "perf": ("perf.command", "load-test an endpoint", _elsewhere("evalmesh.cli.perf.flags")),
     "score": ("eval.score_command", "score completions made elsewhere", _score),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -91,15 +91,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that goes on when its disk has room again; lines that found none are lost."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name of the standard library)
+        """Says nothing of a full disk: for each line it would be a traceback in the user's terminal."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def configure_logging(service: str, level: str = "INFO", file: Path | None = None) -> None:
     """Sends the logs of this process to stderr, or to a file, as JSON lines; replaces an earlier configuration."""
-    stream: TextIO = sys.stderr
     handler: logging.Handler
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file, encoding="utf-8")
+        handler = _LogFile(file, encoding="utf-8")
     else:
-        handler = logging.StreamHandler(stream)
+        handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     for old in list(root.handlers):

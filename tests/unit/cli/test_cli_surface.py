@@ -148,6 +148,15 @@ def test_report_prints_every_form(tmp_path, capsys):
     assert "nope" in capsys.readouterr().err
 
 
+def test_a_terminal_that_knows_few_letters_gets_what_it_can_show(tmp_path, monkeypatch):
+    (tmp_path / "report.json").write_text(json.dumps(report()).replace('"m"', '"модель \\ud800"'))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    command = [sys.executable, "-m", "evalmesh.cli", "report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1.0000" in done.stdout
+
+
 def test_benchmarks_need_no_platform(capsys):
     assert main(["benchmarks", "list", "--format", "json"]) == 0
     assert "starter_math" in [one["name"] for one in json.loads(capsys.readouterr().out)]

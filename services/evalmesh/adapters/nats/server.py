@@ -10,7 +10,9 @@ as one of them lives; no stale lock can remain.
 import fcntl
 import json
 import os
+import re
 import secrets
+import shlex
 import shutil
 import socket
 import sysconfig
@@ -25,6 +27,11 @@ _POLL_S = 0.001
 _STOP_S = 5.0
 _LOCK_WAIT_S = 5.0
 _MAX_PAYLOAD_BYTES = 8 << 20
+_STORE_BYTES = 1 << 40
+"""More than is ever stored: by default the server takes three quarters of the free disk as its bound and refuses to
+open a stream whose own bound is above it. What counts is the disk, and a full one is met when something is written."""
+_DAMAGED = re.compile(rb"\[(?:WRN|ERR)\] (?!Filestore)(.*(?:metafile|checksum file|creating store for|corrupt).*)")
+"""What the server says about a stream or a consumer that it leaves out; blocks of messages it mends by itself."""
 
 
 class NatsServerProcess:
@@ -33,13 +40,13 @@ class NatsServerProcess:
     All calls block, for some 20 ms. After the server died, `start` brings it back on the same port and data.
     """
 
-    def __init__(self, folder: Path, port: int = 0, max_store_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, max_store_bytes: int = _STORE_BYTES) -> None:
         """Prepares; nothing is started.
 
         Args:
             folder: Holds configuration, log and data; made if missing. One live server per folder.
             port: 0: a free one, kept over restarts.
-            max_store_bytes: 0: three quarters of what is free on the disk.
+            max_store_bytes: The most that streams may hold.
         """
         self.folder = folder.absolute()
         self.port = port
@@ -62,13 +69,15 @@ class NatsServerProcess:
         """Starts the server and returns once it answers; a no-op while it is alive.
 
         Raises:
-            FailedPrecondition: no nats-server is installed, or another one works in this folder.
+            FailedPrecondition: no nats-server is installed, another one works in this folder, or its data are damaged.
             Unavailable: it ended at once or did not answer in time; the message ends with its last log lines.
         """
         if self.alive:
             return
         self.stop()
         binary = find_nats_server()
+        log = self.folder / "nats.log"
+        said_before = log.stat().st_size if log.exists() else 0
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = _lock(self.folder / "lock")
         try:
@@ -76,12 +85,13 @@ class NatsServerProcess:
                 stale.unlink()
             config = self._write_config()
             words = [binary, "-c", str(config)]
-            command = Command(words, essentials(), self.folder / "nats.log", (lock,), 0o077, _STOP_S)
+            command = Command(words, essentials(), log, (lock,), 0o077, _STOP_S)
             self._child = Child(command)
         finally:
             os.close(lock)
         try:
             self._wait_ready(time.monotonic() + timeout_s)
+            self._check_data(said_before)
         except BaseException:
             self.stop()
             raise
@@ -94,9 +104,11 @@ class NatsServerProcess:
         self.pid = 0
 
     def _write_config(self) -> Path:
-        jetstream: dict[str, object] = {"store_dir": str(self.folder / "data"), "max_memory_store": 64 << 20}
-        if self.max_store_bytes:
-            jetstream["max_file_store"] = self.max_store_bytes
+        jetstream = {
+            "store_dir": str(self.folder / "data"),
+            "max_memory_store": 64 << 20,
+            "max_file_store": self.max_store_bytes,
+        }
         config = {
             "server_name": "evalmesh-local",
             "host": "127.0.0.1",
@@ -123,6 +135,19 @@ class NatsServerProcess:
                 return
             time.sleep(_POLL_S)
         raise Unavailable(f"nats-server did not answer in time: {self._log_tail()}")
+
+    def _check_data(self, said_before: int) -> None:
+        """Raises `FailedPrecondition` where a stream or consumer is lost: work would wait for it for ever."""
+        with (self.folder / "nats.log").open("rb") as log:
+            log.seek(said_before)
+            damage = _DAMAGED.search(log.read())
+        if damage is not None:
+            raise FailedPrecondition(
+                f"The queues and records in {self.folder} are damaged: {damage[1].decode(errors='replace')}. What was "
+                f"answered, scored and reported is not in there and is safe. Set them aside and begin with empty ones: "
+                f"{shlex.join(['mv', str(self.folder), f'{self.folder}.damaged'])}",
+                {"folder": str(self.folder)},
+            )
 
     def _read_ports(self) -> bool:
         for path in self.folder.glob("*.ports"):

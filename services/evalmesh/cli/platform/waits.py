@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from evalmesh.domain.run import Run
+from evalmesh.runtime.telemetry import JsonFormatter
 
 _LOGGER = "evalmesh.runtime.outages"
 _LOOK_EVERY_S = 1.0
@@ -22,16 +24,25 @@ def waiting_notice(run: Run) -> str:
     return str(getattr(run, "notice", ""))
 
 
-class WaitNews:
-    """Reads from the platform's logs, those of services in processes of their own included, what they wait for."""
+class WaitNews(logging.Handler):
+    """What the services wait for: those of this process say it here, those of others in their logs."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, run_id: str) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter(""))
+        self._run_id = run_id
+        self._said: str | None = None
         self._logs = logs
         self._read = {path: path.stat().st_size for path in logs.glob("*.log")}
 
-    def newest(self, run_id: str) -> str | None:
-        """The last thing said about this run since the last call."""
-        found = None
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a line of this process: its log may be on the very disk that is full."""
+        if self._run_id in self.format(record):
+            self._said = record.getMessage()
+
+    def newest(self) -> str | None:
+        """The last thing said about the run since the last call."""
+        found, self._said = self._said, None
         for path in sorted(self._logs.glob("*.log")):
             start = self._read.get(path, 0)
             with path.open("rb") as file:
@@ -40,7 +51,7 @@ class WaitNews:
             whole = new[: new.rfind(b"\n") + 1]
             self._read[path] = start + len(whole)
             for line in whole.splitlines():
-                if _LOGGER.encode() in line and run_id.encode() in line:
+                if _LOGGER.encode() in line and self._run_id.encode() in line:
                     found = _message(line) or found
         return found
 
@@ -58,21 +69,24 @@ async def told_waits(logs: Path | None, run_id: str, console: Console) -> AsyncI
     if logs is None:
         yield
         return
-    task = asyncio.create_task(_tell(WaitNews(logs), run_id, console))
+    news, logger = WaitNews(logs, run_id), logging.getLogger(_LOGGER)
+    logger.addHandler(news)
+    task = asyncio.create_task(_tell(news, console))
     try:
         yield
     finally:
+        logger.removeHandler(news)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _tell(news: WaitNews, run_id: str, console: Console) -> None:
+async def _tell(news: WaitNews, console: Console) -> None:
     loop = asyncio.get_running_loop()
     said_s = float("-inf")
     since_s: float | None = None
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        message = await asyncio.to_thread(news.newest, run_id)
+        message = await asyncio.to_thread(news.newest)
         now_s = loop.time()
         if message is None:
             continue
