@@ -156,7 +156,8 @@ def test_leaves_of_any_type():
 @pytest.mark.parametrize(
     ("start", "streams"),
     [
-        (b"", None), (b"\n \r\n", None), (b"\xef\xbb", None), (b"\xef\xbb\xbf", None), (b"dat", None), (b"\n\neve", None),
+        (b"", None), (b"\n \r\n", None), (b"\xef\xbb", None), (b"\xef\xbb\xbf", None), (b"dat", None),
+        (b"\n\neve", None),
         (b"data: {", True), (b"\xef\xbb\xbf\ndata:", True), (b": hello", True), (b"event: x", True), (b"data\n", True),
         (b"id:1", True), (b"retry: 3", True), (b"error: {}", True),
         (b"{", False), (b"\n\n[", False), (b"<html>", False), (b"\x1f\x8b", False), (b"database is locked", False),
