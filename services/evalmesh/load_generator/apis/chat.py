@@ -17,6 +17,8 @@ from evalmesh.load_generator.apis.base import Ask, LoadApi, Reader, json_body, s
 from evalmesh.load_generator.apis.openai import note_error, note_unreadable, note_usage
 
 _MOST_CHOICES = 4096
+_LONGEST_MARK = 16
+"""The end mark with blanks around it; looking at the length of all others costs next to nothing."""
 
 
 class ChoicesReader(Reader):
@@ -42,10 +44,13 @@ class ChoicesReader(Reader):
             return  # Nothing behind the end mark counts.
         note_time, note_size, texts = self.times.append, self.sizes.append, self.texts
         for data in found:
+            if len(data) < _LONGEST_MARK and data.strip() == DONE:
+                self.finished = self._done = True
+                return
             try:
                 answer = decode(data)
             except UNREADABLE as error:
-                self._no_json(data, error)
+                self._unreadable(data, error)
                 continue
             for choice in answer.choices or ():
                 delta = choice.delta
@@ -61,10 +66,8 @@ class ChoicesReader(Reader):
             if answer.usage is not None or answer.error or not answer.choices:
                 self._beside(answer, data)
 
-    def _no_json(self, data: bytes, error: Exception) -> None:
-        if data.strip() == DONE:
-            self.finished = self._done = True
-        elif not self.finished:
+    def _unreadable(self, data: bytes, error: Exception) -> None:
+        if not self.finished:
             note_unreadable(self, data, error)
 
     def _beside(self, answer: Chunk, data: bytes) -> None:
