@@ -1,5 +1,8 @@
 """A model's answer, whole or in pieces: text and finish reason decide, every other field is read if it can be."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import msgspec
 
 from evalmesh.dialect.calls import CallBuilder, pieces_in, whole_calls
@@ -7,12 +10,13 @@ from evalmesh.dialect.content import NoText, images_in, refusal_in, said_in, sou
 from evalmesh.dialect.ends import BROKEN_OFF, DONE, finish_of, reason_of
 from evalmesh.dialect.errors import error_in
 from evalmesh.dialect.loose import count_of, whole
-from evalmesh.dialect.shapes import NULL, UNREADABLE, Choice, Chunk, Message, decode
+from evalmesh.dialect.shapes import NULL, UNREADABLE, Choice, Message, ScoredChoice, ScoredChunk, decode_scored
 from evalmesh.dialect.usage import as_domain, read_usage
 from evalmesh.domain.completion import ContinuationScore, FinishReason, TokenLogprob, Usage
 from evalmesh.domain.content import ToolCall
 
 _SHOWN_BYTES = 200
+C = TypeVar("C", bound=Choice)
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -35,7 +39,7 @@ class Answer(msgspec.Struct, gc=False):
     reasoning: str | None
     finish_reason: FinishReason
     usage: Usage | None
-    choices: list[Choice]
+    choices: Sequence[ScoredChoice]
     """In their order; not of streamed answers."""
     first_token_at: float | None = None
     """When the first content or reasoning came; streamed answers only."""
@@ -54,14 +58,14 @@ class Answer(msgspec.Struct, gc=False):
 def parse_answer(body: bytes) -> Answer | Fault:
     """Reads an answer that was not streamed."""
     try:
-        return _read(decode(body), body)
+        return _read(decode_scored(body), body)
     except (*UNREADABLE, NoText) as error:
         return malformed(error, body)
     except ValueError as error:
         return _no_media(error)
 
 
-def _read(content: Chunk, body: bytes) -> Answer | Fault:
+def _read(content: ScoredChunk, body: bytes) -> Answer | Fault:
     if (said := error_in(content, body)) is not None:
         return Fault("reported", said.message, said.code)
     choices = ordered(content.choices or [])
@@ -77,7 +81,7 @@ def _read(content: Chunk, body: bytes) -> Answer | Fault:
     return _whole(content, choices, message, reason)
 
 
-def _whole(content: Chunk, choices: list[Choice], message: Message | None, reason: str) -> Answer:
+def _whole(content: ScoredChunk, choices: Sequence[ScoredChoice], message: Message | None, reason: str) -> Answer:
     answer = Answer(
         whole(said_in(choices[0], message)),
         None,
@@ -95,7 +99,7 @@ def _whole(content: Chunk, choices: list[Choice], message: Message | None, reaso
     return answer
 
 
-def ordered(choices: list[Choice]) -> list[Choice]:
+def ordered(choices: Sequence[C]) -> Sequence[C]:
     """By their index; one that cannot be read is that of the place where it stands."""
     if len(choices) < 2:
         return choices
@@ -167,7 +171,7 @@ class StreamedAnswer:
 
     def _add(self, payload: bytes, at_s: float) -> Fault | None:
         try:
-            content = decode(payload)
+            content = decode_scored(payload)
         except UNREADABLE as error:
             return malformed(error, payload)
         if (said := error_in(content, payload)) is not None:
@@ -187,7 +191,7 @@ class StreamedAnswer:
             return _no_media(error)
         return None
 
-    def _add_choice(self, choice: Choice, at_s: float) -> None:
+    def _add_choice(self, choice: ScoredChoice, at_s: float) -> None:
         delta = choice.delta
         if delta is None and not self._text:
             # The whole message in a stream; where there were pieces, it says them again.

@@ -5,7 +5,7 @@ fail here, so one fast decoder serves every server. Where the structure fails to
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -58,27 +58,46 @@ class Choice(msgspec.Struct, gc=False):
     message: Message | None = None
     finish_reason: object = None
     index: object = 0
-    logprobs: msgspec.Raw = NULL
-    """Read only where asked for."""
     error: object = None
     """OpenRouter's place for what broke one answer off."""
+
+
+class ScoredChoice(Choice, gc=False):
+    """With what its tokens are worth, which a load test does not look at."""
+
+    logprobs: msgspec.Raw = NULL
 
 
 class Chunk(msgspec.Struct, gc=False):
     """An answer, or one piece of a streamed one. What else an error may hold is read when there is one (`errors`)."""
 
-    choices: list[Choice] | None = None
+    choices: Sequence[Choice] | None = None
     usage: object = None
     error: object = None
 
 
+class ScoredChunk(Chunk, gc=False):
+    """The same with log probabilities."""
+
+    choices: Sequence[ScoredChoice] | None = None
+
+
 _decode = msgspec.json.Decoder(Chunk).decode
+_decode_scored = msgspec.json.Decoder(ScoredChunk).decode
 
 
 def decode(data: bytes) -> Chunk:
     """Raises one of `UNREADABLE` for what is no JSON object."""
     try:
         return _decode(data)
+    except UNREADABLE as error:
+        return rough(data, error)
+
+
+def decode_scored(data: bytes) -> ScoredChunk:
+    """Likewise."""
+    try:
+        return _decode_scored(data)
     except UNREADABLE as error:
         return rough(data, error)
 
@@ -98,14 +117,14 @@ def loads(data: bytes, problem: Exception) -> Any:
         raise problem from None
 
 
-def rough(data: bytes, problem: Exception) -> Chunk:
+def rough(data: bytes, problem: Exception) -> ScoredChunk:
     """What can be made of an answer whose structure is not as it should be. Raises `problem` where that is nothing."""
     value = loads(data, problem)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, Mapping):
         raise problem
-    found = Chunk(None, value.get("usage"), value.get("error"))
+    found = ScoredChunk(None, value.get("usage"), value.get("error"))
     choices = value.get("choices")
     if isinstance(choices, Mapping):
         choices = [choices]
@@ -121,19 +140,19 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list)
 
 
-def _choice(value: Mapping[str, Any]) -> Choice:
+def _choice(value: Mapping[str, Any]) -> ScoredChoice:
     try:
         logprobs = msgspec.Raw(_encode(value.get("logprobs")))
     except (TypeError, ValueError):  # A lone surrogate, which UTF-8 cannot say.
         logprobs = NULL
-    return Choice(
+    return ScoredChoice(
         value.get("text"),
         _message(value.get("delta")),
         _message(value.get("message")),
         value.get("finish_reason"),
         value.get("index", 0),
-        logprobs,
         value.get("error"),
+        logprobs,
     )
 
 

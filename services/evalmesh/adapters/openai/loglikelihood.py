@@ -10,7 +10,7 @@ from itertools import accumulate
 from evalmesh.adapters.openai.errors import Failure
 from evalmesh.dialect.answer import Answer
 from evalmesh.dialect.logprobs import read_legacy
-from evalmesh.dialect.shapes import Choice
+from evalmesh.dialect.shapes import ScoredChoice
 from evalmesh.domain.completion import ContinuationScore
 from evalmesh.domain.request import Request
 
@@ -42,7 +42,7 @@ def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
     return answer
 
 
-def _judge(context: str, continuation: str, choice: Choice) -> ContinuationScore | str:
+def _judge(context: str, continuation: str, choice: ScoredChoice) -> ContinuationScore | str:
     """The score of one continuation, or what is missing."""
     found = read_legacy(choice.logprobs)
     if found is None:

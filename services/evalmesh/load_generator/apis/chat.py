@@ -158,6 +158,14 @@ class ChoicesReader(Reader):
 
     def _usage(self, value: object) -> None:
         """Of the whole answer, or up to this chunk where the server tells with every chunk."""
+        marks = self.marks
+        if marks is not None and len(marks) == len(self.times) - 1 and isinstance(value, dict):
+            # One more of those that come with every token: only this count grows.
+            written = value.get("completion_tokens")
+            if type(written) is int and sane(written):
+                self.output_tokens = written
+                marks.append(written)
+                return
         counts = read_usage(value)
         if counts is None:
             return
