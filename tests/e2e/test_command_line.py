@@ -356,8 +356,20 @@ def test_run_task_takes_every_form_of_config(model, tmp_path, questions):
         (["benchmarks", "preview", "starter_math", "--samples", "2", "--seed", "3"], "expected:"),
         (["simulate", "--help"], "--awkwardness"),
         (["runs", "list", "--limit", "3"], "no runs yet"),
+        (["config", "show", "--all"], "eval_batch_size"),
+        (["completion", "bash"], "--max-tokens"),
+        (["completion", "zsh"], "starter_mcq"),
+        (["doctor"], "from start to report"),
     ],
 )
 def test_commands_that_only_tell(tmp_path, argv, word):
     done = evalmesh(*argv, cwd=tmp_path)
     assert (done.returncode, done.quiet, word in done.stdout) == (0, True, True), done.stderr
+
+
+def test_doctor_says_what_is_bad(tmp_path):
+    done = evalmesh("doctor", "--model", "m", "--api-url", "http://127.0.0.1:1/v1", "--format", "json", cwd=tmp_path)
+    found = {one["about"]: one for one in json.loads(done.stdout)}
+    assert (done.returncode, done.quiet) == (1, True)
+    assert {name for name, one in found.items() if one["state"] == "bad"} == {"endpoint"}
+    assert "http://127.0.0.1:1/v1" in found["endpoint"]["text"]

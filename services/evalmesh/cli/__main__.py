@@ -9,6 +9,7 @@ from traceback import print_exc
 
 from evalmesh.cli import exits
 from evalmesh.cli.flags import parse
+from evalmesh.domain.errors import EvalmeshError
 from evalmesh.runtime.garbage import collect_rarely
 
 _UNAVAILABLE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED"})
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         args = parse(argv)
+    except EvalmeshError as error:
+        return _tell(error, debug=False)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else exits.BAD_INPUT
     try:

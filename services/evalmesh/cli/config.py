@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from evalmesh.cli.defaults import layers, merged
 from evalmesh.cli.headers import headers_of
 from evalmesh.cli.options import parse_options, read_config_file
 from evalmesh.domain.errors import InvalidInput
@@ -30,6 +31,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
+    section: ClassVar[str]
+    """Of the files that a project and a user have for their options."""
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key"})
     """Fields whose values no message repeats."""
 
@@ -60,8 +63,10 @@ class Config(BaseModel):
 
     @classmethod
     def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
-        """What was said on the command line over what the file says."""
-        return cls.merged(read_config_file(file) if file else {}, said)
+        """What was said on the command line over what the file says; without one, over the project's and the user's."""
+        if file:
+            return cls.merged(read_config_file(file), said)
+        return cls.merged(merged(layers(cls.section, cls.model_fields)), said)
 
     @classmethod
     def of(cls, source: "Self | Mapping[str, Any] | str | Path") -> Self:

@@ -12,15 +12,42 @@ from evalmesh.domain.run import ModelSpec
 
 KEY_VARIABLE = "EVALMESH_API_KEY"
 """What references call a key that was typed; also read where no key is given."""
+URL_VARIABLE = "OPENAI_BASE_URL"
+"""As OpenAI's own clients read it: the address where none is given, and where the next one belongs."""
+_OPENAI_KEY = "OPENAI_API_KEY"
+_OPENAI = "https://api.openai.com/v1"
 _OWN = "command-line"
 
 
-def reference_to(key: str, server: str | None) -> str:
+def default_url() -> str:
+    """The address that counts where none is given; empty: there is none."""
+    return os.environ.get(URL_VARIABLE, "").strip()
+
+
+def told_by_environment(url: str, key_ref: str) -> list[str]:
+    """Sentences about what a command took from variables that other programs share."""
+    told = [f"The address {url} is that of {URL_VARIABLE}."] if url and url == default_url() else []
+    return [*told, f"The key is that of {_OPENAI_KEY}."] if key_ref == f"env:{_OPENAI_KEY}" else told
+
+
+def _default_key(url: str) -> str:
+    """The variable whose key is sent where none is given: OpenAI's goes to its own address only."""
+    if os.environ.get(KEY_VARIABLE):
+        return KEY_VARIABLE
+    try:
+        at_home = origin_of(url) == origin_of(default_url() or _OPENAI)
+    except ValueError:
+        return ""
+    return _OPENAI_KEY if at_home and os.environ.get(_OPENAI_KEY) else ""
+
+
+def reference_to(key: str, server: str | None, url: str) -> str:
     """The reference to a key given in any form; a literal one is handed over as `KEY_VARIABLE` (`literal_key`)."""
     if key == "EMPTY":
         return ""
     if not key:
-        return f"env:{KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) and not server else ""
+        name = "" if server else _default_key(url)
+        return f"env:{name}" if name else ""
     if key.startswith("env:"):
         name = key.removeprefix("env:")
         if not server and name not in os.environ:

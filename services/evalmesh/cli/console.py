@@ -8,11 +8,11 @@ from rich.console import Console
 _WIDTH_OF_FILES = 160
 
 
-def make_console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """A console that does not fold tables to 80 columns when its output goes to a file or a pipe."""
     file = sys.stderr if stderr else sys.stdout
     width = None if file.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_FILES
-    return Console(stderr=stderr, width=width, highlight=False)
+    return Console(stderr=stderr, width=width, highlight=False, quiet=quiet)
 
 
 def is_live() -> bool:

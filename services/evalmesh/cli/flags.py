@@ -9,7 +9,7 @@ from typing import Any
 
 from evalmesh.cli.eval.keys import TASK_ADVICE
 from evalmesh.cli.eval.options import TaskOptions
-from evalmesh.cli.exits import HELP
+from evalmesh.cli.exits import BAD_INPUT, HELP
 from evalmesh.cli.parser import (
     Parser,
     PlaceOptions,
@@ -52,6 +52,40 @@ def build_parser(argv: Sequence[str]) -> Parser:
         if name == named:
             add(command, argv[argv.index(name) + 1 :])
     return parser
+
+
+def whole_parser() -> Parser:
+    """The parser with the flags of every command, for completion."""
+    parser = build_parser([])
+    commands: Any = next(action for action in parser._actions if action.dest == "command")  # noqa: SLF001
+    for name, (_, _, add) in COMMANDS.items():
+        add(commands.choices[name], [])
+    # The one command that has actions beside flags of its own.
+    COMMANDS["perf"][2](commands.choices["perf"], ["list"])
+    return parser
+
+
+def _config(parser: Parser, _: Sequence[str]) -> None:
+    show = add_command(add_actions(parser), "show", "show each option's value, and where it comes from")
+    show.add_argument("of", nargs="?", choices=("eval", "perf"), default="eval", help="the command (default: eval)")
+    show.add_argument("--all", action="store_true", help="also what has its default")
+    config_flag(show)
+    form_flag(show)
+    add_options(show, PlaceOptions, {"debug": ""})
+
+
+def _completion(parser: Parser, _: Sequence[str]) -> None:
+    parser.add_argument(
+        "shell", choices=("bash", "zsh", "fish", "tcsh"), help="e.g. source <(evalmesh completion bash)"
+    )
+    add_options(parser, PlaceOptions, {"debug": ""})
+
+
+def _doctor(parser: Parser, _: Sequence[str]) -> None:
+    own = {"model": "also ask this model", "api_url": "at this address", "api_key": "", "dataset_dir": ""}
+    add_options(parser, TaskOptions, own)
+    form_flag(parser)
+    add_options(parser, PlaceOptions, {"work_dir": "", "debug": ""})
 
 
 def _eval(parser: Parser, _: Sequence[str]) -> None:
@@ -162,6 +196,9 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),
     "up": ("platform.up_command", "keep the platform running on this machine", _up),
     "simulate": ("platform.simulate_command", "serve a simulated model over the OpenAI protocol", _simulate),
+    "config": ("platform.config_command", "show options and where they come from", _config),
+    "doctor": ("platform.doctor_command", "check this machine, the platform, and an endpoint", _doctor),
+    "completion": ("platform.completion_command", "print the completion script of a shell", _completion),
     "store": ("platform.store_command", "prepare an object store", _store),
 }
 
@@ -169,6 +206,9 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line; ends the process with 2 and a hint when it is wrong."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        build_parser(words).print_help(sys.stderr)
+        raise SystemExit(BAD_INPUT)
     known, unknown = build_parser(words).parse_known_args(words)
     if unknown:
         known.parser.refuse_unknown(unknown)

@@ -57,6 +57,18 @@ def _value(text: str, field: str) -> Any:
         raise InvalidInput(f"{field}: {_short(text)} is nested too deeply; simplify it.", {"field": field}) from None
 
 
+def from_file(text: str, field: str) -> str:
+    """The text itself, or with `@PATH` what that file holds."""
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:]).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InvalidInput(f"{field}: {str(path)!r} cannot be read: {why}.", {"field": field}) from None
+
+
 def read_config_file(name: str) -> dict[str, Any]:
     """A YAML or JSON file that holds one mapping; `-` is standard input.
 

@@ -14,7 +14,9 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
+from evalmesh.cli.defaults import layers, merged
 from evalmesh.cli.exits import BAD_INPUT, HELP
+from evalmesh.cli.foreign import FOREIGN_FLAGS
 
 _METAVARS: Mapping[Any, str] = {int: "N", dict: "K=V,..."}
 
@@ -62,10 +64,20 @@ class Parser(ArgumentParser):
         """Ends with the exit code for wrong input."""
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         flag = flags[0] if flags else words[0]
-        near = get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]}?" if near else f"See `{self.prog} --help`."
+        hint = self._hint(flag) or f"See `{self.prog} --help`."
         # Only the name of a flag is repeated: what follows it may be a key.
         self.error(f"there is no {'flag' if flags else 'argument'} {flag!r}. {hint}")
+
+    def _hint(self, flag: str) -> str:
+        shown = [name for name, action in self._option_string_actions.items() if action.help is not SUPPRESS]
+        name = flag.lstrip("-").replace("_", "-").lower()
+        foreign = FOREIGN_FLAGS.get(self.prog, {}).get(name)
+        if foreign is not None and f"--{name}" not in shown:
+            return (
+                f"Use {foreign}." if foreign.startswith(("-", "evalmesh ")) else f"{foreign[0].upper()}{foreign[1:]}."
+            )
+        near = get_close_matches(f"--{name}" if flag.startswith("-") else flag, shown, n=1, cutoff=0.6)
+        return f"Did you mean {near[0]}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         near = get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
@@ -104,13 +116,15 @@ def add_options(
         said_only: Leave out of the namespace what was not said, which a config file may say.
     """
     group: Any = parser
+    # Where the platform is holds for every command; those with a config find it in there.
+    set_once = {} if said_only or options is not PlaceOptions else merged(layers("", options.__annotations__))
     for name, hint in options.__annotations__.items():
         flag = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Flag)), None)
         if flag is None or (only is not None and name not in only):
             continue
         if flag.group and only is None:
             group = parser.add_argument_group(flag.group)
-        own, usual = f"--{name.replace('_', '-')}", getattr(options, name, None)
+        own, usual = f"--{name.replace('_', '-')}", set_once.get(name, getattr(options, name, None))
         default = (os.environ.get(flag.env) if flag.env else None) or (SUPPRESS if said_only else usual)
         text = (only or {}).get(name) or flag.help
         settings = _settings(get_args(hint)[0], flag, usual)

@@ -13,7 +13,8 @@ from evalmesh.cli.eval.live import RunProgress, Speed
 from evalmesh.cli.eval.outputs import lost_count
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import repeating
-from evalmesh.cli.flags import parse
+from evalmesh.cli.flags import build_parser, parse
+from evalmesh.cli.foreign import FOREIGN_FLAGS
 from evalmesh.cli.live import clock_text
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.perf.config import PerfConfig
@@ -24,6 +25,11 @@ SPEC = RunSpec(
     model=ModelSpec(name="m", url="http://h/v1", key_ref="env:EVALMESH_API_KEY"), benchmarks=(BenchmarkSpec("gsm8k"),)
 )
 RUN = Run(id="20260101-abc", spec=SPEC, state=RunState.SUCCEEDED, create_time=1.75e9)
+
+
+def subcommand(parser, name):
+    """The parser of one command."""
+    return next(action for action in parser._actions if action.dest == "command").choices[name]
 
 
 def report(scored=5, errored=0, not_run=0):
@@ -52,7 +58,11 @@ def test_help_is_light_and_documents_exit_codes():
         (["eval", "--modle", "x"], "--model"),
         (["eval", "--api_key", "sk-secret"], "--api-key"),
         (["evl"], "Did you mean eval?"),
-        ([], "COMMAND"),
+        (["eval", "--tasks", "gsm8k"], "Use --datasets."),
+        (["eval", "--num_fewshot", "3"], "Did you mean --num-fewshot?"),
+        (["eval", "--quiet"], "standard error: 2>/dev/null"),
+        (["eval", "--zzz", "x"], "evalmesh eval --help"),
+        (["perf", "--request-rate", "3"], "Use --rate."),
         (["eval", "--demo", "--repeats", "x"], "--repeats"),
     ],
 )
@@ -62,6 +72,21 @@ def test_a_mistyped_command_line_is_2_with_a_hint(argv, hint, capsys):
     assert hint in printed.err
     assert "sk-secret" not in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_without_a_command_there_is_the_help(capsys):
+    assert main([]) == 2
+    assert "commands:" in capsys.readouterr().err
+
+
+def test_what_other_tools_call_things_leads_to_flags_that_exist():
+    for command, meant in FOREIGN_FLAGS.items():
+        parser = build_parser([command.split()[1]])
+        flags = subcommand(parser, command.split()[1])._option_string_actions
+        for name, use in meant.items():
+            words = [word for word in use.split() if word.startswith("--")]
+            assert f"--{name}" not in flags, (command, name)
+            assert [word for word in words if word not in flags and not use.startswith("evalmesh ")] == [], (name, use)
 
 
 def test_errors_are_one_sentence_without_a_traceback(capsys):

@@ -6,6 +6,7 @@ import pytest
 
 from evalmesh import TaskConfig
 from evalmesh.cli.eval.evaluate import place_of
+from evalmesh.cli.eval.keys import in_own_words
 from evalmesh.cli.eval.spec import to_run_spec
 from evalmesh.cli.options import parse_options
 from evalmesh.domain.connection import origin_of
@@ -20,7 +21,8 @@ SECRET = "sk-live-0123456789abcdef"
 @pytest.fixture(autouse=True)
 def _no_key(monkeypatch):
     monkeypatch.setenv("EVALMESH_API_KEY", "x")
-    monkeypatch.delenv("EVALMESH_API_KEY")
+    for name in ("EVALMESH_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def spec(**changes):
@@ -85,6 +87,56 @@ def test_transport_options_of_the_generation_config_and_n():
     )
     assert (made.model.try_timeout_s, made.model.stream, made.model.concurrency, made.repeats) == (5.0, True, 2, 4)
     assert dict(made.model.headers) == {"X-A": "b"}
+
+
+def test_everyday_options_reach_every_benchmark_and_give_way_to_what_is_said_of_one(tmp_path):
+    (tmp_path / "prompt.txt").write_text("Be brief.")
+    made = spec(
+        datasets=["gsm8k", "arc"],
+        max_tokens=50,
+        temperature=0.5,
+        top_p=0.9,
+        generation_config={"max_tokens": 9, "top_k": 3},
+        num_fewshot=0,
+        system_prompt=f"@{tmp_path}/prompt.txt",
+        subset=["arc/ARC-Easy"],
+        dataset_args={"gsm8k": {"few_shot_num": 2}},
+    )
+    assert made.generation == GenerationConfig(max_tokens=50, temperature=0.5, top_p=0.9, top_k=3)
+    gsm8k, arc = made.benchmarks
+    assert (gsm8k.few_shot_num, gsm8k.system_prompt, gsm8k.subsets) == (2, "Be brief.", None)
+    assert (arc.few_shot_num, arc.system_prompt, arc.subsets) == (0, "Be brief.", ("ARC-Easy",))
+    assert spec(subset=["main"]).benchmarks[0].subsets == ("main",)
+
+
+def test_variables_of_openai_count_where_nothing_is_said_and_their_key_goes_home_only(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    nothing = {"model": "m", "datasets": ["gsm8k"]}
+    assert to_run_spec(TaskConfig(**BASE)).model.key_ref == ""
+    at_home = to_run_spec(TaskConfig(**nothing, api_url="https://api.openai.com/v1"))
+    assert at_home.model.key_ref == "env:OPENAI_API_KEY"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://h:8000/v1")
+    asked = to_run_spec(TaskConfig(**nothing))
+    assert (asked.model.url, asked.model.key_ref) == ("http://h:8000/v1", "env:OPENAI_API_KEY")
+    elsewhere = to_run_spec(TaskConfig(**nothing, api_url="http://other:8000/v1"))
+    assert (elsewhere.model.url, elsewhere.model.key_ref) == ("http://other:8000/v1", "")
+    monkeypatch.setenv("EVALMESH_API_KEY", SECRET)
+    assert to_run_spec(TaskConfig(**nothing)).model.key_ref == "env:EVALMESH_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        ("benchmarks[1].subsets: 'x' is not allowed", "dataset_args.arc.subset_list: 'x' is not allowed"),
+        ("benchmarks.arc.few_shot_num = 1 must be 0; name one in few_shot_split", "dataset_args.arc.few_shot_num"),
+        ("model.url: 'x' is not allowed", "api_url: 'x'"),
+        ("generation.stop[0]: '' is not allowed", "generation_config.stop_seqs[0]"),
+        ("reuse_runs[0]: 'x' is not allowed", "use_cache: 'x'"),
+        ("seed: 9 is not allowed", "seed: 9"),
+    ],
+)
+def test_refusals_of_a_spec_are_told_in_the_keys_of_the_config(refused, told):
+    assert told in in_own_words(InvalidInput(refused), ["gsm8k", "arc"]).message
 
 
 @pytest.mark.parametrize(

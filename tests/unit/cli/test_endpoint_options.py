@@ -7,6 +7,7 @@ import pytest
 from evalmesh import TaskConfig
 from evalmesh.cli.connections import keys_again
 from evalmesh.cli.eval.evaluate import place_of, resolve
+from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.flags import build_parser
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.spec import resolve as resolve_perf
@@ -21,6 +22,7 @@ SECRET = "topsecretvalue"
 def _no_key(monkeypatch):
     monkeypatch.setenv("EVALMESH_API_KEY", "x")
     monkeypatch.delenv("EVALMESH_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
 
 def made(**changes):
@@ -32,7 +34,7 @@ def load_test(**changes):
 
 
 def refusal(**changes):
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(InvalidInput) as caught, told_in_keys(["gsm8k"]):
         made(**changes)
     return caught.value
 

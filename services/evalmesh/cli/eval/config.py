@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 
 from pydantic import SecretStr, field_validator, model_validator
 
+from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.naming import suggestion
 from evalmesh.cli.config import Config
+from evalmesh.cli.connections import default_url
 from evalmesh.cli.eval.keys import EVAL_TYPE_ADVICE, EVAL_TYPES, TASK_ADVICE, sift
 from evalmesh.cli.eval.options import TaskOptions
-from evalmesh.cli.options import parse_options
+from evalmesh.cli.options import from_file, parse_options
 from evalmesh.cli.parser import PlaceOptions
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 from evalmesh.domain.limit import parse_limit
@@ -24,6 +26,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     """
 
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key", "headers"})
+    section: ClassVar[str] = "eval"
 
     api_key: SecretStr | None = None
 
@@ -34,7 +37,11 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     @model_validator(mode="before")
     @classmethod
     def _sift(cls, values: Any) -> Any:
-        return sift(values, cls.model_fields, TASK_ADVICE, "") if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):
+            return values
+        given = sift(values, cls.model_fields, TASK_ADVICE, "")
+        elsewhere = any(map(given.get, ("api_url", "demo", "completions", "connection")))
+        return given if elsewhere or not default_url() else {**given, "api_url": default_url()}
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -42,7 +49,12 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
         given = [value] if isinstance(value, str) else value
         if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
             return value
-        return [name for text in given for name in re.split(r"[,\s]+", text) if name]
+        return [_known(name) for text in given for name in re.split(r"[,\s]+", text) if name]
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _text(cls, value: str | None) -> str | None:
+        return value and from_file(value, "system_prompt")
 
     @field_validator("limit", mode="before")
     @classmethod
@@ -87,6 +99,11 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
                 "ignore_errors: true contradicts on_error 'fail'; leave one of them out.", {"field": "ignore_errors"}
             )
         return self
+
+
+def _known(name: str) -> str:
+    """`GSM8K` is `gsm8k`, where there is no benchmark that is written so."""
+    return name if name == name.lower() or name.lower() not in registry.names() else name.lower()
 
 
 def args_of_one(name: str, text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.keys import in_own_words
+from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outputs import lost_count, write_outputs
 from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, to_run_spec
@@ -142,8 +142,7 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
         with file.open("rb") as opened:
             RecordedCompletions(opened)  # raises for a row that cannot be used
         spec = replace(spec, completions_digest=_NO_DIGEST_YET)
-    with in_own_words():
-        check_spec(spec)
+    check_spec(spec)
     return config, spec
 
 
@@ -153,21 +152,20 @@ async def validate(config: TaskConfig) -> RunSpec:
         ready, spec = resolve(task)
         async with connect(place_of(ready)) as client:
             spec = await _with_completions(client, ready, spec)
-            with in_own_words():
-                await client.create_run(spec, validate_only=True)
+            await client.create_run(spec, validate_only=True)
     return spec
 
 
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(told_in_keys(config.datasets))
         ready, spec = resolve(await stack.enter_async_context(simulated(config)))
         place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)
-        with in_own_words():
-            run = await client.create_run(spec)
+        run = await client.create_run(spec)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
         RUNS.write_config(repeating(ready, run.spec), run, folder)
         return await finish(client, run, folder, Watcher(console, live, mark, place))

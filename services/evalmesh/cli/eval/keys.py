@@ -1,11 +1,12 @@
 """Which config keys there are, which EvalScope has and this build does not, and what to use instead."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from evalmesh.benchmarks.naming import suggestion
-from evalmesh.cli.own_words import OwnWords
-from evalmesh.domain.errors import InvalidInput, Unimplemented
+from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, Unimplemented
 
 Advice = Mapping[str, tuple[tuple[Any, ...], str]]
 """Key to (values that ask for nothing and are let pass, what to do instead)."""
@@ -95,28 +96,69 @@ FILTER_ADVICE: Advice = dict.fromkeys(
 
 _KEYS_OF_SPEC: Mapping[str, str] = {
     # field of the spec -> key of the config
-    "generation": "generation_config",
-    "generation.stop": "generation_config.stop_seqs",
     "model.args": "model_args",
     "model.ca_file": "ca_file",
     "model.concurrency": "eval_batch_size",
     "model.connection": "connection",
     "model.display_name": "model_id",
-    "model.engine": "completions",
     "model.headers": "headers",
     "model.key_ref": "api_key",
     "model.kind": "request_kind",
     "model.max_tries": "generation_config.retries",
     "model.model": "model",
-    "model.name": "model",
-    "model.request_kind": "request_kind",
-    "model.stream": "stream",
     "model.total_timeout": "timeout",
     "model.try_timeout": "timeout",
     "model.url": "api_url",
+    "generation": "generation_config",
+    "generation.stop": "generation_config.stop_seqs",
+    "benchmarks": "datasets",
+    "benchmarks.benchmark": "datasets",
+    "benchmarks.few_shot_split": "dataset_args.train_split",
+    "benchmarks.split": "dataset_args.eval_split",
+    "benchmarks.subsets": "dataset_args.subset_list",
+    "benchmarks.revision": "dataset_args.dataset_revision",
+    "benchmarks.remove_until": "dataset_args.filters.remove_until",
+    "benchmarks.extra": "dataset_args.extra_params",
+    "benchmarks.name": "datasets",
+    "completions_digest": "completions",
+    "display_name": "name",
+    "few_shot_split": "train_split",
+    "reuse_runs": "use_cache",
 }
-in_own_words = OwnWords(_KEYS_OF_SPEC, "model|generation", {"key_ref `env:NAME`": "api_key `env:NAME`"})
-"""What the platform says about a run's model, as the command line has it."""
+_NAME = r"[a-z0-9][a-z0-9_-]*"
+_PATH = re.compile(
+    rf"\b(?:(?:model|generation)(?:\.[a-z_]+)+|benchmarks\.{_NAME}\.[a-z_]+|benchmarks\[\d+\]\.[a-z_]+"
+    rf"|benchmarks(?=:)|completions_digest|display_name(?=:)|few_shot_split|reuse_runs\[\d+\])"
+)
+
+
+def in_own_words(error: EvalmeshError, datasets: Sequence[str]) -> EvalmeshError:
+    """The refusal of a spec, in the keys of the config with these benchmarks that it was made from."""
+    field = error.details.get("field", "")
+    return type(error)(
+        _PATH.sub(lambda found: _key_of(found[0], datasets), error.message),
+        {**error.details, "field": _key_of(field, datasets) if _PATH.fullmatch(field) else field},
+    )
+
+
+def _key_of(path: str, datasets: Sequence[str]) -> str:
+    found = re.fullmatch(rf"benchmarks(?:\[(?P<place>\d+)\]|\.(?P<name>{_NAME}))\.(?P<field>[a-z_]+)", path)
+    if found is None:
+        head, dot, last = path.rpartition(".")
+        return _KEYS_OF_SPEC.get(path.partition("[")[0]) or f"{_KEYS_OF_SPEC.get(head, head)}{dot}{last}"
+    place = found["place"]
+    name = found["name"] or (datasets[int(place)] if int(place) < len(datasets) else f"[{place}]")
+    key = _KEYS_OF_SPEC.get(f"benchmarks.{found['field']}", f"dataset_args.{found['field']}")
+    return key.replace("dataset_args.", f"dataset_args.{name}.", 1)
+
+
+@contextmanager
+def told_in_keys(datasets: Sequence[str]) -> Iterator[None]:
+    """What a spec is refused for, in the block, is told in the keys of the config."""
+    try:
+        yield
+    except (InvalidInput, FailedPrecondition) as error:
+        raise in_own_words(error, datasets) from None
 
 
 def sift(given: Mapping[str, Any], known: Iterable[str], advice: Advice, field: str) -> dict[str, Any]:

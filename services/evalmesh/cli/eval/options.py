@@ -43,6 +43,11 @@ class TaskOptions:
         dict[str, Any],
         Flag("max_tokens, temperature, top_p, top_k, seed, stop_seqs, penalties, extra_body, timeout, retries, ..."),
     ] = {}
+    max_tokens: Annotated[int | None, Ge(1), Flag("longest answer (default: the benchmark's)")] = None
+    temperature: Annotated[float | None, Ge(0), Flag("0 takes the likeliest token (default: the benchmark's)", "T")] = (
+        None
+    )
+    top_p: Annotated[float | None, Gt(0), Le(1), Flag("part of the probability that is drawn from", "P")] = None
     timeout: Annotated[float | None, Gt(0), Flag("seconds one try may take (default: 600)", "S")] = None
     stream: Annotated[bool | None, Flag("ask for streamed answers")] = None
 
@@ -50,6 +55,11 @@ class TaskOptions:
     dataset_args: Annotated[
         dict[str, dict[str, Any]], Flag('per benchmark: \'{"gsm8k": {"few_shot_num": 0}}\'', "JSON")
     ] = {}
+    subset: Annotated[list[str], Flag("run these alone; BENCHMARK/SUBSET where there are several", "NAME")] = []
+    num_fewshot: Annotated[
+        int | None, Ge(0), Flag("solved examples in each prompt (default: the benchmark's)", also=("--few-shot-num",))
+    ] = None
+    system_prompt: Annotated[str | None, Flag("of every benchmark; @FILE reads it", "TEXT")] = None
     dataset_dir: Annotated[str | None, Flag("folder searched for data sets before any hub", "DIR")] = None
     dataset_hub: Annotated[Literal["local", "huggingface", "modelscope"], Flag("where data sets are")] = "modelscope"
     limit: Annotated[int | float | None, Flag("samples per subset: a count, or a fraction below 1", "N")] = None

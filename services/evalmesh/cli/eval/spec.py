@@ -38,6 +38,8 @@ _SAMPLING = {
 _LIMITS = frozenset({"max_completion_tokens", "max_output_tokens"})
 """`max_tokens` by the names of newer servers; it takes the place of the benchmark's."""
 _BODY_NAMES = {"top_logprobs": "logprobs"}
+_OWN_FLAGS = ("max_tokens", "temperature", "top_p")
+"""Sampling options that are options of their own as well, which then count."""
 _GENERATION_KEYS = (
     *_SAMPLING,
     *sorted(_LIMITS),
@@ -186,7 +188,7 @@ def key_reference(config: TaskConfig, bearer: str = "") -> str:
     """What the spec says about the key: `env:NAME`, `secret:name/key`, or nothing."""
     key = _key(config) or bearer
     # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
-    return "" if config.connection and not key else reference_to(key, config.server)
+    return "" if config.connection and not key else reference_to(key, config.server, config.api_url or "")
 
 
 def _key(config: TaskConfig) -> str:
@@ -217,6 +219,7 @@ def literal_keys(config: TaskConfig) -> dict[str, str]:
 def _generation(config: TaskConfig) -> dict[str, Any]:
     field = "generation_config"
     given = sift(config.generation_config, _GENERATION_KEYS, GENERATION_ADVICE, field)
+    given = {**given, **{name: value for name in _OWN_FLAGS if (value := getattr(config, name)) is not None}}
     unset = [key for key, value in given.items() if value is None and key in _SAMPLING]
     given = {key: value for key, value in given.items() if value is not None}
     sampling: dict[str, Any] = {
@@ -252,6 +255,9 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
     keys = (*_DATASET_KEYS, "subset_list", "filters", "limit")
     given = sift(config.dataset_args.get(name, {}), keys, DATASET_ADVICE, field)
     given = {key: value for key, value in given.items() if value is not None}
+    # What is said for all benchmarks gives way to what is said for this one.
+    general = {"few_shot_num": config.num_fewshot, "system_prompt": config.system_prompt}
+    given = {**{key: value for key, value in general.items() if value is not None}, **given}
     values: dict[str, Any] = {
         target: _typed(given[key], kind, f"{field}.{key}")
         for key, (target, kind) in _DATASET_KEYS.items()
@@ -263,6 +269,8 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
         values["local_path"] = path_for(values["local_path"], config)
     if "subset_list" in given:
         values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
+    elif subsets := _named_subsets(name, config):
+        values["subsets"] = subsets
     if "limit" in given:
         values["limit"] = parse_limit(given["limit"], f"{field}.limit")
     filters = _typed(given.get("filters", {}), dict, f"{field}.filters")
@@ -270,6 +278,16 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
     if filters.get("remove_until"):
         values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
     return BenchmarkSpec(name=name, **values)
+
+
+def _named_subsets(name: str, config: TaskConfig) -> tuple[str, ...]:
+    """Those of `subset` that belong to this benchmark. Raises `InvalidInput` for one that belongs to none."""
+    if len(config.datasets) == 1:
+        return tuple(one.removeprefix(f"{name}/") for one in config.subset)
+    for one in config.subset:
+        if one.partition("/")[0] not in config.datasets:
+            raise _wrong("subset", one, f"there are several benchmarks: write e.g. {config.datasets[0]}/{one}.")
+    return tuple(one.removeprefix(f"{name}/") for one in config.subset if one.startswith(f"{name}/"))
 
 
 def _subsets(value: Any, field: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from evalmesh.cli.config import Config
+from evalmesh.cli.connections import default_url
 from evalmesh.cli.eval.keys import sift
 from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.perf.keys import without_foreign
@@ -30,6 +31,8 @@ class PerfConfig(PerfOptions, PlaceOptions, Config):
 
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key", "wandb_api_key", "swanlab_api_key", "headers"})
 
+    section: ClassVar[str] = "perf"
+
     api_key: SecretStr | None = None
     wandb_api_key: SecretStr | None = None
     swanlab_api_key: SecretStr | None = None
@@ -48,6 +51,9 @@ class PerfConfig(PerfOptions, PlaceOptions, Config):
             return values
         given = {("work_dir" if key == "outputs_dir" else key): value for key, value in values.items()}
         kept, notes = without_foreign(given)
+        started_here = str(kept.get("api", "")).startswith("local")
+        if default_url() and not started_here and not any(map(kept.get, ("url", "port", "connection"))):
+            kept = {**kept, "url": default_url()}
         known = [name for name in cls.model_fields if name != "notes"]
         return {**sift(kept, known, {}, ""), "notes": notes}
 

@@ -1,10 +1,10 @@
 """EvalScope's perf keys that this build takes in another way: what is done instead, or what to do instead."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evalmesh.cli.own_words import OwnWords
-from evalmesh.domain.errors import Unimplemented
+from evalmesh.domain.errors import InvalidInput, Unimplemented
 
 INSTEAD: Mapping[str, str] = {
     "enable_pd_metrics": "the first gap of each stream is in requests.parquet, and chunk gaps are always reported.",
@@ -80,7 +80,24 @@ _KEYS_OF_SPEC: Mapping[str, str] = {
     "target.key_ref": "api_key",
     "warmup": "warmup_num",
 }
-in_own_words = OwnWords(_KEYS_OF_SPEC, r"target|prompts|arrival|search|levels\[\d+\]")
+_PATH = re.compile(r"^[a-z_]+(?=:)|\b(?:target|prompts|arrival|search|levels\[\d+\])(?:\.[a-z_]+(?:\[\d+\])?)+")
+
+
+def in_own_words(error: InvalidInput) -> InvalidInput:
+    """The refusal of a spec, in the keys of the config it was made from."""
+    return InvalidInput(
+        _PATH.sub(lambda found: _key_of(found[0]), error.message),
+        {**error.details, "field": _key_of(error.details.get("field", ""))},
+    )
+
+
+def _key_of(path: str) -> str:
+    """Of the longest field that is known; others are called as in the spec, without the part they are in."""
+    head, parts = path, list[str]()
+    while head and head not in _KEYS_OF_SPEC:
+        head, _, last = head.rpartition(".")
+        parts.insert(0, last)
+    return ".".join([_KEYS_OF_SPEC[head], *parts]) if head else path.rpartition(".")[2]
 
 
 def without_foreign(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

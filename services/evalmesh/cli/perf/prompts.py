@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalmesh.cli.options import from_file
 from evalmesh.cli.perf.config import TRACES, PerfConfig
 from evalmesh.cli.perf.target import is_generating
-from evalmesh.cli.perf.values import from_file, parse_lengths, uniform, wrong
+from evalmesh.cli.perf.values import parse_lengths, uniform, wrong
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import ImageSpec, Lengths, PromptSpec, TurnSpec

@@ -12,7 +12,7 @@ from evalmesh.cli.perf.config import PerfConfig, is_model_folder
 from evalmesh.cli.perf.keys import in_own_words
 from evalmesh.cli.perf.levels import arrival_of, levels_of, load_notes, objective_of, pause_of, search_of
 from evalmesh.cli.perf.prompts import Uploads, prompt_notes, prompts_of
-from evalmesh.cli.perf.target import LOCAL_APIS, target_of
+from evalmesh.cli.perf.target import LOCAL_APIS, target_of, told
 from evalmesh.cli.perf.tokenizer import find_tokenizer, pack_tokenizer
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTestSpec
@@ -132,8 +132,10 @@ def resolve(config: PerfConfig) -> LoadTestSpec:
     spec = to_load_test_spec(
         config, Uploads(NO_DIGEST_YET if files.data else "", NO_DIGEST_YET if files.tokenizer else "")
     )
-    with in_own_words():
+    try:
         check_load_spec(spec)
+    except InvalidInput as error:
+        raise in_own_words(error) from None
     return spec
 
 
@@ -152,4 +154,4 @@ async def submit_spec(client: "AsyncClient", config: PerfConfig) -> LoadTestSpec
 
 def all_notes(config: PerfConfig) -> list[str]:
     """Sentences about what is taken in another way than EvalScope does, or than was said."""
-    return [*config.notes, *load_notes(config), *prompt_notes(config)]
+    return [*told(config), *config.notes, *load_notes(config), *prompt_notes(config)]

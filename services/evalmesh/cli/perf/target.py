@@ -3,7 +3,7 @@
 from typing import cast
 from urllib.parse import urlsplit
 
-from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
+from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to, told_by_environment
 from evalmesh.cli.headers import Headers, split_headers
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.keys import API_ADVICE, APIS
@@ -103,10 +103,15 @@ def literal_keys(config: PerfConfig) -> dict[str, str]:
     return {**headers.keys, **literal_key(_key(config) or headers.bearer)}
 
 
+def told(config: PerfConfig) -> list[str]:
+    """Sentences about what was taken from variables that other programs share."""
+    return told_by_environment(config.url or "", _key_ref(config, _headers(config).bearer))
+
+
 def _key_ref(config: PerfConfig, bearer: str) -> str:
     key = _key(config) or bearer
     # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
-    return "" if config.connection and not key else reference_to(key, config.server)
+    return "" if config.connection and not key else reference_to(key, config.server, config.url or "")
 
 
 def _key(config: PerfConfig) -> str:

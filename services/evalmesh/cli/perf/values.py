@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from evalmesh.domain.errors import InvalidInput, Unimplemented
@@ -35,18 +34,6 @@ SLA_METRICS: Mapping[str, tuple[str, str, float]] = {
 def wrong(field: str, value: Any, way_out: str) -> InvalidInput:
     """The error for a value that is not allowed."""
     return InvalidInput(f"{field}: {repr(value)[:80]} is not allowed; {way_out}", {"field": field})
-
-
-def from_file(text: str, field: str) -> str:
-    """The text itself, or with `@PATH` what that file holds."""
-    if not text.startswith("@"):
-        return text
-    path = Path(text[1:]).expanduser()
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise InvalidInput(f"{field}: {str(path)!r} cannot be read: {why}.", {"field": field}) from None
 
 
 def parse_lengths(text: str, field: str) -> Lengths:
