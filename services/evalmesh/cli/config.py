@@ -1,7 +1,7 @@
 """What both configs have in common: values in every form people write them, and errors as sentences."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
@@ -45,7 +45,8 @@ class Config(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_declared(cls, value: Any, info: Any) -> Any:
-        """`k=v,k=v`, JSON and a list of `k=v` are mappings; one value is a list of one."""
+        """`k=v,k=v`, JSON and a list of `k=v` are mappings; one value is a list of one; a path is its text."""
+        value = _without_paths(value)
         name: str = info.field_name
         kind, optional = _kind(cls.model_fields[name].annotation)
         if get_origin(kind) is dict:
@@ -92,6 +93,15 @@ class Config(BaseModel):
             if name in base and name in top and get_origin(_kind(field.annotation)[0]) is dict:
                 values[name] = {**getattr(cls(**{name: base[name]}), name), **getattr(cls(**{name: top[name]}), name)}
         return cls(**values)
+
+
+def _without_paths(value: Any) -> Any:
+    """The value with the text of each path in it, as `pathlib` and pytest's `tmp_path` make them."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _without_paths(one) for key, one in value.items()}
+    return [_without_paths(one) for one in value] if isinstance(value, list) else value
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:

@@ -39,7 +39,10 @@ def duration_s(start: float | None, end: float | None) -> float | None:
 
 def public_url(url: str) -> str:
     """The address without user, password, query and fragment: each of them may carry a key."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import json
 import signal
 import sys
@@ -205,11 +206,12 @@ def run(ns: argparse.Namespace) -> int:
         settings = settings_from_args(ns)
         _run_loop(serve(settings, ns.host, ns.port))
     except EvalmeshError as error:
-        sys.stderr.write(f"{error.message}\n")
+        sys.stderr.write(f"evalmesh: {error.message}\n")
         return _USAGE_ERROR
     except OSError as error:
-        sys.stderr.write(f"The simulator cannot listen on {ns.host}:{ns.port}: {error.strerror or error}.\n")
-        return 1
+        taken = "it is taken" if error.errno == errno.EADDRINUSE else error.strerror or error
+        sys.stderr.write(f"evalmesh: the simulator cannot listen at {ns.host}:{ns.port}: {taken}; name another port.\n")
+        return _USAGE_ERROR
     return 0
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from evalmesh.benchmarks import registry
 from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.config import TaskConfig
@@ -143,6 +144,9 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
             RecordedCompletions(opened)  # raises for a row that cannot be used
         spec = replace(spec, completions_digest=_NO_DIGEST_YET)
     check_spec(spec)
+    if not config.server:
+        for one in spec.benchmarks:
+            registry.get(one.name)  # raises: a server alone may know others
     return config, spec
 
 

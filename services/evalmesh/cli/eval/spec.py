@@ -176,10 +176,12 @@ def _url(config: TaskConfig) -> tuple[str, str]:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
+    # What may carry a key is not repeated.
+    shown = public_url(given) if "@" in given or "?" in given else given
     if not usable:
-        raise _wrong("api_url", public_url(given), "give an http address, e.g. http://127.0.0.1:8000/v1.")
+        raise _wrong("api_url", shown, "give an http address, e.g. http://127.0.0.1:8000/v1.")
     if address.call in {"embeddings", "rerank"}:
-        raise _wrong("api_url", public_url(given), f"it names {address.call}, and evaluations ask for text.")
+        raise _wrong("api_url", shown, f"it names {address.call}, and evaluations ask for text.")
     whole = address.call == "responses" or not urlsplit(address.base).path
     return given if whole else address.base, "completion" if address.call == "completions" else "chat"
 

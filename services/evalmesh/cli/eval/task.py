@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalmesh.cli.documents import Report
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.evaluate import Outcome, evaluate
 from evalmesh.cli.eval.show import is_live, make_console
@@ -15,7 +16,7 @@ from evalmesh.wire.errors import error_class
 ConfigSource = TaskConfig | Mapping[str, Any] | str | Path
 
 
-def run_task(task: ConfigSource | Sequence[ConfigSource]) -> dict[str, Any] | list[dict[str, Any]]:
+def run_task(task: ConfigSource | Sequence[ConfigSource]) -> Report | list[Report]:
     """Evaluates and returns the report (docs/report-schema.md); blocks, also beside a running event loop.
 
     Args:
@@ -33,14 +34,14 @@ def run_task(task: ConfigSource | Sequence[ConfigSource]) -> dict[str, Any] | li
     return _one(task)
 
 
-def _one(source: ConfigSource) -> dict[str, Any]:
+def _one(source: ConfigSource) -> Report:
     return _report(run_blocking(evaluate(TaskConfig.of(source), make_console(stderr=True), live=is_live())))
 
 
-def _report(outcome: Outcome) -> dict[str, Any]:
+def _report(outcome: Outcome) -> Report:
     run = outcome.run
     if run.state is RunState.FAILED:
         raise error_class(run.error_reason)(run.error, {"run": run.id, "folder": str(outcome.folder)})
     if outcome.report is None:
         raise FailedPrecondition(f"{run.id} ended as {run.state.value} before there was a report.", {"run": run.id})
-    return outcome.report
+    return Report(outcome.report, outcome.folder)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from evalmesh.domain.errors import InvalidInput, Unimplemented
@@ -89,6 +90,15 @@ def in_own_words(error: InvalidInput) -> InvalidInput:
         _PATH.sub(lambda found: _key_of(found[0]), error.message),
         {**error.details, "field": _key_of(error.details.get("field", ""))},
     )
+
+
+@contextmanager
+def told_in_keys() -> Iterator[None]:
+    """What a spec is refused for, in the block, is told in the keys of the config."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise in_own_words(error) from None
 
 
 def _key_of(path: str) -> str:

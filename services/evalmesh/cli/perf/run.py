@@ -14,6 +14,7 @@ from rich.text import Text
 
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.config import PerfConfig
+from evalmesh.cli.perf.keys import told_in_keys
 from evalmesh.cli.perf.live import LoadProgress
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.outputs import write_missing_outputs, write_outputs
@@ -77,7 +78,8 @@ async def validate(config: PerfConfig, console: Console) -> LoadTestSpec:
         return spec  # its endpoint is not started for a look
     async with connect(place_of(config)) as client:
         spec = await submit_spec(client, config)
-        accepted = await client.create_load_test(replace(spec, check_endpoint=False), validate_only=True)
+        with told_in_keys():
+            accepted = await client.create_load_test(replace(spec, check_endpoint=False), validate_only=True)
     say_notes(console, accepted.notes)
     return spec
 
@@ -121,7 +123,8 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
             await end_interrupted(client, console, place.work_dir)
         else:
             check_writable(place.work_dir, place.work_dir)
-        test = await client.create_load_test(await submit_spec(client, ready))
+        with told_in_keys():
+            test = await client.create_load_test(await submit_spec(client, ready))
         say_notes(console, test.notes)
         folder = LOAD_TESTS.folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
         LOAD_TESTS.write_config(repeating(ready, test.spec), test, folder)

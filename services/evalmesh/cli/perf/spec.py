@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalmesh.cli.outputs import client_config
 from evalmesh.cli.perf.config import PerfConfig, is_model_folder
-from evalmesh.cli.perf.keys import in_own_words
+from evalmesh.cli.perf.keys import told_in_keys
 from evalmesh.cli.perf.levels import arrival_of, levels_of, load_notes, objective_of, pause_of, search_of
 from evalmesh.cli.perf.prompts import Uploads, prompt_notes, prompts_of
 from evalmesh.cli.perf.target import LOCAL_APIS, target_of, told
@@ -132,10 +132,8 @@ def resolve(config: PerfConfig) -> LoadTestSpec:
     spec = to_load_test_spec(
         config, Uploads(NO_DIGEST_YET if files.data else "", NO_DIGEST_YET if files.tokenizer else "")
     )
-    try:
+    with told_in_keys():
         check_load_spec(spec)
-    except InvalidInput as error:
-        raise in_own_words(error) from None
     return spec
 
 

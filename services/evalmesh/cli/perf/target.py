@@ -1,5 +1,6 @@
 """Which endpoint a load test asks, over which API, with which key."""
 
+from contextlib import suppress
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -25,7 +26,9 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     if config.api in API_ADVICE:
         raise Unimplemented(f"api: {config.api!r} is EvalScope's and not supported here; {API_ADVICE[config.api]}.")
     given = (config.url or "").strip() or f"http://127.0.0.1:{config.port}/v1"
-    parts = urlsplit(given)
+    parts = urlsplit("")
+    with suppress(ValueError):
+        parts = urlsplit(given)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput(
             f"url: {given!r} is no http address; give the full one, e.g. http://127.0.0.1:8000/v1/chat/completions.",

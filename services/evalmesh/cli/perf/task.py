@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.console import is_live, make_console
+from evalmesh.cli.documents import PerfReport
 from evalmesh.cli.perf.config import PerfConfig
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.run import run_load_test
@@ -16,7 +17,7 @@ from evalmesh.wire.errors import error_class
 PerfSource = PerfConfig | Mapping[str, Any] | str | Path
 
 
-def run_perf(config: PerfSource) -> dict[str, Any]:
+def run_perf(config: PerfSource) -> PerfReport:
     """Puts an endpoint under load and returns `perf.json` (docs/perf-schema.md); blocks, also beside a running loop.
 
     Args:
@@ -30,7 +31,7 @@ def run_perf(config: PerfSource) -> dict[str, Any]:
     return _perf(run_blocking(work))
 
 
-def _perf(outcome: PerfOutcome) -> dict[str, Any]:
+def _perf(outcome: PerfOutcome) -> PerfReport:
     test = outcome.load_test
     if test.state is State.FAILED:
         raise error_class(test.error_reason)(test.error, {"load_test": test.id, "folder": str(outcome.folder)})
@@ -38,4 +39,4 @@ def _perf(outcome: PerfOutcome) -> dict[str, Any]:
         raise FailedPrecondition(
             f"{test.id} ended as {test.state.value} before there was a report.", {"load_test": test.id}
         )
-    return outcome.perf
+    return PerfReport(outcome.perf, outcome.folder)

@@ -149,8 +149,9 @@ def check_url(field: str, url: str, way_out: str) -> None:
         parts = urlsplit(url)
         has_credentials = parts.username is not None or parts.password is not None
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
+    except ValueError as error:
         has_credentials, usable = False, False
+        way_out = "a port is a number up to 65535." if "port" in str(error).lower() else way_out
     if named := sorted(name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if is_key_name(name)):
         raise InvalidInput(
             f"{field}: the query of the URL holds {', '.join(named)[:100]} (its text is withheld), which a spec "
