@@ -130,7 +130,7 @@ def test_addresses(url, base, kind):
     [
         ("localhost:8000", "http address"),
         ("ftp://h/v1", "http address"),
-        ("http://h:99999/v1", "http address"),
+        ("http://h:99999/v1", "port"),
         ("http://h/v1/embeddings", "embeddings"),
         ("http://me:pw@h/v1", "user or password"),
         ("http://h/v1?api_key=12345", "withheld"),

@@ -173,7 +173,7 @@ def _url(config: TaskConfig) -> tuple[str, str]:
         return "", "chat"
     try:
         parts, address = urlsplit(given), read_address(given)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:
         usable = False
     # What may carry a key is not repeated.
