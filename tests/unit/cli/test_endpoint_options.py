@@ -154,6 +154,11 @@ def test_null_removes_what_the_benchmark_says():
         made(generation_config={"max_completion_tokens": "many"})
 
 
+@pytest.mark.parametrize("limit", [{"max_completion_tokens": 9}, {"max_tokens": None}, {"max_tokens": 9}])
+def test_a_limit_among_the_extra_arguments_is_the_only_one(limit):
+    assert load_test(extra_args=limit).prompts.output_tokens is None
+
+
 def test_certificates(tmp_path, monkeypatch):
     (tmp_path / "ca.pem").write_text("x")
     monkeypatch.chdir(tmp_path)
