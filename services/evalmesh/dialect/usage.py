@@ -29,7 +29,7 @@ def read_usage(value: object) -> Counts | None:
     read, written, total = map(get, _PLAIN)
     if type(read) is type(written) is type(total) is int and len(found) == len(_PLAIN):
         # All there is; some servers say it with every token.
-        return Counts(count_of(read), count_of(written), None, None, count_of(total))
+        return Counts(read, written, None, None, total)
     return Counts(
         count_of(get("prompt_tokens", get("input_tokens"))),
         count_of(get("completion_tokens", get("output_tokens"))),

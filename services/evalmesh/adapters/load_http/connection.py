@@ -229,7 +229,7 @@ class HttpConnection(asyncio.Protocol):
         """What is not one whole event: several, a part of one, or the beginning of a body."""
         if not self._mode:
             # By how it begins, whatever was asked for and whatever it is called.
-            streams = is_stream(block)
+            streams = block[:5] == b"data:" or is_stream(block)
             if streams is not True:
                 self._mode = _UNDECIDED if streams is None else _WHOLE
                 self._parts.append(block if streams is False else block.lstrip())

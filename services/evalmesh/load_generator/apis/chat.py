@@ -131,7 +131,9 @@ class ChoicesReader(Reader):
         if delta is not None:
             thought = delta.reasoning_content
             if thought.__class__ is not str or not thought:
-                thought = thought_in(delta) if delta.content or delta.has_more() else ""
+                if not delta.content and not choice.text and not delta.has_more():
+                    return  # a role, or the end
+                thought = thought_in(delta)
             if thought:
                 self.reasoning_tokens += 1
                 self.content(thought, at_s, seen=False)

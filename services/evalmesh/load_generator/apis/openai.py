@@ -55,13 +55,14 @@ class OnePieceReader(Reader):
 
 def note_usage(reader: Reader, counts: Counts) -> None:
     """Hands the counts to the reader."""
-    said = counts.output
-    reader.has_usage = reader.has_usage or (said is not None and sane(said) == said)
-    reader.input_tokens = sane(counts.input or 0)
-    reader.output_tokens = sane(said or 0)
-    # Counted chunks of reasoning stand where the server does not say.
-    reader.reasoning_tokens = sane(counts.reasoning) if counts.reasoning is not None else reader.reasoning_tokens
-    reader.cached_tokens = sane(counts.cached or 0)
+    read, said, reasoning, cached, _ = counts
+    reader.input_tokens = sane(read) if read else 0
+    reader.output_tokens = sane(said) if said else 0
+    reader.has_usage = reader.has_usage or (said is not None and reader.output_tokens == said)
+    reader.cached_tokens = sane(cached) if cached else 0
+    if reasoning is not None:
+        # Where the server does not say, the counted chunks of reasoning stand.
+        reader.reasoning_tokens = sane(reasoning)
 
 
 def note_unreadable(reader: Reader, data: bytes, error: Exception) -> None:
