@@ -235,7 +235,7 @@ print(json.dumps({
 def test_mlflow_in_a_store_of_files(folder):
     said = exported("mlflow", folder, {"project": "serving", "name": "night"})
     assert "experiment serving, run night" in said
-    found = script(MLFLOW_RUN, (folder / "mlruns").as_uri(), MLFLOW_ALLOW_FILE_STORE="true")
+    found = script(MLFLOW_RUN, (folder.parent / "mlruns").as_uri(), MLFLOW_ALLOW_FILE_STORE="true")
     levels = perf_of(folder)["levels"]
     assert (found["name"], found["status"]) == ("night", "FINISHED")
     assert found["history"] == [[n, level["ttft_ms"]["p99"]] for n, level in enumerate(levels)]

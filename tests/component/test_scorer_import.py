@@ -8,6 +8,7 @@ from tests.kit.platform import metrics_of, opened, run_to_end, write_questions
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec, RunState
+from evalmesh.wire.runs.scoring import ScoringItem
 
 NAME = "general_mcq"
 
@@ -65,3 +66,16 @@ async def test_bytes_that_are_no_message_are_refused_through_the_gateway(running
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_item_is_refused_that_its_benchmark_has_nothing_to_compare_with(running):
+    _, client = running
+    item = ScoringItem("a", "ANSWER: A", target=(), reference={"checks": ["short"]})
+    for name in ("general_mcq", "starter_math"):
+        with pytest.raises(InvalidInput, match=r"items\[0\].target: empty; " + name):
+            await client.score(name, [item])
+    free = ScoringItem("a", "Danube", target=("The Danube",))
+    bare = ScoringItem("b", "Danube", target=(), reference="no target")
+    first, second = await client.score("general_qa", [free, bare])
+    assert first.values["exact_match"] == 1
+    assert (second.state, second.answer) == ("unscored", "Danube")

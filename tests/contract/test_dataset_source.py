@@ -42,6 +42,12 @@ def query(**wishes):
     return DatasetQuery(**{"name": "toy", "hub_id": "org/toys", "split": "test", **wishes})
 
 
+def pairs(source, *of):
+    """Numbers and rows; a row that cannot be read comes as its place and the reason."""
+    for number, row, where in source.rows(*of):
+        yield number, f"{where}: {row}" if isinstance(row, str) else row
+
+
 def plain(rows):
     return [(number, row if isinstance(row, str) else {k: str(v) for k, v in row.items()}) for number, row in rows]
 
@@ -57,20 +63,20 @@ EXPECTED = [(0, {"question": "café?", "answer": "1"}), (1, {"question": 'say "h
 )
 def test_every_format_gives_the_same_rows(source, tmp_path, name):
     path = write(tmp_path / f"test.{name}")
-    assert plain(source.rows([path])) == EXPECTED
+    assert plain(pairs(source, [path])) == EXPECTED
     assert list(source.marks([path, path])) == [None] * 4
 
 
 def test_a_gzipped_parquet_file_is_read_too(source, tmp_path):
     path = write(tmp_path / "test.parquet")
     packed = write(tmp_path / "test.parquet.gz", path.read_bytes())
-    assert plain(source.rows([packed])) == EXPECTED
+    assert plain(pairs(source, [packed])) == EXPECTED
     assert list(source.marks([packed])) == [None] * 2
 
 
 def test_row_numbers_go_on_over_files(source, tmp_path):
     files = [write(tmp_path / "a.jsonl"), write(tmp_path / "b.csv")]
-    assert [number for number, _ in source.rows(files)] == [0, 1, 2, 3]
+    assert [number for number, _ in pairs(source, files)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -78,13 +84,13 @@ def test_row_numbers_go_on_over_files(source, tmp_path):
     ['{"examples": [{"a": 1}]}', '{"version": 2, "data": [{"a": 1}]}', '{"a": 1}\n{"a": 1}\n', '\ufeff[{"a": 1}]'],
 )
 def test_json_may_be_a_list_an_object_around_one_or_lines(source, tmp_path, text):
-    rows = [row for _, row in source.rows([write(tmp_path / "x.json", text)])]
+    rows = [row for _, row in pairs(source, [write(tmp_path / "x.json", text)])]
     assert rows[0] == {"a": 1}
 
 
 def test_bad_json_lines_are_reasons_and_the_rest_is_read(source, tmp_path):
     data = b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n[1, 2]\n{"a": "\xff"}\n' + b"[" * 100_000 + b'\n{"a": 2}'
-    rows = list(source.rows([write(tmp_path / "x.jsonl", data)]))
+    rows = list(pairs(source, [write(tmp_path / "x.jsonl", data)]))
     assert len(list(source.marks([tmp_path / "x.jsonl"]))) == 6
     assert rows[0] == (0, {"a": 1})
     assert rows[1][1].startswith("x.jsonl: line 3: not valid JSON: ")
@@ -96,7 +102,7 @@ def test_bad_json_lines_are_reasons_and_the_rest_is_read(source, tmp_path):
 
 def test_bad_csv_records_are_reasons_and_the_rest_is_read(source, tmp_path):
     data = b'\xef\xbb\xbfa,b\n1,2\n\n1,2,3\n"x\ny",5\n"x"z,6\ncaf\xe9,7\n8,9\n'
-    rows = list(source.rows([write(tmp_path / "x.csv", data)]))
+    rows = list(pairs(source, [write(tmp_path / "x.csv", data)]))
     assert rows[0] == (0, {"a": "1", "b": "2"})
     assert rows[1] == (1, "x.csv: line 4: 3 fields, expected 2 (a, b)")
     assert rows[2] == (2, {"a": "x\ny", "b": "5"})
@@ -106,7 +112,7 @@ def test_bad_csv_records_are_reasons_and_the_rest_is_read(source, tmp_path):
 
 
 def test_a_quotation_that_never_ends_does_not_swallow_rows_in_silence(source, tmp_path):
-    rows = list(source.rows([write(tmp_path / "x.csv", 'a,b\n1,2\n"3,4\n5,6\n')]))
+    rows = list(pairs(source, [write(tmp_path / "x.csv", 'a,b\n1,2\n"3,4\n5,6\n')]))
     assert rows == [
         (0, {"a": "1", "b": "2"}),
         (1, "x.csv: line 3: unexpected end of data (is a quotation mark missing?)"),
@@ -117,18 +123,18 @@ def test_a_file_without_header_takes_the_given_columns(source, tmp_path):
     bare = write(tmp_path / "bare.csv", "what?,1\nwhy?,2\n")
     headed = write(tmp_path / "headed.csv", "Question, Answer\nwhat?,1\nwhy?,2\n")
     columns = ("question", "answer")
-    assert [row["question"] for _, row in source.rows([bare], columns)] == ["what?", "why?"]
-    assert [row["Question"] for _, row in source.rows([headed], columns)] == ["what?", "why?"]
+    assert [row["question"] for _, row in pairs(source, [bare], columns)] == ["what?", "why?"]
+    assert [row["Question"] for _, row in pairs(source, [headed], columns)] == ["what?", "why?"]
 
 
 def test_a_field_longer_than_the_csv_modules_own_limit_is_read(source, tmp_path):
-    ((_, row),) = source.rows([write(tmp_path / "x.csv", "a,b\n" + "x" * 300_000 + ",1\n")])
+    ((_, row),) = pairs(source, [write(tmp_path / "x.csv", "a,b\n" + "x" * 300_000 + ",1\n")])
     assert len(row["a"]) == 300_000
 
 
 def test_rows_are_read_as_they_are_asked_for(source, tmp_path):
     path = write(tmp_path / "x.jsonl", '{"a": 1}\n' * 100_000)
-    rows = source.rows([path])
+    rows = pairs(source, [path])
     assert next(rows) == (0, {"a": 1})
     rows.close()
 
@@ -144,19 +150,19 @@ def test_rows_are_read_as_they_are_asked_for(source, tmp_path):
 )
 def test_a_file_that_is_broken_as_a_whole_is_named(source, tmp_path, name, data, message):
     with pytest.raises(InvalidInput, match=message):
-        list(source.rows([write(tmp_path / name, data)]))
+        list(pairs(source, [write(tmp_path / name, data)]))
 
 
 def test_a_cut_off_gzip_file_is_named(source, tmp_path):
     path = write(tmp_path / "x.jsonl.gz", '{"a": 1}\n' * 1000)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InvalidInput, match=r"x.jsonl.gz' cannot be read: .* Check that the file is whole"):
-        list(source.rows([path]))
+        list(pairs(source, [path]))
 
 
 def test_a_file_that_went_away_is_named(source, tmp_path):
     with pytest.raises(InvalidInput, match=r"gone.jsonl' cannot be read: "):
-        list(source.rows([tmp_path / "gone.jsonl"]))
+        list(pairs(source, [tmp_path / "gone.jsonl"]))
 
 
 # Layouts
@@ -386,5 +392,5 @@ def test_a_file_that_is_too_large_is_not_read(source, tmp_path):
 def test_rows_with_pictures_are_read_a_few_at_a_time(source, tmp_path):
     rows = [{"image": {"bytes": bytes([number]) * 100_000, "path": None}} for number in range(30)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
-    found = [row["image"]["bytes"] for _, row in source.rows([tmp_path / "test.parquet"])]
+    found = [row["image"]["bytes"] for _, row in pairs(source, [tmp_path / "test.parquet"])]
     assert found == [row["image"]["bytes"] for row in rows]

@@ -69,8 +69,12 @@ PAGES: Mapping[str, Page] = {
     ),
     "CONTRIBUTING.md": Page(not_here={"make ": "is how this suite was started"}),
     "docs/guides/first-run.md": Page(not_here={"python3 -m venv": _INSTALLS, ".venv/bin/pip": _INSTALLS}),
-    "docs/guides/add-a-benchmark.md": Page(
-        before="printf 'question,A,B,C,answer\\nWhich of these floats?,a cork,a brick,a nail,A\\n' > questions.csv"
+    "docs/guides/your-own-data.md": Page(
+        before="for name in exam law tax; do"
+        " printf 'question,A,B,C,answer\\nWhich of these floats?,a cork,a brick,a nail,A\\n' > $name.csv; done;"
+        " printf 'Frage;A;B;L\\366sung\\nWas schwimmt?;Kork;Stein;A\\n' > frage.csv;"
+        """ printf '{"query": "Which river?", "response": "The Danube"}\\n' > faq.jsonl""",
+        filled_in={"starter_math": "starter_math --limit 5"},
     ),
     "docs/guides/score-existing-completions.md": Page(
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
@@ -88,6 +92,7 @@ PAGES: Mapping[str, Page] = {
             "--stages 30s:5 60s:5-50 30s:50": "--stages 1s:5 1s:5-20 1s:20",
             ".../v1": "$SIM",
             "compare A B": "compare A.json B.json",
+            "evalmesh perf export ID --export mlflow": "evalmesh perf export A.json --export csv",
             " --tokenizer-path ./qwen2.5": "",
             "--number 100 800 1600": "--number 5 10 20",
             "--max-tokens 2048": "--max-tokens 8",
@@ -96,7 +101,6 @@ PAGES: Mapping[str, Page] = {
     ),
     "docs/guides/server-metrics.md": Page(
         filled_in=_SHORT | {"http://gpu-node:9400/metrics": "$SIM/../metrics"},
-        not_here={"evalmesh perf ... --server-metrics auto nvml": "needs the driver of a GPU"},
     ),
     "docs/guides/local-engines.md": Page(not_here={"evalmesh perf": "needs an engine and its weights"}),
     "docs/guides/exporters.md": Page(
@@ -105,6 +109,7 @@ PAGES: Mapping[str, Page] = {
             "python -m venv": _INSTALLS,
             "~/.venvs": _INSTALLS,
             "evalmesh perf ... --export": "needs an account; tests/component/test_exporters.py has servers of its own",
+            "evalmesh perf export": "needs an account",
             "python -m evalmesh.adapters.exporters": "needs an account",
         },
     ),

@@ -6,8 +6,9 @@ pure function for exactly one stage.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from evalmesh.benchmarks.columns import Column
 from evalmesh.benchmarks.media import MediaSink
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ToolDefinition
@@ -21,6 +22,16 @@ from evalmesh.scoring.reducers import Reducer
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
+
+
+class NumberedRow(NamedTuple):
+    """A row of a file, or why it cannot be read."""
+
+    number: int
+    """From 0, over all files of the subset."""
+    row: Row | str
+    where: str = ""
+    """For people: `exam.csv: line 7`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +191,8 @@ class Benchmark:
     tags: tuple[str, ...] = ()
     needs_local_path: bool = False
     """Whether the user must bring the data (general benchmarks)."""
+    columns: tuple[Column, ...] = ()
+    """What rows of users' own files hold, which may be called otherwise there; empty: names are as published."""
     graph: Graph = PLAIN
     """The stages that samples pass."""
     reducers: tuple[Reducer, ...] = ()
@@ -193,6 +206,11 @@ class Benchmark:
     def metrics(self) -> Sequence[MetricSpec]:
         """What is reported; the first is the primary one."""
         return self.shape.metrics
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether its scorer compares with an accepted answer; one that does not say so may score by a reference."""
+        return bool(getattr(self.shape, "needs_target", False))
 
     def for_spec(self, spec: BenchmarkSpec) -> "Benchmark":
         """The benchmark in the mode that the spec chooses; `spec.validate_spec` has checked that there is one."""

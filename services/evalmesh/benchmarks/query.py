@@ -16,6 +16,8 @@ class DatasetQuery:
     """The benchmark's name, for messages and for `{dataset_dir}/{name}`."""
     hub_id: str
     split: str
+    called: str = ""
+    """What the run calls the benchmark, for advice; empty: as `name`."""
     subset: str = ""
     """Empty for a data set without subsets."""
     revision: str = ""
@@ -27,6 +29,10 @@ class DatasetQuery:
     """File that ships with evalmesh; read unless `local_path` says otherwise."""
     only_subset: bool = False
     """Whether `subset` is the data set's only one, so that file names need not hold it."""
+    own: bool = False
+    """Whether the user brings the data: any file of a folder may be a subset."""
+    published: str = ""
+    """Where the data can be got, in words; empty where it is the user's own."""
     few_shot: bool = False
     """Whether these rows become solved examples: a single file given as `local_path` never serves for them."""
 
@@ -52,6 +58,7 @@ def query_for(
     alone = len(benchmark.subsets) == 1 or (not benchmark.subsets and subset == wishes.DEFAULT_SUBSET)
     return DatasetQuery(
         name=benchmark.name,
+        called=spec.name,
         hub_id=spec.dataset_id or hub_ids[0] or hub_ids[1],
         split=wishes.few_shot_split(benchmark, spec) if few_shot else wishes.split(benchmark, spec),
         # Where a column tells the subsets apart, one file holds them all and is named after none.
@@ -62,5 +69,13 @@ def query_for(
         columns=info.columns,
         packaged=info.packaged,
         only_subset=alone,
+        own=benchmark.needs_local_path,
+        published=_published(benchmark),
         few_shot=few_shot,
     )
+
+
+def _published(benchmark: Benchmark) -> str:
+    info = benchmark.dataset
+    hubs = {"Hugging Face": info.huggingface, "ModelScope": info.modelscope}
+    return " and ".join(f"{hub_id} on {hub}" for hub, hub_id in hubs.items() if hub_id)

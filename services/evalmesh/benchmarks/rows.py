@@ -55,7 +55,9 @@ def choice_columns(row: Row) -> tuple[str, ...]:
     texts = [optional_text(row, letter) for letter in ascii_uppercase if letter in row]
     filled = [letter for letter in ascii_uppercase if letter in row and optional_text(row, letter)]
     if len(filled) < 2:
-        raise ValueError("columns 'A' and 'B' must both hold an option")
+        absent = [f"'{letter}'" for letter in "AB" if letter not in row]
+        state = f"{' and '.join(absent)} missing (there are: {', '.join(map(str, row))})" if absent else "one is empty"
+        raise ValueError(f"columns 'A' and 'B' must both hold an option: {state}")
     if "".join(filled) != ascii_uppercase[: len(filled)]:
         missing = next(letter for letter in ascii_uppercase if letter not in filled)
         raise ValueError(f"column '{missing}' is empty although '{filled[-1]}' holds an option")
@@ -81,13 +83,14 @@ def answer_letter(row: Row, column: str, n_choices: int) -> str:
 
 def lettered_columns(row: Row, context: RowContext) -> Sample:
     """Columns question, A, B, C, ..., answer (a letter), optionally id."""
+    question = text(row, "question")
     choices = choice_columns(row)
     row_id = optional_text(row, "id")
     return Sample(
         id=sample_id(context),
         index=context.index,
         subset=context.subset,
-        input=text(row, "question"),
+        input=question,
         target=(answer_letter(row, "answer", len(choices)),),
         choices=choices,
         metadata={"id": row_id} if row_id else {},

@@ -12,7 +12,8 @@ from itertools import islice
 from math import ceil
 from random import Random
 
-from evalmesh.benchmarks.base import Benchmark, PromptSettings, Row, RowContext
+from evalmesh.benchmarks.base import Benchmark, NumberedRow, PromptSettings, RowContext
+from evalmesh.benchmarks.columns import Headings
 from evalmesh.benchmarks.media import MediaSink
 from evalmesh.benchmarks.shapes.multiple_choice import shuffle_choices
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
@@ -20,9 +21,6 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
-
-NumberedRow = tuple[int, Row | str]
-"""0-based row number in the file, and the row, or why it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,8 @@ class RowSource:
     """One for each row: fractions and shuffling need their number first, which may cost less than their content."""
     media: MediaSink = field(default_factory=MediaSink)
     """Where the bytes of media go that rows bring, if they become samples."""
+    headings: Headings = field(default_factory=lambda: Headings((), {}))
+    """What the columns are called here and there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ def iter_samples(
     def marks() -> Iterator[object]:
         return of_subset() if rows.marks is None or benchmark.dataset.subset_column else rows.marks()
 
-    for index, row in select(of_subset, marks, wanted, f"{seed}/{subset}" if spec.shuffle else None):
-        context = RowContext(subset, index, rows.media.fresh())
-        sample = _to_sample(benchmark, row, context)
+    for row in select(of_subset, marks, wanted, f"{seed}/{subset}" if spec.shuffle else None):
+        context = RowContext(subset, row.number, rows.media.fresh())
+        sample = _to_sample(benchmark, row, rows.headings, context)
         if isinstance(sample, Sample):
             rows.media.adopt(context.media)
         if isinstance(sample, Sample) and spec.shuffle_choices:
@@ -82,9 +82,9 @@ def choose_shots(
         return ()
 
     def usable() -> Iterator[tuple[Sample, MediaSink]]:
-        for index, row in _of_subset(benchmark, spec, rows.read(), subset):
-            context = RowContext(subset, index, rows.media.fresh())
-            if isinstance(sample := _to_sample(benchmark, row, context), Sample):
+        for row in _of_subset(benchmark, spec, rows.read(), subset):
+            context = RowContext(subset, row.number, rows.media.fresh())
+            if isinstance(sample := _to_sample(benchmark, row, rows.headings, context), Sample):
                 yield sample, context.media
 
     chosen = (
@@ -169,24 +169,32 @@ def _of_subset(
         yield from rows
         return
     first = selected_subsets(benchmark, spec)[0] == subset
-    for index, row in rows:
-        known = None if isinstance(row, str) else row.get(column)
+    for row in rows:
+        known = None if isinstance(row.row, str) else row.row.get(column)
         if known == subset or (first and known not in benchmark.subsets):
-            yield index, row
+            yield row
 
 
-def _to_sample(benchmark: Benchmark, row: Row | str, context: RowContext) -> Sample | MalformedRow:
-    if isinstance(row, str):
-        return MalformedRow(context.subset, context.index, row)
-    column = benchmark.dataset.subset_column
-    if column and row.get(column) != context.subset:
-        return MalformedRow(context.subset, context.index, f"column '{column}' names no subset: {row.get(column)!r}")
+def _to_sample(
+    benchmark: Benchmark, row: NumberedRow, headings: Headings, context: RowContext
+) -> Sample | MalformedRow:
+    if isinstance(row.row, str):
+        return MalformedRow(context.subset, context.index, _at(row, row.row))
     try:
-        return benchmark.to_sample(row, context)
+        renamed = headings.of(row.row)
+        column = benchmark.dataset.subset_column
+        if not column or renamed.get(column) == context.subset:
+            return benchmark.to_sample(renamed, context)
+        reason = f"column '{column}' names no subset: {renamed.get(column)!r}"
     except KeyError as error:
-        return MalformedRow(context.subset, context.index, f"column {error} is missing")
+        reason = f"column {error} is missing"
     except (LookupError, ValueError, TypeError) as error:
-        return MalformedRow(context.subset, context.index, str(error))
+        reason = str(error)
+    return MalformedRow(context.subset, context.index, _at(row, headings.as_in_file(row.row, reason)))
+
+
+def _at(row: NumberedRow, reason: str) -> str:
+    return f"{row.where}: {reason}" if row.where else reason
 
 
 def _reservoir(samples: Iterator[tuple[Sample, MediaSink]], wanted: int, seed: str) -> list[tuple[Sample, MediaSink]]:

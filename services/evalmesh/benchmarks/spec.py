@@ -22,8 +22,8 @@ def selected_subsets(benchmark: Benchmark, spec: BenchmarkSpec, found: Sequence[
     known = benchmark.subsets or tuple(found) or (DEFAULT_SUBSET,)
     if spec.subsets is None:
         return known
-    if benchmark.subsets or found:
-        _check_subsets(benchmark, spec.subsets, known)
+    if benchmark.subsets or found or (benchmark.dataset.packaged and not spec.local_path):
+        _check_subsets(benchmark, spec, known)
     return spec.subsets
 
 
@@ -47,27 +47,40 @@ def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
 
     Subsets of a data set that has no list of them are checked by `selected_subsets`, once they have been found.
     """
-    where = f"benchmarks.{benchmark.name}."
+    where = f"benchmarks.{spec.name}."
     if benchmark.needs_local_path and not spec.local_path:
         raise _wrong(
             where + "local_path",
             "",
-            "is needed: this benchmark brings no data; name your file or folder there",
+            f"is needed: this benchmark brings no data; name your file or folder there, or as {spec.name}:FILE",
         )
     if spec.subsets is not None:
         if len(set(spec.subsets)) < max(len(spec.subsets), 1):
             raise _wrong(where + "subsets", ", ".join(spec.subsets), "must name at least one subset, and none twice")
         if benchmark.subsets:
-            _check_subsets(benchmark, spec.subsets, benchmark.subsets)
+            _check_subsets(benchmark, spec, benchmark.subsets)
     check_limit(spec.limit, where + "limit")
     _check_few_shot(benchmark, spec, where)
     _check_prompt(benchmark.for_spec(spec), spec, where)
     if spec.remove_until == "":
         raise _wrong(where + "remove_until", "", "must not be empty; leave it out to keep the whole completion")
     _check_mode(benchmark, spec, where)
+    _check_columns(benchmark, spec, where)
     for key in spec.extra.keys() - ({MODE} if benchmark.modes else set()):
         known = [one.name for one in fields(BenchmarkSpec) if one.name not in {"name", "extra"}]
         raise _wrong(where + key, spec.extra[key], f"is not a setting of this benchmark. {suggestion(key, known)}")
+
+
+def _check_columns(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
+    if spec.form and benchmark.dataset.packaged and not spec.local_path:
+        raise _wrong(where + "columns", spec.form, "is about files of your own, and none is named in local_path")
+    known = [one.name for one in benchmark.columns]
+    for name, given in spec.form.columns.items() if known else ():
+        if name not in known and given in known:
+            problem = f'stands in front of \'{given}\', which is the benchmark\'s own: write {{"{given}": "{name}"}}'
+            raise _wrong(where + "columns", name, problem)
+        if name not in known:
+            raise _wrong(where + "columns", name, f"is no column of this benchmark. {suggestion(name, known)}")
 
 
 def _check_mode(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
@@ -111,10 +124,10 @@ def _check_prompt(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None
         raise _wrong(where + "shuffle_choices", value=True, problem="has no effect here: there are no options")
 
 
-def _check_subsets(benchmark: Benchmark, wanted: Sequence[str], known: Sequence[str]) -> None:
-    for subset in wanted:
+def _check_subsets(benchmark: Benchmark, spec: BenchmarkSpec, known: Sequence[str]) -> None:
+    for subset in spec.subsets or ():
         if subset not in known:
-            field = f"benchmarks.{benchmark.name}.subsets"
+            field = f"benchmarks.{spec.name}.subsets"
             raise _wrong(field, subset, f"is not a subset of {benchmark.name}. {suggestion(subset, known)}")
 
 

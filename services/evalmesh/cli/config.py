@@ -1,17 +1,21 @@
 """What both configs have in common: values in every form people write them, and errors as sentences."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from types import UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from evalmesh.cli.defaults import layers, merged
+from evalmesh.cli.defaults import Layer, layers, merged
 from evalmesh.cli.headers import headers_of
 from evalmesh.cli.options import parse_options, read_config_file
+from evalmesh.cli.parser import Flag, is_duration
 from evalmesh.domain.errors import InvalidInput
 
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _WAYS_OUT = {
     "int_parsing": "write a whole number.",
     "int_type": "write a whole number.",
@@ -35,6 +39,8 @@ class Config(BaseModel):
     """Of the files that a project and a user have for their options."""
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key"})
     """Fields whose values no message repeats."""
+    paths: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name files: in a file of options they are relative to it, as flags are to the shell's folder."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -58,16 +64,34 @@ class Config(BaseModel):
             raise InvalidInput(
                 f"{info.field_name}: {value} is not allowed; write a number.", {"field": info.field_name}
             )
+        flag = next((one for one in cls.model_fields[name].metadata if isinstance(one, Flag)), None)
+        if flag is not None and is_duration(flag) and isinstance(value, str):
+            return parse_seconds(value, name)
         if get_origin(kind) is not list or (value is None and optional):
             return value
-        return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+        given = [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+        if (flag is not None and flag.commas) or get_args(kind)[0] in {int, float} or get_origin(get_args(kind)[0]):
+            given = [part for one in given for part in (_parts(one) if isinstance(one, str) else (one,))]
+        if flag is not None and isinstance(flag.metavar, tuple) and flag.metavar[-1] == "S" and given:
+            given[-1] = parse_seconds(given[-1], name) if isinstance(given[-1], str) else given[-1]
+        return given
 
     @classmethod
     def load(cls, file: str | None, said: Mapping[str, Any]) -> Self:
         """What was said on the command line over what the file says; without one, over the project's and the user's."""
-        if file:
-            return cls.merged(read_config_file(file), said)
-        return cls.merged(merged(layers(cls.section, cls.model_fields)), said)
+        found = [Layer(Path(file), read_config_file(file))] if file else layers(cls.section, cls.model_fields)
+        if file != "-" and not said.get("server"):
+            found = [layer if layer.values.get("server") else cls._beside(layer) for layer in found]
+        return cls.merged(merged(found), said)
+
+    @classmethod
+    def _beside(cls, layer: Layer) -> Layer:
+        return Layer(layer.path, cls.beside(layer.values, layer.path.expanduser().absolute().parent))
+
+    @classmethod
+    def beside(cls, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """The keys of a file with its paths as seen from its folder."""
+        return placed(values, folder, cls.paths)
 
     @classmethod
     def of(cls, source: "Self | Mapping[str, Any] | str | Path") -> Self:
@@ -95,6 +119,15 @@ class Config(BaseModel):
         return cls(**values)
 
 
+def placed(values: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """The mapping with those of its values that are paths as seen from a folder."""
+    found = dict(values)
+    for name in names:
+        if isinstance(found.get(name), str) and found[name]:
+            found[name] = str(folder / Path(found[name]).expanduser())
+    return found
+
+
 def _without_paths(value: Any) -> Any:
     """The value with the text of each path in it, as `pathlib` and pytest's `tmp_path` make them."""
     if isinstance(value, PurePath):
@@ -102,6 +135,22 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_paths(one) for key, one in value.items()}
     return [_without_paths(one) for one in value] if isinstance(value, list) else value
+
+
+def parse_seconds(text: str, field: str) -> float:
+    """`2`, `2s`, `500ms`, `1.5m`, `1h` in seconds. Raises `InvalidInput`."""
+    found = _DURATION.fullmatch(text.strip())
+    try:
+        return float(found[1]) * _SECONDS[found[2]] if found else float(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{field}: {text[:80]!r} is not allowed; write seconds, or a number with ms, s, m or h, like 30s.",
+            {"field": field},
+        ) from None
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()] or [text]
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:
@@ -127,8 +176,8 @@ def _mapping(value: Any, name: str) -> Any:
 def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidInput:
     """The first problem, as a sentence; pydantic's own text may repeat a secret and speaks of types."""
     problem = error.errors(include_url=False, include_context=True)[0]
-    # `limit: int | float` reports each member of the union under its own name.
-    path = [str(part) for part in problem["loc"] if part not in {"int", "float"}]
+    # `limit: int | float` reports each member of the union under its own name; of a list, the value says which.
+    path = [part for part in problem["loc"] if isinstance(part, str) and part not in {"int", "float"}]
     field = ".".join(path) or "config"
     value = "the value (withheld)" if withheld.intersection(path[:1]) else repr(problem["input"])[:80]
     way_out = _WAYS_OUT.get(problem["type"]) or f"{problem['msg'][:1].lower()}{problem['msg'][1:]}."

@@ -8,6 +8,7 @@ CANCELLED = 4
 UNAVAILABLE = 5
 CLIENT_LIMITED = 6
 OBJECTIVE_MISSED = 7
+OBJECTIVE_UNDECIDED = 8
 INTERRUPTED = 130
 
 HELP = """\
@@ -18,7 +19,7 @@ exit codes:
     3  done, and some samples have no score (--ignore-errors makes it 0)
     4  the run was cancelled
     5  the platform or the model's endpoint is unavailable or refuses the key
-  6,7  of `evalmesh perf --strict` alone
+  6-8  of `evalmesh perf --strict` and `perf compare --fail-on` alone
   130  interrupted; a local run can be taken up again with `evalmesh runs resume`
 """
 
@@ -31,6 +32,7 @@ exit codes:
     4  the load test was cancelled
     5  the platform or the endpoint is unavailable: no request succeeded, since it cannot be reached or refuses the key
     6  with --strict: the load generator was the bottleneck, or a generator was lost
-    7  with --strict and --slo: the objective was not met
+    7  with --strict and --slo: the objective was missed; compare --fail-on: B is worse
+    8  with --strict and --slo: the objective is undecided, there were too few requests; compare --fail-on: likewise
   130  interrupted; what was measured is reported
 """

@@ -20,7 +20,9 @@ from evalmesh.cli.parser import (
     add_options,
     config_flag,
     form_flag,
+    whole,
 )
+from evalmesh.domain.limit import MOST_PREVIEWED
 
 _DESCRIPTION = """\
 Evaluates models, on one machine or across a cluster.
@@ -98,14 +100,15 @@ def _eval(parser: Parser, _: Sequence[str]) -> None:
 def _score(parser: Parser, _: Sequence[str]) -> None:
     parser.description = (
         "Scores completions made elsewhere, with the scorer and the report of a run.\n\n"
-        "FILE is JSON Lines; each row has\n"
+        "FILE is JSON Lines (also JSON, CSV, TSV, Parquet, and .gz); each row has\n"
         '  "id" (the sample\'s) or "index" (0-based row in the data) with "subset" where there are several,\n'
         '  optionally "repeat" (0-based),\n'
-        '  and the answer as "text", "completion" or "output".'
+        '  and the answer as "text", "completion" or "output".\n'
+        "Predictions, reviews and results of evalmesh, those of EvalScope, and samples_*.jsonl of lm-eval go as well."
     )
     add = parser.add_argument
     add("--dataset", "--datasets", required=True, metavar="NAME", help="the benchmark that was answered")
-    add("--completions", required=True, metavar="FILE", help="JSON Lines, see above")
+    add("--completions", required=True, metavar="FILE", help="completions, see above")
     own = {
         "model": "what the report calls the model (default: recorded)",
         "dataset_args": "as for `evalmesh eval`; may also be for one benchmark",
@@ -149,7 +152,9 @@ def _benchmarks(parser: Parser, _: Sequence[str]) -> None:
             one.add_argument("names", nargs="+", metavar="NAME")
         if name == "preview":
             one.add_argument("name", metavar="NAME")
-            one.add_argument("--samples", type=int, default=1, metavar="N", help="per subset (default: 1)")
+            one.add_argument(
+                "--samples", type=whole(1, MOST_PREVIEWED), default=1, metavar="N", help="per subset (default: 1)"
+            )
             add_options(one, TaskOptions, {"dataset_args": "as for `evalmesh eval`", "dataset_dir": "", "seed": ""})
         form_flag(one)
         add_options(one, PlaceOptions, {"server": "", "debug": ""})
@@ -166,7 +171,13 @@ def _up(parser: Parser, _: Sequence[str]) -> None:
         metavar="NAME=URL,key=env:VARIABLE",
         help="a model server, and the key that goes there and nowhere else; may be repeated",
     )
-    add("--generators", type=int, default=1, metavar="N", help="processes load tests are spread over (default: 1)")
+    add(
+        "--generators",
+        type=whole(0, 64),
+        default=1,
+        metavar="N",
+        help="processes load tests are spread over (default: 1)",
+    )
     add_options(parser, TaskOptions, {"processes": "", "runners": ""})
     add_options(parser, PlaceOptions, {"work_dir": "where the platform's data go", "debug": ""})
 

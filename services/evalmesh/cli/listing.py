@@ -12,7 +12,9 @@ from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
+from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 from evalmesh.sdk import AsyncClient
@@ -34,9 +36,13 @@ class Listing(Generic[T]):
     """What JSON says beside id, name, state, time of creation and error."""
     nothing: str
     """Said of an empty list."""
+    state: Callable[[T], str] = lambda one: one.state.value.lower()
+    """Of those that have ended, in words."""
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
+        if place.server is None and args.work_dir != PlaceOptions.work_dir and not place.work_dir.is_dir():
+            raise NotFound(f"work_dir: '{place.work_dir}' is no folder that exists.", {"field": "work_dir"})
         found = run_async(self._newest(args.limit, place))
         if args.format == "json":
             print(json.dumps([self._as_json(one) for one in found], indent=2))
@@ -49,7 +55,7 @@ class Listing(Generic[T]):
     async def _newest(self, count: int, place: Place) -> list[T]:
         found: list[T] = []
         async with connect(place) as client:
-            async for one in self.fetch(client, min(max(count, 1), 100)):
+            async for one in self.fetch(client, min(count, 100)):
                 found.append(one)
                 if len(found) >= count:
                     break
@@ -61,7 +67,7 @@ class Listing(Generic[T]):
             # Ids and states are copied and searched for: they stay whole, however narrow the screen.
             table.add_column(heading, overflow="fold", no_wrap=heading in {self.heading, "State"})
         for one in found:
-            state = one.state.value.lower() if going_on or one.state.terminal else "interrupted"
+            state = self.state(one) if going_on or one.state.terminal else "interrupted"
             created = datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
             # Text, never markup: names come from users and may hold square brackets.
             table.add_row(*map(Text, (one.id, state, *(cell(one) for cell in self.columns.values()), created)))

@@ -46,6 +46,20 @@ def parse_options(text: str, field: str) -> dict[str, Any]:
     return options
 
 
+class _Loader(yaml.SafeLoader):
+    """A key that is written twice is a mistake: one of its values would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    problem = f"the key {key.value[:80]!r} is there a second time"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _value(text: str, field: str) -> Any:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
@@ -83,7 +97,7 @@ def read_config_file(name: str) -> dict[str, Any]:
     try:
         # Every JSON document is YAML too; its own parser gives better messages.
         is_json = path.suffix.lower() == ".json" or (name == "-" and text.lstrip().startswith("{"))
-        value = parse_json(text) if is_json else yaml.safe_load(text)
+        value = parse_json(text) if is_json else yaml.load(text, _Loader)  # noqa: S506  (it is a safe one)
     except (ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "it"

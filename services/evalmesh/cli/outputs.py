@@ -90,7 +90,10 @@ class Outputs:
             return self.id_in(path)
         if path.name in {self.config_file, self.report_file, *self.other_files}:
             return self.id_in(path.parent)
-        return text.removeprefix(f"{self.collection}/")
+        named = text.removeprefix(f"{self.collection}/")
+        if "/" in named:
+            raise NotFound(f"{text!r} does not exist; give an outputs folder, or an id as `{self.lister}` shows it.")
+        return named
 
     def report_at(self, path: Path) -> Path | None:
         """The report that a file or a folder is; `None` where there is none."""

@@ -8,7 +8,7 @@ model, which is pydantic's and slow to load, inherits that class and so has type
 import argparse
 import os
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType
@@ -34,6 +34,8 @@ class Flag:
     nargs: int | str | None = None
     env: str = ""
     """Variable that counts where the flag is not said."""
+    commas: bool = False
+    """Several values may be one word with commas, as those of numbers and choices always may."""
 
 
 class PlaceOptions:
@@ -92,6 +94,22 @@ class Parser(ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
 
 
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number within bounds."""
+
+    def read(text: str) -> int:
+        bounds = f"of {low} or more" if high is None else f"from {low} to {high}"
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not allowed; give a whole number {bounds}")
+        return value
+
+    return read
+
+
 def add_command(commands: Any, name: str, text: str) -> Parser:
     """The parser of one command, or of one action of a command."""
     parser: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=HELP)
@@ -137,6 +155,11 @@ def add_options(
         )
 
 
+def is_duration(flag: Flag) -> bool:
+    """Whether the option is a time in seconds, which may be written with a unit."""
+    return flag.metavar == "S"
+
+
 def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -151,8 +174,10 @@ def _settings(hint: Any, flag: Flag, usual: Any) -> dict[str, Any]:
     # A union of several is left to the config.
     kind = kinds[0] if len(kinds) == 1 else str
     if get_origin(kind) is list:
-        settings["nargs"] = flag.nargs or "+"
-        kind = get_args(kind)[0]
+        # `1,2` is several values: the config takes them apart, and says what is wrong with one.
+        return settings | {"nargs": flag.nargs or "+", "metavar": flag.metavar or _METAVARS.get(get_args(kind)[0])}
+    if is_duration(flag) and kind is float:
+        return settings | {"metavar": flag.metavar}
     if get_origin(kind) is Literal:
         return settings | {"choices": get_args(kind), "metavar": flag.metavar}
     if get_origin(kind) is dict and flag.nargs == "+":
@@ -177,7 +202,7 @@ def add_looks(actions: Any, what: str, metavar: str) -> None:
     """The actions that runs and load tests have alike; `what` is also where the id goes."""
     words = what.replace("_", " ")
     listing = add_command(actions, "list", f"list {words}s, newest first")
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (default: 20)")
+    listing.add_argument("--limit", type=whole(1), default=20, metavar="N", help="at most this many (default: 20)")
     form_flag(listing)
     add_options(listing, PlaceOptions)
     for name, text in (

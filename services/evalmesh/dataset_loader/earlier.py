@@ -33,21 +33,32 @@ class _OldPlan:
     benchmarks: tuple[_OldBenchmark, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a run has of a benchmark."""
+
+    name: str
+    """Of the benchmark in that run."""
+    stage: str
+    """Which holds its completions."""
+    index: BenchmarkIndex
+
+
 @dataclass(slots=True)
 class EarlierRun:
     """One earlier run, as far as its shards are known."""
 
     run: str
-    indices: dict[str, tuple[str, BenchmarkIndex]] = field(default_factory=dict)
-    """By benchmark: the stage that holds its completions, and its shards."""
+    indices: dict[str, list[_Kept]] = field(default_factory=dict)
+    """By benchmark, which may stand in a run under several names."""
     old: dict[str, _OldBenchmark] = field(default_factory=dict)
 
     def overlapping(self, benchmark: str, shard: Shard) -> Iterator[Reusable]:
         """Outputs that may hold completions of this shard's samples."""
         if benchmark in self.indices:
-            stage, index = self.indices[benchmark]
-            for number in index.overlapping(shard.subset, shard.start, shard.samples):
-                yield Reusable(self.run, stage, number)
+            for kept in self.indices[benchmark]:
+                for number in kept.index.overlapping(shard.subset, shard.start, shard.samples):
+                    yield Reusable(self.run, kept.stage, number, kept.name)
         elif benchmark in self.old:
             for old in self.old[benchmark].shards:
                 apart = old.start >= shard.start + shard.samples or shard.start >= old.start + old.samples
@@ -70,5 +81,6 @@ async def look_at(files: RunFiles, run: Run) -> EarlierRun:
         one = files.of(run.id, spec.name)
         index = await one.find_index()
         if index is not None:
-            earlier.indices[spec.name] = ((await one.read_plan()).graph.answered, index)
+            kept = _Kept(spec.name, (await one.read_plan()).graph.answered, index)
+            earlier.indices.setdefault(spec.kind, []).append(kept)
     return earlier

@@ -72,7 +72,7 @@ class BenchmarkPlanner:
         graph = benchmark.graph_of(dataset.spec)
         plan = BenchmarkPlan(
             run=self.given.run,
-            name=benchmark.name,
+            name=dataset.spec.name,
             version=benchmark.version,
             spec=dataset.spec,
             graph=given(graph) if self.given.recorded is not None else graph,
@@ -118,12 +118,18 @@ class BenchmarkPlanner:
     def index(self, plan: BenchmarkPlan) -> BenchmarkIndex:
         """What there is, once every shard was handed on."""
         subsets = tuple(SubsetShards(one.name, one.first_shard, one.samples) for one in self._subsets)
-        return BenchmarkIndex(plan.shard_size, plan.repeats, subsets, tuple(self._malformed))
+        notes = self.given.dataset.notes
+        # Of several benchmarks that share a file, none can tell what the others leave.
+        if self.given.recorded is not None and len(self.given.spec.benchmarks) == 1:
+            notes += tuple(filter(None, [self.given.recorded.unused()]))
+        return BenchmarkIndex(plan.shard_size, plan.repeats, subsets, tuple(self._malformed), notes)
 
     def _blocks(self, plan: BenchmarkPlan) -> Iterator[tuple[Shard, list[PlannedSample]]]:
         """Runs in a thread, one shard at a time."""
         dataset = self.given.dataset
-        digest = GenerationDigest(self.given.spec.model, plan.name, plan.version, plan.dataset_digest, plan.generation)
+        digest = GenerationDigest(
+            self.given.spec.model, plan.spec.kind, plan.version, plan.dataset_digest, plan.generation
+        )
         for subset in dataset.subsets:
             known = _Subset(subset.name, self.shards)
             self._subsets.append(known)
@@ -162,19 +168,24 @@ class BenchmarkPlanner:
     def _note(self, row: MalformedRow) -> None:
         if len(self._malformed) >= _MALFORMED_KEPT:
             raise InvalidInput(
-                f"{self.given.dataset.benchmark.name}: more than {_MALFORMED_KEPT} rows cannot be read, the last one "
+                f"{self.given.dataset.spec.name}: more than {_MALFORMED_KEPT} rows cannot be read, the last one "
                 f"being {row}. This does not look like the right file; check local_path and the columns."
             )
         self._malformed.append(str(row))
 
     async def _write(self, plan: BenchmarkPlan, shard: Shard, rows: list[PlannedSample]) -> Shard:
-        reuse = tuple(one for run in self.given.earlier for one in run.overlapping(plan.name, shard))
+        reuse = tuple(one for run in self.given.earlier for one in run.overlapping(plan.spec.kind, shard))
         header = ShardHeader(plan.run, plan.name, shard.index, shard.subset, plan.generation, reuse)
         await self.files.write_requests(header, rows)
         if (recorded := self.given.recorded) is not None:
             answers = [recorded.answer(row.sample, request) for row in rows for request in row.requests()]
             await self.files.of(plan.graph.answered).write(shard.index, answers)
         return shard
+
+    @property
+    def malformed_rows(self) -> Sequence[str]:
+        """Those rows, each with the reason."""
+        return self._malformed
 
     @property
     def malformed(self) -> int:

@@ -5,19 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 from evalmesh.benchmarks import registry
-from evalmesh.benchmarks.samples import MalformedRow
 from evalmesh.dataset_loader.worker import PlanWorker
 from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.limit import MOST_PREVIEWED
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.results.dataset import preview_rows
 from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
 from evalmesh.wire.names import parse_name
 from evalmesh.wire.paging import decode_offset, encode_token, page_size
-from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_of, preview_to_proto
+from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
 from evalmesh.wire.runs.needs import needs_to_proto
 from evalmesh.wire.runs.specs import benchmark_spec_from_proto, spec_from_proto
-
-_MOST_PREVIEWED = 100
 
 
 class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
@@ -45,10 +44,8 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
 
     async def PreviewBenchmark(self, request: pb.PreviewBenchmarkRequest, context: Any) -> pb.PreviewBenchmarkResponse:
         count = request.sample_count or 1
-        if not 0 < count <= _MOST_PREVIEWED:
-            raise InvalidInput(
-                f"sample_count = {count} must be from 1 to {_MOST_PREVIEWED}.", {"field": "sample_count"}
-            )
+        if not 0 < count <= MOST_PREVIEWED:
+            raise InvalidInput(f"sample_count = {count} must be from 1 to {MOST_PREVIEWED}.", {"field": "sample_count"})
         one = benchmark_spec_from_proto(request.spec)
         run = RunSpec(ModelSpec("preview"), (one,), dataset_dir=request.dataset_dir)
         if request.HasField("seed"):
@@ -56,12 +53,10 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
         return await asyncio.to_thread(self._preview, one, run, count)
 
     def _preview(self, one: BenchmarkSpec, run: RunSpec, count: int) -> pb.PreviewBenchmarkResponse:
-        dataset = self._worker.open_dataset(one, run)
-        answer = pb.PreviewBenchmarkResponse()
-        for subset in dataset.subsets:
-            rows = [row for row in dataset.planned(subset, count) if not isinstance(row, MalformedRow)]
-            answer.samples.extend(preview_to_proto(preview_of(row)) for row in rows)
-        return answer
+        found = preview_rows(self._worker.open_dataset(one, run), count)
+        return pb.PreviewBenchmarkResponse(
+            samples=map(preview_to_proto, found), malformed_rows=found.malformed_rows, notes=found.notes
+        )
 
     async def ValidateBenchmarks(
         self, request: pb.ValidateBenchmarksRequest, context: Any

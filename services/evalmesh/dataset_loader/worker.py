@@ -32,6 +32,7 @@ from evalmesh.wire.runs.shard_files import BenchmarkFiles, RunFiles
 _LOG = logging.getLogger(__name__)
 _FLUSH_ITEMS = 64
 _FLUSH_S = 0.2
+_SHOWN_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,22 @@ class PlanWorker:
 
     def open_dataset(self, one: BenchmarkSpec, spec: RunSpec) -> RunDataset:
         """The data set a run would use. Looks at disks, so do not call it on the event loop."""
-        benchmark = registry.get(one.name)
+        benchmark = registry.get(one.kind)
         validate_spec(benchmark, one)
         return RunDataset(self._source, benchmark, one, self.with_defaults(spec))
 
     def check(self, spec: RunSpec) -> list[Needs]:
         """What each benchmark needs of the endpoint of the model under test.
 
-        Raises what planning would raise about names, options, roles and missing data; reads no rows.
+        Raises what planning would raise about names, options, roles and data that is missing or cannot be used at all;
+        reads no more rows than it takes to find one that can.
         """
         needs = []
         for one in spec.benchmarks:
-            benchmark = self.open_dataset(one, spec).benchmark
+            dataset = self.open_dataset(one, spec)
+            if one.local_path or not dataset.benchmark.dataset.packaged:
+                dataset.check_rows()
+            benchmark = dataset.benchmark
             graph = benchmark.graph_of(one)
             graph.check()
             if not spec.completions_digest:
@@ -148,10 +153,11 @@ class _Planning:
         earlier = [await look_at(self._files, (await self._records.store.get(name)).value) for name in spec.reuse_runs]
         if recorded is None:
             await self._wish_pools(datasets)
-        streams = []
+        planners = []
         for dataset in datasets:
             given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, self._is_cancelled)
-            streams.append(self._cut(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given)))
+            planners.append(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given))
+        streams = [self._cut(planner) for planner in planners]
         flushing = asyncio.create_task(self._flush_now_and_then())
         try:
             await self._interleave(streams)
@@ -163,7 +169,11 @@ class _Planning:
         await self._flush()
         if not self._total:
             names = ", ".join(one.name for one in spec.benchmarks)
-            raise InvalidInput(f"There is not a single sample to evaluate in {names}; check the data and the limit.")
+            reasons = [reason for planner in planners for reason in planner.malformed_rows][:_SHOWN_ROWS]
+            why = f" Rows that cannot be used: {'; '.join(reasons)}." if reasons else ""
+            raise InvalidInput(
+                f"There is not a single sample to evaluate in {names}; check the data and the limit.{why}"
+            )
 
     async def _wish_pools(self, datasets: Sequence[RunDataset]) -> None:
         spec = self._run.spec

@@ -19,9 +19,18 @@ MOST_CHARS = 1 << 20
 def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text; `ValueError` also for one that is nested too deeply."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_no_key_twice)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:80]!r} is there a second time")
+    return found
 
 
 def check_bounds(value: Any, field: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 from evalmesh.domain.errors import InvalidInput
 
 _MOST = 2**63 - 1
+MOST_PREVIEWED = 100
+"""Samples of a subset that are shown without a run."""
 _WAY_OUT = (
     "use a count of samples per subset like 5, or a fraction below 1 like 0.1; leave it out for all. A count has no "
     "decimal point."

@@ -66,3 +66,5 @@ class BenchmarkReport:
     """Sums over completions: input_tokens, output_tokens, and mean/percentile latency in seconds."""
     artefacts: dict[str, Any] = field(default_factory=dict)
     """Documents of the benchmark's reducers, by name: a heat map, a curve."""
+    notes: tuple[str, ...] = ()
+    """What was guessed of the user's files, for people."""

@@ -51,6 +51,8 @@ class BenchmarkIndex:
     subsets: tuple[SubsetShards, ...] = ()
     malformed_rows: tuple[str, ...] = field(default=())
     """Rows that could not become samples: `subset/row: why`; each is an errored sample of the report."""
+    notes: tuple[str, ...] = ()
+    """What was guessed of the files, for people."""
 
     @property
     def samples(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from evalmesh.domain.request import WHEN_SET, GenerationConfig
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.state import State, Submission
 
 RUN_FORMAT = 1
@@ -62,6 +63,7 @@ class BenchmarkSpec:
     """One benchmark of a run, with the user's overrides (`--dataset-args`); `None` keeps the benchmark's own."""
 
     name: str
+    """What it is called in the run; the benchmark's own name unless `benchmark` says otherwise."""
     local_path: str | None = None
     """File or folder to read instead of a hub; for general benchmarks the only source."""
     dataset_id: str | None = None
@@ -80,6 +82,15 @@ class BenchmarkSpec:
     remove_until: str | None = None
     """Drop the completion up to and including the last occurrence, e.g. an end-of-thinking tag."""
     extra: Mapping[str, object] = field(default_factory=dict)
+    benchmark: str = ""
+    """Which benchmark it is, where the run gives it another name: one benchmark may stand in a run several times."""
+    form: RowForm = field(default_factory=RowForm)
+    """How the rows of the user's own files are to be read."""
+
+    @property
+    def kind(self) -> str:
+        """The benchmark's name in the registry."""
+        return self.benchmark or self.name
 
 
 @dataclass(frozen=True, slots=True)

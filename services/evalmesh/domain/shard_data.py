@@ -14,6 +14,8 @@ class Reusable:
     run: str
     stage: str
     shard: int
+    benchmark: str = ""
+    """What that run calls the benchmark; empty: as this one does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,16 +52,31 @@ class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return grpc.stream_stream_rpc_method_handler(forward, _bytes, _bytes)
 
 
+_ROOMS = {
+    "BenchmarkService": "dataset_loader",
+    "ModelService": "model_runner",
+    "ScoringService": "scorer",
+    "LoadService": "load_generator",
+    "ReportService": "report_aggregator",
+}
+
+
 def raise_if_away(error: grpc.aio.AioRpcError, service: str) -> None:
     """Raises `Unavailable` when the service behind the gateway did not answer; what it answered is left alone."""
     trailing: Any = error.trailing_metadata() or ()
     answered = any(key == REASON_KEY for key, _ in trailing)
     if error.code() is grpc.StatusCode.UNAVAILABLE and not answered:
         raise Unavailable(
-            f"The gateway cannot reach {service} now: {error.details()}. Try again; if it stays away, check that its "
-            "service runs and that the gateway has its address.",
+            f"The gateway cannot reach {service} now: {error.details()}. Try again; if it stays away, check that "
+            f"{_program(service)} runs and that the gateway has its address.",
             {"service": service},
         ) from error
+
+
+def _program(service: str) -> str:
+    """What serves it, as it is started."""
+    room = _ROOMS.get(service.rpartition(".")[2])
+    return f"`python -m evalmesh.{room}`" if room else "its service"
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

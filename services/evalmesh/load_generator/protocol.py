@@ -135,6 +135,8 @@ class Done(msgspec.Struct, tag="done"):
     """The first message of each class of failure, for people."""
     feed_starved: int = 0
     """Requests sent late because the feeder had not prepared them in time."""
+    loop_lags: bytes = b""
+    """How late the event loop was at any moment: `Histogram.encode()`."""
 
 
 EngineSaid = Ready | Tick | Done

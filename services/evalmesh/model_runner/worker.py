@@ -139,7 +139,7 @@ class PoolWorker:
             return
         by_digest = {request.digest: request for request in work.missing()}
         for earlier in work.header.reuse:
-            outputs = self._files.of(earlier.run, work.header.benchmark).of(earlier.stage)
+            outputs = self._files.of(earlier.run, earlier.benchmark or work.header.benchmark).of(earlier.stage)
             try:
                 completions = await outputs.read_completions(earlier.shard)
             except NotFound:

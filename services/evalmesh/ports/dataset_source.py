@@ -1,13 +1,12 @@
 """Where rows come from: a file, a folder in a hub's layout, a hub."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from evalmesh.benchmarks.base import NumberedRow
 from evalmesh.benchmarks.query import DatasetQuery
-
-Row = Mapping[str, Any]
-"""Column name to value, as the source has it."""
+from evalmesh.domain.row_form import RowForm
 
 
 class DatasetSource(Protocol):
@@ -24,11 +23,20 @@ class DatasetSource(Protocol):
         """Subsets found on disk, sorted; empty when the layout has none."""
         ...
 
-    def rows(self, files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[tuple[int, Row | str]]:
-        """(0-based row number, row) in file order; a line that cannot be parsed comes as the reason (a str)."""
+    def rows(
+        self,
+        files: Sequence[Path],
+        columns: Sequence[str] = (),
+        form: RowForm | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> Iterator[NumberedRow]:
+        """Rows in file order; a line that cannot be parsed comes as the reason (a str).
+
+        `form`: what the user says of the files; `note` is told what had to be guessed.
+        """
         ...
 
-    def marks(self, files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[None]:
+    def marks(self, files: Sequence[Path], columns: Sequence[str] = (), form: RowForm | None = None) -> Iterator[None]:
         """One for each row that `rows` gives: for counting, which most formats allow without decoding them."""
         ...
 

@@ -8,21 +8,27 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.base import Benchmark, NumberedRow
+from evalmesh.benchmarks.columns import Headings
 from evalmesh.benchmarks.media import MediaSink
 from evalmesh.benchmarks.query import DatasetQuery, query_for
-from evalmesh.benchmarks.samples import MalformedRow, NumberedRow, RowSource, choose_shots, iter_samples, render
+from evalmesh.benchmarks.samples import MalformedRow, RowSource, choose_shots, iter_samples, render
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain import layout
+from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.ports.object_store import ObjectStore
+from evalmesh.wire.runs.benchmarks import Preview, preview_of
 
 T = TypeVar("T")
 _PIECE_BYTES = 1 << 20
 _LOOK_EVERY = 256
+_MOST_LOOKED_AT = 1000
+"""Rows without a usable one before a file is refused."""
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class RunDataset:
         self.media = MediaSink()
         """Bytes that planned samples refer to, for whoever iterates over `planned` to store before anything else."""
         self.spec = spec
+        self.headings = Headings(benchmark.columns, spec.form.columns)
+        """What the files call the benchmark's columns; its notes grow as rows are read."""
         self._run = run
         self.subsets = self._locate()
 
@@ -60,10 +68,11 @@ class RunDataset:
         found = () if self.benchmark.subsets else self._source.subsets(self._query())
         located = []
         for name in selected_subsets(self.benchmark, self.spec, found):
+            rows = self._source.resolve(self._query(name))
             shots: Sequence[Path] = ()
             if few_shot_num(self.benchmark, self.spec):
                 shots = self._source.resolve(self._query(name, few_shot=True))
-            located.append(SubsetFiles(name, tuple(self._source.resolve(self._query(name))), tuple(shots)))
+            located.append(SubsetFiles(name, tuple(rows), tuple(shots)))
         return tuple(located)
 
     async def pin(self, store: ObjectStore) -> str:
@@ -81,12 +90,20 @@ class RunDataset:
         columns = self.benchmark.dataset.columns
 
         def read() -> Iterator[NumberedRow]:
-            return _watching(self._source.rows(files, columns), stop)
+            return _watching(self._source.rows(files, columns, self.spec.form, self._note), stop)
 
         def marks() -> Iterator[None]:
-            return _watching(self._source.marks(files, columns), stop)
+            return _watching(self._source.marks(files, columns, self.spec.form), stop)
 
-        return RowSource(read, marks, MediaSink(partial(self._source.read_media, files)))
+        return RowSource(read, marks, MediaSink(partial(self._source.read_media, files)), self.headings)
+
+    def _note(self, text: str) -> None:
+        self.headings.notes[text] = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed of the files that were read, for people."""
+        return tuple(self.headings.notes)
 
     def planned(
         self, subset: SubsetFiles, sample_count: int | None = None, stop: Callable[[], None] | None = None
@@ -98,17 +115,64 @@ class RunDataset:
             sample_count: At most so many, whatever the spec says.
             stop: Called every few rows that are read; it raises when they are not wanted any more.
         """
+        return self._planned(self.spec, subset, sample_count, stop)
+
+    def _planned(
+        self,
+        spec: BenchmarkSpec,
+        subset: SubsetFiles,
+        sample_count: int | None,
+        stop: Callable[[], None] | None = None,
+    ) -> Iterator[PlannedSample | MalformedRow]:
         seed = self._run.seed
         solved = self._rows(subset.shots)
         shots = choose_shots(self.benchmark, self.spec, solved, subset.name, seed)
         self.media.adopt(solved.media)
         settings = self.benchmark.prompt_settings(self.spec, shots, self._run.model.kind)
         limit = self._run.limit if sample_count is None else sample_count
-        spec = self.spec if sample_count is None else replace(self.spec, limit=None)
+        spec = spec if sample_count is None else replace(spec, limit=None)
         rows = self._rows(subset.rows, stop)
         for row in iter_samples(self.benchmark, spec, rows, subset.name, limit, seed):
             self.media.adopt(rows.media)
             yield render(self.benchmark, settings, row) if isinstance(row, Sample) else row
+
+    def check_rows(self) -> None:
+        """Reads each subset up to its first usable row. Raises `InvalidInput` for one that has none."""
+        for subset in self.subsets:
+            unusable: list[MalformedRow] = []
+            first = replace(self.spec, shuffle=False)
+            for row in self._planned(first, subset, _MOST_LOOKED_AT):
+                if not isinstance(row, MalformedRow):
+                    break
+                unusable.append(row)
+            else:
+                raise self._nothing_usable(subset, unusable)
+
+    def _nothing_usable(self, subset: SubsetFiles, unusable: Sequence[MalformedRow]) -> InvalidInput:
+        files = ", ".join(f"'{path}'" for path in subset.rows[:_SHOWN])
+        details = {"field": "local_path", "value": str(subset.rows[0])}
+        if not unusable:
+            state = "is empty" if not any(path.stat().st_size for path in subset.rows) else "holds no rows"
+            return InvalidInput(f"{self.spec.name}: {files} {state}; there is nothing to evaluate.", details)
+        how_many = (
+            f"the first {len(unusable)} rows" if len(unusable) == _MOST_LOOKED_AT else f"all {len(unusable)} rows"
+        )
+        how_many = "the only row" if len(unusable) == 1 else how_many
+        reasons = "; ".join(row.reason for row in unusable[:_SHOWN])
+        more = "; ..." if len(unusable) > _SHOWN else ""
+        notes = "".join(f" ({note})" for note in self.notes)
+        return InvalidInput(
+            f"{self.spec.name}: {files} has no row that can be used{notes}. Of {how_many}: {reasons}{more}. See "
+            f"docs/guides/your-own-data.md for what rows must hold, and how to say what its columns are called.",
+            details,
+        )
+
+
+def preview_rows(dataset: RunDataset, count: int) -> Preview:
+    """The first rows of each subset."""
+    rows = [row for subset in dataset.subsets for row in dataset.planned(subset, count)]
+    samples = tuple(preview_of(row) for row in rows if not isinstance(row, MalformedRow))
+    return Preview(samples, tuple(str(row) for row in rows if isinstance(row, MalformedRow)), dataset.notes)
 
 
 def _watching(rows: Iterator[T], stop: Callable[[], None] | None) -> Iterator[T]:

@@ -42,7 +42,15 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
 
     async def ScoreCompletions(self, request: pb.ScoreCompletionsRequest, context: Any) -> pb.ScoreCompletionsResponse:
         benchmark = registry.get(request.benchmark)
-        scores = await self._judgement.score_all(benchmark, items_from_proto(request))
+        pairs = items_from_proto(request)
+        for index, (sample, _) in enumerate(pairs):
+            if benchmark.needs_target and not sample.target:
+                field = f"items[{index}].target"
+                raise InvalidInput(
+                    f"{field}: empty; {benchmark.name} compares with an accepted answer, and a reference is none.",
+                    {"field": field},
+                )
+        scores = await self._judgement.score_all(benchmark, pairs)
         return pb.ScoreCompletionsResponse(scores=[score_to_proto(score) for score in scores])
 
     async def ListScorers(self, request: pb.ListScorersRequest, context: Any) -> pb.ListScorersResponse:

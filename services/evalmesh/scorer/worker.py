@@ -36,6 +36,6 @@ class ScoreWorker:
         answered = plan.graph.stage(item.stage).after[0]
         completions = await files.of(answered).read_completions(item.shard_index)
         pairs = [(samples[completion.sample_id], completion) for completion in completions]
-        benchmark = registry.get(plan.name).for_spec(plan.spec)
+        benchmark = registry.get(plan.spec.kind).for_spec(plan.spec)
         scores = await self._judgement.score_all(benchmark, pairs, plan.spec.remove_until)
         await files.of(item.stage).write(item.shard_index, scores)

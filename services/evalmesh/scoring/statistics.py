@@ -82,6 +82,19 @@ def t_tails(t: float, df: float) -> float:
     return _incomplete_beta(df / (df + t * t), df / 2, 0.5)
 
 
+def binomial_tails(hits: float, n: float, share: float) -> tuple[float, float]:
+    """P(X <= hits) and P(X >= hits) of a binomial count of `n` with this share of hits.
+
+    By the regularised incomplete beta function (NIST DLMF 8.17.5), so that neither count need be a whole number: what
+    requests that are late together are worth as independent ones seldom is. A share whose first tail is at most 5 % is
+    below the exact one-sided 95 % bound of C. J. Clopper and E. S. Pearson (Biometrika 26, 1934); with no hit at all
+    that is the rule of three.
+    """
+    at_most = 1.0 if hits >= n else _incomplete_beta(1 - share, n - hits, hits + 1)
+    at_least = 1.0 if hits <= 0 else _incomplete_beta(share, hits, n - hits + 1)
+    return at_most, at_least
+
+
 def _t_expansion(z: float, df: int) -> float:
     terms = (
         (z**3 + z) / 4,

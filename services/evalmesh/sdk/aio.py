@@ -26,7 +26,7 @@ from evalmesh.v1 import (
     scoring_pb2_grpc,
 )
 from evalmesh.wire.names import make_name, parse_name, report_name
-from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample, benchmark_from_proto, preview_from_proto
+from evalmesh.wire.runs.benchmarks import BenchmarkInfo, Preview, benchmark_from_proto, preview_from_proto
 from evalmesh.wire.runs.checks import check_spec
 from evalmesh.wire.runs.reports import check_score_state, report_from_proto, result_from_proto
 from evalmesh.wire.runs.scoring import ScoringItem, item_to_proto, score_from_proto
@@ -220,13 +220,14 @@ class AsyncClient(ModelCalls, LoadTestCalls):
 
     async def preview_benchmark(
         self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
-    ) -> list[PreviewedSample]:
+    ) -> Preview:
         """The first samples per subset with the very prompts a run would send."""
         request = benchmarks_pb2.PreviewBenchmarkRequest(
             spec=benchmark_spec_to_proto(spec), dataset_dir=dataset_dir, sample_count=sample_count, seed=seed
         )
         page = await self._channel.call(self._benchmarks.PreviewBenchmark, request, idempotent=True)
-        return [preview_from_proto(proto) for proto in page.samples]
+        samples = tuple(preview_from_proto(proto) for proto in page.samples)
+        return Preview(samples, tuple(page.malformed_rows), tuple(page.notes))
 
     async def validate_benchmarks(self, spec: RunSpec) -> None:
         """Raises `InvalidInput` or `NotFound` when the benchmarks of the spec cannot run on their data."""

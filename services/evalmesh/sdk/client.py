@@ -20,7 +20,7 @@ from evalmesh.domain.score import Score
 from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
 from evalmesh.sdk.load_tests import LoadUpdate
 from evalmesh.wire.load_tests.views import PreviewedRequest
-from evalmesh.wire.runs.benchmarks import BenchmarkInfo, PreviewedSample
+from evalmesh.wire.runs.benchmarks import BenchmarkInfo, Preview
 from evalmesh.wire.runs.models import ModelDescription
 from evalmesh.wire.runs.scoring import ScoringItem
 
@@ -164,7 +164,7 @@ class Client:
 
     def preview_benchmark(
         self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
-    ) -> list[PreviewedSample]:
+    ) -> Preview:
         """Samples with the very prompts a run would send."""
         work = self._client.preview_benchmark(spec, sample_count=sample_count, dataset_dir=dataset_dir, seed=seed)
         return self._thread.run(work)

@@ -7,10 +7,12 @@ from typing import Any
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.columns import Headings
 from evalmesh.benchmarks.query import query_for
 from evalmesh.benchmarks.samples import MalformedRow, RowSource, iter_samples
 from evalmesh.benchmarks.spec import selected_subsets
 from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.simulator.skill import KnownSample
@@ -45,7 +47,8 @@ def load_known(
             )
     known: list[KnownSample] = []
     for name in names:
-        known.extend(_load(registry.get(name), arguments.get(name, {}), dataset_dir, datasets))
+        own = arguments.get(name, {})
+        known.extend(_load(registry.get(str(own.get("benchmark") or name)), own, dataset_dir, datasets))
     return tuple(known)
 
 
@@ -53,12 +56,14 @@ def _load(
     benchmark: Benchmark, arguments: Mapping[str, Any], dataset_dir: str, datasets: DatasetSource
 ) -> Iterator[KnownSample]:
     named = arguments.get("subset_list") or arguments.get("subsets")
+    form = RowForm(arguments.get("columns") or {}, arguments.get("encoding") or "", arguments.get("delimiter") or "")
     spec = BenchmarkSpec(
         name=benchmark.name,
         local_path=arguments.get("local_path"),
         dataset_id=arguments.get("dataset_id"),
         subsets=tuple(named) if named else None,
         split=arguments.get("eval_split") or arguments.get("split"),
+        form=form,
     )
     found = () if benchmark.subsets else datasets.subsets(query_for(benchmark, spec, dataset_dir=dataset_dir))
     subsets = selected_subsets(benchmark, spec, found)
@@ -74,7 +79,9 @@ def _load(
             missing = error
             continue
         n_found += 1
-        rows = RowSource(partial(datasets.rows, files, query.columns))
+        rows = RowSource(
+            partial(datasets.rows, files, query.columns, form), headings=Headings(benchmark.columns, form.columns)
+        )
         for sample in iter_samples(benchmark, spec, rows, subset, limit=None, seed=0):
             if not isinstance(sample, MalformedRow):
                 yield KnownSample(benchmark.name, sample)

@@ -303,18 +303,30 @@ class PreviewBenchmarkResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLES_FIELD_NUMBER: _builtins.int
+    MALFORMED_ROWS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewedSample]:
         """In data order."""
+
+    @_builtins.property
+    def malformed_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Rows that cannot become samples, among those looked at, each with its place and the reason."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was guessed of the files."""
 
     def __init__(
         self,
         *,
         samples: _abc.Iterable[Global___PreviewedSample] | None = ...,
+        malformed_rows: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["malformed_rows", b"malformed_rows", "notes", b"notes", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

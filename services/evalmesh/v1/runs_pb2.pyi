@@ -252,7 +252,7 @@ class RunSpec(_message.Message):
 
     @_builtins.property
     def benchmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BenchmarkSpec]:
-        """What to run it on; names are unique."""
+        """What to run it on; names (`label`, else `benchmark`) are unique."""
 
     @_builtins.property
     def generation(self) -> _models_pb2.GenerationConfig:
@@ -354,6 +354,8 @@ class BenchmarkSpec(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     REMOVE_UNTIL_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     benchmark: _builtins.str
     """`gsm8k`."""
     local_path: _builtins.str
@@ -380,6 +382,8 @@ class BenchmarkSpec(_message.Message):
     """Options in a seeded random order."""
     remove_until: _builtins.str
     """Drop the completion up to and including the last occurrence of this text before scoring."""
+    label: _builtins.str
+    """What the run calls it, where one benchmark stands in it several times; empty: as `benchmark`."""
     @_builtins.property
     def subsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Subsets to run; empty: all."""
@@ -391,6 +395,10 @@ class BenchmarkSpec(_message.Message):
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
         """Options of this benchmark alone."""
+
+    @_builtins.property
+    def form(self) -> Global___RowForm:
+        """How the rows of the user's own files are to be read; absent: it is found out."""
 
     def __init__(
         self,
@@ -411,10 +419,12 @@ class BenchmarkSpec(_message.Message):
         limit: Global___Limit | None = ...,
         remove_until: _builtins.str | None = ...,
         extra: _struct_pb2.Struct | None = ...,
+        label: _builtins.str = ...,
+        form: Global___RowForm | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "split", b"split", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "form", b"form", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "split", b"split", "system_prompt", b"system_prompt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "benchmark", b"benchmark", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "shuffle", b"shuffle", "shuffle_choices", b"shuffle_choices", "split", b"split", "subsets", b"subsets", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id", "_few_shot_num", b"_few_shot_num", "_few_shot_random", b"_few_shot_random", "_few_shot_split", b"_few_shot_split", "_local_path", b"_local_path", "_prompt_template", b"_prompt_template", "_remove_until", b"_remove_until", "_revision", b"_revision", "_split", b"_split", "_system_prompt", b"_system_prompt", "benchmark", b"benchmark", "dataset_id", b"dataset_id", "extra", b"extra", "few_shot_num", b"few_shot_num", "few_shot_random", b"few_shot_random", "few_shot_split", b"few_shot_split", "form", b"form", "label", b"label", "limit", b"limit", "local_path", b"local_path", "prompt_template", b"prompt_template", "remove_until", b"remove_until", "revision", b"revision", "shuffle", b"shuffle", "shuffle_choices", b"shuffle_choices", "split", b"split", "subsets", b"subsets", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dataset_id: _TypeAlias = _typing.Literal["dataset_id"]  # noqa: Y015
     _WhichOneofArgType__dataset_id: _TypeAlias = _typing.Literal["_dataset_id", b"_dataset_id"]  # noqa: Y015
@@ -458,6 +468,58 @@ class BenchmarkSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__system_prompt) -> _WhichOneofReturnType__system_prompt | None: ...
 
 Global___BenchmarkSpec: _TypeAlias = BenchmarkSpec  # noqa: Y015
+
+@_typing.final
+class RowForm(_message.Message):
+    """How the rows of a file are to be read; what is empty is found out from the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ColumnsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    DELIMITER_FIELD_NUMBER: _builtins.int
+    encoding: _builtins.str
+    """`utf-8`, `gb18030`, `shift_jis`, ..."""
+    delimiter: _builtins.str
+    """One character between the fields of a CSV or TSV file."""
+    @_builtins.property
+    def columns(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the benchmark calls a column, to what the file calls it."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        encoding: _builtins.str = ...,
+        delimiter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "delimiter", b"delimiter", "encoding", b"encoding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowForm: _TypeAlias = RowForm  # noqa: Y015
 
 @_typing.final
 class BenchmarkProgress(_message.Message):

@@ -22,12 +22,6 @@ class NoListError(ValueError):
     """The file holds JSON, and no list of rows."""
 
 
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """What stands where in the bytes that were to be decoded."""
-    column = len(error.object[: error.start].decode()) + 1
-    return f"not valid UTF-8: byte 0x{error.object[error.start]:02x} at column {column}; save the file as UTF-8"
-
-
 def decoded(text: str) -> Any:
     """A JSON text as a value. Raises `ValueError`, also for text that cannot be written down again."""
     try:

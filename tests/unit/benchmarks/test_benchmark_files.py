@@ -78,7 +78,9 @@ def test_own_questions_come_from_a_folder_of_subsets(source, tmp_path):
     assert [sample.id for sample in good] == ["law/0", "law/1", "tax/0", "tax/1"]
     assert [sample.choices for sample in good[:2]] == [("x", "y", "z"), ("x", "y")]
     assert [str(row) for row in bad] == [
-        f"{subset}/2: column 'answer' is 'D', expected one letter of A, B, C" for subset in ("law", "tax")
+        f"{subset}/2: {subset}_val.csv: line 4: column 'answer' is 'D', expected one letter of A, B, C or the text of "
+        "an option"
+        for subset in ("law", "tax")
     ]
     assert len(shots) == 4
 

@@ -28,6 +28,14 @@ LETTER_C = [
     ("A plausible question, but I will not choose.", 0),
     ("", 0),
 ]
+FREE_TEXT = {
+    "The Danube flows through Vienna.": {"exact_match": 1, "contains": 1, "f1": 1, "rouge_l": 1},
+    "the danube flows through vienna": {"exact_match": 1, "contains": 1, "f1": 1, "rouge_l": 1},
+    "<think>Rhine?</think>It is Danube": {"exact_match": 0, "contains": 1, "f1": 0.5, "rouge_l": 0.5},
+    "Vienna: through it flows the Danube": {"exact_match": 0, "contains": 1, "f1": 8 / 9, "rouge_l": 1 / 3},
+    "The Rhine.": {"exact_match": 0, "contains": 0, "f1": 0, "rouge_l": 0},
+    "": {"exact_match": 0, "contains": 0, "f1": 0, "rouge_l": 0},
+}
 ROWS = {
     "gsm8k": (
         {"question": "What does she make?", "answer": "16 - 7 = <<16-7=9>>9\n9 * 2 = $<<9*2=18>>18\n#### 18"},
@@ -55,6 +63,11 @@ ROWS = {
         "default",
         LETTER_C,
     ),
+    "general_qa": (
+        {"query": "Which river?", "response": ["The Danube flows through Vienna", "Danube"], "id": 3},
+        "default",
+        list(FREE_TEXT.items()),
+    ),
     "starter_mcq": (
         {"question": "What follows?", "choices": ["w", "x", "y", "z"], "answer": "C", "subject": "science"},
         "science",
@@ -80,7 +93,7 @@ def test_completions_get_the_score_they_must(name, text, value):
     fast = benchmark.shape.score_fast(sample, completion)
     full = benchmark.shape.score(sample, completion)
     assert full.state == "scored"
-    assert full.values == {"accuracy": value}
+    assert full.values == pytest.approx(value if isinstance(value, dict) else {"accuracy": value})
     assert fast is None or fast.values == full.values
 
 

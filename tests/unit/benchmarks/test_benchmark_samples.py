@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from evalmesh.benchmarks import registry
-from evalmesh.benchmarks.base import Benchmark, DatasetInfo
+from evalmesh.benchmarks.base import Benchmark, DatasetInfo, NumberedRow
 from evalmesh.benchmarks.rows import lettered_columns
 from evalmesh.benchmarks.samples import MalformedRow, RowSource, choose_shots, iter_samples, limit_count
 from evalmesh.benchmarks.shapes.multiple_choice import MultipleChoice
@@ -23,14 +23,16 @@ BENCHMARK = Benchmark(
     few_shot_num=2,
 )
 
+ONE_OPTION = "columns 'A' and 'B' must both hold an option: 'B' missing (there are: question, A, answer)"
+
 
 def source(count, broken=()):
     def rows():
         for index in range(count):
             if index in broken:
-                yield index, f"line {index + 1} is not valid JSON"
+                yield NumberedRow(index, f"line {index + 1} is not valid JSON")
             else:
-                yield index, {"question": f"Q{index}", "A": "yes", "B": "no", "answer": "B"}
+                yield NumberedRow(index, {"question": f"Q{index}", "A": "yes", "B": "no", "answer": "B"})
 
     return RowSource(rows)
 
@@ -110,7 +112,7 @@ def test_a_malformed_row_counts_and_says_why():
             {"question": ["x"], "A": "x", "B": "y", "answer": "A"},
             "column 'question' holds a list, expected text",
         ),
-        ("toy", {"question": "q", "A": "x", "answer": "A"}, "columns 'A' and 'B' must both hold an option"),
+        ("toy", {"question": "q", "A": "x", "answer": "A"}, ONE_OPTION),
         (
             "toy",
             {"question": "q", "A": "x", "B": "", "C": "z", "answer": "A"},
@@ -143,7 +145,9 @@ def test_a_malformed_row_counts_and_says_why():
 )
 def test_a_row_that_fits_no_sample_is_told_by_column(benchmark, row, reason):
     chosen = BENCHMARK if benchmark == "toy" else registry.get(benchmark)
-    (found,) = iter_samples(chosen, BenchmarkSpec(chosen.name), RowSource(lambda: iter([(0, row)])), "s", None, 1)
+    (found,) = iter_samples(
+        chosen, BenchmarkSpec(chosen.name), RowSource(lambda: iter([NumberedRow(0, row)])), "s", None, 1
+    )
     assert found == MalformedRow("s", 0, reason)
 
 
@@ -152,15 +156,18 @@ def test_a_row_mappers_own_key_error_names_the_column():
         return Sample("s/0", 0, "s", row["prompt"], ("A",))
 
     benchmark = Benchmark("own", 1, "", "", DatasetInfo(), MultipleChoice(), mapper)
-    (found,) = iter_samples(benchmark, BenchmarkSpec("own"), RowSource(lambda: iter([(0, {"q": 1})])), "s", None, 1)
+    (found,) = iter_samples(
+        benchmark, BenchmarkSpec("own"), RowSource(lambda: iter([NumberedRow(0, {"q": 1})])), "s", None, 1
+    )
     assert found.reason == "column 'prompt' is missing"
 
 
 def test_subsets_that_share_a_file_are_told_apart_by_their_column():
     benchmark = registry.get("starter_mcq")
     subjects = ["science", "arts", "cooking", "science", "arts"]
-    rows = [(i, {"question": "q", "choices": ["x", "y"], "answer": "A", "subject": s}) for i, s in enumerate(subjects)]
-    rows.append((5, "line 6 is not valid JSON"))
+    row = {"question": "q", "choices": ["x", "y"], "answer": "A"}
+    rows = [NumberedRow(i, {**row, "subject": s}) for i, s in enumerate(subjects)]
+    rows.append(NumberedRow(5, "line 6 is not valid JSON"))
     spec = BenchmarkSpec("starter_mcq")
 
     def of(subset, spec=spec, limit=None):
@@ -201,6 +208,6 @@ def test_too_few_solved_examples_are_an_error_that_says_how_many_there_are():
 def test_an_endless_source_is_no_problem_for_a_count():
     def endless():
         row = {"question": "q", "A": "x", "B": "y", "answer": "A"}
-        return ((index, row) for index in itertools.count())
+        return (NumberedRow(index, row) for index in itertools.count())
 
     assert len(list(iter_samples(BENCHMARK, BenchmarkSpec("toy"), RowSource(endless), "default", 4, 1))) == 4

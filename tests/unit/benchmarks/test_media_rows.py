@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from evalmesh.benchmarks import rows
-from evalmesh.benchmarks.base import Benchmark, DatasetInfo, PromptSettings, RowContext
+from evalmesh.benchmarks.base import Benchmark, DatasetInfo, NumberedRow, PromptSettings, RowContext
 from evalmesh.benchmarks.media import MediaSink
 from evalmesh.benchmarks.samples import MalformedRow, RowSource, choose_shots, iter_samples, render
 from evalmesh.benchmarks.shapes.final_answer import FinalAnswer
@@ -131,7 +131,7 @@ ROWS = [
 
 
 def source(found=ROWS):
-    return RowSource(lambda: iter(enumerate(found)))
+    return RowSource(lambda: (NumberedRow(number, row) for number, row in enumerate(found)))
 
 
 def test_only_media_of_samples_are_kept():

@@ -84,7 +84,7 @@ def test_help_of_everything_does_not_load_the_flags_of_perf():
         (["perf", "lst"], "Did you mean list?"),
         (["perf", "--paralel", "3"], "--parallel"),
         (["perf", "--api_key", SECRET], "--api-key"),
-        (["perf", "--parallel", "x"], "--parallel"),
+        (["perf", "--parallel", "x"], "parallel"),
         (["perf", "compare", "a"], "B"),
     ],
 )

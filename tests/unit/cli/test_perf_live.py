@@ -143,7 +143,7 @@ def test_a_finished_level_is_one_line():
     )
     assert finished_line(TEST, done) == (
         "level 2 of 2: parallel 32: 997 ok, errors: http_500 3, 46.9/s, 3,001 tokens/s, ttft p50 50.0 p99 101 ms, "
-        "e2e p99 858 ms, goodput 40.0/s, objective missed, limited by the client"
+        "e2e p99 858 ms, goodput 40.0/s, objective missed, not to be used, limited by the client"
     )
 
 

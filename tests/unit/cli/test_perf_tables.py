@@ -25,7 +25,7 @@ from tests.unit.report.perf_builders import (
 from evalmesh.cli.__main__ import main
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.compare import compare_reports, render_comparison
-from evalmesh.cli.perf.outcome import PerfOutcome, objective_met
+from evalmesh.cli.perf.outcome import PerfOutcome, objective
 from evalmesh.cli.perf.show import show_outcome, show_perf
 from evalmesh.cli.perf.words import milliseconds, per_second
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -79,6 +79,7 @@ def make_search(values, answer=None, **changes):
         {
             "value": value,
             "levels": [index],
+            "decision": "met" if answer is not None and value <= answer else "missed",
             "passed": answer is not None and value <= answer,
             "by": "interval",
             "seconds": 4.2,
@@ -128,14 +129,16 @@ def test_a_closed_sweep_has_one_row_per_level():
     assert "Offered" not in heading(text)
     assert "Goodput" not in heading(text)
     assert row(text, "parallel 8").startswith("parallel 8 2,000 0 ")
-    assert "50.0 / 101" in row(text, "parallel 8")
+    assert "50.0 / 73.4 / 81.8 / 101" in row(text, "parallel 8")
+    assert "TPOT ms" in heading(text)
+    assert "per req" in heading(text)
 
 
 def test_open_loop_shows_both_clocks_and_the_send_lag():
     level = make_level(rate=20.0) | {"ttft_due_ms": make_summary(80.0), "ttft_ms": make_summary(50.0)}
     text = shown(perf(level))
-    assert "80.0 / 161" in row(text, "rate 20")
-    assert "50.0 / 101" in row(text, "from send")
+    assert "80.0 / 117 / 131 / 161" in row(text, "rate 20")
+    assert "50.0 / 73.4 / 81.8 / 101" in row(text, "from send")
     assert "Offered/s" in heading(text)
     assert "Send lag" in heading(text)
 
@@ -146,7 +149,7 @@ def test_embeddings_have_no_columns_of_tokens():
     assert "TTFT" not in text
     assert "ITL" not in text
     assert "In tok/s" in text
-    assert "12.0 / 15.1" in row(text, "parallel 8")
+    assert "12.0 / 13.6 / 14.1 / 15.1" in row(text, "parallel 8")
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
@@ -156,11 +159,12 @@ def test_figures_are_never_cut(width):
     level |= {"ttft_ms": make_summary(12345.0), "e2e_ms": make_summary(23456.0), "e2e_due_ms": make_summary(34567.0)}
     text = shown(perf(level), width=width)
     assert "\u2026" not in text
-    for figure in ("12,346 (98.0%)", "12,345 / 24,8", "34,567 / 69,5", "23,456 / 47,1"):
+    for figure in ("12,346 (98.0%)", "12,345 / ", " / 24,8", "34,567 / ", "23,456 / "):
         assert figure in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert text.count("from send") == 1
-    assert shown(perf(make_level(0, 1), make_level(1, 512)), width=80).count("parallel 512") == 1
+    assert shown(perf(make_level(0, 1), make_level(1, 512)), width=160).count("parallel 512") == 1
+    assert "p50 / p95 / p99" in shown(perf(make_level(0, 1), make_level(1, 512)), width=80)
 
 
 def test_failures_are_named_by_class_with_what_the_first_one_said():
@@ -188,7 +192,8 @@ def test_a_client_that_was_the_bottleneck_is_said_loudly():
     styled = console.export_text(styles=True, clear=False)
     text = console.export_text()
     assert "parallel 8*" in text
-    assert "THE LOAD GENERATOR WAS THE BOTTLENECK (The busiest engine used 97% of a core" in text
+    assert "not to be used, the load generator was the bottleneck. The busiest engine used 97% of a core" in text
+    assert "What helps: use more --generators." in text
     assert "\x1b[1;31m* parallel 8" in styled
 
 
@@ -205,26 +210,27 @@ def test_an_objective_has_verdicts_intervals_and_goodput():
     levels = make_level(0, 1, slo=good, goodput=make_goodput(12.0, 0.98)), make_level(1, 8, slo=bad)
     text = shown(perf(*levels))
     rows = {" ".join(line.split()) for line in text.splitlines()}
-    assert "parallel 1 ttft p99 <= 500 ms 210 ms 200 ms to 220 ms pass" in rows
-    assert "error_rate <= 1.00% 0.20% 0.19% to 0.21% pass" in rows
-    assert "parallel 8 ttft p99 <= 500 ms 700 ms 665 ms to 735 ms fail" in rows
+    assert "parallel 1 ttft p99 <= 500 ms 210 ms 200 ms to 220 ms met" in rows
+    assert "error_rate <= 1.00% 0.20% 0.19% to 0.21% met" in rows
+    assert "parallel 8 ttft p99 <= 500 ms 700 ms 665 ms to 735 ms missed" in rows
     assert "12.0 (98.0%)" in text
-    assert "fail" in text
+    assert not {"pass", "fail"}.intersection(text.split())
 
 
 def test_the_best_levels_are_one_line():
-    best = {"index": 1, "label": "parallel 8", "metric": "output_token_rate", "value": 1234.0}
-    fast = {"index": 0, "label": "parallel 1", "metric": "e2e_ms.p50", "value": 680.0}
+    best = {"index": 1, "label": "parallel 8", "metric": "output_token_rate", "value": 1234.0, "tied": []}
+    fast = {"index": 0, "label": "parallel 1", "metric": "e2e_ms.p50", "value": 680.0, "tied": ["parallel 2"]}
     text = shown(perf(make_level(), best={"throughput": best, "goodput": None, "latency": fast}))
     assert "best: most throughput at parallel 8 (output_token_rate 1,234/s); lowest latency at parallel 1" in text
+    assert "(e2e_ms.p50 680 ms, no difference to parallel 2)" in text
 
 
 def test_a_search_shows_its_answer_and_its_evidence():
     found = make_search([1.0, 2.0, 4.0, 3.0], answer=3.0)
     text = shown(perf(make_level(rate=3.0), search=found))
-    assert "the highest rate that meets the objective is 3 requests/s (4 does not); decided by interval" in text
+    assert "the highest rate that meets the objective is 3 requests/s (3: met, 4: missed)" in text
     assert "The bracket is narrower than 5%" in text
-    assert row(text, "4 ").startswith("4 no interval 4.2")
+    assert row(text, "4 ").startswith("4 4.2 missed")
     text = shown(perf(make_level(), search=make_search([1.0], variable="parallel")))
     assert "no parallel that was tried met the objective" in text
     text = shown(perf(make_level(), search=make_search([1.0], answer=1.0, client_limited=True)))
@@ -236,7 +242,7 @@ def test_a_search_that_the_client_stopped_says_nothing_of_the_server():
     found["evidence"][0] |= {"passed": None, "by": "client"}
     text = shown(perf(make_limited(make_level()), search=found))
     assert "search: no answer, since the load generator was the bottleneck. It is not known." in text
-    assert "decided by interval" not in text
+    assert "interval" not in text
 
 
 def test_a_speed_benchmark_has_one_row_per_length():
@@ -254,7 +260,7 @@ def test_a_speed_benchmark_has_one_row_per_length():
 
 def test_lengths_of_several_levels_are_rows_of_their_level():
     text = shown(perf(make_level(0, 1, lengths=make_lengths()), make_level(1, 8, lengths=make_lengths())), width=80)
-    assert text.count("parallel 8") == 2
+    assert text.count("parallel 8") == 3
     assert text.count("30,720") == 2
     many = [make_level(n, n + 1, lengths=make_lengths()) for n in range(7)]
     assert "30,720" not in shown(perf(*many)), "more than a terminal shows: they are in the report"
@@ -270,7 +276,10 @@ def test_repeats_come_with_intervals():
     metric = {"n": 3, "mean": 52.0, "stderr": 1.0, "ci95": [48.0, 56.0], "values": [50.0, 52.0, 54.0]}
     group = {"label": "parallel 8", "parallel": 8, "rate": 0.0, "levels": [0, 1, 2], "metrics": {"ttft_ms.p50": metric}}
     text = shown(perf(make_level(), repeats=[group]))
-    assert "52.0 ± 4.00" in text
+    assert "52.0 ±4.00" in text
+    assert "half of the 95% interval of the mean over runs (Student's t, 0 degrees of freedom)" not in text
+    assert "Student's t, 2 degrees of freedom" in text
+    assert "TTFT ms" in heading(text.split("Means over repeats")[1])
 
 
 def test_names_of_users_are_no_markup():
@@ -328,14 +337,19 @@ def test_strict_exit_codes():
     assert (code(limited), code(lost), code(missed)) == (0, 0, 0)
     assert [code(one, strict=True) for one in (limited, lost, missed)] == [6, 6, 7]
     both = perf(make_limited(make_level(slo=make_slo(make_term(value=900.0)))))
+    failing = make_slo(make_term("error_rate", "", 0.01, 0.55))
+    assert code(perf(make_limited(make_level(slo=failing))), strict=True) == 7, "failures are the server's all the same"
+    open_ = perf(make_level(slo=make_slo(make_term(value=9.0, decision="undecided"))))
+    assert (code(open_), code(open_, strict=True)) == (0, 8)
     assert code(both, strict=True) == 6, "figures that are the client's own say nothing about an objective"
     assert code(perf(make_level(slo=make_slo(make_term(value=9.0)))), strict=True) == 0
 
 
 def test_a_search_meets_its_objective_when_it_has_an_answer():
     missed = make_level(1, slo=make_slo(make_term(value=900.0)))
-    assert objective_met(perf(make_level(), missed, search=make_search([1.0, 2.0], answer=1.0)))
-    assert not objective_met(perf(missed, search=make_search([1.0])))
+    assert objective(perf(make_level(), missed, search=make_search([1.0, 2.0], answer=1.0))) == "met"
+    assert objective(perf(missed, search=make_search([1.0]))) == "missed"
+    assert objective(perf(missed, search=make_search([1.0], state="unfinished"))) == "undecided"
 
 
 def test_an_export_that_failed_is_no_success():
@@ -401,13 +415,14 @@ def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
     assert "A  lt-1  qwen at http://h:8000" in text
     assert "only in A: parallel 64" in text
     same, slower = text.split("parallel 8 ")
-    assert "inconclusive" in same
+    assert "no difference" in same
     assert "worse" not in same
     assert row(slower, "ttft_ms.p50").startswith("ttft_ms.p50 50.0 ms 100 ms +100.0% +")
     assert row(slower, "ttft_ms.p50").endswith("worse")
-    assert "worse" in row(slower, "output_token_rate")
+    assert row(slower, "output_token_rate").endswith("differs within these runs")
+    assert "One run a side" in text
     assert row(same, "error_rate").split()[3:5] == ["+0.00", "pp"]
-    assert not row(same, "request_rate").endswith(("worse", "better", "inconclusive"))
+    assert not row(same, "request_rate").endswith(("worse", "better", "no difference"))
     assert "figures are judged together" in text
 
 
@@ -418,6 +433,10 @@ def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypa
     monkeypatch.chdir(tmp_path)
     assert main(["perf", "compare", "a", "b/perf.json", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["levels"][0]["label"] == "parallel 8"
+    assert main(["perf", "compare", "a", "b", "--fail-on", "worse"]) == 7
+    assert main(["perf", "compare", "a", "a", "--fail-on", "worse"]) == 0
+    assert main(["perf", "compare", "a", "b", "--tolerance", "30"]) == 2
+    assert "tolerance: '30' is not allowed" in capsys.readouterr().err
     assert main(["perf", "compare", "a", "b"]) == 0
     assert "worse" in capsys.readouterr().out
     assert main(["perf", "show", "a"]) == 0

@@ -47,7 +47,7 @@ def test_a_slower_first_token_is_worse_and_nothing_else_is() -> None:
     told = compare(perf(0.10), perf(0.12))
     found = verdicts(told, "parallel 8")
     assert found["ttft_ms.p50"] == "worse"
-    assert found["tpot_ms.p50"] == found["error_rate"] == "inconclusive"
+    assert found["tpot_ms.p50"] == found["error_rate"] == "no difference"
     assert verdicts(compare(perf(0.12), perf(0.10)), "parallel 16")["ttft_ms.p50"] == "better"
     median = metric_of(told, "ttft_ms.p50")
     assert median["difference"] == pytest.approx(20, abs=1)
@@ -68,7 +68,7 @@ def test_figures_that_are_not_headlines_are_told_and_not_judged() -> None:
 def test_a_document_against_itself_shows_nothing() -> None:
     one = perf(0.1)
     told = compare(one, one)
-    assert set(verdicts(told, "parallel 8").values()) <= {"inconclusive", "undecided", None}
+    assert set(verdicts(told, "parallel 8").values()) <= {"no difference", "undecided", None}
     assert {metric["difference"] for level in told["levels"] for metric in level["metrics"]} == {0.0}
 
 

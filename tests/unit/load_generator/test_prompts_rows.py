@@ -205,10 +205,6 @@ class TestBrokenRows:
             ("a.json", b'[{"a": "' + b"x" * 200_000 + b'"},\n{"a": "\xff"}]', "line 2, column 8: byte 0xff"),
             ("a.json", b'[{"a": "\xe4\xbd', "line 1, column 9: byte 0xe4 is not valid UTF-8"),
             ("a.csv", GBK + b",b\n1,2\n", "header that cannot be read: line 1: .*byte 0xc4 at column 1"),
-            ("a.csv", "a,b\n1,2\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
-            ("a.jsonl", '{"a": 1}'.encode("utf-16"), "is UTF-16"),
-            ("a.json", '[{"a": 1}]'.encode("utf-16"), "is UTF-16"),
-            ("a", b"\xfe\xff\x00a", "is UTF-16"),
         ],
     )
     def test_files_that_are_in_another_encoding_are_refused(

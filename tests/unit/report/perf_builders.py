@@ -71,8 +71,8 @@ def make_generator(seat=0, **changes):
 
 
 def make_term(metric="ttft", statistic="p99", limit=500.0, value=210.0, **changes):
-    unit = "" if metric == "error_rate" else ("/s" if metric.endswith("_rate") else "ms")
-    met = value is not None and (value >= limit if unit == "/s" else value <= limit)
+    unit = "" if metric == "error_rate" else ("1/s" if metric.endswith("_rate") else "ms")
+    met = value is not None and (value >= limit if unit == "1/s" else value <= limit)
     fields = {
         "metric": metric,
         "statistic": statistic,
@@ -81,16 +81,18 @@ def make_term(metric="ttft", statistic="p99", limit=500.0, value=210.0, **change
         "source": f"{metric}_ms.{statistic}" if statistic else metric,
         "value": value,
         "interval": None if value is None else [value * 0.95, value * 1.05],
-        "met": met,
-        "decision": "pass" if met else "fail",
+        "beyond": None,
+        "implied": False,
+        "decision": "met" if met else "missed",
     }
-    return fields | changes
+    made = fields | changes
+    return made | {"met": {"met": True, "missed": False}.get(made["decision"])}
 
 
 def make_slo(*terms):
     decisions = {term["decision"] for term in terms}
-    whole = "fail" if "fail" in decisions else ("undecided" if "undecided" in decisions else "pass")
-    return {"met": all(term["met"] for term in terms), "decision": whole, "terms": list(terms)}
+    whole = "missed" if "missed" in decisions else ("undecided" if "undecided" in decisions else "met")
+    return {"met": {"met": True, "missed": False}.get(whole), "decision": whole, "terms": list(terms)}
 
 
 def make_goodput(rate, share, n=1000):
@@ -214,7 +216,9 @@ def make_level(index=0, parallel=8, *, ttft=50.0, itl=10.0, seconds=20, n=2000, 
         "client_limited": False,
         "client": {
             "limited": False,
+            "grade": "fine",
             "reasons": [],
+            "advice": [],
             "cpu": 0.31,
             "loop_lag_p99_ms": 0.4,
             "loop_lag_max_ms": 2.2,
@@ -238,7 +242,8 @@ def make_level(index=0, parallel=8, *, ttft=50.0, itl=10.0, seconds=20, n=2000, 
 
 def make_limited(level, reason="The busiest engine used 97% of a core: it could not send or read any faster."):
     """The same level, measured by a client that was the bottleneck."""
-    return level | {"client_limited": True, "client": level["client"] | {"limited": True, "reasons": [reason]}}
+    found = {"limited": True, "grade": "unusable", "reasons": [reason], "advice": ["use more --generators"]}
+    return level | {"client_limited": True, "client": level["client"] | found}
 
 
 def make_failures(level, **errors):

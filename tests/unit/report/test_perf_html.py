@@ -95,7 +95,8 @@ def test_a_limited_client_is_said_in_red_before_any_number():
     reason = "The busiest engine used 97% of a core."
     page = page_of(make_level(0, 1), make_limited(make_level(1, 256), reason))
     assert banners(page) == ["bad"]
-    headline = "The client was the bottleneck. The figures of parallel 256 describe the load generator, not the server."
+    text = "The figures of parallel 256 describe the load generator, not the server."
+    headline = f"Not to be used: the client was the bottleneck. {text}"
     assert page.shown.index(f"{headline} {reason}") < page.shown.index("Results by level")
     assert "limited by the client" in page.shown
     assert [c for c in page.all("circle") if c.get("class") == "ring"], "its points are ringed"

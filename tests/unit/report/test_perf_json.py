@@ -19,7 +19,8 @@ from tests.unit.report.perf_builders import (
 
 from evalmesh.domain.load_test import LevelStatus, LoadLevel, LoadTarget, SearchSpec
 from evalmesh.domain.state import State
-from evalmesh.report_aggregator.load_tests.perf_json import best, build_perf, encode_perf
+from evalmesh.load.measure.best import best, left_out
+from evalmesh.report_aggregator.load_tests.perf_json import build_perf, encode_perf
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "perf.schema.json").read_text())
 
@@ -74,14 +75,36 @@ def test_the_best_levels_are_found():
         "label": "parallel 32",
         "metric": "output_token_rate",
         "value": fast["output_token_rate"],
+        "tied": [],
     }
 
 
 def test_levels_that_the_client_limited_or_without_success_are_not_the_best():
     sound, limited = make_level(0, 1), make_limited(make_level(1, 64))
     dead = make_level(2, 128, ok=0)
-    assert best([sound, limited, dead])["throughput"]["index"] == 0
-    assert best([limited])["throughput"] is None
+    faster = make_level(3, 2)
+    assert best([sound, limited, dead, faster])["throughput"]["index"] == 3
+    assert best([sound, limited, dead]) == {"throughput": None, "goodput": None, "latency": None}, "there is no choice"
+
+
+def test_a_level_whose_requests_failed_is_never_the_best():
+    calm, fast, flooded = make_level(0, 2), make_level(1, 4), make_failures(make_level(2, 8, n=80), http_429=76)
+    found = best([calm, fast, flooded])
+    assert found["throughput"]["label"] == "parallel 4"
+    assert left_out([calm, fast, flooded]) == ["parallel 8: 95.0% of its requests failed"]
+    allowed = make_slo(make_term("error_rate", "", 0.96, 0.95))
+    assert best([calm, fast, flooded | {"slo": allowed}])["throughput"]["label"] == "parallel 8"
+
+
+def test_what_lies_within_the_intervals_is_as_good():
+    one, two, three = make_level(0, 4), make_level(1, 16, ttft=50.1), make_level(2, 64, ttft=300.0)
+    for level, p99 in ((one, 900.0), (two, 800.0)):
+        level["e2e_ms"] = level["e2e_ms"] | {"p99": p99}
+    found = best([one, two, three])["latency"]
+    assert (found["label"], found["tied"]) == ("parallel 16", ["parallel 4"]), "of those alike the lower p99 is named"
+    wide = three | {"rates_ci95": three["rates_ci95"] | {"output_token_rate": [0.0, 1e6]}}
+    found = best([one, two, wide])["throughput"]
+    assert (found["label"], found["tied"]) == ("parallel 4", ["parallel 16", "parallel 64"]), "the lowest load does it"
 
 
 def test_without_tokens_the_request_rate_decides():

@@ -112,3 +112,46 @@ def test_what_stands_beside_the_text_is_kept():
 def test_parts_that_cannot_be_read_are_named(row, problem):
     with pytest.raises(InvalidInput, match=f"line 1 .*{problem}"):
         of({"index": 0, **row})
+
+
+def test_rows_of_other_tools_are_read():
+    own = {"index": 0, "model_output": {"id": "run/law/1#2", "choices": [{"message": {"content": "own"}}]}}
+    evalscope = {"index": 3, "model_output": {"choices": [{"message": {"content": "es"}, "stop_reason": "max_tokens"}]}}
+    parts = [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "said"}]
+    review = {"index": 4, "messages": [{"role": "assistant", "content": parts}], "sample_score": {"score": {}}}
+    repeated = {
+        "index": 9,
+        "messages": [],
+        "sample_score": {"group_id": 5, "generation_index": 1, "score": {"prediction": "r"}},
+    }
+    failed = {"index": 6, "model_output": {"choices": [], "error": "timeout"}}
+    recorded = of(own, evalscope, review, repeated, failed)
+    assert len(recorded) == 4
+    assert answer(recorded, 1, "law", repeat=2) == "own"
+    assert [answer(recorded, 3), answer(recorded, 4), answer(recorded, 5, repeat=1)] == ["es", "said", "r"]
+    assert answer(recorded, 6) is None
+    assert recorded.unused() == ""
+
+
+def test_samples_of_lm_evaluation_harness_are_read():
+    twice = {"doc_id": 0, "target": "A", "resps": [["first", "second"]], "filter": "strict-match"}
+    recorded = of(twice, {**twice, "filter": "flexible-extract"}, {"doc_id": 1, "resps": [["other"]], "filter": "none"})
+    assert [answer(recorded, 0), answer(recorded, 0, repeat=1), answer(recorded, 1)] == ["first", "second", "other"]
+    likely = of({"doc_id": 2, "resps": [[["-1.5", "True"]], [["-0.5", "False"]]], "filter": "none"})
+    sample = Sample("default/2", 2, "default", input="?", target=("A",))
+    found = likely.answer(sample, Request(sample.id, 0, "loglikelihood", "d"))
+    assert found.continuations == (ContinuationScore(-1.5, 0, 0, is_greedy=True), ContinuationScore(-0.5))
+
+
+def test_what_no_request_took_is_counted_and_named():
+    recorded = of({"index": 0, "text": "a"}, {"index": 7, "subset": "law", "text": "b"}, {"id": "x/9", "text": "c"})
+    assert answer(recorded, 0) == "a"
+    assert recorded.unused() == (
+        "2 of 3 given completions match no sample that was asked for: id 'x/9', index 7 of law"
+    )
+    assert recorded.unused().count(",") == 1
+
+
+def test_utf_16_is_refused_by_name():
+    with pytest.raises(InvalidInput, match="line 1 is UTF-16; save the file as UTF-8"):
+        RecordedCompletions(io.BytesIO('{"index": 0, "text": "a"}'.encode("utf-16")))

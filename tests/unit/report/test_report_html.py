@@ -5,6 +5,7 @@ import pytest
 from tests.unit.report.builders import make_benchmark, make_errored, make_many_subsets, make_metric, make_plan, make_run
 from tests.unit.report.page import Page
 
+from evalmesh.cli.eval.show import note_lines
 from evalmesh.domain.metric import ErroredSample, Metric, SubsetReport
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunState
 from evalmesh.pages.runs.page import render_html
@@ -147,3 +148,13 @@ def test_a_run_that_came_through_the_api_says_how_its_spec_is_taken_again(build)
     assert "client.create_run(client.get_run('r-20260225-abc').spec)" in page.code
     compile(page.code, "page", "exec")
     assert "run.yaml" not in page.shown
+
+
+def test_what_was_guessed_of_own_files_is_told(build):
+    note = "exam.csv is read as gb18030 <script>"
+    report = build(make_benchmark(notes=(note,)))
+    assert report["benchmarks"][0]["notes"] == [note]
+    page = Page(render_html(report))
+    assert f"Note: {note}." in page.shown
+    assert note_lines(report) == [f"{report['benchmarks'][0]['name']}: {note}"]
+    assert note_lines(build(make_benchmark())) == []

@@ -1,4 +1,4 @@
-"""`python -m evalmesh.adapters.exporters SINK PERF_JSON [OPTION=VALUE ...]`.
+"""`python -m evalmesh.adapters.exporters SINK DOCUMENT [OPTION=VALUE ...]`.
 
 For sinks whose packages do not go with ours: an environment with the sink's package and `pip install --no-deps
 evalmesh` is enough. Keys are taken from the sink's own variables, never from arguments, which everybody can see.
@@ -8,17 +8,19 @@ import json
 import sys
 from pathlib import Path
 
-from evalmesh.adapters.exporters.exporting import SINKS, export
+from evalmesh.adapters.exporters.exporting import SINKS, check, export
 from evalmesh.adapters.exporters.job import is_secret
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
 
-_USAGE = f"usage: python -m evalmesh.adapters.exporters {{{','.join(SINKS)}}} PERF_JSON [OPTION=VALUE ...]\n"
+_USAGE = f"usage: python -m evalmesh.adapters.exporters {{{','.join(SINKS)}}} DOCUMENT [OPTION=VALUE ...]\n"
 
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code."""
-    from_stdin = "--options-stdin" in arguments
-    words = [word for word in arguments if word != "--options-stdin"]
+    from_stdin, checks = "--options-stdin" in arguments, "--check" in arguments
+    words = [word for word in arguments if word not in {"--options-stdin", "--check"}]
+    if checks:
+        words.insert(1, "")
     if len(words) < 2:
         sys.stderr.write(_USAGE)
         return 2
@@ -27,13 +29,18 @@ def main(arguments: list[str]) -> int:
         options = _options(pairs)
         if from_stdin:
             options |= dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if "=" in line)
-        perf = json.loads(Path(document).read_bytes())
-        sys.stdout.write(f"{export(sink, perf, Path(document).parent, options)}\n")
+        if checks:
+            check(sink, options)
+            return 0
+        found = json.loads(Path(document).read_bytes())
+        sys.stdout.write(f"{export(sink, found, Path(document).parent, options)}\n")
     except EvalmeshError as error:
         sys.stderr.write(f"{sink}: {error.message}\n")
         return 2 if isinstance(error, InvalidInput) else 1
     except (OSError, ValueError, KeyError) as error:
-        sys.stderr.write(f"{document} is no perf.json that can be read: {type(error).__name__}: {error}\n")
+        sys.stderr.write(
+            f"{document} is no perf.json or report.json that can be read: {type(error).__name__}: {error}\n"
+        )
         return 2
     return 0
 

@@ -3,28 +3,31 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from evalmesh.adapters.exporters.figures import Record, record_of
 from evalmesh.adapters.exporters.job import Job
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, NotFound, Unavailable
 
-SINKS = ("wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus")
+SINKS = ("wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus", "csv")
 """Names of what there is."""
 
 _TIMEOUT_S = 600.0
+_NOTHING = Record("load test", "", "", "", "", [], {}, {}, {}, ())
+"""For a check, which sends nothing."""
 
 
-def export(name: str, perf: Mapping[str, Any], folder: Path, options: Mapping[str, Any]) -> str:
-    """Sends one load test as one run with a step per level. Blocks; may take seconds.
+def export(name: str, document: Mapping[str, Any], folder: Path, options: Mapping[str, Any]) -> str:
+    """Sends a load test as one run with a step per level, or an evaluation. Blocks; may take seconds.
 
     Args:
         name: One of `SINKS`.
-        perf: The document of `perf.json`.
-        folder: Where `perf.json` and `perf_report.html` lie. Sinks without a server put what they keep beside them.
+        document: `perf.json` or `report.json`.
+        folder: Where it and its page lie. Sinks without a server put what they keep beside them.
         options: `name` of the run, `project`, `url`, `mode` and what else the sink's module lists. `NAME_OPTION` goes
             before `OPTION`, for options that are given to several sinks. `python` names the interpreter of another
             environment to run the sink in.
@@ -40,7 +43,9 @@ def export(name: str, perf: Mapping[str, Any], folder: Path, options: Mapping[st
     """
     if name not in SINKS:
         raise InvalidInput(f"export: there is no {name!r}; there are {', '.join(SINKS)}.", {"field": "export"})
-    job = Job(name, perf, folder, {key: str(value) for key, value in options.items() if value is not None})
+    job = Job(
+        name, record_of(document), folder, {key: str(value) for key, value in options.items() if value is not None}
+    )
     try:
         if job.option("python"):
             return _elsewhere(job)
@@ -51,6 +56,20 @@ def export(name: str, perf: Mapping[str, Any], folder: Path, options: Mapping[st
         raise
     except Exception as error:  # noqa: BLE001 - packages raise what they like; the load test itself is reported
         raise Unavailable(job.redacted(f"its package failed: {type(error).__name__}: {error}")) from None
+
+
+def check(name: str, options: Mapping[str, Any]) -> None:
+    """Whether a sink could be sent to now: package, options, key, and that its address answers. Sends nothing.
+
+    Raises what `export` would.
+    """
+    if name not in SINKS:
+        raise InvalidInput(f"export: there is no {name!r}; there are {', '.join(SINKS)}.", {"field": "export"})
+    job = Job(name, _NOTHING, Path(), {key: str(value) for key, value in options.items() if value is not None})
+    if job.option("python"):
+        _run_elsewhere(job, ["--check"])
+    else:
+        import_module(f"evalmesh.adapters.exporters.to_{name}").check(job)
 
 
 @contextmanager
@@ -66,12 +85,17 @@ def _without_arguments() -> Iterator[None]:
 
 def _elsewhere(job: Job) -> str:
     """In another environment, which needs the sink's package and evalmesh without its dependencies."""
-    document = job.folder / "perf.json"
+    document = job.folder / job.record.files[-1]
     if not document.is_file():
-        raise NotFound(f"there is no {document}; another environment reads the load test from there.")
+        raise NotFound(f"there is no {document}; another environment reads it from there.")
+    return _run_elsewhere(job, [str(document)]).rpartition("\n")[2]
+
+
+def _run_elsewhere(job: Job, words: Sequence[str]) -> str:
+    """What it said, stripped."""
     shown = {key: value for key, value in job.options.items() if key not in {"python", f"{job.sink}_python"}}
     python = str(Path(job.option("python")).expanduser())
-    command = [python, "-m", "evalmesh.adapters.exporters", job.sink, str(document), "--options-stdin"]
+    command = [python, "-m", "evalmesh.adapters.exporters", job.sink, *words, "--options-stdin"]
     lines = "".join(f"{key}={value}\n" for key, value in shown.items())
     try:
         # Options go through standard input: they may hold a key, and arguments can be seen by everybody.
@@ -85,7 +109,7 @@ def _elsewhere(job: Job) -> str:
     if done.returncode:
         said = job.redacted(done.stderr.strip()[-600:])
         raise Unavailable(f"{command[0]} failed with exit code {done.returncode}: {said}")
-    return done.stdout.strip().rpartition("\n")[2]
+    return done.stdout.strip()
 
 
 def _environment() -> dict[str, str]:

@@ -1,9 +1,12 @@
-"""`perf.json` as flat figures with stable names: `level/ttft_ms/p99`, `level/request_rate`, `level/errors/http_429`."""
+"""`perf.json` and `report.json` as flat figures with stable names: `level/ttft_ms/p99`, `gsm8k/accuracy`.
+
+Sinks see a `Record` only, so that whatever is measured goes wherever figures are kept.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
 _DEPTH = 6
@@ -14,8 +17,8 @@ _NOT_FIGURES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """One level as figures."""
+class Step:
+    """One of several things that were measured in turn: a level of a load test."""
 
     step: int
     label: str
@@ -26,10 +29,90 @@ class Level:
     """By name without `level/`."""
 
 
-def levels_of(perf: Mapping[str, Any]) -> list[Level]:
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A document as sinks need it."""
+
+    kind: Literal["load test", "evaluation"]
+    id: str
+    display_name: str
+    model: str
+    version: str
+    """Of evalmesh."""
+    steps: list[Step]
+    summary: Mapping[str, float]
+    """Figures of the whole."""
+    parameters: Mapping[str, str | int | float | bool]
+    """What was asked for."""
+    facts: Mapping[str, str]
+    """What else tells it from others: the API of a load test."""
+    files: tuple[str, ...]
+    """Names of the files that belong to it, where they are."""
+
+    @property
+    def command(self) -> str:
+        """What makes such a document."""
+        return "perf" if self.kind == "load test" else "eval"
+
+
+def record_of(document: Mapping[str, Any]) -> Record:
+    """Of a `perf.json` or a `report.json`."""
+    return _load_test(document) if "levels" in document else _evaluation(document)
+
+
+def _load_test(perf: Mapping[str, Any]) -> Record:
+    test, target = perf["load_test"], perf["target"]
+    return Record(
+        kind="load test",
+        id=test["id"],
+        display_name=test["display_name"],
+        model=target["model"],
+        version=perf["evalmesh_version"],
+        steps=levels_of(perf),
+        summary=summary_of(perf),
+        parameters=parameters_of(perf),
+        facts={"api": target["api"]},
+        files=("perf_report.html", "perf.json"),
+    )
+
+
+def _evaluation(report: Mapping[str, Any]) -> Record:
+    run = report["run"]
+    summary: dict[str, float] = {}
+    for benchmark in report["benchmarks"]:
+        parts = [("", benchmark["metrics"]), *((f"/{one['name']}", one["metrics"]) for one in benchmark["subsets"])]
+        for part, metrics in parts:
+            for metric in metrics:
+                summary |= dict(_metric(f"{benchmark['name']}{part}/{metric['name']}", metric))
+    about = {name: run.get(name) for name in ("id", "display_name", "state", "start_time", "labels")}
+    wanted = {"evalmesh_version": report["evalmesh_version"], "run": about, "config": report["config"]}
+    return Record(
+        kind="evaluation",
+        id=run["id"],
+        display_name=run.get("display_name") or "",
+        model=report["model"]["name"],
+        version=report["evalmesh_version"],
+        steps=[],
+        summary=summary,
+        parameters=dict(_flat(wanted, "", 0)),
+        facts={},
+        files=("report.html", "report.json"),
+    )
+
+
+def _metric(path: str, metric: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    yield from _number(path, metric["value"])
+    for name in ("stderr", "n_scored", "n_errored", "n_unscored"):
+        yield from _number(f"{path}/{name}", metric[name])
+    if metric["ci95"]:
+        for name, end in zip(("low", "high"), metric["ci95"], strict=True):
+            yield from _number(f"{path}/ci95_{name}", end)
+
+
+def levels_of(perf: Mapping[str, Any]) -> list[Step]:
     """In order of execution."""
     return [
-        Level(
+        Step(
             step=level["index"],
             label=level["label"],
             time_s=unix_s(level["end_time"] or level["start_time"]),

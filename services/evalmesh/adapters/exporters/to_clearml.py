@@ -9,8 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
-from evalmesh.adapters.exporters.job import Job, need
+from evalmesh.adapters.exporters.job import Job, check_answers, need
 from evalmesh.domain.errors import Unauthenticated
 
 _FRAMEWORKS = (
@@ -36,7 +35,7 @@ which has been seen to hang."""
 
 def send(job: Job) -> str:
     """See `export`."""
-    offline = job.option("mode") == "offline" or os.environ.get("CLEARML_OFFLINE_MODE", "").lower() in {"1", "true"}
+    offline = _is_offline(job)
     if not offline:
         _check_key()
     os.environ.setdefault("CLEARML_SUPPRESS_UPDATE_MESSAGE", "1")
@@ -66,14 +65,28 @@ def send(job: Job) -> str:
     return where
 
 
+def check(job: Job) -> None:
+    """See `exporting.check`."""
+    need("clearml", job.sink)
+    if _is_offline(job):
+        return
+    _check_key()
+    if host := os.environ.get("CLEARML_API_HOST"):
+        check_answers(host)
+
+
+def _is_offline(job: Job) -> bool:
+    return job.option("mode") == "offline" or os.environ.get("CLEARML_OFFLINE_MODE", "").lower() in {"1", "true"}
+
+
 def _log(task: Any, job: Job) -> None:
-    task.connect(dict(parameters_of(job.perf)), name="load test")
+    task.connect(dict(job.record.parameters), name=job.record.kind)
     logger = task.get_logger()
-    for level in levels_of(job.perf):
+    for level in job.record.steps:
         for name, value in level.figures.items():
             title, _, series = f"level/{name}".rpartition("/")
             logger.report_scalar(title, series, value, level.step)
-    for name, value in summary_of(job.perf).items():
+    for name, value in job.record.summary.items():
         logger.report_single_value(name, value)
 
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from evalmesh.adapters.exporters.figures import dimensions, levels_of, summary_of
-from evalmesh.adapters.exporters.job import Job, need, shown_url
+from evalmesh.adapters.exporters.figures import dimensions
+from evalmesh.adapters.exporters.job import Job, check_answers, need, shown_url
 from evalmesh.domain.errors import Unavailable
 
 _PATH = "/v1/metrics"
@@ -32,7 +32,9 @@ def send(job: Job) -> str:
         )
         for name, points in _points(job, sdk).items()
     ]
-    scope = need("opentelemetry.sdk.util.instrumentation", job.sink).InstrumentationScope("evalmesh.perf")
+    scope = need("opentelemetry.sdk.util.instrumentation", job.sink).InstrumentationScope(
+        f"evalmesh.{job.record.command}"
+    )
     data = sdk.MetricsData(
         resource_metrics=[
             sdk.ResourceMetrics(
@@ -48,7 +50,13 @@ def send(job: Job) -> str:
             raise Unavailable(f"{shown_url(url)} did not take the figures; what it answered is in the log.")
     finally:
         sender.shutdown()
-    return f"{shown_url(url)} ({len(metrics)} metrics of {len(job.perf['levels'])} levels)"
+    return f"{shown_url(url)} ({len(metrics)} metrics of {len(job.record.steps)} levels)"
+
+
+def check(job: Job) -> None:
+    """See `exporting.check`."""
+    need("opentelemetry.exporter.otlp.proto.http.metric_exporter", job.sink)
+    check_answers(_url(job))
 
 
 def _points(job: Job, sdk: Any) -> dict[str, list[Any]]:
@@ -63,7 +71,7 @@ def _points(job: Job, sdk: Any) -> dict[str, list[Any]]:
 
 def _figures(job: Job) -> Iterator[tuple[str, dict[str, Any], float, float]]:
     now_s = time.time()
-    for level in levels_of(job.perf):
+    for level in job.record.steps:
         for path, value in level.figures.items():
             name, attributes = dimensions(path)
             yield (
@@ -72,20 +80,19 @@ def _figures(job: Job) -> Iterator[tuple[str, dict[str, Any], float, float]]:
                 value,
                 level.time_s or now_s,
             )
-    for path, value in summary_of(job.perf).items():
+    for path, value in job.record.summary.items():
         yield path.replace("/", "."), {}, value, now_s
 
 
 def _resource(job: Job) -> Any:
-    test, target = job.perf["load_test"], job.perf["target"]
     return need("opentelemetry.sdk.resources", job.sink).Resource(
         {
             "service.name": job.option("project", "evalmesh"),
-            "evalmesh.load_test": test["id"],
+            f"evalmesh.{job.record.kind.replace(' ', '_')}": job.record.id,
             "evalmesh.run": job.run_name,
-            "evalmesh.model": target["model"],
-            "evalmesh.api": target["api"],
-            "evalmesh.version": job.perf["evalmesh_version"],
+            "evalmesh.model": job.record.model,
+            **{f"evalmesh.{name}": value for name, value in job.record.facts.items()},
+            "evalmesh.version": job.record.version,
         }
     )
 

@@ -9,8 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
-from evalmesh.adapters.exporters.job import Job, need
+from evalmesh.adapters.exporters.job import Job, check_answers, need
 from evalmesh.domain.errors import FailedPrecondition, Unauthenticated
 
 _LOGIN = ".swanlab/.netrc"
@@ -18,28 +17,24 @@ _LOGIN = ".swanlab/.netrc"
 
 def send(job: Job) -> str:
     """See `export`."""
-    swanlab = need("swanlab", job.sink)
-    if not hasattr(swanlab, "Settings") or "probe" not in swanlab.Settings.model_fields:
-        raise FailedPrecondition("this release is too old; pip install 'swanlab>=0.10'.")
-    mode = job.option("mode") or os.environ.get("SWANLAB_MODE") or "online"
-    _check_key(job, mode)
+    swanlab, mode = _ready(job)
     folder = job.folder.absolute() / "swanlog"
     folder.mkdir(parents=True, exist_ok=True)
     run = swanlab.init(
         project=job.project,
         workspace=job.option("workspace") or None,
         name=job.run_name,
-        description=f"evalmesh load test {job.perf['load_test']['id']}",
-        config=parameters_of(job.perf),
+        description=f"evalmesh {job.record.kind} {job.record.id}",
+        config=job.record.parameters,
         mode=mode,
         log_dir=str(folder),
         reinit=True,
         settings=_settings(swanlab, job),
     )
     try:
-        for level in levels_of(job.perf):
+        for level in job.record.steps:
             swanlab.log({f"level/{name}": value for name, value in level.figures.items()}, step=level.step)
-        swanlab.log({f"summary/{name}": value for name, value in summary_of(job.perf).items()}, step=0)
+        swanlab.log({f"summary/{name}": value for name, value in job.record.summary.items()}, step=0)
         for path in job.files:
             swanlab.save(str(path), base_path=str(job.folder))
         where = run.url if mode == "online" else f"{folder} ({mode}; see it with: swanlab watch {folder})"
@@ -48,6 +43,24 @@ def send(job: Job) -> str:
         raise
     swanlab.finish()
     return str(where)
+
+
+def check(job: Job) -> None:
+    """See `exporting.check`."""
+    _, mode = _ready(job)
+    host = job.option("url") or os.environ.get("SWANLAB_HOST")
+    if host and mode == "online":
+        check_answers(host)
+
+
+def _ready(job: Job) -> tuple[Any, str]:
+    """The package and the mode, for which there is a key."""
+    swanlab = need("swanlab", job.sink)
+    if not hasattr(swanlab, "Settings") or "probe" not in swanlab.Settings.model_fields:
+        raise FailedPrecondition("this release is too old; pip install 'swanlab>=0.10'.")
+    mode = job.option("mode") or os.environ.get("SWANLAB_MODE") or "online"
+    _check_key(job, mode)
+    return swanlab, mode
 
 
 def _settings(swanlab: Any, job: Job) -> Any:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalmesh.adapters.exporters.figures import levels_of, parameters_of, summary_of
-from evalmesh.adapters.exporters.job import Job, need
+from evalmesh.adapters.exporters.job import Job, check_answers, need
 from evalmesh.domain.errors import Unauthenticated
 
 _CLOUD = "https://api.wandb.ai"
@@ -28,18 +27,18 @@ def send(job: Job) -> str:
         entity=job.option("entity") or None,
         name=job.run_name,
         dir=str(job.folder.absolute()),
-        config=parameters_of(job.perf),
-        job_type="load test",
+        config=job.record.parameters,
+        job_type=job.record.kind,
         mode=mode,
         settings=_settings(wandb, job),
     )
     try:
         run.define_metric("level/*", summary="none")
-        for level in levels_of(job.perf):
+        for level in job.record.steps:
             run.log({f"level/{name}": value for name, value in level.figures.items()}, step=level.step)
-        run.summary.update(summary_of(job.perf))
+        run.summary.update(job.record.summary)
         if job.files:
-            artifact = wandb.Artifact(f"load-test-{job.perf['load_test']['id']}", type="load test")
+            artifact = wandb.Artifact(f"{job.record.kind.replace(' ', '-')}-{job.record.id}", type=job.record.kind)
             for path in job.files:
                 artifact.add_file(str(path))
             run.log_artifact(artifact)
@@ -50,6 +49,15 @@ def send(job: Job) -> str:
         raise
     run.finish()
     return str(where)
+
+
+def check(job: Job) -> None:
+    """See `exporting.check`."""
+    need("wandb", job.sink)
+    mode = job.option("mode") or os.environ.get("WANDB_MODE") or "online"
+    _check_key(job, mode)
+    if mode == "online":
+        check_answers(job.option("url") or os.environ.get("WANDB_BASE_URL") or _CLOUD)
 
 
 def _settings(wandb: Any, job: Job) -> Any:

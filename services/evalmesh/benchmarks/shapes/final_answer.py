@@ -30,6 +30,7 @@ class FinalAnswer:
     closing: str = "The result is \\boxed{{answer}}."
     """Last line of a solved example; `{answer}` is its target."""
     placeholders: tuple[str, ...] = ("question",)
+    needs_target: bool = True
     metrics: tuple[MetricSpec, ...] = (MetricSpec("accuracy", "accuracy"),)
 
     def render(self, sample: Sample, settings: PromptSettings) -> Prompt:

@@ -39,6 +39,7 @@ class LogLikelihoodChoice:
     template: str = TEMPLATE
     neutral: str = ""
     placeholders: tuple[str, ...] = ("question",)
+    needs_target: bool = True
     metrics: tuple[MetricSpec, ...] = _METRICS
 
     def render(self, sample: Sample, settings: PromptSettings) -> Prompt:

@@ -31,6 +31,7 @@ class MultipleChoice:
     closing: str = "ANSWER: {answer}"
     """Last line of a solved example; `{answer}` is its letter."""
     placeholders: tuple[str, ...] = ("question", "choices")
+    needs_target: bool = True
     metrics: tuple[MetricSpec, ...] = (MetricSpec("accuracy", "accuracy"),)
 
     def render(self, sample: Sample, settings: PromptSettings) -> Prompt:

@@ -1,7 +1,10 @@
 """`evalmesh eval`."""
 
 import argparse
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import yaml
 
@@ -9,10 +12,11 @@ from evalmesh.cli import exits
 from evalmesh.cli.connections import told_by_environment
 from evalmesh.cli.defaults import told
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import evaluate, validate
+from evalmesh.cli.eval.evaluate import Outcome, evaluate, validate
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
-from evalmesh.cli.eval.spec import key_reference
+from evalmesh.cli.eval.spec import key_reference, sets_of
+from evalmesh.cli.exports import again_command, check_sinks, options_of, send
 from evalmesh.cli.plain import plain
 from evalmesh.cli.platform.session import run_async
 
@@ -27,8 +31,10 @@ def run(args: argparse.Namespace) -> int:
     files = [] if args.config else told(TaskConfig.section, TaskConfig.model_fields)
     for line in (*files, *told_by_environment(config.api_url or "", key_reference(config))):
         console.print(line, markup=False)
+    options = options_of(config.name, config.work_dir, config.export_args)
+    check_sinks(config.export, options)
     if config.dry_run:
-        with told_in_keys(config.datasets):
+        with told_in_keys([one.name for one in sets_of(config)]):
             spec = run_async(validate(config))
         print(yaml.safe_dump(plain(replace(spec, client_config="")), sort_keys=False, allow_unicode=True), end="")
         return exits.OK
@@ -36,4 +42,19 @@ def run(args: argparse.Namespace) -> int:
         console.print("The model is simulated, reached over real HTTP; see --api-url for your own.")
     outcome = run_async(evaluate(config, console, live=is_live()))
     show_outcome(make_console(), outcome, work_dir=config.work_dir)
-    return outcome.exit_code(ignore_errors=config.ignore_errors)
+    code = outcome.exit_code(ignore_errors=config.ignore_errors)
+    sent = _exported(config, outcome, options)
+    return code or (exits.OK if sent else exits.FAILED)
+
+
+def _exported(config: TaskConfig, outcome: Outcome, options: Mapping[str, Any]) -> bool:
+    """Sends the scores to the sinks that were asked for; whether all of them took them."""
+    if outcome.report is None:
+        return True
+    done, errors = send(config.export, outcome.report, outcome.folder, options)
+    for line in done:
+        print(line)
+    for sink, why in errors.items():
+        again = again_command(outcome.folder / "report.json", sink, config.export_args)
+        print(f"export failed: {sink}: {why}\nagain    {again}  # exports alone", file=sys.stderr)
+    return not errors

@@ -1,15 +1,17 @@
 """`TaskConfig`: what `evalmesh eval` and `run_task` take."""
 
-import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import SecretStr, field_validator, model_validator
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.naming import suggestion
-from evalmesh.cli.config import Config
+from evalmesh.cli.config import Config, placed
 from evalmesh.cli.connections import default_url
+from evalmesh.cli.eval.datasets import read_set, split_names
 from evalmesh.cli.eval.keys import EVAL_TYPE_ADVICE, EVAL_TYPES, TASK_ADVICE, sift
 from evalmesh.cli.eval.options import TaskOptions
 from evalmesh.cli.options import from_file, parse_options
@@ -27,8 +29,27 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
 
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key", "headers"})
     section: ClassVar[str] = "eval"
+    paths: ClassVar[frozenset[str]] = frozenset({"dataset_dir", "completions"})
 
     api_key: SecretStr | None = None
+
+    @classmethod
+    def beside(cls, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Own data too are named from the file that names them."""
+        found = super().beside(values, folder)
+        if isinstance(args := found.get("dataset_args"), Mapping):
+            found["dataset_args"] = {
+                name: placed(own, folder, ("local_path",)) if isinstance(own, Mapping) else own
+                for name, own in args.items()
+            }
+        sets = found.get("datasets")
+        sets = [sets] if isinstance(sets, str) else sets
+        if isinstance(sets, list) and all(isinstance(text, str) for text in sets):
+            named = [read_set(name) for text in sets for name in split_names(text)]
+            found["datasets"] = [
+                str(replace(one, local_path=str(folder / one.local_path)) if one.local_path else one) for one in named
+            ]
+        return found
 
     def __init__(self, **values: Any) -> None:
         # Type checkers would otherwise take only the fields that are written out here.
@@ -49,7 +70,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
         given = [value] if isinstance(value, str) else value
         if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
             return value
-        return [_known(name) for text in given for name in re.split(r"[,\s]+", text) if name]
+        return [_known(name) for text in given for name in split_names(text)]
 
     @field_validator("system_prompt")
     @classmethod
@@ -84,11 +105,12 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TaskConfig":
+        names = [read_set(text).name for text in self.datasets]
         for name in self.dataset_args:
-            if self.datasets and name not in self.datasets:
+            if names and name not in names:
                 raise InvalidInput(
                     f"dataset_args.{name[:80]}: {name[:80]!r} is not among the datasets of this run. "
-                    f"{suggestion(name, self.datasets)}",
+                    f"{suggestion(name, names)}",
                     {"field": f"dataset_args.{name}"},
                 )
         if self.rerun_review and not self.use_cache:
@@ -108,7 +130,8 @@ def _known(name: str) -> str:
     return name if name == name.lower() or name.lower() not in registry.names() else name.lower()
 
 
-def args_of_one(name: str, text: str) -> dict[str, Any]:
+def args_of_one(dataset: str, text: str) -> dict[str, Any]:
     """`dataset_args` of a command for one benchmark, whose name may be left out of them."""
     given = parse_options(text, "dataset_args")
+    name = read_set(dataset).name
     return given if name in given or not given else {name: given}

@@ -1,6 +1,7 @@
 """One evaluation from config to outputs: what `eval`, `score`, `runs resume` and `run_task` share."""
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,11 +16,12 @@ from rich.console import Console
 from evalmesh.benchmarks import registry
 from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code
+from evalmesh.cli.eval.completions import as_json_lines
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outputs import lost_count, write_outputs
-from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, to_run_spec
+from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, sets_of, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
@@ -76,11 +78,16 @@ async def simulated(config: TaskConfig) -> AsyncIterator[TaskConfig]:
             {"field": "demo"},
         )
     datasets = config.datasets or list(DEMO_DATASETS)
+    sets = sets_of(config)
     async with _serving(
         DEMO_PORT,
         or_any_port=True,
-        benchmarks=tuple(datasets),
-        dataset_args=config.dataset_args,
+        benchmarks=tuple(one.name for one in sets),
+        dataset_args={
+            one.name: {**config.dataset_args.get(one.name, {}), "benchmark": one.benchmark}
+            | ({"local_path": one.local_path} if one.local_path else {})
+            for one in sets
+        },
         dataset_dir=config.dataset_dir or "",
     ) as url:
         yield config.model_copy(update={"api_url": url, "datasets": datasets})
@@ -92,7 +99,10 @@ async def simulated_again(run: Run) -> AsyncIterator[None]:
     if run.spec.labels.get("simulated") != "true":
         yield
         return
-    args = {one.name: {"local_path": one.local_path} for one in run.spec.benchmarks if one.local_path}
+    args = {
+        one.name: {"benchmark": one.kind, "local_path": one.local_path, **dataclasses.asdict(one.form)}
+        for one in run.spec.benchmarks
+    }
     async with _serving(
         urlsplit(run.spec.model.url).port or DEMO_PORT,
         or_any_port=False,
@@ -134,19 +144,14 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     spec = to_run_spec(config)
     if config.completions:
         file = _file(config.completions)
-        if not file.is_file() or file.stat().st_size == 0:
-            state = "is empty" if file.is_file() else "is no file"
-            raise InvalidInput(
-                f"completions: {config.completions!r} {state}; give JSON Lines with one completion a row.",
-                {"field": "completions"},
-            )
-        with file.open("rb") as opened:
+        _check_there(file, config.completions)
+        with as_json_lines(file) as lines, lines.open("rb") as opened:
             RecordedCompletions(opened)  # raises for a row that cannot be used
         spec = replace(spec, completions_digest=_NO_DIGEST_YET)
     check_spec(spec)
     if not config.server:
         for one in spec.benchmarks:
-            registry.get(one.name)  # raises: a server alone may know others
+            registry.get(one.kind)  # raises: a server alone may know others
     return config, spec
 
 
@@ -163,7 +168,7 @@ async def validate(config: TaskConfig) -> RunSpec:
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(told_in_keys(config.datasets))
+        stack.enter_context(told_in_keys([one.name for one in sets_of(config)]))
         ready, spec = resolve(await stack.enter_async_context(simulated(config)))
         place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
@@ -175,6 +180,20 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
         return await finish(client, run, folder, Watcher(console, live, mark, place))
 
 
+def _check_there(file: Path, given: str) -> None:
+    try:
+        state = "is no file"
+        if file.is_file():
+            with file.open("rb") as opened:
+                state = "" if opened.read(1) else "is empty"
+    except OSError as error:
+        state = f"cannot be read: {(error.strerror or str(error)).lower()}"
+    if state:
+        raise InvalidInput(
+            f"completions: {given!r} {state}; give JSON Lines with one completion a row.", {"field": "completions"}
+        )
+
+
 def _file(path: str) -> Path:
     return Path(path).expanduser()
 
@@ -182,7 +201,8 @@ def _file(path: str) -> Path:
 async def _with_completions(client: AsyncClient, config: TaskConfig, spec: RunSpec) -> RunSpec:
     if not config.completions:
         return spec
-    imported = await client.import_completions(_file(config.completions))
+    with as_json_lines(_file(config.completions)) as lines:
+        imported = await client.import_completions(lines)
     return replace(spec, completions_digest=imported.digest)
 
 

@@ -84,4 +84,9 @@ class TaskOptions:
     no_timestamp: Annotated[bool, Flag("write into the work directory itself", group="output")] = False
     name: Annotated[str, Flag("shown in lists and reports")] = ""
     labels: dict[str, str] = {}
+    export: Annotated[
+        list[Literal["wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus", "csv"]],
+        Flag("also send the scores to wandb, swanlab, mlflow, clearml, otlp, prometheus or csv", "SINK"),
+    ] = []
+    export_args: Annotated[dict[str, Any], Flag("options of the exporters: project, url, ...")] = {}
     dry_run: Annotated[bool, Flag("print the resolved spec, check it, run nothing")] = False

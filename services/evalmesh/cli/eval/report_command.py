@@ -9,9 +9,10 @@ from typing import Any
 from rich.table import Table
 
 from evalmesh.cli import exits
-from evalmesh.cli.eval.show import lost_lines, make_console
+from evalmesh.cli.eval.show import lost_lines, make_console, note_lines
 from evalmesh.cli.eval.table import render_table
 from evalmesh.cli.outputs import RUNS
+from evalmesh.cli.parser import PlaceOptions
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
 from evalmesh.sdk import Client
@@ -28,13 +29,15 @@ def run(args: argparse.Namespace) -> int:
         print(markdown(table))
     else:
         make_console().print(table)
-    for line in lost_lines(report):
+    for line in (*lost_lines(report), *note_lines(report)):
         print(line)
     return exits.OK
 
 
 def _find(args: argparse.Namespace) -> Mapping[str, Any]:
     work_dir = Path(args.work_dir).expanduser()
+    if args.work_dir != PlaceOptions.work_dir and not args.server and not work_dir.is_dir():
+        raise NotFound(f"work_dir: {str(work_dir)!r} is no folder that exists.", {"field": "work_dir"})
     given = args.run or str(RUNS.newest_folder(work_dir))
     path = RUNS.report_at(Path(given).expanduser())
     if path is not None:

@@ -13,7 +13,7 @@ from evalmesh.cli.eval.evaluate import Outcome
 from evalmesh.cli.eval.table import render_table
 from evalmesh.domain.run import RunState
 
-__all__ = ["is_live", "lost_lines", "make_console", "show_outcome"]
+__all__ = ["is_live", "lost_lines", "make_console", "note_lines", "show_outcome"]
 
 _SHOWN_LOST = 5
 
@@ -29,6 +29,8 @@ def show_outcome(console: Console, outcome: Outcome, *, work_dir: str) -> None:
             console.print(render_table(report))
         for line in lost_lines(report):
             console.print(Text(line, style="yellow"))
+        for line in note_lines(report):
+            console.print(Text(line))
         console.print(Text(f"report   {outcome.folder / 'report.html'}"))
         console.print(Text(f"results  {outcome.folder / 'results'}"))
     console.print(Text(f"outputs  {outcome.folder}"))
@@ -54,6 +56,11 @@ def lost_lines(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"{benchmark['name']}: {benchmark['n_not_run']} planned requests were not run")
     missing = report["benchmarks_not_reported"]
     return [*lines, f"not reported: {', '.join(missing)}"] if missing else lines
+
+
+def note_lines(report: Mapping[str, Any]) -> list[str]:
+    """What was guessed of the user's own files."""
+    return [f"{one['name']}: {note}" for one in report["benchmarks"] for note in one.get("notes", ())]
 
 
 def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.datasets import NamedSet, read_set
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
+from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
 from evalmesh.cli.options import parse_options
 from evalmesh.cli.outputs import client_config
@@ -17,8 +19,10 @@ from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.results.json_values import public_url
+from evalmesh.wire.runs.checks import check_form
 
 DEMO_MODEL = "simulated"
 DEMO_DATASETS = ("starter_math", "starter_mcq")
@@ -68,6 +72,8 @@ _DATASET_KEYS = {
     "system_prompt": ("system_prompt", str),
     "extra_params": ("extra", dict),
 }
+_FORM_KEYS = {"columns": dict, "encoding": str, "delimiter": str}
+"""How the rows of own files are to be read."""
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
 
 
@@ -80,11 +86,11 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
     generation = _generation(config)
     repeats = config.repeats if config.repeats != 1 else generation.pop("repeats", 1)
     model = _model(config, generation.pop("model"))
-    names = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
+    sets = sets_of(config)
     labels = {**config.labels, **({"simulated": "true"} if config.demo else {})}
     spec = RunSpec(
         model=model,
-        benchmarks=tuple(benchmark_spec(name, config) for name in names),
+        benchmarks=tuple(benchmark_spec(one, config) for one in sets),
         generation=GenerationConfig(**generation["sampling"]),
         limit=config.limit,
         repeats=repeats,
@@ -102,6 +108,8 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
 def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
     """The keys of a config that asks for the same run again. Never a key in it: at most the name of what holds it."""
     values = config.model_dump(mode="json", exclude_defaults=True, exclude={"api_key", "dry_run", "debug"})
+    if config.export_args:
+        values["export_args"] = without_keys(config.export_args)
     if config.demo:
         values.pop("api_url", None)  # the next simulated model may have another port
     elif reference := spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):
@@ -116,7 +124,18 @@ def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
         local = next((one.local_path for one in spec.benchmarks if one.name == name), None)
         if "local_path" in args and local:
             args["local_path"] = local
+    if values.get("datasets"):
+        values["datasets"] = [
+            str(replace(one, local_path=path_for(one.local_path, config)) if one.local_path else one)
+            for one in map(read_set, config.datasets)
+        ]
     return {name: values[name] for name in type(config).model_fields if values.get(name) not in (None, {})}
+
+
+def sets_of(config: TaskConfig) -> list[NamedSet]:
+    """The benchmarks of the run."""
+    texts = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
+    return [read_set(text, config.dataset_args) for text in texts]
 
 
 def path_for(path: str | None, config: TaskConfig) -> str:
@@ -251,11 +270,11 @@ def _generation(config: TaskConfig) -> dict[str, Any]:
     return result
 
 
-def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
+def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
     """One benchmark of the run with its `dataset_args`."""
-    field = f"dataset_args.{name}"
-    keys = (*_DATASET_KEYS, "subset_list", "filters", "limit")
-    given = sift(config.dataset_args.get(name, {}), keys, DATASET_ADVICE, field)
+    field = f"dataset_args.{one.name}"
+    keys = (*_DATASET_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
+    given = sift(config.dataset_args.get(one.name, {}), keys, DATASET_ADVICE, field)
     given = {key: value for key, value in given.items() if value is not None}
     # What is said for all benchmarks gives way to what is said for this one.
     general = {"few_shot_num": config.num_fewshot, "system_prompt": config.system_prompt}
@@ -265,13 +284,17 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
         for key, (target, kind) in _DATASET_KEYS.items()
         if key in given
     }
+    if one.local_path and "local_path" in values:
+        raise _wrong(f"{field}.local_path", values["local_path"], f"datasets name {one.local_path!r}; say it once.")
+    if one.local_path:
+        values["local_path"] = one.local_path
     if "local_path" not in values and not config.server and Path(values.get("dataset_id", "")).is_absolute():
         values["local_path"] = values.pop("dataset_id")  # EvalScope takes a folder under this name too
     if "local_path" in values:
         values["local_path"] = path_for(values["local_path"], config)
     if "subset_list" in given:
         values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
-    elif subsets := _named_subsets(name, config):
+    elif subsets := _named_subsets(one.name, config):
         values["subsets"] = subsets
     if "limit" in given:
         values["limit"] = parse_limit(given["limit"], f"{field}.limit")
@@ -279,16 +302,27 @@ def benchmark_spec(name: str, config: TaskConfig) -> BenchmarkSpec:
     filters = sift(filters, ("remove_until",), FILTER_ADVICE, f"{field}.filters")
     if filters.get("remove_until"):
         values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
-    return BenchmarkSpec(name=name, **values)
+    values["form"] = _form(given, field)
+    return BenchmarkSpec(name=one.name, benchmark="" if one.name == one.benchmark else one.benchmark, **values)
+
+
+def _form(given: Mapping[str, Any], field: str) -> RowForm:
+    said = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _FORM_KEYS.items() if key in given}
+    if not all(isinstance(text, str) for text in said.get("columns", {}).values()):
+        raise _wrong(f"{field}.columns", said["columns"], 'give names, as in {"question": "q"}.')
+    form = RowForm.said(said.get("columns", {}), said.get("encoding", ""), said.get("delimiter", ""))
+    check_form(f"{field}.", form)
+    return form
 
 
 def _named_subsets(name: str, config: TaskConfig) -> tuple[str, ...]:
     """Those of `subset` that belong to this benchmark. Raises `InvalidInput` for one that belongs to none."""
-    if len(config.datasets) == 1:
+    names = [one.name for one in sets_of(config)]
+    if len(names) == 1:
         return tuple(one.removeprefix(f"{name}/") for one in config.subset)
     for one in config.subset:
-        if one.partition("/")[0] not in config.datasets:
-            raise _wrong("subset", one, f"there are several benchmarks: write e.g. {config.datasets[0]}/{one}.")
+        if one.partition("/")[0] not in names:
+            raise _wrong("subset", one, f"there are several benchmarks: write e.g. {name}/{one}.")
     return tuple(one.removeprefix(f"{name}/") for one in config.subset if one.startswith(f"{name}/"))
 
 

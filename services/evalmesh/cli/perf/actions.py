@@ -15,9 +15,10 @@ from evalmesh.cli.perf.live import LoadProgress, errors_text
 from evalmesh.cli.perf.outputs import write_missing_outputs
 from evalmesh.cli.perf.words import level_label, state_words
 from evalmesh.cli.platform.session import Place, connect, run_async
-from evalmesh.domain.errors import FailedPrecondition
+from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.state import State
+from evalmesh.load_generator.prompts import datasets as load_datasets
 
 NOBODY: frozenset[str] = frozenset()
 """A look at the load tests must not start what is queued."""
@@ -49,6 +50,7 @@ def _errors_text(one: LoadTest) -> str:
 
 def _as_json(one: LoadTest) -> dict[str, Any]:
     return {
+        "outcome": state_words(one),
         "model": one.spec.target.model,
         "url": one.spec.target.url,
         "levels": [
@@ -71,13 +73,15 @@ _LISTING: Listing[LoadTest] = Listing(
     heading="Load test",
     fetch=lambda client, size: client.list_load_tests(page_size=size),
     columns={
-        "Model": lambda one: one.spec.display_name or one.spec.target.model,
+        "Name": lambda one: one.spec.display_name,
+        "Model": lambda one: one.spec.target.model,
         "Load": _load_text,
         "Levels": _levels_text,
         "Errors": _errors_text,
     },
     document=_as_json,
     nothing="no load tests yet; try: evalmesh perf --help",
+    state=state_words,
 )
 
 
@@ -125,8 +129,22 @@ async def _cancel(test_id: str, place: Place, work_dir: Path) -> tuple[LoadTest,
 def datasets(args: argparse.Namespace) -> int:
     """`perf datasets`."""
     names = run_async(_datasets(place_of_args(args, NOBODY)))
-    print(json.dumps(names, indent=2) if args.format == "json" else "\n".join(names))
+    if args.format == "json":
+        print(json.dumps(names, indent=2))
+        return exits.OK
+    width = max(map(len, names), default=0)
+    for name in names:
+        print(f"{name:{width}}  {_summary(name)}".rstrip())
     return exits.OK
+
+
+def _summary(name: str) -> str:
+    """What it makes, or what its file must hold; empty for one that only the server has."""
+    try:
+        known = load_datasets.get(name)
+    except InvalidInput:
+        return ""
+    return known.summary if known.name == name else f"The same as {known.name}."
 
 
 async def _datasets(place: Place) -> list[str]:

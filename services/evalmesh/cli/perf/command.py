@@ -14,6 +14,7 @@ _MODULES = {
     # Reports in files are looked at without loading the platform.
     "show": "reports",
     "compare": "reports",
+    "export": "reports",
     "list": "actions",
     "watch": "actions",
     "cancel": "actions",

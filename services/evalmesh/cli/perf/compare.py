@@ -9,6 +9,7 @@ from rich.text import Text
 
 from evalmesh.cli.perf.table import plain_table
 from evalmesh.cli.perf.words import milliseconds, per_second
+from evalmesh.load.measure.compare import ONE_RUN
 from evalmesh.load.measure.compare import compare as compare_reports
 
 __all__ = ["compare_reports", "render_comparison"]
@@ -19,7 +20,7 @@ _SHOWN = (
     *("tpot_ms.p50", "e2e_ms.p50", "e2e_ms.p99", "e2e_due_ms.p50", "e2e_due_ms.p99"),
 )
 """The others are in `--format json`."""
-_STYLES = {"better": "green", "worse": "bold red", "inconclusive": "dim", "undecided": "dim", "": ""}
+_STYLES = {"better": "green", "worse": "bold red", "no difference": "dim", "undecided": "dim", "": ""}
 
 
 def render_comparison(console: Console, result: Mapping[str, Any]) -> None:
@@ -33,13 +34,25 @@ def render_comparison(console: Console, result: Mapping[str, Any]) -> None:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     for level in result["levels"]:
         console.print(_table(level))
-    if result["judged"]:
-        many = f"{result['judged']} figures are judged together"
-        text = f"{many}: equal servers show any change in at most one comparison of 20."
-        console.print(Text(text, style="dim"), soft_wrap=True)
+    for line in _legend(result):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     for side in ("a", "b"):
         if labels := result[f"only_in_{side}"]:
             console.print(Text(f"only in {side.upper()}: {', '.join(labels)}", style="dim"), soft_wrap=True)
+
+
+def _legend(result: Mapping[str, Any]) -> list[str]:
+    if not result["judged"]:
+        return []
+    tolerance = f"{100 * result['tolerance']:g}%"
+    text = f"{result['judged']} figures are judged together; less than {tolerance} (--tolerance) does not matter."
+    lines = [f"{text} Equal servers are called better or worse in at most one comparison of 20."]
+    if result["one_run"]:
+        lines.append(
+            "One run a side says what differs within these runs, not what differs from run to run: up to "
+            f"{ONE_RUN:.0%} is put down to that. --repeats 3 or more measures it."
+        )
+    return lines
 
 
 def _table(level: Mapping[str, Any]) -> Table:
@@ -52,7 +65,8 @@ def _table(level: Mapping[str, Any]) -> Table:
     table.add_column("B is", no_wrap=True)
     for one in level["metrics"]:
         if one["metric"] in _SHOWN:
-            verdict = Text(one["verdict"] or "", style=_STYLES[one["verdict"] or ""])
+            word = "differs within these runs" if one["differs_within_runs"] else one["verdict"] or ""
+            verdict = Text(word, style=_STYLES.get(word, "yellow"))
             cells = (one["metric"], _value(one["a"], one["unit"]), _value(one["b"], one["unit"]))
             table.add_row(*map(Text, cells), Text(_change(one)), Text(_interval(one)), verdict)
     return table

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.cli.live import LiveView, clock_text
-from evalmesh.cli.perf.words import level_label, milliseconds, per_second, state_words
+from evalmesh.cli.perf.words import NO_FAILURES, level_label, milliseconds, per_second, state_words
 from evalmesh.domain.load_test import LatencyQuantiles, LevelStatus, LoadLevel, LoadSnapshot, LoadTest
 
 _HISTORY = 40
@@ -71,7 +71,7 @@ class LoadProgress(LiveView):
         """What the terminal shows."""
         level = current_level(test, snapshot)
         heading = Text(f"{test.id}  {state_words(test)}  {position_text(test, level)}", style="bold")
-        if snapshot is None or level is None:
+        if snapshot is None or level is None or _is_between(test, level):
             return Group(heading)
         share, eta_s = progress_of(level, snapshot)
         bar = Table.grid(padding=(0, 2))
@@ -99,11 +99,25 @@ def position_text(test: LoadTest, level: LevelStatus | None) -> str:
     """`level 2 of 4: parallel 32`."""
     if level is None:
         return "preparing" if not test.state.terminal else ""
+    if _is_between(test, level):
+        after = f"level {level.index + 1}" if test.spec.search is None else f"probe {level.index + 1}"
+        pause = f"pause of {test.spec.pause_s:g} s" if test.spec.pause_s else "pause"
+        return f"{pause} after {after}"
+    return level_text(test, level)
+
+
+def level_text(test: LoadTest, level: LevelStatus) -> str:
+    """Which of how many it is, and its load."""
     label = level_label(level.level, test.spec.arrival.kind)
     if test.spec.search is not None:
         return f"probe {level.index + 1}: {label}"
     repeat = f", repeat {level.repeat + 1} of {test.spec.repeats}" if test.spec.repeats > 1 else ""
     return f"level {level.index + 1} of {len(test.spec.levels) * test.spec.repeats}: {label}{repeat}"
+
+
+def _is_between(test: LoadTest, level: LevelStatus) -> bool:
+    """Whether the level is over and the load test is not: nothing is sent before the next one."""
+    return level.state in {"done", "failed", "cancelled"} and not test.state.terminal
 
 
 def bound_s(level: LoadLevel) -> float:
@@ -128,8 +142,9 @@ def progress_of(status: LevelStatus, snapshot: LoadSnapshot) -> tuple[float | No
 
 
 def errors_text(errors: Mapping[str, int]) -> str:
-    """`http_500 3, truncated 1`, the most frequent first."""
-    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+    """`http_500 3, truncated 1`, the most frequent first; what was never sent is no failure."""
+    sent = [(name, count) for name, count in errors.items() if name not in NO_FAILURES]
+    ordered = sorted(sent, key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {count:,}" for name, count in ordered if count)
 
 
@@ -190,7 +205,7 @@ def plain_line(test: LoadTest, snapshot: LoadSnapshot | None) -> str:
     head = f"{test.id} {state_words(test)}"
     if level is None:
         return head
-    if snapshot is None:
+    if snapshot is None or _is_between(test, level):
         return f"{head}, {position_text(test, level)}"
     parts = [
         f"{head}, {position_text(test, level)}",
@@ -218,6 +233,10 @@ def _quantiles(found: LatencyQuantiles) -> str:
     return f"p50 {p50} p90 {p90} p99 {p99} ms"
 
 
+def _objective_word(level: LevelStatus) -> str:
+    return "undecided" if level.meets_slo is None else "met" if level.meets_slo else "missed"
+
+
 def finished_line(test: LoadTest, level: LevelStatus) -> str:
     """What became of a level."""
     failed = errors_text(level.errors)
@@ -232,9 +251,9 @@ def finished_line(test: LoadTest, level: LevelStatus) -> str:
         ),
         (f"e2e p99 {milliseconds(level.e2e_p99_ms)} ms", level.e2e_p99_ms is not None),
         (f"goodput {per_second(level.goodput_rate or 0.0)}", level.goodput_rate is not None),
-        ("objective met" if level.meets_slo else "objective missed", level.meets_slo is not None),
-        ("limited by the client", level.client_limited),
+        (f"objective {_objective_word(level)}", bool(test.spec.slo) or level.meets_slo is not None),
+        ("not to be used, limited by the client", level.client_limited),
         (level.state, level.state != "done"),
         (level.note, bool(level.note) and level.state != "done"),
     )
-    return f"{position_text(test, level)}: " + ", ".join(text for text, shown in figures if shown)
+    return f"{level_text(test, level)}: " + ", ".join(text for text, shown in figures if shown)

@@ -77,6 +77,7 @@ class PerfOptions:
         Flag(
             "a load that changes within one level: 30s:5 60s:5-50 (per second; with --arrival closed: in flight)",
             "S:LOAD",
+            commas=True,
         ),
     ] = []
     ramp: Annotated[
@@ -119,6 +120,7 @@ class PerfOptions:
         list[int], MaxLen(2), Flag("one, or least and most (default: 2048)", "N", group="request body")
     ] = []
     min_tokens: Annotated[int | None, Ge(0), Flag("least tokens of an answer")] = None
+    ignore_eos: Annotated[bool, Flag("ask servers to go on to max_tokens: ignore_eos in the body")] = False
     output_lengths: Annotated[str | None, Flag("max_tokens of each request, as --input-lengths", "DIST")] = None
     n_choices: Annotated[int | None, Ge(1), Flag("answers per request: n")] = None
     stop: Annotated[list[str] | None, Flag("texts that end an answer", "TEXT", nargs="*")] = None
@@ -143,7 +145,7 @@ class PerfOptions:
     sla_upper_bound: Annotated[float | None, Gt(0), Flag("highest load that is tried", "N")] = None
     sla_lower_bound: Annotated[float | None, Gt(0), Flag("lowest load that is tried (default: 1)", "N")] = None
     sla_fixed_parallel: Annotated[int | None, Ge(1), Flag("most in flight when searching a rate")] = None
-    strict: Annotated[bool, Flag("exit codes 6 and 7, see below")] = False
+    strict: Annotated[bool, Flag("exit codes 6 to 8, see below")] = False
 
     name: Annotated[str, Flag("shown in lists and reports", group="execution and output")] = ""
     alias: Annotated[str, Flag("label that tells endpoints of one model apart")] = ""
@@ -156,8 +158,8 @@ class PerfOptions:
         Flag("Prometheus addresses to scrape, nvml, or none (default: /metrics beside the endpoint, if there)", "URL"),
     ] = []
     export: Annotated[
-        list[Literal["wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus"]],
-        Flag("also send the result to wandb, swanlab, mlflow, clearml, otlp or prometheus", "SINK"),
+        list[Literal["wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus", "csv"]],
+        Flag("also send the result to wandb, swanlab, mlflow, clearml, otlp, prometheus or csv", "SINK"),
     ] = []
     export_args: Annotated[dict[str, Any], Flag("options of the exporters: project, url, ...")] = {}
     visualizer: Annotated[Literal["wandb", "swanlab", "clearml"] | None, Flag("EvalScope's --export")] = None

@@ -8,6 +8,7 @@ from typing import Any
 from evalmesh.cli import exits
 from evalmesh.cli.__main__ import exit_code as code_of_reason
 from evalmesh.cli.perf.table import failed_count
+from evalmesh.cli.perf.words import VERDICTS
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.state import State
 
@@ -26,6 +27,8 @@ class PerfOutcome:
     export_errors: tuple[str, ...] = ()
     exported: tuple[str, ...] = ()
     """Where the document was sent to, in words."""
+    export_again: tuple[str, ...] = ()
+    """Commands that export what could not be, and nothing else."""
 
     def exit_code(self, *, ignore_errors: bool, strict: bool) -> int:
         """What the process should exit with; documented in `exits.PERF_HELP`."""
@@ -49,11 +52,24 @@ def _of_figures(perf: Mapping[str, Any], *, ignore_errors: bool, strict: bool) -
         return exits.UNAVAILABLE if classes and classes <= _UNREACHABLE else exits.FAILED
     if any(map(_broke_off, levels)):
         return exits.FAILED
-    if strict and (perf["client_limited"] or any(one["lost"] for level in levels for one in level["generators"])):
-        return exits.CLIENT_LIMITED
-    if strict and not objective_met(perf):
-        return exits.OBJECTIVE_MISSED
+    if strict and (code := _strictly(perf)):
+        return code
     return exits.PARTIAL if any(map(failed_count, levels)) and not ignore_errors else exits.OK
+
+
+def _strictly(perf: Mapping[str, Any]) -> int:
+    """Failures that miss the objective are the server's, whatever the client did; latencies need a client in time."""
+    levels = perf["levels"]
+    if any(_missed_by_failures(level) for level in levels) and perf["search"] is None:
+        return exits.OBJECTIVE_MISSED
+    if perf["client_limited"] or any(one["lost"] for level in levels for one in level["generators"]):
+        return exits.CLIENT_LIMITED
+    return {"missed": exits.OBJECTIVE_MISSED, "undecided": exits.OBJECTIVE_UNDECIDED}.get(objective(perf), exits.OK)
+
+
+def _missed_by_failures(level: Mapping[str, Any]) -> bool:
+    terms = level["slo"]["terms"] if level["slo"] else ()
+    return any(term["metric"] == "error_rate" and term["decision"] == "missed" for term in terms)
 
 
 def _broke_off(level: Mapping[str, Any]) -> bool:
@@ -65,8 +81,14 @@ def _broke_off(level: Mapping[str, Any]) -> bool:
     return level["state"] == "failed" and not lost and not _UNREACHABLE.intersection(level["errors"])
 
 
-def objective_met(perf: Mapping[str, Any]) -> bool:
-    """A search met it when it has an answer, a sweep when each of its levels did, by value; so does no objective."""
-    if perf["search"] is not None:
-        return perf["search"]["answer"] is not None
-    return all(level["slo"]["met"] for level in perf["levels"] if level["slo"])
+def objective(perf: Mapping[str, Any]) -> str:
+    """`met`, `missed` or `undecided`; no objective is met.
+
+    A search met it when it has an answer, and does not know when it ended before there was one; a sweep when each of
+    its levels did.
+    """
+    search = perf["search"]
+    if search is not None:
+        return "met" if search["answer"] is not None else "missed" if search["state"] == "none" else "undecided"
+    decisions = [VERDICTS[level["slo"]["decision"]][0] for level in perf["levels"] if level["slo"]]
+    return next((word for word in ("missed", "undecided") if word in decisions), "met")

@@ -134,6 +134,7 @@ def _body(config: PerfConfig, api: str) -> dict[str, Any]:
         return dict(config.extra_args)
     body = {name: getattr(config, name) for name in _SAMPLING}
     body |= {"n": config.n_choices, "seed": config.seed, "stop": config.stop, "stop_token_ids": config.stop_token_ids}
+    body["ignore_eos"] = config.ignore_eos or None
     # In the extra arguments, and only there, null means that the key must not be sent.
     return {**{key: value for key, value in body.items() if value is not None}, **config.extra_args}
 
@@ -169,6 +170,8 @@ def prompt_notes(config: PerfConfig) -> list[str]:
             f"dataset: none was named, and nothing is downloaded: prompts are {_RANDOM_TOKENS} tokens of random words. "
             f"Yours come with --dataset-path."
         )
+    if config.prompt and (config.dataset_path or config.dataset):
+        notes.append("prompt: every request asks this one text; the data set that is named beside it is not read.")
     if config.data_source not in {None, "local"} and not config.dataset_path:
         notes.append(f"data_source: nothing is downloaded from {config.data_source}; --dataset-path names a file here.")
     return notes

@@ -1,11 +1,9 @@
 """One load test from config to outputs."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from rich.text import Text
 
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.config import PerfConfig
+from evalmesh.cli.perf.exports import check_exports, export
 from evalmesh.cli.perf.keys import told_in_keys
 from evalmesh.cli.perf.live import LoadProgress
 from evalmesh.cli.perf.outcome import PerfOutcome
@@ -23,7 +22,7 @@ from evalmesh.cli.perf.target import LOCAL_APIS, check_api, declared, literal_ke
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, check_writable, connect
 from evalmesh.cli.platform.waits import told_waits
-from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, FailedPrecondition, InvalidInput, NotFound
+from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.state import State
 
@@ -74,6 +73,7 @@ async def validate(config: PerfConfig, console: Console) -> LoadTestSpec:
     """The spec, checked by the platform too; the endpoint is asked nothing. Raises what is wrong with it."""
     say_notes(console, all_notes(config))
     spec = resolve(config)
+    await asyncio.to_thread(check_exports, config)
     if config.api in LOCAL_APIS:
         return spec  # its endpoint is not started for a look
     async with connect(place_of(config)) as client:
@@ -90,7 +90,9 @@ async def preview(config: PerfConfig, count: int, console: Console) -> Sequence[
     resolve(config)
     place = place_of(config)
     async with connect(place) as client:
-        return await client.preview_load_test(await submit_spec(client, config), count)
+        spec = await submit_spec(client, config)
+        with told_in_keys():
+            return await client.preview_load_test(spec, count)
 
 
 async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> PerfOutcome:
@@ -114,6 +116,7 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
     """Appends the outcome to `ended` as soon as there is one; returns the config with its endpoint."""
     async with AsyncExitStack() as stack:
         resolve(config)
+        await asyncio.to_thread(check_exports, config)
         ready = await stack.enter_async_context(with_endpoint(config))
         place = place_of(ready)
         logs = place.settings().state_dir / "logs"
@@ -218,30 +221,3 @@ async def _wait_ended(client: "AsyncClient", test: LoadTest) -> LoadTest:
             f"{test.id} was told to end, and had no report within {_REPORT_WAIT_S:.0f} s. See the logs, free disk "
             f"space if there is none, and try: evalmesh perf cancel {test.id}"
         ) from None
-
-
-def export(config: PerfConfig, outcome: PerfOutcome) -> PerfOutcome:
-    """Sends the document to the sinks that were asked for; what fails is said, and takes nothing away."""
-    sinks = list(dict.fromkeys([*config.export, *([config.visualizer] if config.visualizer else [])]))
-    if not sinks or outcome.perf is None:
-        return outcome
-    _give_keys(config)
-    options: Mapping[str, Any] = {"name": config.name or outcome.load_test.id, **config.export_args}
-    exporters = import_module("evalmesh.adapters.exporters")
-    errors, said = list(outcome.export_errors), []
-    for sink in sinks:
-        try:
-            said.append(f"{sink}: {exporters.export(sink, outcome.perf, outcome.folder, options)}")
-        except (EvalmeshError, OSError) as error:
-            errors.append(f"{sink}: {error}")
-    return PerfOutcome(outcome.load_test, outcome.folder, outcome.perf, outcome.interrupted, tuple(errors), tuple(said))
-
-
-def _give_keys(config: PerfConfig) -> None:
-    """Where the sinks' own libraries look for them."""
-    if config.wandb_api_key is not None:
-        os.environ["WANDB_API_KEY"] = config.wandb_api_key.get_secret_value()
-    if config.swanlab_api_key is not None:
-        os.environ["SWANLAB_API_KEY"] = config.swanlab_api_key.get_secret_value()
-    if config.swanlab_host:
-        os.environ["SWANLAB_HOST"] = config.swanlab_host

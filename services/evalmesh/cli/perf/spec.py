@@ -1,12 +1,12 @@
 """From the user's config to the load test's spec. A literal key stops here, and files become digests."""
 
-import re
 import tempfile
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalmesh.cli.exports import without_keys
 from evalmesh.cli.outputs import client_config
 from evalmesh.cli.perf.config import PerfConfig, is_model_folder
 from evalmesh.cli.perf.keys import told_in_keys
@@ -25,8 +25,6 @@ _DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".txt", ".tsv", ".arrow
 _MOST_NAMED = 5
 _SEED = 42
 _NOT_KEPT = frozenset({"api_key", "wandb_api_key", "swanlab_api_key", "dry_run", "debug", "notes"})
-_KEY_WORDS = re.compile(r"key|token|secret|password|headers", re.IGNORECASE)
-"""Options of exporters that may be keys; they must be given again."""
 NO_DIGEST_YET = "0" * 64
 
 
@@ -51,10 +49,15 @@ def local_files(config: PerfConfig) -> LocalFiles:
 def _data_file(text: str) -> Path:
     path = Path(text).expanduser()
     field = {"field": "dataset_path"}
-    if path.is_file():
-        if not path.stat().st_size:
-            raise InvalidInput(f"dataset_path: {text!r} is empty; give a file with rows.", field)
-        return path
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                if not file.read(1):
+                    raise InvalidInput(f"dataset_path: {text!r} is empty; give a file with rows.", field)
+            return path
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise InvalidInput(f"dataset_path: {text!r} cannot be read: {why}; check its permissions.", field) from None
     if not path.is_dir():
         raise InvalidInput(f"dataset_path: {text!r} is no file; give a file of this machine.", field)
     # A few are enough to tell that it is not one: the folder may be a whole disk.
@@ -99,7 +102,7 @@ def repeating(config: PerfConfig, spec: LoadTestSpec) -> dict[str, Any]:
     if config.api in LOCAL_APIS:
         del values["url"]  # the next server may have another port
     values |= {"headers": dict(spec.target.headers), "api_key": spec.target.key_ref}
-    values["export_args"] = {name: value for name, value in config.export_args.items() if not _KEY_WORDS.search(name)}
+    values["export_args"] = without_keys(config.export_args)
     for name in ("dataset_path", "ca_file", "tokenizer_path", "prompt", "query_template"):
         text, mark = str(values.get(name) or ""), "@" if name in {"prompt", "query_template"} else ""
         path = Path(text.removeprefix(mark)).expanduser()

@@ -1,7 +1,7 @@
 """The tables of a load test's document (docs/perf-schema.md) on a terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -10,100 +10,24 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from evalmesh.cli.perf.live import errors_text
-from evalmesh.cli.perf.words import milliseconds, per_second
+from evalmesh.cli.perf.columns import (
+    DETAILS,
+    LENGTH_COLUMNS,
+    Column,
+    Level,
+    is_generating,
+    latency_columns,
+    rate_columns,
+)
+from evalmesh.cli.perf.words import VERDICTS, milliseconds, per_second
+from evalmesh.load.measure.best import in_order
 
-Level = Mapping[str, Any]
 _WIDEST_LABEL = 24
 _ANY_WIDTH = 10_000
-_VERDICTS = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the table of levels."""
-
-    heading: str
-    cell: Callable[[Level], str]
-    due: Callable[[Level], str] | None = None
-    """The same from the scheduled time, where there is such a thing."""
-
-
-def _pair(name: str) -> Callable[[Level], str]:
-    def cell(level: Level) -> str:
-        summary = level.get(name)
-        if not summary or not summary["n"]:
-            return "-"
-        return f"{milliseconds(summary['p50'])} / {milliseconds(summary['p99'])}"
-
-    return cell
-
-
-def _rate(name: str) -> Callable[[Level], str]:
-    def cell(level: Level) -> str:
-        return "-" if level[name] is None else per_second(level[name]).removesuffix("/s")
-
-    return cell
-
-
-def _send_lag(level: Level) -> str:
-    summary = level.get("send_lag_ms")
-    return milliseconds(summary["p99"]) if summary and summary["n"] else "-"
-
-
-def _goodput(level: Level) -> str:
-    goodput = level["goodput"]
-    if goodput is None or goodput["rate"] is None:
-        return "-"
-    share = f" ({goodput['share']:.1%})" if goodput["share"] is not None else ""
-    return per_second(goodput["rate"]).removesuffix("/s") + share
-
-
-def _mean(name: str) -> Callable[[Level], str]:
-    return lambda row: milliseconds(row[name]["mean"]) if row[name]["n"] else "-"
-
-
-def _mean_tokens(row: Level) -> str:
-    mean = row["output_tokens"]["mean"]
-    return f"{mean:,.0f}" if mean else "-"
-
-
-_LENGTH_COLUMNS = (
-    Column("Output\ntokens", _mean_tokens),
-    Column("Out tok/s\nper request", _rate("output_token_rate_per_request")),
-    Column("Prefill\ntok/s", _rate("prefill_token_rate")),
-    Column("TTFT\nms", _mean("ttft_ms")),
-    Column("TPOT\nms", _mean("tpot_ms")),
-    Column("E2E\nms", _mean("e2e_ms")),
-)
-"""Means, since a speed benchmark sends two requests of each length."""
+_MOST_SPREADS = 12
+"""Levels up to which a row of half intervals stands below each; a search has more, and repeats have their own table."""
 _MOST_LENGTH_ROWS = 24
-
-
-def rate_columns(perf: Mapping[str, Any]) -> list[Column]:
-    """How much was done; embeddings have no output tokens, closed loops no schedule."""
-    levels = perf["levels"]
-    found = [Column("Req/s", _rate("request_rate"))]
-    if any(level["offered_rate"] is not None for level in levels):
-        found.insert(0, Column("Offered/s", _rate("offered_rate")))
-    generating = perf["target"]["api"] not in {"embeddings", "rerank"}
-    name, heading = ("output_token_rate", "Out tok/s") if generating else ("input_token_rate", "In tok/s")
-    found.append(Column(heading, _rate(name)))
-    if any(level["goodput"] for level in levels):
-        found.append(Column("Goodput/s", _goodput))
-    return found
-
-
-def latency_columns(perf: Mapping[str, Any]) -> list[Column]:
-    """How long it took; only streams have a first token."""
-    found = []
-    if perf["target"]["stream"]:
-        found.append(Column("TTFT ms\np50 / p99", _pair("ttft_ms"), _pair("ttft_due_ms")))
-        found.append(Column("ITL ms\np50 / p99", _pair("itl_ms")))
-    found.append(Column("E2E ms\np50 / p99", _pair("e2e_ms"), _pair("e2e_due_ms")))
-    if any(level["offered_rate"] is not None for level in perf["levels"]):
-        found.append(Column("Send lag\np99 ms", _send_lag))
-    return found
+_WRONG = 0.05
 
 
 def failed_count(level: Level) -> int:
@@ -112,31 +36,45 @@ def failed_count(level: Level) -> int:
 
 
 def levels_tables(perf: Mapping[str, Any], console: Console) -> list[Table]:
-    """One row per level, with a schedule two: from the scheduled time, and from the send.
+    """One row per level, with a schedule two: from the scheduled time, and from the send; below them half intervals.
 
-    What does not fit beside each other comes in two tables, rates and latencies: figures are never cut.
+    What does not fit beside each other comes in two tables, rates and latencies, with as many percentiles as there is
+    room for: figures are never cut.
     """
-    rates, latencies = rate_columns(perf), latency_columns(perf)
-    whole = _levels_table(perf, [*rates, *latencies], counted=True)
+    rates = rate_columns(perf)
+    for statistics in DETAILS[:-1]:
+        whole = _levels_table(perf, [*rates, *latency_columns(perf, statistics)], counted=True)
+        if _fits(console, whole):
+            return [whole]
+    for statistics in DETAILS:
+        latencies = _levels_table(perf, latency_columns(perf, statistics), counted=False)
+        if _fits(console, latencies):
+            break
+    return [_levels_table(perf, rates, counted=True), latencies]
+
+
+def _fits(console: Console, table: Table) -> bool:
     # Measured as if there were room for anything, since a measure within a console is never wider than that.
-    if Measurement.get(console, console.options.update(width=_ANY_WIDTH), whole).maximum <= console.width:
-        return [whole]
-    return [_levels_table(perf, rates, counted=True), _levels_table(perf, latencies, counted=False)]
+    return Measurement.get(console, console.options.update(width=_ANY_WIDTH), table).maximum <= console.width
 
 
 def _levels_table(perf: Mapping[str, Any], found: Sequence[Column], *, counted: bool) -> Table:
+    levels = perf["levels"]
     table = plain_table()
-    longest = max((len(level["label"]) for level in perf["levels"]), default=0) + 2
+    longest = max((len(level["label"]) for level in levels), default=0) + 2
     table.add_column("Level", overflow="fold", min_width=min(longest, _WIDEST_LABEL))
     for heading in ("OK", "Failed") if counted else ():
         table.add_column(heading, justify="right", no_wrap=True)
     for column in found:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    judged = counted and any(level["slo"] for level in perf["levels"])
+    judged = counted and any(level["slo"] for level in levels)
     if judged:
         table.add_column("SLO", no_wrap=True)
-    for level in perf["levels"]:
+    spreads = len(levels) <= _MOST_SPREADS and not perf["search"]
+    for level in in_order(levels) if perf["search"] else levels:
         _add_level(table, level, found, counted=counted, judged=judged)
+        if spreads:
+            _add_below(table, "  ±95%", [column.spread(level) if column.spread else "" for column in found], counted)
     return table
 
 
@@ -147,7 +85,7 @@ def plain_table() -> Table:
 
 
 def _add_level(table: Table, level: Level, found: Sequence[Column], *, counted: bool, judged: bool) -> None:
-    name = _name(level)
+    name = level_name(level)
     failed = failed_count(level)
     style = "red" if level["client_limited"] else ""
     counts = [Text(f"{level['ok']:,}"), Text(f"{failed:,}", style="bold red" if failed else "dim")] if counted else []
@@ -155,41 +93,88 @@ def _add_level(table: Table, level: Level, found: Sequence[Column], *, counted: 
     due = level["offered_rate"] is not None
     # What a user waited begins when the request was due; that is the headline where there is a schedule.
     cells += [Text((column.due if due and column.due else column.cell)(level), style=style) for column in found]
-    slo = level["slo"]
     if judged:
-        cells.append(Text(slo["decision"] if slo else "", style=_VERDICTS.get(slo["decision"], "") if slo else ""))
+        cells.append(_verdict(level["slo"]["decision"]) if level["slo"] else Text(""))
     table.add_row(*cells)
     if due and any(column.due for column in found):
-        sent = [Text(column.cell(level) if column.due else "", style="dim") for column in found]
-        table.add_row(Text("  from send", style="dim"), *("" for _ in counts), *sent, *([""] if judged else []))
+        _add_below(table, "  from send", [column.cell(level) if column.due else "" for column in found], counted)
 
 
-def _name(level: Level) -> str:
+def _add_below(table: Table, name: str, cells: Sequence[str], counted: bool) -> None:  # noqa: FBT001
+    """A second row of a level, where it has anything to say."""
+    if any(cells):
+        table.add_row(Text(name, style="dim"), *("", "") * counted, *(Text(cell, style="dim") for cell in cells))
+
+
+def level_name(level: Level) -> str:
+    """Its label, and which repeat it is."""
     return str(level["label"]) + (f" #{level['repeat'] + 1}" if level["repeat"] else "")
 
 
-def objective_table(perf: Mapping[str, Any]) -> Table | None:
-    """Each term of the objective at each level; `None` without an objective."""
+def _verdict(decision: str) -> Text:
+    word, style = VERDICTS[decision]
+    return Text(word, style=style)
+
+
+def objective_table(perf: Mapping[str, Any], console: Console) -> Table | None:
+    """Each term of the objective at each level; `None` without an objective. Intervals where there is room."""
     judged = [level for level in perf["levels"] if level["slo"]]
     if not judged:
         return None
+    table = _objective_table(judged, intervals=True)
+    return table if _fits(console, table) else _objective_table(judged, intervals=False)
+
+
+def _objective_table(judged: Sequence[Level], *, intervals: bool) -> Table:
     table = plain_table()
     table.add_column("Level", overflow="fold")
     table.add_column("Objective", no_wrap=True)
-    for heading in ("Value", "95% interval"):
+    for heading in ("Value", *(("95% interval",) if intervals else ()), "Beyond limit"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
     for level in judged:
         for position, term in enumerate(level["slo"]["terms"]):
-            value, decision = term["value"], term["decision"]
+            value = term["value"]
             cells = (
-                "" if position else level["label"],
+                "" if position else level_name(level),
                 f"{term['metric']} {term['statistic']} {_limit(term)}".replace("  ", " "),
                 "-" if value is None else _number(value, term["unit"]),
-                _interval(term),
+                *((_interval(term),) if intervals else ()),
+                _beyond(term),
             )
-            table.add_row(*map(Text, cells), Text(decision, style=_VERDICTS[decision]))
+            table.add_row(*map(Text, cells), _verdict(term["decision"]))
     return table
+
+
+def _beyond(term: Mapping[str, Any]) -> str:
+    # Documents of the same schema version may have been written before there was such a count.
+    found = term.get("beyond")
+    return "" if found is None else f"{found['count']:,} of {found['n']:,}"
+
+
+def undecided_lines(perf: Mapping[str, Any]) -> list[str]:
+    """Why terms are undecided, each reason once."""
+    told: dict[str, None] = {}
+    for level in perf["levels"]:
+        for term in level["slo"]["terms"] if level["slo"] else ():
+            if term["decision"] == "undecided":
+                told[_why_open(level, term)] = None
+    return list(told)
+
+
+def _why_open(level: Level, term: Mapping[str, Any]) -> str:
+    what = f"{term['metric']} {term['statistic']}".strip()
+    found, drift = term.get("beyond"), level["window"].get("drift") or 0.0
+    if term["value"] is None:
+        return f"undecided: {what} was not measured."
+    if drift > 0:
+        return f"undecided: {what} is within its limit while latencies still grew; a longer level would tell."
+    if found is None:
+        return f"undecided: the limit lies in the interval of {what}, or there are too few requests for one."
+    if not found["count"] and found["allowed"]:
+        least = math.ceil(math.log(_WRONG) / math.log1p(-found["allowed"]))
+        return f"undecided: none beyond the limit of {what} is proof from {least:,} independent requests on."
+    return f"undecided: so many beyond the limit of {what} may be chance; more requests would tell."
 
 
 def lengths_table(perf: Mapping[str, Any]) -> Table | None:
@@ -199,7 +184,7 @@ def lengths_table(perf: Mapping[str, Any]) -> Table | None:
     if not 0 < len(rows) <= _MOST_LENGTH_ROWS:
         return None
     levels = len(perf["levels"]) > 1
-    columns = [column for column in _LENGTH_COLUMNS if any(column.cell(row) != "-" for _, row in rows)]
+    columns = [column for column in LENGTH_COLUMNS if any(column.cell(row) != "-" for _, row in rows)]
     table = plain_table()
     for heading in ("Level",) if levels else ():
         table.add_column(heading, overflow="fold")
@@ -207,7 +192,7 @@ def lengths_table(perf: Mapping[str, Any]) -> Table | None:
         table.add_column(heading, justify="right", no_wrap=True)
     before: Level | None = None
     for level, row in rows:
-        label = [Text("" if level is before else _name(level), style="bold")] if levels else []
+        label = [Text("" if level is before else level_name(level), style="bold")] if levels else []
         failed = row["requests"] - row["ok"]
         counts = Text(f"{row['ok']:,}"), Text(f"{failed:,}", style="bold red" if failed else "dim")
         cells = map(Text, (column.cell(row) for column in columns))
@@ -233,128 +218,73 @@ def _interval(term: Mapping[str, Any]) -> str:
 def _number(value: float, unit: str) -> str:
     if unit == "ms":
         return f"{milliseconds(value)} ms"
-    return per_second(value) if unit == "/s" else f"{value:.2%}"
+    return per_second(value) if unit in {"/s", "1/s"} else f"{value:.2%}"
 
 
 def _limit(term: Mapping[str, Any]) -> str:
-    return f"{'>=' if term['unit'] == '/s' else '<='} {_number(term['limit'], term['unit'])}"
+    return f"{'>=' if term['unit'] in {'/s', '1/s'} else '<='} {_number(term['limit'], term['unit'])}"
 
 
-def repeats_table(perf: Mapping[str, Any]) -> Table | None:
-    """Means over repeats with their intervals; `None` when nothing was repeated."""
-    if not perf["repeats"]:
+def repeats_table(perf: Mapping[str, Any], console: Console) -> Table | None:
+    """Means over repeats with half their intervals, under the names of the table of levels; `None` without repeats."""
+    groups = perf["repeats"]
+    if not groups:
         return None
+    due = any("ttft_due_ms.p50" in group["metrics"] or "e2e_due_ms.p50" in group["metrics"] for group in groups)
+    tokens = ("Out tok/s", "output_token_rate") if is_generating(perf) else ("In tok/s", "input_token_rate")
+    rates = [("Req/s", "request_rate"), tokens]
+    titles = ("TTFT", "E2E") if perf["target"]["stream"] else ("E2E",)
+    names = [(title, f"{title.lower()}{'_due' if due else ''}_ms") for title in titles]
+    for statistics in (("p50", "p99"), ("p50",)):
+        times = [(f"{title} ms\n{one}", f"{name}.{one}") for title, name in names for one in statistics]
+        shown = [one for one in rates + times if any(one[1] in group["metrics"] for group in groups)]
+        table = _repeats_table(groups, shown)
+        if _fits(console, table):
+            break
+    return table
+
+
+def _repeats_table(groups: Sequence[Mapping[str, Any]], shown: Sequence[tuple[str, str]]) -> Table:
     table = plain_table()
-    for heading in ("Level", "Runs"):
-        table.add_column(heading)
-    shown = ("request_rate", "output_token_rate", "ttft_ms.p50", "ttft_ms.p99", "e2e_ms.p50", "e2e_ms.p99")
-    names = [name for name in shown if any(name in group["metrics"] for group in perf["repeats"])]
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    for group in perf["repeats"]:
-        cells = [_over_repeats(group["metrics"].get(name)) for name in names]
+    table.title = Text("Means over repeats")
+    table.title_justify = "left"
+    table.add_column("Level", overflow="fold", min_width=min(_WIDEST_LABEL, max(len(one["label"]) for one in groups)))
+    table.add_column("Runs", justify="right")
+    for heading, _ in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in groups:
+        cells = [_over_repeats(group["metrics"].get(path)) for _, path in shown]
         table.add_row(group["label"], str(len(group["levels"])), *cells)
     return table
+
+
+def repeats_legend(perf: Mapping[str, Any]) -> str:
+    """What the second number of a cell is."""
+    runs = sorted({len(group["levels"]) for group in perf["repeats"]})
+    freedom = f"{' or '.join(str(many - 1) for many in runs)} degree{'' if runs == [2] else 's'} of freedom"
+    few = " Two runs hardly know how much runs differ: use --repeats 5." if runs == [2] else ""
+    return f"±: half of the 95% interval of the mean over runs (Student's t, {freedom}).{few}"
 
 
 def _over_repeats(found: Mapping[str, Any] | None) -> str:
     if found is None or found["mean"] is None:
         return "-"
     interval = found["ci95"]
-    half = "" if interval is None else f" ± {milliseconds((interval[1] - interval[0]) / 2)}"
+    half = "" if interval is None else f" ±{milliseconds((interval[1] - interval[0]) / 2)}"
     return milliseconds(found["mean"]) + half
 
 
 def search_table(search: Mapping[str, Any]) -> Table:
-    """The evidence of a search, probe by probe."""
+    """The evidence of a search, load by load."""
     table = plain_table()
-    for heading, justify in (
-        ("Tried", "right"),
-        ("Met", "left"),
-        ("Decided by", "left"),
-        ("Seconds", "right"),
-        ("", "left"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]  # both are alignments
-    for one in search["evidence"]:
-        passed = one["passed"]
-        word, style = ("undecided", "yellow") if passed is None else ("yes", "green") if passed else ("no", "red")
-        table.add_row(
-            f"{one['value']:g}",
-            Text(word, style=style),
-            str(one["by"]),
-            f"{one['seconds']:.1f}",
-            Text(str(one["note"])),
-        )
+    unit = "rate" if search["variable"] == "rate" else "parallel"
+    for heading in (unit.capitalize(), "Seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("Verdict", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for one in sorted(search["evidence"], key=lambda found: found["value"]):
+        taken = {True: "met", False: "missed", None: "unknown"}[one["passed"]]
+        decision = one.get("decision") or (taken if one["by"] == "interval" else "undecided")
+        note = f"taken as {taken}: {one['note']}" if decision == "undecided" else str(one["note"])
+        table.add_row(f"{one['value']:g}", f"{one['seconds']:.1f}", _verdict(decision), Text(note))
     return table
-
-
-def search_line(search: Mapping[str, Any]) -> str:
-    """The answer in words."""
-    unit = " requests/s" if search["variable"] == "rate" else " in flight"
-    bracket = [value for value in search["bracket"] or () if value is not None]
-    if search["answer"] is None and _stopped_by_client(search):
-        return f"search: no answer, since the load generator was the bottleneck. {search['stop_rule']}".rstrip()
-    if search["answer"] is None:
-        text = f"search: no {search['variable']} that was tried met the objective"
-    else:
-        least = "at least " if search["client_limited"] else ""
-        text = f"search: the highest {search['variable']} that meets the objective is {least}{search['answer']:g}{unit}"
-        if len(bracket) > 1 and not search["client_limited"]:
-            text += f" ({bracket[1]:g} does not)"
-    unfinished = "; it did not come to its end" if search["state"] == "unfinished" else ""
-    return f"{text}; decided by {search['by']}{unfinished}. {search['stop_rule']}".rstrip()
-
-
-def _stopped_by_client(search: Mapping[str, Any]) -> bool:
-    """Whether nothing was decided because of the load generator itself."""
-    evidence = search["evidence"]
-    return bool(evidence) and all(one["by"] == "client" for one in evidence)
-
-
-def best_line(perf: Mapping[str, Any]) -> str:
-    """The best configurations in one line; empty when no level qualifies."""
-    best = perf["best"] or {}
-    words = {"throughput": "most throughput", "goodput": "most goodput", "latency": "lowest latency"}
-    parts = [_best(words[name], best[name]) for name in words if best.get(name)]
-    return f"best: {'; '.join(parts)}" if parts else ""
-
-
-def _best(word: str, one: Mapping[str, Any]) -> str:
-    metric, value = str(one["metric"]), float(one["value"])
-    text = f"{milliseconds(value)} ms" if "_ms" in metric else per_second(value)
-    return f"{word} at {one['label']} ({metric} {text})"
-
-
-def failure_lines(level: Level) -> list[str]:
-    """What failed at a level: how many of each class, and what the first one said."""
-    errors = errors_text(level["errors"])
-    lines = []
-    if errors or level["lost"]:
-        lost = f"{level['lost']:,} lost with their generator" if level["lost"] else ""
-        asked = level["sent"] + level["lost"]
-        said = ", ".join(part for part in (errors, lost) if part)
-        lines.append(f"{level['label']}: {failed_count(level):,} of {asked:,} requests failed ({said})")
-        lines += [f"  {one['class']}: {one['message'][:160]}" for one in level["error_examples"] if one["message"]][:3]
-    if level["unsent"] and level["state"] != "done":
-        lines.append(f"{level['label']}: {level['unsent']:,} requests were not sent, since the level ended before")
-    return lines
-
-
-def client_lines(level: Level) -> list[str]:
-    """Why a level says nothing about the server, or less than it seems to."""
-    lines = []
-    if level["client_limited"]:
-        why = "; ".join(reason.rstrip(".") for reason in level["client"]["reasons"])
-        lines.append(
-            f"* {level['label']}: THE LOAD GENERATOR WAS THE BOTTLENECK ({why}). These figures describe it, not the "
-            f"server: use more --generators, or another machine."
-        )
-    for one in level["generators"]:
-        if one["lost"]:
-            why = f": {one['error']}" if one["error"] else ""
-            where = f" at {one['host']}" if one["host"] else ""
-            lines.append(f"{level['label']}: generator {one['seat']}{where} was lost{why}")
-        elif one["error"]:
-            lines.append(f"{level['label']}: ended early: {one['error']}")
-    return lines

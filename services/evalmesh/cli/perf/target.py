@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to, told_by_environment
 from evalmesh.cli.headers import Headers, split_headers
@@ -29,9 +29,10 @@ def resolve_url(config: PerfConfig) -> tuple[str, str]:
     parts = urlsplit("")
     with suppress(ValueError):
         parts = urlsplit(given)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
         raise InvalidInput(
-            f"url: {given!r} is no http address; give the full one, e.g. http://127.0.0.1:8000/v1/chat/completions.",
+            f"url: {given!r} is no http address with a port of 1 to 65535; give the full one, e.g. "
+            "http://127.0.0.1:8000/v1/chat/completions.",
             {"field": "url"},
         )
     address = read_address(given)
@@ -58,6 +59,14 @@ def check_api(config: PerfConfig) -> None:
             f"A package adds one through the entry point group {registry.GROUP!r}.",
             {"field": "api"},
         )
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether its port is one, or left out."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def target_of(config: PerfConfig) -> LoadTarget:

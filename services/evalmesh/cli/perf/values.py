@@ -36,6 +36,17 @@ def wrong(field: str, value: Any, way_out: str) -> InvalidInput:
     return InvalidInput(f"{field}: {repr(value)[:80]} is not allowed; {way_out}", {"field": field})
 
 
+def parse_share(text: str, field: str) -> float:
+    """`3%` or `0.03`. Raises `InvalidInput`."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise wrong(field, text, "write a share below 1, like 3% or 0.03.")
+    return share
+
+
 def parse_lengths(text: str, field: str) -> Lengths:
     """`512`, `fixed:512`, `uniform:LOW:HIGH`, `normal:MEAN:SD`, `lognormal:MEDIAN:SIGMA`, `trace`.
 
@@ -65,7 +76,8 @@ def parse_lengths(text: str, field: str) -> Lengths:
 
 def _bounded(kind: Any, low: float, high: float, field: str) -> Lengths:
     if not (low.is_integer() and high.is_integer() and 1 <= low <= high):
-        raise wrong(field, f"{low:g} to {high:g}", "give whole numbers of tokens, the least first and at least 1.")
+        given: Any = f"{low:g} to {high:g}" if low != high else int(low) if low.is_integer() else low
+        raise wrong(field, given, "give whole numbers of tokens, the least first and at least 1.")
     return Lengths(kind="fixed" if low == high and kind == "uniform" else kind, low=int(low), high=int(high))
 
 

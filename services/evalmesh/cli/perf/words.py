@@ -1,5 +1,7 @@
 """Loads and figures in words, alike in the live view, in tables and in messages."""
 
+from collections.abc import Mapping
+
 from evalmesh.domain.load_test import LoadLevel, LoadTest
 from evalmesh.domain.state import State
 
@@ -34,5 +36,24 @@ def state_words(test: LoadTest) -> str:
         return test.state.value.lower()
     if not any(level.ok for level in test.levels):
         return "ended, no request succeeded"
-    sound = all(level.state == "done" and not any(level.errors.values()) for level in test.levels)
-    return "succeeded" if sound else "ended"
+    if any(level.state != "done" for level in test.levels):
+        return "ended early"
+    if test.spec.search is None and len(test.levels) < len(test.spec.levels) * test.spec.repeats:
+        return "ended early"
+    failed = any(count for level in test.levels for name, count in level.errors.items() if name not in NO_FAILURES)
+    return "ended, some failed" if failed else "succeeded"
+
+
+NO_FAILURES = frozenset({"unsent", "skipped"})
+"""Outcomes of requests that never left the client."""
+
+
+VERDICTS: Mapping[str, tuple[str, str]] = {
+    "met": ("met", "green"),
+    "missed": ("missed", "bold red"),
+    "undecided": ("undecided", "yellow"),
+    # Written before the words were one.
+    "pass": ("met", "green"),
+    "fail": ("missed", "bold red"),
+}
+"""What became of an objective, and its style on a terminal."""

@@ -1,76 +1,98 @@
-"""The client watches itself: was the load generator the bottleneck?"""
+"""The client watches itself: was the load generator the bottleneck, and how much of the figures is its own?"""
 
-import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from evalmesh.load.measure.distributions import number
 from evalmesh.load.measure.inputs import GeneratorHealth
+from evalmesh.load.measure.lateness import Late, saw_late, sent_late, tolerated_ms
 from evalmesh.load.measure.measured import Measured
 from evalmesh.load.measure.table import is_ok, was_sent
 
-MOST_CPU = 0.85
-MOST_LOOP_LAG_MS = 5.0
-MOST_SEND_LAG_MS = 5.0
-SEND_LAG_SHARE = 0.02
-"""Of TTFT's median."""
-CLOCK_MS = 1.0
-"""No client can promise less than this: a system wakes a process that late without being overloaded."""
+BUSY_CPU = 0.85
+FULL_CPU = 0.97
+_MOST_SLOTS = 0.9
+"""Of the requests that should have been in flight at once."""
+Grade = Literal["fine", "noted", "unusable"]
+_MORE = "spread the load with --generators, one for each idle core, or over several machines"
+_FREE = "free this machine of what else it does, or start the load from another one"
+_FEED = "use more --generators: each prepares prompts in a process of its own"
 
 
-def send_lag_bound_ms(ttft_p50_ms: float) -> float:
-    """What the 99th percentile of the send lag is held to."""
-    if math.isnan(ttft_p50_ms):
-        return MOST_SEND_LAG_MS
-    return max(CLOCK_MS, min(MOST_SEND_LAG_MS, SEND_LAG_SHARE * ttft_p50_ms))
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about the client, and what to do about it."""
+
+    unusable: bool
+    text: str
+    advice: str
 
 
 def client_document(measured: Measured) -> dict[str, Any]:
     """`client` of a level's document, the reasons in words."""
     health = measured.inputs.generators
     cpu = {one.seat: cpu_of(one, measured) for one in health}
-    lag_p99 = _most(one.loop_lag_p99_ms for one in health)
     lag_max = _most(one.loop_lag_max_ms for one in health)
     if lag_max is None:
         lag_max = _most(second.loop_lag_ms for second in measured.inputs.seconds)
-    send_lag = measured.distributions["send_lag"].value("p99")
-    bound = send_lag_bound_ms(measured.distributions["ttft"].value("p50"))
-    late = not math.isnan(send_lag) and send_lag > bound
-    reasons = []
-    busiest = _most(cpu.values())
-    if busiest is not None and busiest > MOST_CPU:
-        seats = [str(seat) for seat, used in cpu.items() if used is not None and used > MOST_CPU]
-        reasons.append(
-            f"Generator {', '.join(seats)} used {busiest:.0%} of its core; from {MOST_CPU:.0%} on it is late."
-        )
-    if late:
-        reasons.append(f"Requests were sent late: p99 of the send lag is {send_lag:.3g} ms, the bound {bound:.3g} ms.")
-    if lag_p99 is not None and lag_p99 > MOST_LOOP_LAG_MS:
-        reasons.append(f"The event loop was late: p99 {lag_p99:.3g} ms, the bound {MOST_LOOP_LAG_MS:g} ms.")
-    starved = any(one.feed_starved for one in health)
-    if late and len(reasons) == 1 and health and all(one.feed_starved is None for one in health):
-        # Neither the core nor the loop was busy, and still requests left late: there was nothing to send.
-        starved = True
-    # A feed that was once empty did no harm unless requests left late for it.
-    if starved and late:
-        reasons.append("Prompts were not prepared in time: the feeder fell behind the engine.")
-    peak = peak_in_flight(measured)
-    reasons += _short_of_cap(measured, peak)
+    late, peak = sent_late(measured), peak_in_flight(measured)
+    starved = late is not None and _was_starved(health, cpu)
+    found = _findings(measured, cpu, late, starved=starved, peak=peak)
+    unusable = any(one.unusable for one in found)
+    grade: Grade = "unusable" if unusable else "noted" if found else "fine"
+    ttft = measured.distributions["ttft_due" if measured.open_loop else "ttft"]
     return {
-        "limited": bool(reasons),
-        "reasons": reasons,
-        "cpu": _told(busiest),
-        "loop_lag_p99_ms": _told(lag_p99),
+        "limited": unusable,
+        "grade": grade,
+        "reasons": [one.text for one in found],
+        "advice": list(dict.fromkeys(one.advice for one in found)),
+        "cpu": _told(_most(cpu.values())),
+        "loop_lag_p99_ms": _told(_most(one.loop_lag_p99_ms for one in health)),
         "loop_lag_max_ms": _told(lag_max),
-        "send_lag_p99_ms": number(send_lag),
-        "send_lag_bound_ms": number(bound),
-        "feed_starved": starved,
+        "send_lag_p99_ms": number(measured.distributions["send_lag"].value("p99")),
+        "send_lag_bound_ms": number(tolerated_ms(ttft.value("p99"))) if ttft.n else None,
+        "feed_starved": starved or any(one.feed_starved for one in health),
         "peak_in_flight": peak,
         "connections": sum(one.connections for one in health),
         "max_rss_bytes": max((one.max_rss_bytes for one in health), default=0),
     }
+
+
+def _findings(
+    measured: Measured, cpu: dict[int, float | None], late: Late | None, *, starved: bool, peak: int
+) -> list[Finding]:
+    # A level of less than a second, or a single busy one, says little about a core.
+    found = _busy(cpu) if len({second.second for second in measured.inputs.seconds}) != 1 else []
+    way_out = _MORE if found else _FREE
+    if late is not None:
+        found.append(Finding(late.unusable, str(late), _FEED if starved else way_out))
+    if starved:
+        found.append(Finding(unusable=False, text="Prompts were not prepared in time.", advice=_FEED))
+    seen = [told for one in measured.inputs.generators if (told := saw_late(measured, one)) is not None]
+    # The worst of them; others are told by generator.
+    for one in sorted(seen, key=lambda told: (not told.unusable, -told.share))[:1]:
+        found.append(Finding(one.unusable, str(one), way_out))
+    return found + _short_of_cap(measured, peak)
+
+
+def _busy(cpu: dict[int, float | None]) -> list[Finding]:
+    busy = {seat: used for seat, used in cpu.items() if used is not None and used > BUSY_CPU}
+    if not busy:
+        return []
+    most = max(busy.values())
+    text = f"Generator {', '.join(map(str, busy))} used {most:.0%} of its core; from {BUSY_CPU:.0%} on it may be late."
+    return [Finding(most > FULL_CPU, text, _MORE)]
+
+
+def _was_starved(health: Sequence[GeneratorHealth], cpu: dict[int, float | None]) -> bool:
+    """Whether requests that left late did so for want of prompts; where nobody says so, when nothing else was busy."""
+    if any(one.feed_starved for one in health):
+        return True
+    unknown = bool(health) and all(one.feed_starved is None for one in health)
+    return unknown and all(used is None or used <= BUSY_CPU for used in cpu.values())
 
 
 def _told(value: float | None) -> float | None:
@@ -105,7 +127,7 @@ def peak_in_flight(measured: Measured) -> int:
     return int((np.arange(1, len(begun) + 1) - np.searchsorted(ended, begun, side="right")).max())
 
 
-def _short_of_cap(measured: Measured, peak: int) -> list[str]:
+def _short_of_cap(measured: Measured, peak: int) -> list[Finding]:
     """Closed loop, enough requests, and never as many in flight as asked: somebody held them back, and it was us."""
     inputs = measured.inputs
     asked = inputs.level.parallel
@@ -114,6 +136,7 @@ def _short_of_cap(measured: Measured, peak: int) -> list[str]:
         return []
     if bool((figures["turn"] > 0).any()) or int(is_ok(figures).sum()) < 2 * asked or inputs.state != "done":
         return []
-    if peak >= asked:
+    if peak >= _MOST_SLOTS * asked:
         return []
-    return [f"At most {peak} of {asked} requests were in flight at once although more were waiting."]
+    text = f"At most {peak} of {asked} requests were in flight at once although more were waiting."
+    return [Finding(unusable=True, text=text, advice=_MORE)]

@@ -1,33 +1,40 @@
-"""Two load tests, level by level: what changed, by how much, and whether that is more than chance. Pure.
+"""Two load tests, level by level: what changed, by how much, and whether that is more than chance and matters. Pure.
 
 Levels are paired by their label (equal load). Many figures are told and few are judged: the headline figures
-(`_judged_paths`), and all of them, over all levels, are one family. A verdict other than `inconclusive` stands at 5 %
-after Holm's correction (S. Holm, Scandinavian J. of Statistics 6, 1979), which holds whatever the figures and levels
-have to do with each other: of two load tests of one server, at most one pair in twenty shows any change at all.
+(`_judged_paths`), and all of them, over all levels, are one family. `better` and `worse` stand at 5 % after Holm's
+correction (S. Holm, Scandinavian J. of Statistics 6, 1979), which holds whatever the figures and levels have to do with
+each other, and against a difference of `tolerance`, not of nothing: what is tested is that the change is larger. `no
+difference` needs an interval that lies within the tolerance; all else is `undecided`.
 
 Times and rates are compared as logarithms, shares as they are. A figure's interval is seldom symmetric, so the ends
 that face each other are what counts: the interval of the difference ends `sqrt(below_b^2 + above_a^2)` below it (MOVER:
 G. Y. Zou, A. Donner, Statistics in Medicine 27, 2008). Where a side has repeats, its figure is the mean over them and
-its uncertainty is that between them; else the level's own interval serves.
+its uncertainty is that between them; a single run beside repeats is taken to vary as they do. Where both sides are
+single runs nothing tells what differs from run to run: up to `ONE_RUN` is put down to that.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.load.measure.best import TOLERANCE, at, interval_at
 from evalmesh.load.measure.distributions import number, pair
 from evalmesh.load.measure.intervals import BATCHES
 from evalmesh.scoring.statistics import mean_and_stderr, t_quantile, t_tails
 
 Document = Mapping[str, Any]
-Judgement = Literal["better", "worse", "inconclusive", "undecided"]
+Judgement = Literal["better", "worse", "no difference", "undecided"]
+ONE_RUN = 0.10
+"""What a single run of a server may differ from its next one by, for want of a measure."""
 _FALSE_ALARMS = 0.05
 _P = 0.975
 _LATENCIES = ("ttft_ms", "ttft_due_ms", "itl_ms", "chunk_gap_ms", "tpot_ms", "tpot_due_ms", "e2e_ms", "e2e_due_ms")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 _SHARES = frozenset({"error_rate", "goodput.share"})
+_MOST_ERRORS = 0.01
+"""A tolerance for error rates, in points: they are small."""
 _HIGHER = ("request_rate", "input_token_rate", "output_token_rate", "total_token_rate", "goodput.rate", "goodput.share")
 _LOWER = ("error_rate", *(f"{name}.{statistic}" for name in _LATENCIES for statistic in _STATISTICS))
 _LEAST_EFFECTIVE = 40
@@ -37,15 +44,23 @@ _ROUNDED = 1e-6
 _MOST_LOG = 700.0
 
 
-def compare(a: Document, b: Document) -> dict[str, Any]:
+def compare(a: Document, b: Document, tolerance: float = TOLERANCE) -> dict[str, Any]:
     """What changed from A to B, both a `perf.json`.
 
-    Returns `{a, b, warnings, judged, levels: [{label, a, b, metrics: [{metric, unit, a, b, difference, ratio,
-    difference_ci95, ratio_ci95, p_value, verdict}]}], only_in_a, only_in_b}`. `verdict` is B's, of headline figures:
-    `better` or `worse`; `inconclusive`, where chance explains the difference; `undecided`, where a side has too few
-    requests to tell (for a percentile: in its tail). `p_value` is corrected for all `judged` figures. Both
-    are `None` for the other figures; intervals hold for each figure alone. Raises `InvalidInput` for unequal schema
-    versions.
+    Args:
+        a: What is compared against.
+        b: What is judged.
+        tolerance: The smallest difference that matters, as a share (of shares: in points, and of failures 1 at most).
+
+    Returns:
+        `{a, b, warnings, tolerance, one_run, judged, verdict, levels: [{label, a, b, metrics: [{metric, unit, a, b,
+        difference, ratio, difference_ci95, ratio_ci95, p_value, verdict, differs_within_runs}]}], only_in_a,
+        only_in_b}`. `verdict` is B's, of headline figures, and `None` for others, like `p_value`, which is corrected
+        for all `judged` figures. `differs_within_runs`: an undecided difference that is certain for these very runs.
+        The `verdict` of the whole is the worst one. Intervals hold for each figure alone.
+
+    Raises:
+        InvalidInput: The schema versions are unequal.
     """
     if a.get("schema_version") != b.get("schema_version"):
         raise InvalidInput(
@@ -54,34 +69,44 @@ def compare(a: Document, b: Document) -> dict[str, Any]:
         )
     ours, theirs = _by_label(a["levels"]), _by_label(b["levels"])
     both = [label for label in ours if label in theirs]
-    pairs = {label: _changes(ours[label], theirs[label]) for label in both}
+    pairs = {label: _changes(ours[label], theirs[label], tolerance) for label in both}
     family = [change for changes in pairs.values() for change in changes if change.p_value is not None]
     corrected = dict(zip(map(id, family), _holm([change.p_value or 0.0 for change in family]), strict=True))
+    levels = [
+        {
+            "label": label,
+            "a": [level["index"] for level in ours[label]],
+            "b": [level["index"] for level in theirs[label]],
+            "metrics": [_metric(change, corrected.get(id(change)), tolerance) for change in pairs[label]],
+        }
+        for label in both
+    ]
     return {
         "a": _side(a),
         "b": _side(b),
         "warnings": _warnings(a, b, both),
+        "tolerance": tolerance,
+        "one_run": any(len(ours[label]) == len(theirs[label]) == 1 for label in both),
         "judged": len(family),
-        "levels": [
-            {
-                "label": label,
-                "a": [level["index"] for level in ours[label]],
-                "b": [level["index"] for level in theirs[label]],
-                "metrics": [_metric(change, corrected.get(id(change))) for change in pairs[label]],
-            }
-            for label in both
-        ],
+        "verdict": _overall([one["verdict"] for level in levels for one in level["metrics"]]),
+        "levels": levels,
         "only_in_a": [label for label in ours if label not in theirs],
         "only_in_b": [label for label in theirs if label not in ours],
     }
 
 
+def _overall(verdicts: Sequence[Judgement | None]) -> Judgement | None:
+    """The one to act on first; `None` where nothing was judged."""
+    order: tuple[Judgement, ...] = ("worse", "better", "undecided", "no difference")
+    return next((one for one in order if one in verdicts), None)
+
+
 def _holm(p_values: Sequence[float]) -> list[float]:
     """Each p-value, corrected for there being so many."""
     corrected, least = [0.0] * len(p_values), 0.0
-    for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, p_values[at] * (len(p_values) - rank)))
-        corrected[at] = least
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, p_values[place] * (len(p_values) - rank)))
+        corrected[place] = least
     return corrected
 
 
@@ -112,6 +137,8 @@ class _Figure:
     below: float
     above: float
     df: int
+    between: bool = False
+    """Over repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +148,46 @@ class _Change:
     b: float
     judged: bool
     p_value: float | None
-    """Uncorrected; `None` where it is not judged or cannot be."""
+    """Of a difference beyond `margin`, uncorrected; `None` where it is not judged or cannot be."""
     interval: tuple[float, float] | None
     """Of the difference on the scale of `_Figure`."""
+    one_run: bool
 
 
-def _changes(ours: Sequence[Document], theirs: Sequence[Document]) -> list[_Change]:
+def _changes(ours: Sequence[Document], theirs: Sequence[Document], tolerance: float) -> list[_Change]:
     values = {path: (_values(ours, path), _values(theirs, path)) for path in (*_HIGHER, *_LOWER)}
     there = {path: both for path, both in values.items() if all(both)}
     judged, enough = _judged_paths(there), _enough(ours) and _enough(theirs)
+    one_run = len(ours) == len(theirs) == 1
     found = []
     for path, (a, b) in there.items():
-        first, second = _figure(ours, path, a), _figure(theirs, path, b)
-        p_value, interval = (None, None) if first is None or second is None else _difference(first, second)
+        first, second = _alike(_figure(ours, path, a), _figure(theirs, path, b))
+        p_value, interval = None, None
+        if first is not None and second is not None:
+            margin = _margin(path, max(tolerance, ONE_RUN) if one_run else tolerance)
+            p_value, interval = _difference(first, second, margin)
         known = p_value if path in judged and enough else None
-        found.append(_Change(path, math.fsum(a) / len(a), math.fsum(b) / len(b), path in judged, known, interval))
+        means = math.fsum(a) / len(a), math.fsum(b) / len(b)
+        found.append(_Change(path, *means, path in judged, known, interval, one_run))
     return found
+
+
+def _margin(path: str, tolerance: float) -> float:
+    """The smallest difference that matters, on the scale of `_Figure`."""
+    if path in _SHARES:
+        return min(tolerance, _MOST_ERRORS) if path == "error_rate" else tolerance
+    return math.log1p(tolerance)
+
+
+def _alike(a: "_Figure | None", b: "_Figure | None") -> "tuple[_Figure | None, _Figure | None]":
+    """A single run beside repeats varies as they do from one to the next, if that is more than it shows itself."""
+    if a is None or b is None or a.between == b.between:
+        return a, b
+    if b.between:
+        other, one = _alike(b, a)
+        return one, other
+    spread = a.below * math.sqrt(a.df + 1)
+    return a, replace(b, below=max(b.below, spread), above=max(b.above, spread), df=a.df)
 
 
 def _enough(levels: Sequence[Document]) -> bool:
@@ -156,7 +207,7 @@ def _judged_paths(there: Mapping[str, Any]) -> set[str]:
 
 
 def _values(levels: Sequence[Document], path: str) -> list[float]:
-    return [value for level in levels if (value := _at(level, path)) is not None]
+    return [value for level in levels if (value := at(level, path)) is not None]
 
 
 def _figure(levels: Sequence[Document], path: str, values: Sequence[float]) -> _Figure | None:
@@ -166,8 +217,8 @@ def _figure(levels: Sequence[Document], path: str, values: Sequence[float]) -> _
         if not all(map(math.isfinite, scaled)):
             return None
         mean, stderr = mean_and_stderr(scaled)
-        return _Figure(mean, stderr or 0.0, stderr or 0.0, len(values) - 1)
-    interval = _interval(levels[0], path) if len(levels) == 1 else None
+        return _Figure(mean, stderr or 0.0, stderr or 0.0, len(values) - 1, between=True)
+    interval = interval_at(levels[0], path) if len(levels) == 1 else None
     value = _scaled(path, values[0])
     if interval is None or not math.isfinite(value):
         return None
@@ -182,17 +233,18 @@ def _scaled(path: str, value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def _difference(a: _Figure, b: _Figure) -> tuple[float, tuple[float, float]]:
-    """Chance of a difference so large between equal servers, and its interval."""
+def _difference(a: _Figure, b: _Figure, margin: float) -> tuple[float, tuple[float, float]]:
+    """Chance of a difference so large between servers that differ by the margin, and its interval."""
     difference = b.value - a.value
     down, up = math.hypot(b.below, a.above), math.hypot(b.above, a.below)
     df = _freedom(a, b)
     quantile = t_quantile(_P, df)
     interval = (difference - quantile * down, difference + quantile * up)
     facing = down if difference > 0 else up
-    if abs(difference) <= _ROUNDED or math.isinf(facing):
+    beyond = abs(difference) - margin
+    if beyond <= _ROUNDED or math.isinf(facing):
         return 1.0, interval
-    return (t_tails(abs(difference) / facing, df) if facing else 0.0), interval
+    return (t_tails(beyond / facing, df) if facing else 0.0), interval
 
 
 def _freedom(a: _Figure, b: _Figure) -> int:
@@ -203,23 +255,9 @@ def _freedom(a: _Figure, b: _Figure) -> int:
     return int((ours + theirs) ** 2 / (ours**2 / a.df + theirs**2 / b.df))
 
 
-def _at(level: Document, path: str) -> float | None:
-    value: Any = level
-    for name in path.split(".", 1):
-        value = None if value is None else value.get(name)
-    return None if value is None else float(value)
-
-
-def _interval(level: Document, path: str) -> Sequence[float] | None:
-    name, _, statistic = path.partition(".")
-    if not statistic:
-        found: Sequence[float] | None = level["rates_ci95"].get(name)
-        return found
-    return None if level[name] is None else level[name]["ci95"].get(statistic)
-
-
-def _metric(change: _Change, p_value: float | None) -> dict[str, Any]:
+def _metric(change: _Change, p_value: float | None, tolerance: float) -> dict[str, Any]:
     difference, known = change.b - change.a, change.a > 0
+    verdict = _verdict(change, p_value, _margin(change.path, tolerance))
     interval: tuple[float, float] | None = change.interval
     ratios = None
     if interval and change.path not in _SHARES:
@@ -235,7 +273,11 @@ def _metric(change: _Change, p_value: float | None) -> dict[str, Any]:
         "difference_ci95": pair(interval),
         "ratio_ci95": pair(ratios),
         "p_value": None if p_value is None else number(p_value),
-        "verdict": _verdict(change, p_value),
+        "verdict": verdict,
+        "differs_within_runs": verdict == "undecided"
+        and change.one_run
+        and change.p_value is not None
+        and _outside(change, _margin(change.path, tolerance)),
     }
 
 
@@ -245,14 +287,20 @@ def _unit(path: str) -> str:
     return "ms" if "_ms." in path else "1/s"
 
 
-def _verdict(change: _Change, p_value: float | None) -> Judgement | None:
+def _verdict(change: _Change, p_value: float | None, margin: float) -> Judgement | None:
     if not change.judged:
         return None
     if p_value is None or change.interval is None:
         return "undecided"
-    if p_value > _FALSE_ALARMS:
-        return "inconclusive"
-    return "better" if (change.interval[0] > 0) == (change.path in _HIGHER) else "worse"
+    low, high = change.interval
+    if p_value <= _FALSE_ALARMS:
+        return "better" if (low > 0) == (change.path in _HIGHER) else "worse"
+    return "no difference" if -margin <= low and high <= margin else "undecided"
+
+
+def _outside(change: _Change, margin: float) -> bool:
+    low, high = change.interval or (0.0, 0.0)
+    return abs(change.b - change.a) > 0 and (low > 0 or high < 0) and max(abs(low), abs(high)) > margin
 
 
 def _warnings(a: Document, b: Document, both: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from evalmesh.load.measure import intervals
-from evalmesh.load.measure.intervals import Interval
+from evalmesh.load.measure.intervals import Beyond, Interval
 from evalmesh.load.measure.table import Floats, Rows
 from evalmesh.load.objective.slo import probability
 
@@ -45,8 +45,8 @@ class Distribution(Protocol):
     def interval(self, statistic: str) -> Interval | None:
         """Of the mean or a percentile."""
 
-    def share_above(self, limit: float, least_inflation: float = 1.0) -> tuple[float, Interval | None]:
-        """Share of values above the limit, and its interval; NaN without values."""
+    def beyond(self, limit: float, *, growing: bool = False) -> Beyond:
+        """How many values lie above the limit; `growing`: latencies grew over the window."""
 
     def inflation(self) -> float:
         """What its percentiles are at least widened by."""
@@ -116,11 +116,10 @@ class ExactDistribution:
             return intervals.mean_interval(self.values)
         return intervals.quantile_interval(self.values, self.ordered, probability(statistic), self.inflation())
 
-    def share_above(self, limit: float, least_inflation: float = 1.0) -> tuple[float, Interval | None]:
+    def beyond(self, limit: float, *, growing: bool = False) -> Beyond:
         if not self.n:
-            return math.nan, None
-        hits = self.values > limit
-        return float(hits.mean()), intervals.share_interval(hits, max(least_inflation, self.inflation()))
+            return Beyond(0, 0, 0.0)
+        return intervals.beyond(self.values, self.ordered, limit, self.inflation(), growing=growing)
 
 
 def exact(values: Floats) -> ExactDistribution:

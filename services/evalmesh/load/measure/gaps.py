@@ -11,7 +11,10 @@ from evalmesh.load.measure.histogram import RELATIVE_ERROR, Histogram
 from evalmesh.load.measure.inputs import Second
 from evalmesh.load.measure.intervals import (
     BATCHES,
+    FAR,
     LEAST_BATCHES,
+    LEAST_EFFECTIVE,
+    Beyond,
     Interval,
     Spread,
     bounded,
@@ -23,6 +26,8 @@ from evalmesh.load.objective.slo import probability
 
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _TO_MS = 1000.0
+_ALIKE = 1e-6
+"""Of the mean: what differs by less differs by arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,49 @@ def _add(row: NDArray[np.int64], histogram: Histogram, first: int) -> None:
     row[buckets - first] += np.fromiter(histogram.counts.values(), np.int64, length)
 
 
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """How many gaps each request had, and their sum in ms; in order of time."""
+
+    sizes: Floats
+    sums: Floats
+
+    @property
+    def requests(self) -> float:
+        """What the gaps are worth as independent ones where those of one request are all alike.
+
+        `(sum of sizes)^2 / sum of squares` (L. Kish, Survey Sampling, 1965, with an intra-class correlation of 1): the
+        number of requests, where they are equally long.
+        """
+        squares = float(self.sizes @ self.sizes)
+        return float(self.sizes.sum()) ** 2 / squares if squares else 0.0
+
+    @property
+    def effective(self) -> float:
+        """Less than that, where neighbouring requests are alike, too."""
+        found = self.spread()
+        mean = float(self.sums.sum()) / max(1.0, float(self.sizes.sum()))
+        if found is None or found.stderr <= _ALIKE * mean:
+            return self.requests
+        off = self.sums - mean * self.sizes
+        alone = float(off @ off) / float(self.sizes.sum()) ** 2
+        return self.requests / max(1.0, found.stderr**2 / alone)
+
+    def spread(self) -> Spread | None:
+        """How uncertain the mean gap is: a ratio, linearised, in batches of requests."""
+        return _ratio_spread(self.sums, self.sizes, float(self.sums.sum()) / max(1.0, float(self.sizes.sum())))
+
+
 @dataclass(slots=True)
 class GapDistribution:
-    """The distribution of all gaps, in milliseconds; within `RELATIVE_ERROR`, its mean and extremes exact."""
+    """The distribution of all gaps, in milliseconds; within `RELATIVE_ERROR`, its mean and extremes exact.
+
+    Gaps of one request are alike, so the number of gaps says little. From ten seconds on the spread between seconds
+    tells how sure a share is; before, and where it shows none, gaps count as often as there were requests (`clusters`).
+    """
 
     gaps: Gaps
+    clusters: Clusters | None = None
     _cumulated: NDArray[np.int64] | None = None
 
     @property
@@ -123,11 +166,12 @@ class GapDistribution:
         return 1.0
 
     def interval(self, statistic: str) -> Interval | None:
+        if not self.n:
+            return None
         if statistic == "mean":
-            found = self._spread(self.gaps.totals * _TO_MS)
-            return None if found is None else found.around(self.value("mean"))
+            return self._mean_interval()
         q = probability(statistic)
-        column = int(np.searchsorted(self.cumulated, q * (self.n - 1), side="right")) if self.n else 0
+        column = int(np.searchsorted(self.cumulated, q * (self.n - 1), side="right"))
         below = self.gaps.counts[:, : column + 1].sum(axis=1)
         count = self._effective(below.astype(np.float64))
         if count is None or not bounded(q, count):
@@ -135,40 +179,50 @@ class GapDistribution:
         low, high = self.quantiles(np.array(wilson_at(q, count)))
         return float(low), float(high)
 
-    def share_above(self, limit: float, least_inflation: float = 1.0) -> tuple[float, Interval | None]:
+    def beyond(self, limit: float, *, growing: bool = False) -> Beyond:
+        del growing  # gaps are of answers that go on; what waits in a queue has none
         if not self.n:
-            return math.nan, None
+            return Beyond(0, 0, 0.0)
         edge = math.ceil(math.log(max(limit / _TO_MS, 1e-6)) / math.log(_GAMMA)) - self.gaps.first_bucket
         hits = self.gaps.counts[:, max(0, edge + 1) :].sum(axis=1).astype(np.float64)
-        share = float(hits.sum()) / self.n
-        count = self._effective(hits)
-        if count is None:
-            return share, None
-        return share, wilson_at(share, count / least_inflation)
+        count = int(hits.sum())
+        if not count and self.clusters is not None and self._is_far(limit):
+            return Beyond(0, self.n, min(float(self.n), self.clusters.requests))
+        return Beyond(count, self.n, self._effective(hits) or 0.0)
+
+    def _is_far(self, limit: float) -> bool:
+        middle = self.value("p50")
+        return limit - middle >= FAR * (self.value("max") - middle)
+
+    def _mean_interval(self) -> Interval | None:
+        found = self._spread(self.gaps.totals * _TO_MS)
+        if found is None and self.clusters is not None and self.clusters.effective >= LEAST_EFFECTIVE:
+            found = self.clusters.spread()
+        return None if found is None else found.around(self.value("mean"))
 
     def _spread(self, sums: Floats) -> Spread | None:
         """How uncertain `sum of sums / number of gaps` is: a ratio, linearised, in batches of equal time."""
         sizes = self.gaps.sizes
         used = np.flatnonzero(sizes)
-        if len(used) < LEAST_BATCHES:
-            return None
-        batches = min(BATCHES, len(used))
-        size = len(used) // batches
-        rows = used[len(used) - size * batches :]
-        ratio = float(sums.sum()) / self.n
-        off = (sums[rows] - ratio * sizes[rows]).reshape(batches, size).sum(axis=1)
-        per_batch = float(sizes[rows].sum()) / batches
-        return spread_of_batches(off / per_batch)
+        return _ratio_spread(sums[used], sizes[used].astype(np.float64), float(sums.sum()) / self.n)
 
     def _effective(self, hits: Floats) -> float | None:
         """Independent gaps that would tell the share of `hits` as surely; at most one per second and stream is new."""
-        found = self._spread(hits)
-        if found is None:
-            return None
-        share = float(hits.sum()) / self.n
-        if found.stderr == 0 or share in {0.0, 1.0}:
-            return float(self.n)
-        return min(float(self.n), share * (1 - share) / found.stderr**2)
+        found, share = self._spread(hits), float(hits.sum()) / self.n
+        if found is not None and found.stderr > 0 and 0 < share < 1:
+            return min(float(self.n), share * (1 - share) / found.stderr**2)
+        return None if self.clusters is None else min(float(self.n), self.clusters.effective)
+
+
+def _ratio_spread(sums: Floats, sizes: Floats, ratio: float) -> Spread | None:
+    """How uncertain `ratio`, that of the sums to the sizes, is; in order of time."""
+    if len(sizes) < LEAST_BATCHES:
+        return None
+    batches = min(BATCHES, len(sizes))
+    size = len(sizes) // batches
+    kept = slice(len(sizes) - size * batches, None)
+    off = (sums[kept] - ratio * sizes[kept]).reshape(batches, size).sum(axis=1)
+    return spread_of_batches(off / (float(sizes[kept].sum()) / batches))
 
 
 def quantiles_by_row(gaps: Gaps, probabilities: Sequence[float]) -> list[list[float | None]]:

@@ -97,6 +97,13 @@ class Histogram:
                 at += 1
         return [found[q] for q in wanted]
 
+    def beyond(self, value_s: float) -> int:
+        """How many values are above this one, but for those in its own bucket."""
+        if value_s <= _SMALLEST_S:
+            return self.n
+        edge = _ceil(_log(value_s) * _PER_LOG)
+        return sum(count for bucket, count in self.counts.items() if bucket > edge)
+
     def encode(self) -> bytes:
         """Compact bytes; empty when nothing was recorded. Runs of neighbouring buckets cost a byte or two each."""
         if not self.n:

@@ -119,6 +119,8 @@ class GeneratorHealth:
     max_rss_bytes: int = 0
     feed_starved: bool | None = None
     """Whether its feeder fell behind; `None`: inferred."""
+    loop_lags: Histogram | None = None
+    """How late its event loop was at any moment, in seconds; `None`: only the two figures above are known."""
     error: str = ""
 
 

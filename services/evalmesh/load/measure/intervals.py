@@ -8,14 +8,16 @@ Skart: Tafazzoli, Wilson, Lada, Steiger, INFORMS J. on Computing 23, 2011). A sh
 `n / inflation` requests, inflation being by how much its variance exceeds that of independent ones. A percentile gets
 the order statistics at the ends of the interval of "what share lies below it", which needs no density.
 
-Where the effective number of requests is too small, there is no interval: `None`, not a narrow guess.
+Where the effective number of requests is too small, there is no interval: `None`, not a narrow guess. Whether a share
+is beyond a bound needs none: `Beyond` is held against it by the exact binomial test.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from evalmesh.load.measure.table import Flags, Floats
-from evalmesh.scoring.statistics import t_interval, t_quantile, wilson_interval
+from evalmesh.scoring.statistics import binomial_tails, t_interval, t_quantile, wilson_interval
 
 Interval = tuple[float, float]
 BATCHES = 20
@@ -25,6 +27,10 @@ LEAST_BEYOND = 4
 LEAST_EFFECTIVE = 15
 """Effective requests before an interval of a mean is told."""
 _P = 0.975
+_WRONG = 0.05
+"""How often a verdict may be wrong, at the bound itself."""
+FAR = 2.0
+"""Times as far from the median as any value strayed that way: from there on a limit is none that values come near."""
 _MOST_CORRELATION = 0.9
 
 
@@ -39,6 +45,51 @@ class Spread:
         """Student's interval. Times and rates are at least 0, so it does not go below."""
         low, high = t_interval(mean, self.stderr, self.df)
         return max(0.0, low), high
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """How many values lie beyond a limit, and how many independent ones would tell as much."""
+
+    count: int
+    n: int
+    effective: float
+
+    @property
+    def share(self) -> float:
+        """Of all values; NaN without any."""
+        return self.count / self.n if self.n else math.nan
+
+    def against(self, allowed: float) -> Literal["met", "missed", "undecided"]:
+        """Whether at most the allowed share is beyond, by the exact binomial test, one-sided at 5 % each way."""
+        if not self.n:
+            return "undecided"
+        if allowed <= 0:
+            return "missed" if self.count else "met"
+        at_most, at_least = binomial_tails(self.share * self.effective, self.effective, allowed)
+        return "missed" if at_least <= _WRONG else "met" if at_most <= _WRONG else "undecided"
+
+
+def beyond(values: Floats, ordered: Floats, limit: float, least_inflation: float, *, growing: bool) -> Beyond:
+    """Of a series in order of time (`ordered`: the same sorted), how much lies above a limit.
+
+    Values near a limit are beyond it together, and are worth fewer than they are. Where all of them lie on one side,
+    and twice as far from it as any of them strayed that way from their median, their likeness says nothing about it:
+    then each counts, and none of n beyond is the rule of three. So they do where all are beyond and the series grows.
+    """
+    n = len(values)
+    hits = values > limit
+    count = int(hits.sum())
+    if 0 < count < n:
+        return Beyond(count, n, n / max(inflation_of_share(hits), least_inflation))
+    middle, most = float(ordered[n // 2]), float(ordered[0] if count else ordered[-1])
+    far = abs(limit - middle) >= FAR * abs(most - middle)
+    return Beyond(count, n, float(n) if far or (count and growing) else n / least_inflation)
+
+
+def beyond_of_share(hits: Flags) -> Beyond:
+    """The same of what is counted, not measured: requests that failed."""
+    return Beyond(int(hits.sum()), len(hits), len(hits) / inflation_of_share(hits) if len(hits) else 0.0)
 
 
 def batch_means(values: Floats | Flags, batches: int) -> Floats:
@@ -94,15 +145,12 @@ def mean_interval(values: Floats) -> Interval | None:
     return found.around(float(values.mean()))
 
 
-def share_interval(hits: Flags, least_inflation: float = 1.0) -> Interval | None:
-    """Interval of the share of `hits` in a series in order of time.
-
-    `least_inflation`: known from elsewhere. Hits that are rare, or that never happened, do not show how they cluster.
-    """
+def share_interval(hits: Flags) -> Interval | None:
+    """Interval of the share of `hits` in a series in order of time."""
     n = len(hits)
     if n < LEAST_BATCHES:
         return None
-    return wilson_at(float(hits.mean()), n / max(inflation_of_share(hits), least_inflation))
+    return wilson_at(float(hits.mean()), n / inflation_of_share(hits))
 
 
 def wilson_at(share: float, count: float) -> Interval:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalmesh.load.measure.distributions import Distribution, ExactDistribution, exact
-from evalmesh.load.measure.gaps import GapDistribution, Gaps, gaps_of
+from evalmesh.load.measure.gaps import Clusters, GapDistribution, Gaps, gaps_of
 from evalmesh.load.measure.inputs import SKETCHES, LevelInputs
 from evalmesh.load.measure.rates import Rate, rates_of
 from evalmesh.load.measure.records import Flag
@@ -56,7 +56,8 @@ def measure(inputs: LevelInputs) -> Measured:
     gaps = {metric: gaps_of(inputs.seconds, metric, rows, step) for metric in SKETCHES}
     distributions: dict[str, Distribution] = {name: exact(values) for name, values in _latencies(inputs, ok).items()}
     for metric, all_gaps in gaps.items():
-        distributions[metric] = GapDistribution(_within(all_gaps, window, step, figures.where(was_sent(figures))))
+        within = _within(all_gaps, window, step, figures.where(was_sent(figures)))
+        distributions[metric] = GapDistribution(within, _clusters(metric, ok))
     distributions["queue"] = exact((due["send_s"] - due["due_s"]) * _TO_MS)
     distributions["send_lag"] = _send_lags(inputs, records, window)
     distributions["connect"] = exact(due["connect_s"][(due["flags"] & Flag.NEW_CONNECTION) != 0] * _TO_MS)
@@ -89,6 +90,13 @@ def _latencies(inputs: LevelInputs, ok: Rows) -> dict[str, Floats]:
         found["tpot_due"] = (last - due) / np.where(tokens > 0, tokens, np.nan)
         found["e2e_due"] = last - due
     return {name: values * _TO_MS for name, values in found.items()}
+
+
+def _clusters(metric: str, ok: Rows) -> Clusters:
+    """What each success contributed to the gaps of a metric."""
+    sizes = np.maximum(ok["chunks" if metric == "chunk_gap" else "output_tokens"].astype(np.float64) - 1, 0)
+    several = (sizes > 0) & (ok["chunks"] > 1) & ~np.isnan(ok["last_s"] - ok["first_s"])
+    return Clusters(sizes[several], (ok["last_s"] - ok["first_s"])[several] * _TO_MS)
 
 
 def _within(gaps: Gaps, window: Window, step: int, sent: Rows) -> Gaps:

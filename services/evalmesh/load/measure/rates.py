@@ -5,7 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalmesh.load.measure.inputs import LevelInputs
-from evalmesh.load.measure.intervals import BATCHES, Interval, share_interval, spread_of_batches
+from evalmesh.load.measure.intervals import (
+    BATCHES,
+    Beyond,
+    Interval,
+    beyond_of_share,
+    share_interval,
+    spread_of_batches,
+)
 from evalmesh.load.measure.records import Outcome
 from evalmesh.load.measure.table import Floats, Rows, is_ok
 from evalmesh.load.measure.window import Window
@@ -17,6 +24,8 @@ class Rate:
 
     value: float | None
     interval: Interval | None
+    beyond: Beyond | None = None
+    """Of a share of failures: these."""
 
 
 def rates_of(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> dict[str, Rate]:
@@ -40,7 +49,9 @@ def rates_of(inputs: LevelInputs, window: Window, figures: Rows, due: Rows) -> d
             tokens_in + tokens_out if known_in else None, (prompts + outputs) * credit, good, window
         ),
         "offered_rate": Rate(_offered(figures, window) if inputs.open_loop else None, None),
-        "error_rate": Rate(float(failed.mean()) if len(told) else None, share_interval(failed)),
+        "error_rate": Rate(
+            float(failed.mean()) if len(told) else None, share_interval(failed), beyond_of_share(failed)
+        ),
     }
 
 

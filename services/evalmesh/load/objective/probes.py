@@ -6,13 +6,9 @@ from typing import Any, Literal
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import SearchVariable
-from evalmesh.load.objective.slo import RATES, Decision
+from evalmesh.load.objective.slo import MOST_ERRORS, RATES, Decision
 
 By = Literal["interval", "estimate", "client"]
-
-
-MOST_ERRORS = 0.01
-"""Share of requests that may fail in a probe that meets its objective, where that does not bound failures itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +52,13 @@ def observe(document: Mapping[str, Any], variable: SearchVariable) -> Observatio
         raise InvalidInput("search: there is nothing to search for without an objective; set `slo`.", {"field": "slo"})
     decision: Decision = slo["decision"]
     if document["requests"] and not document["ok"]:
-        decision = "fail"
+        decision = "missed"
     estimates = [Estimate(one["value"], one["limit"], one["metric"] in RATES) for one in slo["terms"]]
     error_rate = document["error_rate"]
     if error_rate is not None and not any(one["metric"] == "error_rate" for one in slo["terms"]):
         # Latencies are of successes: a server that refuses what it cannot do is quick with the rest.
         estimates.append(Estimate(error_rate, MOST_ERRORS, lower_bound=False))
-        if error_rate > MOST_ERRORS:
-            decision = "fail"
     growing = (document["window"]["drift"] or 0.0) > 0
-    if decision == "pass" and growing:
-        # Within the limit and still changing: over its capacity a server takes a while to show it.
-        decision = "undecided"
     return Observation(
         value=float(document[variable]),
         level=document["index"],
@@ -97,11 +88,17 @@ class Verdict:
     """What its probes were asked to take."""
     note: str
 
+    @property
+    def decision(self) -> Decision:
+        """What is known, as of any level; `passed` is what the search took it for."""
+        return "undecided" if self.by != "interval" else "met" if self.passed else "missed"
+
     def document(self) -> dict[str, Any]:
         """An entry of `search.evidence`."""
         return {
             "value": self.value,
             "levels": list(self.levels),
+            "decision": self.decision,
             "passed": self.passed,
             "by": self.by,
             "seconds": round(self.seconds, 3),
@@ -129,7 +126,7 @@ def _decided(sound: Sequence[Observation]) -> tuple[bool | None, By, str]:
         return None, "client", "the load generator was the bottleneck"
     decided = {one.decision for one in sound} - {"undecided"}
     if len(decided) == 1:
-        return decided == {"pass"}, "interval", ""
+        return decided == {"met"}, "interval", ""
     why = "its intervals disagree" if decided else "no interval decides it"
     return _pooled(sound), "estimate", f"{why}; the estimate decides"
 

@@ -9,13 +9,16 @@ from typing import Literal
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import SloTerm
 
-Decision = Literal["pass", "fail", "undecided"]
+Decision = Literal["met", "missed", "undecided"]
+"""What became of an objective: the same word in documents, tables, pages and messages."""
 LATENCIES = ("ttft", "itl", "tpot", "e2e")
 SHARES = ("error_rate",)
 RATES = ("request_rate", "output_token_rate")
 METRICS = (*LATENCIES, *SHARES, *RATES)
 TAIL_FROM = 0.9
 """A term of a percentile from here on holds a request to its own 99th percentile of gaps, below to their mean."""
+MOST_ERRORS = 0.01
+"""Share of requests that may fail where the objective does not bound failures itself."""
 _HIGHEST = 1e9
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([a-zµ%]*)")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load.arrivals import schedule
 from evalmesh.load.measure.figures import build_level
+from evalmesh.load.measure.histogram import Histogram
 from evalmesh.load.measure.inputs import GeneratorHealth, LevelInputs, second_of
 from evalmesh.load.measure.table import concatenate, read_records
 from evalmesh.load.server.readings import Reading
@@ -96,6 +97,7 @@ def _known_health(done: Done) -> dict[str, Any]:
         "connections": done.connections,
         "max_rss_bytes": done.max_rss_bytes,
         "feed_starved": done.feed_starved > 0,
+        "loop_lags": Histogram.decode(done.loop_lags) if done.loop_lags else None,
     }
 
 

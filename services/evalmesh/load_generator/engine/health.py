@@ -14,6 +14,8 @@ from evalmesh.load_generator.engine.timer import open_timer
 _EVERY_S = 0.02
 """Each probe of a process that is otherwise idle wakes it up, which is most of what it costs."""
 _NEVER_S = 1e9
+_MOST_MISSED = 500
+"""Probes that one delay is counted for; of a longer one they stand for several each."""
 _STATUS = Path("/proc/self/status")
 
 
@@ -63,21 +65,25 @@ class Health:
         """Used since `begin`."""
         return time.process_time() - self._cpu_s
 
-    def lag_ms(self) -> tuple[float, float]:
-        """99th percentile and maximum."""
-        if not self._lags.n:
-            return 0.0, 0.0
-        return self._lags.quantile(0.99) * 1000, self._lags.max * 1000
+    @property
+    def lags(self) -> Histogram:
+        """How late the loop would have been at any moment since `begin`."""
+        return self._lags
 
     def _probe(self) -> None:
         if not self._watches:
             return
         now_s = time.monotonic()
         late_s = now_s - self._due_s
-        self._lags.add(late_s)
         self._worst_s = max(self._worst_s, late_s)
-        # On a grid: a probe that was late does not put off the next one.
-        self._due_s += _EVERY_S * (1 + math.floor(late_s / _EVERY_S))
+        # On a grid: a probe that was late does not put off the next one, and those that were missed meanwhile were late
+        # as well. Else a stop of a second would count as often as one of a moment.
+        missed = math.floor(late_s / _EVERY_S)
+        step = 1 + missed // _MOST_MISSED
+        self._lags.add(late_s)
+        for at in range(step, missed + 1, step):
+            self._lags.add(late_s - at * _EVERY_S, step)
+        self._due_s += _EVERY_S * (1 + missed)
 
 
 def max_rss_bytes() -> int:

@@ -327,7 +327,7 @@ class LevelEngine:
 
     def _done(self, end_s: float) -> Done:
         ledger, health = self._ledger, self._tools.health
-        lag_p99_ms, lag_max_ms = health.lag_ms()
+        lags = health.lags
         return Done(
             number=self._run.number,
             records=ledger.file.written,
@@ -338,14 +338,15 @@ class LevelEngine:
             end_s=end_s,
             wall_s=self._now_s(),
             cpu_s=health.cpu_s,
-            loop_lag_p99_ms=lag_p99_ms,
-            loop_lag_max_ms=lag_max_ms,
+            loop_lag_p99_ms=lags.quantile(0.99) * 1000 if lags.n else 0.0,
+            loop_lag_max_ms=lags.max * 1000 if lags.n else 0.0,
             peak_in_flight=self._peak,
             connections=self._tools.transport.opened - self._opened,
             max_rss_bytes=max_rss_bytes(),
             error=self._error or ledger.file.error,
             examples=ledger.examples,
             feed_starved=self._pacer.starved,
+            loop_lags=lags.encode(),
         )
 
     # Time

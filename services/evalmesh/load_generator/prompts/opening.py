@@ -119,6 +119,12 @@ def _require_fit(spec: PromptSpec, dataset: Dataset, api: LoadApi) -> None:
             "responses.",
             {"field": "target.api", "value": api.name},
         )
+    if spec.turns is not None and dataset.name == "prompt":
+        raise InvalidInput(
+            f"prompts.prompt is one text for every request, and '{spec.dataset}' is to be asked turn by turn; leave "
+            "out the prompt, or the data set and its turns.",
+            {"field": "prompts.prompt"},
+        )
     if spec.turns is not None and not dataset.conversations:
         raise InvalidInput(
             f"prompts.turns is given, and the data set '{spec.dataset}' holds no conversations; use one whose name "

@@ -122,8 +122,9 @@ class Source:
 
     def _require_rows(self, rows: int) -> None:
         if not rows:
+            named = f" {self.context.spec.file_name!r}" if self.context.spec.file_name else ""
             raise InvalidInput(
-                " ".join(("The data set has no row that can be used.", *self._tally.sentences())),
+                " ".join((f"The data set{named} has no row that can be used.", *self._tally.sentences())),
                 {"field": "prompts.file_digest"},
             )
 

@@ -118,8 +118,8 @@ class WordWriter:
             return "No tokenizer was given: prompts were made of words, one taken for one token."
         sure = "exact for such words" if self._scale == 1 else "near, not exact"
         return (
-            f"No tokenizer was given: by two probes the server counts {self._scale:.4g} tokens per word and "
-            f"{self._offset} around them; prompt lengths are {sure}."
+            f"No tokenizer was given: by two probes the server counts {self._scale:.4g} token"
+            f"{'' if self._scale == 1 else 's'} per word and {self._offset} around them; prompt lengths are {sure}."
         )
 
     @property

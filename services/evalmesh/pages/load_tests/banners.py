@@ -23,6 +23,7 @@ def banners(perf: Mapping[str, Any]) -> list[Banner]:
     found = [
         *_state(perf["load_test"]),
         *_limited(perf["levels"]),
+        *_noted(perf["levels"]),
         *_lost(perf["levels"]),
         *_search(perf["search"]),
         *_errors(perf["levels"]),
@@ -50,8 +51,19 @@ def _limited(levels: Sequence[Mapping[str, Any]]) -> list[Banner]:
     reasons = list(dict.fromkeys(reason for level in limited for reason in level["client"]["reasons"]))
     more = f" {len(reasons) - _REASONS} more reasons are told level by level." if len(reasons) > _REASONS else ""
     why = " ".join(reasons[:_REASONS]) + more
-    text = f"The figures of {_names(limited)} describe the load generator, not the server. {why}"
-    return [("bad", "The client was the bottleneck.", text)]
+    advice = list(dict.fromkeys(one for level in limited for one in level["client"].get("advice", ())))
+    way_out = f" What helps: {'; '.join(advice)}." if advice else ""
+    text = f"The figures of {_names(limited)} describe the load generator, not the server. {why}{way_out}"
+    return [("bad", "Not to be used: the client was the bottleneck.", text)]
+
+
+def _noted(levels: Sequence[Mapping[str, Any]]) -> list[Banner]:
+    noted = [level for level in levels if level["client"].get("grade") == "noted"]
+    if not noted:
+        return []
+    reasons = list(dict.fromkeys(reason for level in noted for reason in level["client"]["reasons"]))
+    text = f"{_names(noted)}: {' '.join(reasons[:_REASONS])}"
+    return [("info", "The load generator shows in some figures a little.", text)]
 
 
 def _lost(levels: Sequence[Mapping[str, Any]]) -> list[Banner]:
@@ -77,7 +89,10 @@ def _search(search: Mapping[str, Any] | None) -> list[Banner]:
     else:
         at_least = "at least " if search["client_limited"] else ""
         headline = f"Highest load that meets the objective: {at_least}{known}."
-    sure = {"interval": "Decided by intervals.", "estimate": "Decided in part by estimates: intervals stayed open."}
+    sure = {
+        "interval": "Both ends are decided.",
+        "estimate": "An end of the bracket is undecided, and taken by its estimate.",
+    }
     # Where the load generator was the bottleneck from the beginning nothing was decided.
     decided = "" if search["answer"] is None and search["client_limited"] else sure[search["by"]]
     text = " ".join(part for part in (decided, search["stop_rule"], search["note"]) if part)

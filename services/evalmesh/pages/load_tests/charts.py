@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
+from evalmesh.pages.load_tests.room import along, overlap
+
 WIDTH = 520
 """Width of a chart in its own units; the page scales it."""
 HEIGHT = 300
@@ -100,6 +102,8 @@ class Wish:
     x_ticks: Sequence[float] = ()
     """Values that deserve a label; otherwise round ones are found."""
     x_range: tuple[float, float] | None = None
+    x_from_zero: bool = True
+    """Where it is linear: load and time begin at zero, what is measured need not."""
     y_from_zero: bool = True
     """Where the axis is linear."""
     y_high: float | None = None
@@ -211,8 +215,10 @@ def _axis_x(wish: Wish, values: Sequence[float]) -> Axis:
     log = _is_log(wish.x, values, low, high)
     if wish.x_range is None and log:
         low, high = low / 1.12, high * 1.12
+    elif wish.x_range is None and not wish.x_from_zero and high > low:
+        room = 0.08 * (high - low)
+        low, high = low - room, high + room
     elif wish.x_range is None:
-        # Load and time begin at zero.
         low, high = min(0.0, low), high * 1.04
     low, high = _apart(low, high, log=log)
     axis = Axis(wish.x_title, low, high, LEFT, WIDTH - RIGHT, log)
@@ -350,24 +356,19 @@ def _labels(series: Sequence[Series], lines: Sequence[Line]) -> tuple[Label, ...
     """Labels beside their points: above or below, right or left; left out where there is no room."""
     pairs = [pair for one, line in zip(series, lines, strict=True) for pair in zip(line.dots, one.labels, strict=False)]
     taken = [(dot.x - 5, dot.y - 5, dot.x + 5, dot.y + 5) for dot, _ in pairs]
+    if pairs:
+        taken += [box for line in lines for box in along(line.path)]
     kept = []
     for dot, text in pairs:
         width = len(text) * _CHARACTER
         for anchor, dy in (("start", -5.0), ("start", 14.0), ("end", -5.0), ("end", 14.0)):
             left = dot.x + 7 if anchor == "start" else dot.x - 7 - width
             box = (left, dot.y + dy - 11, left + width, dot.y + dy + 2)
-            if left + width <= WIDTH and left >= 0 and not any(_overlap(box, other) for other in taken):
+            if left + width <= WIDTH and left >= 0 and not any(overlap(box, other) for other in taken):
                 taken.append(box)
                 kept.append(Label(dot.x + 7 if anchor == "start" else dot.x - 7, round(dot.y + dy, 1), text, anchor))
                 break
     return tuple(kept)
-
-
-_Box = tuple[float, float, float, float]
-
-
-def _overlap(a: _Box, b: _Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _within(rule: Rule, x: Axis, y: Axis) -> bool:

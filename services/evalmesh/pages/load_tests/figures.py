@@ -16,7 +16,7 @@ METRICS = {
     "itl": "Time between tokens (ITL)",
 }
 """Latencies that are drawn against load, with their names."""
-_LOOKS = ("s0", "s1", "s2", "s3", "s4", "s5")
+LOOKS = ("s0", "s1", "s2", "s3", "s4", "s5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ def loads_of(levels: Sequence[Level]) -> Loads:
 
 
 def level_name(level: Level) -> str:
-    """Its label, with the number of the repeat where there are repeats."""
-    return f"{level['label']} (repeat {level['repeat'] + 1})" if level["repeat"] else str(level["label"])
+    """Its label, and which of several alike it is."""
+    what = "probe" if level["role"] == "probe" else "repeat"
+    return f"{level['label']} ({what} {level['repeat'] + 1})" if level["repeat"] else str(level["label"])
 
 
 def scale_ms(values: Sequence[float | None]) -> tuple[float, str]:
@@ -111,13 +112,15 @@ def throughput_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:
         _rate(levels, loads, "request_rate", ("achieved", "s0")),
         _against(levels, loads, ("offered", "s5"), lambda level: level["offered_rate"], dashed=True, dots=False),
     ]
-    tokens = [
-        _rate(levels, loads, "output_token_rate", ("output", "s0")),
-        _rate(levels, loads, "input_token_rate", ("input", "s2")),
-    ]
+    # On axes of their own: prompts are often many times as long as answers.
+    out, into = (
+        [_rate(levels, loads, name, look)]
+        for name, look in (("output_token_rate", ("output", "s0")), ("input_token_rate", ("input", "s2")))
+    )
     found = [
         chart(_against_load("load-requests", "Requests per second", "requests/s", loads), requests),
-        chart(_against_load("load-tokens", "Tokens per second", "tokens/s", loads), tokens),
+        chart(_against_load("load-tokens", "Output tokens per second", "tokens/s", loads), out),
+        chart(_against_load("load-tokens-in", "Input tokens per second", "tokens/s", loads), into),
         _against_latency(levels, loads),
         _against_speed(levels, loads),
     ]
@@ -173,7 +176,8 @@ def _front(
         joined=False,
         doubtful=[limited for *_, limited in known],
     )
-    return chart(replace(wish, y_title=unit, y="linear"), [Series("not beaten in both", "s0", front), points])
+    wish = replace(wish, y_title=unit, y="linear", x_from_zero=False)
+    return chart(wish, [Series("best trade-off", "s0", front), points])
 
 
 def objective_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:
@@ -191,7 +195,7 @@ def objective_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:
     terms = dict.fromkeys(_term_name(term) for level in levels if level["slo"] for term in level["slo"]["terms"])
     shares = [
         _against(levels, loads, (name, look), partial(_used_by, name=name), 0.01, unit="%")
-        for name, look in zip(terms, _LOOKS * len(terms), strict=False)
+        for name, look in zip(terms, LOOKS * len(terms), strict=False)
     ]
     wish = replace(
         _against_load("load-share", "Used of each limit", "%", loads), rules=[Rule(100.0, "limit")], y="auto"

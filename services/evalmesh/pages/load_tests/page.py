@@ -7,8 +7,9 @@ from typing import Any
 
 from jinja2 import Template
 
+from evalmesh.load.measure.best import in_order, why_not
 from evalmesh.pages import common as pages
-from evalmesh.pages.load_tests import charts, distributions, figures
+from evalmesh.pages.load_tests import charts, distributions, figures, said
 from evalmesh.pages.load_tests.banners import banners
 from evalmesh.pages.load_tests.lengths import lengths_section
 from evalmesh.pages.load_tests.timelines import level_charts, server_charts
@@ -53,6 +54,8 @@ DEFINITIONS = (
     ("goodput", "requests per second that met every bound of the objective; failed ones do not"),
     ("error rate", "failures over failures and successes; what was cancelled at the end is in neither"),
     ("limited by the client", "the load generator was the bottleneck: the figures say nothing about the server"),
+    ("met, missed", "by the exact binomial test of how many requests lie beyond the limit, wrong at most once in 20"),
+    ("undecided", "the test cannot tell yet: too few requests, or too near the limit"),
     ("95% interval", "from batch means: requests that wait in one queue are late together"),
 )
 """In one line each; docs/load-metrics.md has the formulas."""
@@ -60,10 +63,13 @@ _OPEN_LEVELS = 2
 """With at most this many levels all of them are unfolded."""
 
 
-def render_perf_html(perf: Mapping[str, Any]) -> str:
+def render_perf_html(perf: dict[str, Any]) -> str:
     """The page for a document of schema version 1 (see docs/perf-schema.md)."""
+    perf = perf | {"levels": in_order(perf["levels"])} if perf["search"] else perf
     levels = perf["levels"]
     loads = figures.loads_of(levels)
+    columns = [column for column in _COLUMNS if any(level[f"{column[1]}_ms"]["n"] for level in levels)]
+    token_rate = _token_rate(levels)
     return _template().render(
         perf=perf,
         test=perf["load_test"],
@@ -71,8 +77,9 @@ def render_perf_html(perf: Mapping[str, Any]) -> str:
         title=perf["load_test"]["display_name"] or perf["target"]["model"],
         banners=banners(perf),
         facts=_facts(perf),
-        columns=[column for column in _COLUMNS if any(level[f"{column[1]}_ms"]["n"] for level in levels)],
-        token_rate=_token_rate(levels),
+        columns=columns,
+        token_rate=token_rate,
+        decimals=said.columns_decimals(levels, [name for _, name in columns], ["request_rate", token_rate[1]]),
         levels=levels,
         names=loads.names,
         labels=loads.labels,
@@ -101,54 +108,16 @@ def warm_up() -> None:
 def _template() -> Template:
     filters: dict[str, Callable[..., Any]] = {
         "short": charts.short,
-        "ms": ms,
-        "in_ms": in_ms,
-        "value": value,
-        "percent": percent,
-        "size": size,
-        "of": of,
+        "ms": said.ms,
+        "in_ms": said.in_ms,
+        "value": said.value,
+        "fixed": said.fixed,
+        "percent": said.percent,
+        "size": said.size,
+        "of": said.of,
     }
     sizes = {"left": charts.LEFT, "right": charts.WIDTH - charts.RIGHT, "top": charts.TOP, "bottom": charts.BOTTOM}
     return pages.environment(filters, {"plot": sizes}).get_template("perf_report.html.j2")
-
-
-def ms(value_ms: float | None) -> str:
-    """Milliseconds as people read them: three digits, from ten seconds on in seconds."""
-    if value_ms is None:
-        return "-"
-    if abs(value_ms) >= 10_000:
-        return f"{value_ms / 1000:,.1f} s"
-    return f"{value_ms:,.0f}" if abs(value_ms) >= 100 else f"{value_ms:.3g}"
-
-
-def in_ms(value_ms: float | None) -> str:
-    """The same with its unit."""
-    shown = ms(value_ms)
-    return shown if value_ms is None or shown.endswith("s") else f"{shown} ms"
-
-
-def value(number: float | None, digits: int = 4) -> str:
-    """A rate or count with this many digits, thousands in full."""
-    if number is None:
-        return "-"
-    return f"{number:,.0f}" if abs(number) >= 10 ** (digits - 1) else f"{number:.{digits}g}"
-
-
-def percent(share: float | None) -> str:
-    """A share as percent."""
-    if share is None:
-        return "-"
-    return "0%" if share == 0 else f"{100 * share:.3g}%"
-
-
-def of(number: int, thing: str) -> str:
-    """1 request, 1,200 requests."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def size(size_bytes: float) -> str:
-    """Bytes in MB."""
-    return f"{size_bytes / 1e6:,.0f} MB"
 
 
 def _token_rate(levels: Sequence[Level]) -> tuple[str, str]:
@@ -164,8 +133,8 @@ def _facts(perf: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     failed = sum(sum(level["errors"].values()) for level in levels)
     lost = sum(level["lost"] for level in levels)
     facts = [
-        ("Levels", value(len(levels)), False),
-        ("Requests", value(sum(level["requests"] for level in levels)), False),
+        ("Levels", f"{len(levels):,}", False),
+        ("Requests", f"{sum(level['requests'] for level in levels):,}", False),
         ("Failed", f"{failed:,}", failed > 0),
     ]
     if lost:
@@ -173,15 +142,34 @@ def _facts(perf: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     if search:
         answer = search["answer"]
         facts.append(
-            (f"Highest {search['variable']} within SLO", "none" if answer is None else value(answer), answer is None)
+            (
+                f"Highest {search['variable']} within SLO",
+                "none" if answer is None else said.value(answer),
+                answer is None,
+            )
         )
-    for name, label in (("throughput", "Most {}"), ("goodput", "Most good requests/s"), ("latency", "Lowest E2E p50")):
+    for name, label in (("throughput", "Most {}"), ("goodput", "Most good requests/s")):
         found = best[name]
         if found:
             what = "tokens/s" if found["metric"] == "output_token_rate" else "requests/s"
-            text = in_ms(found["value"]) if name == "latency" else value(found["value"])
-            facts.append((label.format(what), text, False))
-    return facts
+            facts.append((label.format(what), said.value(found["value"]), False))
+    return facts + _latency_facts(perf)
+
+
+def _latency_facts(perf: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """What a user waits for at best: the first token where answers are streams, else the answer."""
+    metric, name = ("ttft", "TTFT") if perf["target"]["stream"] else ("e2e", "E2E")
+    sound = [level for level in perf["levels"] if why_not(level) is None]
+    known = [level.get(f"{metric}_due_ms") or level[f"{metric}_ms"] for level in sound]
+    known = [one for one in known if one["p50"] is not None]
+    if not known:
+        return []
+    least = min(known, key=lambda one: one["p50"])
+    many = "Lowest " if len(known) > 1 else ""
+    return [
+        (f"{many}{name} p50", said.in_ms(least["p50"]), False),
+        (f"{name} p99 there", said.in_ms(least["p99"]), False),
+    ]
 
 
 def _chart_sections(perf: Mapping[str, Any], loads: figures.Loads) -> list[dict[str, Any]]:
@@ -195,7 +183,7 @@ def _chart_sections(perf: Mapping[str, Any], loads: figures.Loads) -> list[dict[
         if perf["client_limited"]:
             legend += " Ringed: limited by the client."
         found.append(("latency", "Latency against load", figures.latency_charts(levels, loads), legend))
-        text = f"Beside points: {loads.title}. The line there joins levels that no other beats in both."
+        text = f"Beside points: {loads.title}. The line joins the levels that no other level beats in both."
         found.append(("throughput", "Throughput", figures.throughput_charts(levels, loads), text))
     gaps = distributions.gap_chart(_shown_level(perf), "gaps") if levels else None
     curves = distributions.distribution_charts(levels, loads)
@@ -265,6 +253,7 @@ def _error_rows(levels: Sequence[Level]) -> list[dict[str, Any]]:
     ]
 
 
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
 _LAID_OUT = frozenset({"target", "prompts", "arrival", "client_config"})
 """What is shown in a way of its own."""
 
@@ -273,6 +262,10 @@ def _config(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The spec, with the two parts that say most laid out field by field."""
     rows = []
     for part, prefix in (("target", ""), ("prompts", "prompts: "), ("arrival", "arrival: ")):
-        rows += [(prefix + name, text) for name, text in pages.config_rows(spec[part])]
-    rest = {name: value for name, value in spec.items() if name not in _LAID_OUT}
-    return [*rows, *pages.config_rows(rest)]
+        rows += [
+            (prefix + name.replace("_", " "), said.setting(one))
+            for name, one in spec[part].items()
+            if one not in _NOTHING
+        ]
+    rest = {name: one for name, one in spec.items() if name not in _LAID_OUT and one not in _NOTHING}
+    return [*rows, *((name.replace("_", " "), said.setting(one)) for name, one in rest.items())]

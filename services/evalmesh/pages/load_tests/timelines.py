@@ -15,7 +15,8 @@ _COUNTS = (
         "requests/s",
         (("offered", "due", "s5"), ("sent", "sent", "s2"), ("ok", "succeeded", "s0"), ("errors", "failed", "bad")),
     ),
-    ("Tokens per second", "tokens/s", (("output_tokens", "output", "s0"), ("input_tokens", "input", "s2"))),
+    ("Output tokens per second", "tokens/s", (("output_tokens", "output", "s0"),)),
+    ("Input tokens per second", "tokens/s", (("input_tokens", "input", "s2"),)),
 )
 """Counts per step, drawn per second: title, unit, and field, name, look."""
 _LEVELS = (
@@ -47,7 +48,7 @@ _PERCENT = frozenset({"share", "ratio", "percent", "%"})
 
 def level_charts(level: Level, prefix: str) -> list[Chart]:
     """Everything that the generators saw, with the measured window shaded; ids begin with `prefix`."""
-    timeline = level["timeline"]
+    timeline = _while_it_lasts(level["timeline"])
     found: list[Chart | None] = []
     if not timeline["t_s"]:
         return []
@@ -57,6 +58,12 @@ def level_charts(level: Level, prefix: str) -> list[Chart]:
         divisor, unit = scale_ms([value for name, _, _ in fields for value in timeline[name]])
         found.append(_chart(level, f"{prefix}-{len(found)}", title, unit, _series(timeline, fields, divisor)))
     return [one for one in found if one is not None]
+
+
+def _while_it_lasts(timeline: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the end of the last step, at which nothing is in flight: the level is over, and no load has fallen."""
+    ended = timeline["in_flight"][-1:] == [0]
+    return {**timeline, "in_flight": [*timeline["in_flight"][:-1], None]} if ended else timeline
 
 
 def server_charts(level: Level, prefix: str) -> list[Chart]:

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from evalmesh.domain.load_test import LoadTarget, LoadTest
+from evalmesh.load.measure.best import best
 from evalmesh.load.objective.search import Search, observations
-from evalmesh.report_aggregator.load_tests.repeats import at, repeat_groups
+from evalmesh.report_aggregator.load_tests.repeats import repeat_groups
 from evalmesh.results.json_values import duration_s, iso, own_version, plain, public_key_ref, public_url
 
 SCHEMA_VERSION = 1
@@ -125,26 +126,3 @@ def _notes(test: LoadTest, levels: Sequence[Document]) -> list[str]:
     known = {level["index"] for level in levels}
     missing = (status for status in test.levels if status.index not in known)
     return [f"Level {status.index} has no figures; it is {status.state}. {status.note}".strip() for status in missing]
-
-
-_REACHED: tuple[tuple[str, tuple[str, ...], int], ...] = (
-    ("throughput", ("output_token_rate", "request_rate"), 1),
-    ("goodput", ("goodput.rate",), 1),
-    ("latency", ("e2e_ms.p50",), -1),
-)
-"""What a level can be best at; by the first of these paths that any level has; 1: the highest, -1: the lowest."""
-
-
-def best(levels: Sequence[Document]) -> dict[str, Any]:
-    """The best levels; those that the client limited, and those without any success, are none."""
-    sound = [level for level in levels if not level["client_limited"] and level["ok"]]
-    found: dict[str, Any] = {}
-    for name, paths, sign in _REACHED:
-        found[name] = None
-        for path in paths:
-            known = [(sign * value, -level["index"], level) for level in sound if (value := at(level, path))]
-            if known:
-                value, _, level = max(known, key=lambda one: one[:2])
-                found[name] = {"index": level["index"], "label": level["label"], "metric": path, "value": sign * value}
-                break
-    return found

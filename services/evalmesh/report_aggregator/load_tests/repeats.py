@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalmesh.load.measure.best import at
 from evalmesh.scoring.statistics import mean_and_stderr, t_interval
 
 Document = Mapping[str, Any]
@@ -16,14 +17,6 @@ PATHS = (
     *(f"{name}_due_ms.{statistic}" for name in ("ttft", "tpot", "e2e") for statistic in _STATISTICS),
 )
 """Figures that are told over repeats, as paths within a level."""
-
-
-def at(level: Document, path: str) -> float | None:
-    """The number at a path within a level: `ttft_ms.p99`."""
-    value: Any = level
-    for name in path.split(".", 1):
-        value = None if value is None else value[name]
-    return None if value is None else float(value)
 
 
 def repeat_groups(levels: Sequence[Document]) -> list[dict[str, Any]]:

@@ -139,7 +139,7 @@ class Folder:
     @property
     def benchmark(self) -> Benchmark:
         """What is evaluated."""
-        return registry.get(self.plan.name).for_spec(self.plan.spec)
+        return registry.get(self.plan.spec.kind).for_spec(self.plan.spec)
 
     @property
     def rules(self) -> tuple[MetricRule, ...]:
@@ -238,6 +238,7 @@ class Folder:
             tallies.count_error("malformed_row", len(scores))
             tallies.n_samples += 1
             sample = Sample(id=sample_id, index=int(index), subset=subset, input="", target=())
+            tallies.add_rows(self.benchmark.reducers, [ReducerRow(sample, None, score) for score in scores])
             writer.add([PlannedSample(sample, self.benchmark.shape.kinds[0], digests=("",) * len(repeats))], [], scores)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,6 +50,7 @@ class Joiner:
                 folder.add_malformed(index.malformed_rows if index is not None else (), total, writer)
             await folder.files.store.put_stream(layout.results_key(plan.run, plan.name), pieces(path))
         report = await asyncio.to_thread(self._report, total, latencies)
+        report = replace(report, notes=index.notes if index is not None else ())
         if complete:
             await folder.files.store.put(self._report_key(), encode_json(report))
         return report

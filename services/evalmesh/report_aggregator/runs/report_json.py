@@ -8,6 +8,7 @@ from typing import Any
 from evalmesh.domain.metric import BenchmarkReport, ErroredSample, Metric, SubsetReport
 from evalmesh.domain.plan import BenchmarkPlan
 from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunState
 from evalmesh.results.json_values import duration_s, iso, own_version, plain, public_key_ref, public_url
 
@@ -109,10 +110,12 @@ def _generation(config: GenerationConfig) -> dict[str, Any]:
 
 def _overrides(spec: BenchmarkSpec) -> dict[str, Any]:
     """The settings that differ from the benchmark's own."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
-        if field.name != "name" and value is not None and value is not False and value != {}:
+        if isinstance(value, RowForm):
+            changed |= {name: plain(one) for name, one in dataclasses.asdict(value).items() if one}
+        elif field.name != "name" and value not in (None, "") and value is not False and value != {}:
             changed[field.name] = plain(value)
     return changed
 
@@ -137,6 +140,7 @@ def _benchmark(report: BenchmarkReport, plan: BenchmarkPlan | None, title: str) 
         "n_reused": report.n_reused,
         "error_classes": dict(sorted(report.error_classes.items())),
         **({"artefacts": report.artefacts} if report.artefacts else {}),
+        **({"notes": list(report.notes)} if report.notes else {}),
         "usage": {name: value for name, value in report.usage.items() if math.isfinite(value)},
     }
 

@@ -5,6 +5,7 @@ import json
 import logging
 from collections import Counter
 from dataclasses import replace
+from pathlib import PurePath
 
 from evalmesh.benchmarks import registry
 from evalmesh.domain import layout
@@ -71,7 +72,7 @@ class ReduceWorker:
             await self._give_up_shard(item, item.shard, plan)
         if judged:
             scores = await self._files.of(item.run, item.benchmark).read_scores(item.stage, item.shard.index)
-            counts = count_scores(registry.get(item.benchmark), item.stage, item.shard.index, scores)
+            counts = count_scores(registry.get(plan.spec.kind), item.stage, item.shard.index, scores)
         record = await self._progress.take_in(item.run, item.benchmark, counts)
         await self._records.bus.publish(self._after(item, plan, record))
 
@@ -193,11 +194,20 @@ class ReduceWorker:
     async def _write_report(self, run: Run, plans: list[BenchmarkPlan], reports: list[BenchmarkReport]) -> None:
         from evalmesh.pages.runs.page import render_html  # noqa: PLC0415  (brings jinja2)
 
-        titles = {report.name: registry.get(report.name).title for report in reports}
+        titles = {plan.name: _title(plan) for plan in plans}
         document = build_report(run, plans, reports, self._records.clock.now(), titles=titles)
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         await self._files.store.put(layout.report_html_key(run.id), render_html(document).encode())
         await self._files.store.put(layout.report_json_key(run.id), text.encode())
+
+
+def _title(plan: BenchmarkPlan) -> str:
+    """Own data are known by their file, not by what reads it."""
+    benchmark = registry.get(plan.spec.kind)
+    if not benchmark.needs_local_path:
+        return benchmark.title
+    named = [] if plan.spec.kind == plan.name else [plan.name]
+    return ", ".join([*named, PurePath(plan.spec.local_path or "").name]) + f" ({benchmark.title})"
 
 
 def _load_and_warm_up() -> None:

@@ -75,8 +75,8 @@ def check_load_spec(spec: LoadTestSpec) -> None:
     if len(spec.server_metrics) > 64:
         raise bad("server_metrics", len(spec.server_metrics), "scrape at most 64 addresses.")
     for i, url in enumerate(spec.server_metrics):
-        if url != "auto":
-            way_out = "use `auto`, or an address like `http://127.0.0.1:8000/metrics`."
+        if url not in {"auto", "nvml"}:
+            way_out = "use `auto`, `nvml`, or an address like `http://127.0.0.1:8000/metrics`."
             check_url(f"server_metrics[{i}]", url, way_out)
     check_text("display_name", spec.display_name)
     check_labels(spec.labels)

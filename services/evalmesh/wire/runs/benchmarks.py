@@ -1,7 +1,8 @@
 """Benchmarks and previews of the public API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.domain.content import ToolDefinition
@@ -62,6 +63,27 @@ class PreviewedSample:
     """What is scored against where a text is not enough, as a JSON value."""
     group: str = ""
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview(Sequence[PreviewedSample]):
+    """The first samples of a benchmark, and what stood between them."""
+
+    samples: tuple[PreviewedSample, ...]
+    malformed_rows: tuple[str, ...] = ()
+    """Rows that cannot become samples, among those looked at, each with its place and the reason."""
+    notes: tuple[str, ...] = ()
+    """What was guessed of the files."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, place: int) -> PreviewedSample: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[PreviewedSample, ...]: ...
+    def __getitem__(self, place: int | slice) -> PreviewedSample | tuple[PreviewedSample, ...]:
+        return self.samples[place]
 
 
 def benchmark_info(benchmark: Benchmark) -> BenchmarkInfo:

@@ -13,8 +13,10 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
 from evalmesh.domain.limit import check_limit
 from evalmesh.domain.request import GenerationConfig
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import MOST_SHARD_REQUESTS, BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.domain.stage import MODEL
+from evalmesh.wire.text_encoding import known_encoding
 from evalmesh.wire.values import check_text_encodes, struct_to_proto
 
 _INT32 = 2**31 - 1
@@ -220,8 +222,11 @@ def _check_benchmarks(specs: Iterable[BenchmarkSpec]) -> None:
         if not is_safe_name(spec.name) or "." in spec.name:
             raise bad(f"{field}.benchmark", spec.name, "see `evalmesh benchmarks list` for the names there are.")
         if spec.name in seen:
-            raise bad(f"{field}.benchmark", spec.name, "name each benchmark once; choose its subsets instead.")
+            way_out = "name each benchmark once, or give each a name of its own, as in `exam=general_mcq`."
+            raise bad(f"{field}.benchmark", spec.name, way_out)
         seen.add(spec.name)
+        if spec.benchmark and (not is_safe_name(spec.benchmark) or "." in spec.benchmark):
+            raise bad(f"{field}.benchmark", spec.benchmark, "see `evalmesh benchmarks list` for the names there are.")
         _check_benchmark(spec, field)
     if not seen:
         raise bad("benchmarks", [], "name at least one benchmark (--datasets); `evalmesh benchmarks list` shows all.")
@@ -249,6 +254,26 @@ def _check_benchmark(spec: BenchmarkSpec, field: str) -> None:
         if value is not None:
             check_lines(f"{field}.{name}", value, _MOST_TEMPLATE_CHARS)
     check_free(f"{field}.extra", spec.extra)
+    check_form(f"{field}.", spec.form)
+
+
+def check_form(field: str, form: RowForm) -> None:
+    """What the user says of a file; `field` is what stands before `columns`, `encoding` and `delimiter`."""
+    for name, given in form.columns.items():
+        check_text(f"{field}columns", name, 256)
+        check_text(f"{field}columns.{name}", given, 1024)
+        if not name or not given:
+            raise bad(f"{field}columns", dict(form.columns), "give the column's name here, and its name in the file.")
+    if len(set(form.columns.values())) < len(form.columns):
+        raise bad(f"{field}columns", dict(form.columns), "one column of the file can stand for one thing only.")
+    if form.encoding:
+        check_text(f"{field}encoding", form.encoding, 64)
+        try:
+            known_encoding(form.encoding)
+        except ValueError as error:
+            raise InvalidInput(f"{field}encoding: {error}", {"field": f"{field}encoding"}) from None
+    if form.delimiter and (len(form.delimiter) > 1 or form.delimiter in '\r\n"'):
+        raise bad(f"{field}delimiter", form.delimiter, "give the one character that stands between fields.")
 
 
 def check_generation(config: GenerationConfig) -> None:

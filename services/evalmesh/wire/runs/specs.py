@@ -3,6 +3,7 @@
 from typing import Any, Literal, cast, get_args
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, OnError, Run, RunSpec, RunState
 from evalmesh.v1 import runs_pb2 as pb
 from evalmesh.wire.names import make_name, parse_name
@@ -47,12 +48,16 @@ def _limit_from_proto(limit: pb.Limit, field: str) -> int | float:
 def benchmark_spec_to_proto(spec: BenchmarkSpec, field: str = "benchmark") -> pb.BenchmarkSpec:
     """Absent stays absent; an empty list of subsets means all, as `None` does."""
     proto = pb.BenchmarkSpec(
-        benchmark=spec.name,
+        benchmark=spec.kind,
+        label=spec.name if spec.benchmark else "",
         subsets=spec.subsets or (),
         shuffle=spec.shuffle,
         shuffle_choices=spec.shuffle_choices,
         extra=struct_to_proto(spec.extra, f"{field}.extra"),
     )
+    if spec.form:
+        form = spec.form
+        proto.form.CopyFrom(pb.RowForm(columns=form.columns, encoding=form.encoding, delimiter=form.delimiter))
     for name in _OPTIONALS:
         value = getattr(spec, name)
         if value is not None:
@@ -70,7 +75,9 @@ def benchmark_spec_from_proto(proto: pb.BenchmarkSpec, field: str = "benchmark")
         if proto.HasField(name)  # type: ignore[arg-type]
     }
     return BenchmarkSpec(
-        name=proto.benchmark,
+        name=proto.label or proto.benchmark,
+        benchmark=proto.benchmark if proto.label and proto.label != proto.benchmark else "",
+        form=RowForm(dict(proto.form.columns), proto.form.encoding, proto.form.delimiter),
         subsets=tuple(proto.subsets) or None,
         shuffle=proto.shuffle,
         shuffle_choices=proto.shuffle_choices,

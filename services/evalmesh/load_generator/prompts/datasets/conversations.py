@@ -27,10 +27,22 @@ def _said(value: Any) -> list[tuple[str, str]] | None:
         if not isinstance(item, dict):
             return None
         who, text = item.get("from", item.get("role")), item.get("value", item.get("content"))
-        if not isinstance(who, str) or not isinstance(text, str):
+        text = _text_of(text)
+        if not isinstance(who, str) or text is None:
             return None
         found.append((who, text))
     return found
+
+
+def _text_of(content: Any) -> str | None:
+    """The words of a message; `None` where it holds more than text, or none."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not content:
+        return None
+    parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    texts = [part for part in parts if isinstance(part, str)]
+    return "".join(texts) if len(texts) == len(parts) else None
 
 
 def _first_turn(context: Context) -> Iterator[Row]:
@@ -69,7 +81,7 @@ def _counted(system: str, turns: tuple[str, ...], around: int, context: Context)
 
 
 def _conversations(context: Context) -> Iterator[Row]:
-    for where, value in rows.records(context.file(), context.spec.file_name):
+    for where, value in rows.of_context(context):
         if isinstance(value, Bad):
             yield value
             continue
@@ -83,11 +95,18 @@ def _conversations(context: Context) -> Iterator[Row]:
 
 
 DATASETS = (
-    Dataset("sharegpt", "The first turn of conversations in ShareGPT's form.", rows=_first_turn),
-    Dataset("sharegpt_multi_turn", "Whole conversations in ShareGPT's form.", rows=_all_turns, conversations=True),
+    Dataset(
+        "sharegpt", "A file of conversations (`conversations` with from and value); their first turn.", rows=_first_turn
+    ),
+    Dataset(
+        "sharegpt_multi_turn",
+        "The same file; conversations as a whole, turn by turn.",
+        rows=_all_turns,
+        conversations=True,
+    ),
     Dataset(
         "custom_multi_turn",
-        "JSON lines with a list of messages each, or with `turns`.",
+        "A file of JSON lines with a list of messages each (or `messages`, or `turns`).",
         rows=_all_turns,
         conversations=True,
     ),

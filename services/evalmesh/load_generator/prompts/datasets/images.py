@@ -114,5 +114,10 @@ DATASETS = (
     Dataset(
         "random_vl", "Random words and random images (`prompts.images`).", make=_random_vl, apis=("chat", "responses")
     ),
-    Dataset("image_folder", "The images of a folder or ZIP file.", rows=_folder, apis=("chat", "responses")),
+    Dataset(
+        "image_folder",
+        "A folder or ZIP file of images; `prompt` asks about each.",
+        rows=_folder,
+        apis=("chat", "responses"),
+    ),
 )

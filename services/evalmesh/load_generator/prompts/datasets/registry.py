@@ -11,6 +11,8 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.load_generator.prompts.base import Dataset
 
 GROUP = "evalmesh.load_datasets"
+_ALIKE = 0.75
+"""Names less alike than this are no slip of a finger."""
 
 _MODULES = {
     "random_text": (
@@ -62,7 +64,7 @@ def _plug_in(name: str) -> Dataset:
     field = {"field": "prompts.dataset", "value": name}
     points = tuple(entry_points(group=GROUP, name=name))
     if not points:
-        near = get_close_matches(name, names(), 1)
+        near = get_close_matches(name, names(), 1, _ALIKE)
         raise InvalidInput(
             f"dataset: there is no load data set named '{name}'. "
             + (f"Did you mean '{near[0]}'? " if near else "")

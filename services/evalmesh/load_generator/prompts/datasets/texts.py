@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from evalmesh.benchmarks.columns import folded
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.load_generator.apis import registry
 from evalmesh.load_generator.prompts import rows
@@ -10,7 +11,7 @@ from evalmesh.load_generator.prompts.base import Context, Dataset, LoadPrompt, R
 from evalmesh.wire.json_items import decoded
 from evalmesh.wire.row_files import Bad
 
-_PROMPT_COLUMNS = ("prompt", "question", "query", "instruction", "input", "text", "content")
+_PROMPT_COLUMNS = ("prompt", "question", "query", "instruction", "input", "text", "content", "题目", "问题")
 _LIMIT_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
@@ -40,7 +41,7 @@ def _by_column(*usual: str) -> Any:
 
     def read(context: Context) -> Iterator[Row]:
         columns = _column(context, usual)
-        for where, value in rows.records(context.file(), context.spec.file_name):
+        for where, value in rows.of_context(context):
             if isinstance(value, Bad):
                 yield value
             elif isinstance(value, str):
@@ -60,8 +61,14 @@ def _from_object(where: str, value: dict[str, Any], columns: tuple[str, ...]) ->
         text = value.get(column)
         if isinstance(text, str):
             return LoadPrompt(text=text) if text.strip() else Skipped(f"with an empty {column}")
+        if chat := chat_of(text):
+            return LoadPrompt(messages=chat)
     if chat := chat_of(value.get("messages")):
         return LoadPrompt(messages=chat)
+    by_fold = {folded(str(name)): name for name in value}
+    renamed = [by_fold[name] for column in columns if (name := folded(column)) in by_fold and by_fold[name] != column]
+    if renamed:
+        return _from_object(where, {columns[0]: value[renamed[0]]}, columns[:1])
     return Bad(where, f"it has no {' or '.join(columns)}, only {', '.join(map(str, list(value)[:8])) or 'nothing'}")
 
 
@@ -116,7 +123,7 @@ def _texts_to_embed(texts: list[str], context: Context) -> LoadPrompt:
 
 
 def _rerank(context: Context) -> Iterator[Row]:
-    for where, value in rows.records(context.file(), context.spec.file_name):
+    for where, value in rows.of_context(context):
         if isinstance(value, Bad):
             yield value
             continue
@@ -137,14 +144,18 @@ def _document(item: Any) -> str | None:
 
 
 DATASETS = (
-    Dataset("openqa", "JSON lines with a `question` each.", rows=_by_column("question")),
-    Dataset("longalpaca", "A JSON list or lines with an `instruction` each; long.", rows=_by_column("instruction")),
-    Dataset("line_by_line", "Per line a text, a list of messages, or a whole body.", rows=_line_by_line),
+    Dataset("openqa", "A file of rows with a column `question`: JSON lines, CSV, ...", rows=_by_column("question")),
+    Dataset("longalpaca", "A file of rows with a column `instruction`; long texts.", rows=_by_column("instruction")),
+    Dataset("line_by_line", "A file with a text, a list of messages, or a whole body a line.", rows=_line_by_line),
     Dataset(
         "custom",
-        "JSON lines, a JSON list, CSV, TSV or Parquet with a column of prompts (`args.column`), or lines of text.",
+        "A file of rows with a column of prompts or chats (`column`), in JSON, CSV, TSV or Parquet, or lines of text.",
         rows=_by_column(*_PROMPT_COLUMNS),
     ),
-    Dataset("embedding", "One text to embed per line.", rows=_embedding, apis=("embeddings",)),
-    Dataset("rerank", "JSON lines with a `query` and `documents`.", rows=_rerank, apis=("rerank",)),
+    Dataset(
+        "embedding", "A file with a text to embed a row (`text`, `input`, ...).", rows=_embedding, apis=("embeddings",)
+    ),
+    Dataset(
+        "rerank", "A file of JSON lines with a `query` and a list of `documents` each.", rows=_rerank, apis=("rerank",)
+    ),
 )

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.load_test import PromptSpec
 from evalmesh.load.arrivals.trace import BLOCK_TOKENS, TraceRow, parse
 from evalmesh.load_generator.prompts import draws, rows
 from evalmesh.load_generator.prompts.base import Context, Dataset, Later, LoadPrompt, Row, Skipped
@@ -33,7 +34,7 @@ class _Texts:
         tokens = max(row.input_tokens, least)
         if tokens != row.input_tokens:
             self._context.note(f"Rows with prompts below {least} tokens were given {least}: nothing is shorter here.")
-        self._context.note("Answers are held to the recorded lengths by `ignore_eos`.")
+        self._context.note(_held(self._context.spec))
         text = self._of_blocks(row, number, tokens) if row.hash_ids else ""
         text = text or writer.prompt(self._texts, number, tokens)
         return LoadPrompt(text=text, tokens=tokens, max_tokens=row.output_tokens, exact_output=True)
@@ -56,7 +57,7 @@ def _rows(context: Context) -> Iterator[Row]:
     texts = _Texts(context)
     first_s: float | None = None
     last_s = 0.0
-    for where, value in rows.records(context.file(), context.spec.file_name):
+    for where, value in rows.of_context(context):
         try:
             row = parse(value, unit_s) if isinstance(value, dict) else None
         except ValueError as error:
@@ -122,3 +123,13 @@ DATASETS = (
         timed=True,
     ),
 )
+
+
+def _held(spec: PromptSpec) -> str:
+    """What answers are held to: the trace's lengths, or those that were asked for instead."""
+    by = "" if "ignore_eos" in spec.body and not spec.body["ignore_eos"] else " by `ignore_eos`"
+    asked = spec.output_tokens
+    if asked is None or asked.kind == "trace":
+        return f"Answers are held to the recorded lengths{by}."
+    length = f"{asked.low}" if asked.low == asked.high else f"{asked.low} to {asked.high}"
+    return f"Answers are held to {length} tokens, as was asked for, instead of the recorded lengths{by}."
