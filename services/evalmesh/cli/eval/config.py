@@ -29,7 +29,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
 
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key", "headers"})
     section: ClassVar[str] = "eval"
-    paths: ClassVar[frozenset[str]] = frozenset({"dataset_dir", "completions"})
+    paths: ClassVar[frozenset[str]] = frozenset({"dataset_dir", "completions", "ca_file"})
 
     api_key: SecretStr | None = None
 
