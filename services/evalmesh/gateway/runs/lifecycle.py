@@ -10,6 +10,7 @@ from evalmesh.domain.run import RUN_FORMAT, BenchmarkProgress, Run, RunSpec
 from evalmesh.domain.stage import StageKind
 from evalmesh.domain.state import State
 from evalmesh.domain.work import Task, WorkItem
+from evalmesh.gateway.runs.stored import StoredRuns
 from evalmesh.gateway.submission import Submissions
 from evalmesh.runtime.progress import change_progress, change_run_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
@@ -30,12 +31,19 @@ class RunLifecycle(Submissions[RunSpec, Run]):
     """Creates, reads, lists, cancels and resumes runs."""
 
     files: RunFiles
+    host: str = ""
+    """Whose runners serve what is submitted or resumed here; see `Run.host`."""
 
     async def get(self, id_: str) -> Run:
         """The run with its progress. Raises `NotFound`."""
         run = await self.book.get(id_)
         rows = await asyncio.gather(*(self._progress(run.id, spec.name) for spec in run.spec.benchmarks))
         return replace(run, benchmarks=tuple(rows))
+
+    @property
+    def stored(self) -> StoredRuns:
+        """What the object store says of runs."""
+        return StoredRuns(self.control, self.files)
 
     async def _progress(self, run_id: str, benchmark: str) -> BenchmarkProgress:
         known = await read_progress(self.control, run_id, benchmark)
@@ -54,7 +62,15 @@ class RunLifecycle(Submissions[RunSpec, Run]):
 
         def queued(run: Run) -> Run:
             _check_resumable(run, takeover=takeover, rescore=rescore)
-            return replace(run, state=State.QUEUED, attempt=run.attempt + 1, end_time=None, error="", error_reason="")
+            return replace(
+                run,
+                state=State.QUEUED,
+                attempt=run.attempt + 1,
+                host=self.host,
+                end_time=None,
+                error="",
+                error_reason="",
+            )
 
         known = await self.book.get(run_id)
         _check_resumable(known, takeover=takeover, rescore=rescore)
@@ -66,7 +82,7 @@ class RunLifecycle(Submissions[RunSpec, Run]):
         await self.control.set_active(run_id, active=True)
         run = await self.book.change(run_id, queued)
         await self.book.bus.publish([self.first(run)])
-        return await self.get(run_id)
+        return await self.stored.look(await self.get(run_id), size=False, answered=not rescore)
 
     async def _forget_scores(self, run_id: str, benchmark: str) -> None:
         """Everything that a judgement has touched, of this benchmark and no other; what models said stays."""
@@ -101,19 +117,19 @@ def finish_item(run: Run, cancel: str) -> WorkItem:
     return WorkItem(run.id, Task.FINISH, error=cancel, attempt=run.attempt, trace=current_trace())
 
 
-def run_lifecycle(records: RunRecords, files: RunFiles, check: SpecCheck) -> RunLifecycle:
+def run_lifecycle(records: RunRecords, files: RunFiles, check: SpecCheck, host: str = "") -> RunLifecycle:
     """Planned by the data set loader, ended by the report aggregator."""
 
     async def draft(spec: RunSpec) -> Run:
         for earlier in spec.reuse_runs:
             await records.get(earlier)
         await check(spec)
-        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT)
+        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, host=host)
 
     def first(run: Run) -> WorkItem:
         return WorkItem(run.id, Task.PLAN, attempt=run.attempt, trace=current_trace())
 
-    return RunLifecycle(records, records.store, draft, first, finish_item, files)
+    return RunLifecycle(records, records.store, draft, first, finish_item, files, host)
 
 
 def _check_resumable(run: Run, *, takeover: bool, rescore: bool) -> None:

@@ -97,6 +97,7 @@ def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
         seed=spec.seed,
         on_error=pb.RunSpec.OnError.Value(spec.on_error.upper()),
         reuse_runs=[make_name("runs", run) for run in spec.reuse_runs],
+        reuse_completions=spec.reuse_completions,
         completions_digest=spec.completions_digest,
         dataset_dir=spec.dataset_dir,
         dataset_hub=spec.dataset_hub,
@@ -138,6 +139,7 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         seed=proto.seed if proto.HasField("seed") else default.seed,
         on_error=_on_error(proto.on_error),
         reuse_runs=tuple(parse_name("runs", name) for name in proto.reuse_runs),
+        reuse_completions=tuple(proto.reuse_completions),
         completions_digest=proto.completions_digest,
         dataset_dir=proto.dataset_dir,
         dataset_hub=cast("Hub", one_of(proto.dataset_hub or default.dataset_hub, get_args(Hub), "dataset_hub")),
@@ -189,6 +191,8 @@ def run_to_proto(run: Run) -> pb.Run:
         error_reason=run.error_reason,
         benchmarks=[progress_to_proto(b) for b in run.benchmarks],
         notice=run.notice,
+        host=run.host,
+        size_bytes=run.size_bytes,
     )
     if run.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(run.start_time))
@@ -213,4 +217,6 @@ def run_from_proto(proto: pb.Run) -> Run:
         error_reason=proto.error_reason,
         benchmarks=tuple(progress_from_proto(b) for b in proto.benchmarks),
         notice=proto.notice,
+        host=proto.host,
+        size_bytes=proto.size_bytes,
     )
