@@ -82,7 +82,8 @@ def keys_again(run_id: str, model: ModelSpec, key: str | None, headers: list[str
     if given.startswith("env:"):
         # The run refers to the key by the name it was given first.
         keys[KEY_VARIABLE] = os.environ.get(given.removeprefix("env:"), "")
-    wanted = [(model.key_ref, "--api-key")] + [(value, f"--header {name}=VALUE") for name, value in model.headers.items()]
+    wanted = [(model.key_ref, "--api-key")]
+    wanted += [(value, f"--header {name}=VALUE") for name, value in model.headers.items()]
     for reference, flag in wanted:
         name = reference.removeprefix("env:")
         if name != reference and not (keys.get(name) or os.environ.get(name)):
