@@ -69,7 +69,7 @@ async def test_of_a_huge_error_the_beginning_is_enough(status):
     ids=["text", "events", "comments", "line", "lines"],
 )
 async def test_a_stream_without_end_is_cut(event, bound):
-    async with hostile(SSE, endless(b"", event, HUGE)) as server:
+    async with hostile(SSE, endless(b": a stream\n", event, HUGE)) as server:
         completion = await ask(server.url, stream=True)
         await server.cut.wait()
     assert completion.error.error_class == "malformed"
@@ -81,7 +81,7 @@ async def test_a_stream_without_end_is_cut(event, bound):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_bomb_is_unpacked_no_further_than_is_read(encoding, wbits, stream):
     head = (SSE if stream else JSON) + b"\r\nContent-Encoding: " + encoding
-    packed = b"".join(squeezed(endless(TEXT, b"a", HUGE // 8), wbits)())
+    packed = b"".join(squeezed(endless((b"data: " if stream else b"") + TEXT, b"a", HUGE // 8), wbits)())
     turns = 0
 
     async def turn() -> None:

@@ -126,6 +126,23 @@ def test_a_key_that_up_declares_is_used_by_its_name_and_by_its_connection(tmp_pa
 
 
 @pytest.mark.parametrize("flags", [[], ["--processes"]], ids=["one process", "processes"])
+def test_a_header_that_may_hold_a_key_arrives_and_is_kept_nowhere(tmp_path, thief, flags):
+    secret = "a-word-nobody-would-take-for-a-key"
+    headers = ("--header", f"X-Team={secret}", "--header", f"Cookie: s={KEY}", "--headers", "X-Org=a")
+    of_eval = ("eval", "--api-url", thief.url, "--datasets", "starter_mcq", "--limit", "1", *flags)
+    of_eval += ("--generation-config", "retries=0")
+    of_perf = ("perf", "--url", f"{thief.url}/chat/completions", "--prompt", "x", "--number", "1")
+    for words in (of_eval, of_perf) if not flags else (of_eval,):
+        thief.heard.clear()
+        evalmesh(*words, "--model", "m", *headers, cwd=tmp_path)
+        assert any(f"X-Team: {secret}" in one and KEY in one and "X-Org: a" in one for one in thief.heard), words
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "run.yaml" for path in kept)
+    held = [path for path in kept if secret.encode() in (found := path.read_bytes()) or KEY.encode() in found]
+    assert held == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--processes"]], ids=["one process", "processes"])
 def test_a_key_that_is_typed_is_in_no_environment(tmp_path, flags):
     questions = write_questions(tmp_path / "q.jsonl", 40)
     (tmp_path / "task.yaml").write_text(f"api_key: {KEY}\n")

@@ -52,9 +52,10 @@ def request_frame(
 
 
 def conversation_frame(
-    index: int, turns: Sequence[str], *, think_s: float = 0.0, system: str = "", key: str = "messages"
+    index: int, turns: Sequence[str], *, think_s: float = 0.0, system: str = "", stream: bool = True
 ) -> bytes:
-    rest = msgspec.Raw(b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}')
+    streamed = {"stream": True, "stream_options": {"include_usage": True}}
+    rest = msgspec.Raw(json.dumps({"model": "m", **(streamed if stream else {})}).encode())
     thinks = [0.0] + [think_s] * (len(turns) - 1)
     talk = Conversation(rest, system, list(turns), thinks, [16] * len(turns), [5] * len(turns))
     body = msgspec.json.encode(talk)

@@ -51,6 +51,7 @@ class ServiceChild:
                 "EVALMESH_EGRESS": "open",
                 "EVALMESH_DATASET_LOADER_ROOTS": "/",
                 "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
+                "EVALMESH_MODEL_RUNNER_ROOTS": "/",
                 **environment,
             },
             stdin=subprocess.PIPE,

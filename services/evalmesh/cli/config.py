@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from evalmesh.cli.defaults import Layer, layers, merged
+from evalmesh.cli.headers import headers_of
 from evalmesh.cli.options import parse_options, read_config_file
 from evalmesh.cli.parser import Flag, is_duration
 from evalmesh.domain.errors import InvalidInput
@@ -163,6 +164,8 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
 def _mapping(value: Any, name: str) -> Any:
     if value is None:
         return {}
+    if name == "headers" and (isinstance(value, list) or (isinstance(value, str) and not value.startswith("{"))):
+        return headers_of(value if isinstance(value, list) else [value], name)
     if isinstance(value, list):
         if not all(isinstance(part, str) and "=" in part for part in value):
             raise InvalidInput(f"{name}: the value (withheld) is not allowed; write NAME=VALUE.", {"field": name})

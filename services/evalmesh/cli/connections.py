@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
+from evalmesh.cli.headers import headers_of, split_headers
 from evalmesh.cli.options import parse_options
 from evalmesh.domain.connection import Connection, is_reference, origin_of
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.run import ModelSpec
 
 KEY_VARIABLE = "EVALMESH_API_KEY"
 """What references call a key that was typed; also read where no key is given."""
@@ -69,6 +72,28 @@ def literal_key(key: str) -> dict[str, str]:
     return {} if not key or key == "EMPTY" or is_reference(key) else {KEY_VARIABLE: key}
 
 
+def keys_again(run_id: str, model: ModelSpec, key: str | None, headers: list[str]) -> dict[str, str]:
+    """Keys of a run that is taken up again, by the variables its spec refers to them by: they are kept nowhere.
+
+    Raises `InvalidInput` for one that is neither given nor in the environment.
+    """
+    given = (key or "").strip()
+    keys = {**literal_key(given), **split_headers(headers_of(headers, "headers"), None).keys}
+    if given.startswith("env:"):
+        # The run refers to the key by the name it was given first.
+        keys[KEY_VARIABLE] = os.environ.get(given.removeprefix("env:"), "")
+    wanted = [(model.key_ref, "--api-key")]
+    wanted += [(value, f"--header {name}=VALUE") for name, value in model.headers.items()]
+    for reference, flag in wanted:
+        name = reference.removeprefix("env:")
+        if name != reference and not (keys.get(name) or os.environ.get(name)):
+            raise InvalidInput(
+                f"{run_id} needs a key of its endpoint, which is not kept anywhere: export {name}, or give {flag}.",
+                {"field": "api_key" if reference == model.key_ref else "headers"},
+            )
+    return keys
+
+
 def own_connection(url: str, key_ref: str, headers: Mapping[str, str]) -> tuple[Connection, ...]:
     """What a command line that names an address and keys declares: these keys go there, and nowhere else."""
     held = {name: value for name, value in headers.items() if is_reference(value)}
@@ -79,6 +104,16 @@ def own_connection(url: str, key_ref: str, headers: Mapping[str, str]) -> tuple[
     except ValueError:
         return ()  # refused by name when the spec is checked
     return (Connection(_OWN, (origin,), key_ref, held),)
+
+
+def ca_file_of(path: str | None, server: str | None) -> str:
+    """The file with authorities, absolute for a platform of this command's own. Raises `InvalidInput`."""
+    if not path or server:
+        return path or ""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InvalidInput(f"ca_file: {path!r} is no file; give a PEM file.", {"field": "ca_file"})
+    return str(file.absolute())
 
 
 def parse_connection(text: str) -> Connection:

@@ -107,7 +107,6 @@ FOREIGN_FLAGS: Mapping[str, Mapping[str, str]] = {
         "extra-inputs": "--extra-args",
         "random-seed": "--seed",
         "max-new-tokens": "--max-tokens",
-        "header": "--headers",
         "label": "labels in a config file (-c)",
         "labels": "labels in a config file (-c)",
     },

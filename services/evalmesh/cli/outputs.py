@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import yaml
 
 from evalmesh.cli.connections import KEY_VARIABLE
+from evalmesh.cli.headers import PREFIX
 from evalmesh.cli.which import Known, choose, id_in_folder_name, is_whole, none_such
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.free_values import parse_json
@@ -201,7 +202,8 @@ class Outputs:
             allow_unicode=True,
             width=1 << 16,
         )
-        key = f"# export {KEY_VARIABLE}=... first\n" if values.get("api_key") == f"env:{KEY_VARIABLE}" else ""
+        held = [values.get("api_key"), *dict(values.get("headers") or {}).values()]
+        key = "".join(f"# export {one[4:]}=... first\n" for one in held if str(one).startswith(_TYPED))
         head = f"# Repeats the {self.noun} below: evalmesh {self.command} -c {self.config_file}\n"
         (folder / self.config_file).write_text(f"{head}# {self.noun}: {one.id}\n{key}{text}", encoding="utf-8")
 
@@ -223,6 +225,9 @@ def _stored(folder: Path) -> Known:
     except (OSError, ValueError, AttributeError):
         return Known(folder.name)
 
+
+_TYPED = (f"env:{KEY_VARIABLE}", f"env:{PREFIX}")
+"""References to keys that were typed, which are kept nowhere."""
 
 RUNS = Outputs(
     "run",

@@ -149,11 +149,12 @@ def add_options(
         own, usual = f"--{name.replace('_', '-')}", set_once.get(name, getattr(options, name, None))
         default = (os.environ.get(flag.env) if flag.env else None) or (SUPPRESS if said_only else usual)
         text = (only or {}).get(name) or flag.help
+        settings = _settings(get_args(hint)[0], flag, usual)
         group.add_argument(
             *sorted([own, *flag.also], key=len),
-            **_settings(get_args(hint)[0], flag, usual),
+            **settings,
             dest=name,
-            default=default,
+            default=[] if settings.get("action") == "extend" and default == {} else default,
             help=f"{text} (default: {_shown(usual)})" if usual and usual is not True else text,
         )
 
@@ -183,6 +184,8 @@ def _settings(hint: Any, flag: Flag, usual: Any) -> dict[str, Any]:
         return settings | {"metavar": flag.metavar}
     if get_origin(kind) is Literal:
         return settings | {"choices": get_args(kind), "metavar": flag.metavar}
+    if get_origin(kind) is dict and flag.nargs == "+":
+        settings["action"] = "extend"
     settings["metavar"] = flag.metavar or _METAVARS.get(get_origin(kind) or kind)
     return settings | {"type": kind} if kind in {int, float} else settings
 

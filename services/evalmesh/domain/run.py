@@ -31,7 +31,7 @@ class ModelSpec:
     display_name: str = ""
     """What reports call it; the last part of `name` when empty."""
     url: str = ""
-    """Base URL, with the version: `http://host:8000/v1`."""
+    """Base URL, with the version: `http://host:8000/v1`; or the address of a call, which may be the responses API."""
     key_ref: str = ""
     """`env:NAME` or `secret:name/key`; empty for an endpoint without a key, or with that of `connection`."""
     kind: Literal["chat", "completion"] = "chat"
@@ -48,6 +48,9 @@ class ModelSpec:
     """Engine-specific options (`--model-args`)."""
     connection: str = field(default="", metadata=WHEN_SET)
     """A connection that the model runner's operator declared: its key and headers are sent, `url` may be left out."""
+    ca_file: str = field(default="", metadata=WHEN_SET)
+    """PEM file with the authorities to trust, on the model runner's machine; empty: the system's."""
+    verify_tls: bool = field(default=True, metadata=WHEN_SET)
 
     @property
     def label(self) -> str:

@@ -125,6 +125,7 @@ class ServiceProcesses:
             # Whoever has the token is the user who started this, and may read what that user may.
             "EVALMESH_DATASET_LOADER_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
+            "EVALMESH_MODEL_RUNNER_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_SEATS": str(settings.generators),
             "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.scratch_dir),
             **{f"EVALMESH_{one}_HOST": settings.host for one in ("GATEWAY", "MODEL_RUNNER", "LOAD_GENERATOR")},

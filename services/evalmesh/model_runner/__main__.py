@@ -6,6 +6,7 @@ from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.model_servers import open_servers
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
+from evalmesh.adapters.roots import Roots, folders_of
 from evalmesh.model_runner.service import build
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.runtime.serve import run_service, serve
@@ -19,6 +20,7 @@ async def _main() -> None:
         inline=settings.connections,
         restricted=settings.egress == "restricted",
         keys_fd=settings.keys_fd,
+        roots=Roots(folders_of(settings.roots), "EVALMESH_MODEL_RUNNER_ROOTS"),
     )
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         service = build(

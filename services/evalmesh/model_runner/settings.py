@@ -23,5 +23,7 @@ class ModelRunnerSettings(RoomSettings):
     """Time between two reports of what is in flight."""
     idle_close_s: float = Field(default=300.0, gt=0)
     """Connections of a pool without work are closed after this."""
+    roots: str = ""
+    """Comma-separated folders that `model.ca_file` of a spec may lead into; empty: none."""
     media_cache_bytes: int = Field(default=CACHE_BYTES, ge=0)
     """Images, sounds and films kept in memory for the next request that shows them."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from evalmesh.dialect.addresses import key_header
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
 
@@ -37,12 +38,13 @@ class Admission:
     max_concurrency: int = 0
     """0: no bound but the spec's."""
 
-    def complete(self) -> dict[str, str]:
-        """All headers, with the key as a bearer token."""
+    def complete(self, url: str) -> dict[str, str]:
+        """All headers of a request to this address, with the key as its server wants it."""
         if not self.key:
             return dict(self.headers)
-        others = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
-        return {**others, "Authorization": f"Bearer {self.key}"}
+        carrier, value = key_header(url, self.key)
+        others = {name: one for name, one in self.headers.items() if name.lower() != carrier.lower()}
+        return {**others, carrier: value}
 
 
 def destination_of(target: LoadTarget) -> Destination:

@@ -61,6 +61,8 @@ class ModelSpec(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     ARGS_FIELD_NUMBER: _builtins.int
     CONNECTION_FIELD_NUMBER: _builtins.int
+    CA_FILE_FIELD_NUMBER: _builtins.int
+    INSECURE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """What the endpoint calls it."""
     engine: _builtins.str
@@ -81,6 +83,10 @@ class ModelSpec(_message.Message):
     """Tries per request; 0 leaves it to the server."""
     connection: _builtins.str
     """Name of a connection that the model runner's operator declared: its key and headers are sent; `url` may be empty."""
+    ca_file: _builtins.str
+    """PEM file with the authorities to trust, on the model runner's machine; empty: the system's."""
+    insecure: _builtins.bool
+    """Accept any certificate."""
     @_builtins.property
     def try_timeout(self) -> _duration_pb2.Duration:
         """From send to last byte of one try."""
@@ -114,10 +120,12 @@ class ModelSpec(_message.Message):
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         args: _struct_pb2.Struct | None = ...,
         connection: _builtins.str = ...,
+        ca_file: _builtins.str = ...,
+        insecure: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "concurrency", b"concurrency", "connection", b"connection", "display_name", b"display_name", "engine", b"engine", "headers", b"headers", "key_ref", b"key_ref", "max_tries", b"max_tries", "model", b"model", "request_kind", b"request_kind", "stream", b"stream", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "ca_file", b"ca_file", "concurrency", b"concurrency", "connection", b"connection", "display_name", b"display_name", "engine", b"engine", "headers", b"headers", "insecure", b"insecure", "key_ref", b"key_ref", "max_tries", b"max_tries", "model", b"model", "request_kind", b"request_kind", "stream", b"stream", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

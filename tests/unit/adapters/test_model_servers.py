@@ -118,7 +118,10 @@ def test_a_named_connection_brings_its_headers_which_a_spec_may_replace():
     admitted = servers.admit(Destination("", "openai", headers={"x-org": "mine", "X-Team": "a"}))
     assert admitted.headers == {"x-org": "mine", "X-Team": "a"}
     plain = servers.admit(Destination("", "openai"))
-    assert plain.complete() == {"X-Org": "value of secret:team/org", "Authorization": "Bearer value of env:OPENAI_KEY"}
+    assert plain.complete("https://api.openai.com/v1") == {
+        "X-Org": "value of secret:team/org",
+        "Authorization": "Bearer value of env:OPENAI_KEY",
+    }
     assert set(plain.secrets) == {"value of secret:team/org", "value of env:OPENAI_KEY"}
     assert servers.url_of(Destination("", "openai")) == OPENAI.url
 

@@ -6,11 +6,10 @@ import json
 import pytest
 from tests.kit.model_servers import any_server
 
-from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
 from evalmesh.adapters.openai.body import BodyEncoder
-from evalmesh.adapters.openai.errors import Failure, Redactor
-from evalmesh.adapters.openai.pieces import read_token_logprobs
 from evalmesh.adapters.openai.target import resolve_target
+from evalmesh.dialect.answer import Answer, Fault, StreamedAnswer, parse_answer
+from evalmesh.dialect.logprobs import read_token_logprobs
 from evalmesh.domain.completion import TokenLogprob
 from evalmesh.domain.content import ContentPart, ToolCall, ToolDefinition
 from evalmesh.domain.errors import InvalidInput
@@ -23,7 +22,6 @@ WAV = b"RIFF\x24\0\0\0WAVEfmt "
 MP3 = b"ID3\x03some sound"
 MP4 = b"\0\0\0\x18ftypisom\0\0\0\0"
 ADD = ToolDefinition("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}})
-REDACT = Redactor([])
 
 
 def body_of(request: Request, config: GenerationConfig | None = None, *media: bytes, **args) -> dict:
@@ -101,19 +99,21 @@ def test_log_probabilities_are_asked_for_as_each_api_has_it():
     assert (chat["logprobs"], chat["top_logprobs"], text["logprobs"]) == (True, 2, 2)
 
 
-def whole(message: dict, finish: str = "stop", **choice) -> Answer | Failure:
+def whole(message: dict, finish: str = "stop", **choice) -> Answer | Fault:
     body = {"choices": [{"index": 0, "message": message, "finish_reason": finish, **choice}]}
-    return parse_answer(json.dumps(body).encode(), REDACT)
+    return parse_answer(json.dumps(body).encode())
 
 
-def streamed(*deltas: dict, finish: str = "stop") -> Answer | Failure:
-    answer = StreamedAnswer(REDACT)
+def streamed(*deltas: dict, finish: str = "stop") -> Answer | Fault:
+    answer = StreamedAnswer()
     for delta in deltas:
-        failure = answer.add(json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode())
+        failure = answer.add(json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode(), 1.0)
         if failure is not None:
             return failure
-    assert answer.add(json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}).encode()) is None
-    assert answer.add(b"[DONE]") is None
+    assert (
+        answer.add(json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}).encode(), 1.0) is None
+    )
+    assert answer.add(b"[DONE]", 1.0) is None
     return answer.end()
 
 
@@ -202,8 +202,8 @@ def test_media_of_an_answer_are_read():
 def test_what_a_model_points_at_is_not_fetched(url):
     message = {"content": "Here.", "images": [{"type": "image_url", "image_url": {"url": url}}]}
     for answer in (whole(message), streamed(message)):
-        assert isinstance(answer, Failure)
-        assert (answer.error_class, answer.retryable) == ("malformed", False)
+        assert isinstance(answer, Fault)
+        assert (answer.kind, answer.final) == ("malformed", True)
 
 
 def test_token_log_probabilities_of_both_apis_are_read():
@@ -214,12 +214,12 @@ def test_token_log_probabilities_of_both_apis_are_read():
     assert read_token_logprobs(answer.logprobs) == read
     legacy = {"tokens": ["A", "C"], "token_logprobs": [-0.5, -0.25], "top_logprobs": [{"B": -1.0}, None]}
     body = json.dumps({"choices": [{"text": "AC", "logprobs": legacy}]}).encode()
-    assert read_token_logprobs(parse_answer(body, REDACT).logprobs) == read
-    stream = StreamedAnswer(REDACT)
+    assert read_token_logprobs(parse_answer(body).logprobs) == read
+    stream = StreamedAnswer()
     for one in logprobs["content"]:
         chunk = {"choices": [{"delta": {"content": one["token"]}, "logprobs": {"content": [one]}}]}
-        assert stream.add(json.dumps(chunk).encode()) is None
-    assert stream.add(b"[DONE]") is None
+        assert stream.add(json.dumps(chunk).encode(), 1.0) is None
+    assert stream.add(b"[DONE]", 1.0) is None
     assert read_token_logprobs(stream.end().logprobs) == read
 
 

@@ -13,7 +13,7 @@ from evalmesh.adapters.openai.errors import Redactor, failure_of_status, parse_r
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
 from evalmesh.adapters.openai.loglikelihood import _span
 from evalmesh.adapters.openai.retry import Breaker, RetryPolicy
-from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
+from evalmesh.dialect.sse import FrameTooLarge, SseParser
 
 SSE = (
     b"\xef\xbb\xbf: a comment\n\nevent: message\nid: 1\ndata: one\n\ndata:two\ndata:  three\n\n"

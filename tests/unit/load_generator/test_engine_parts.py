@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests.kit.engine import chat_body, conversation_frame, end_frame, request_frame
 
 from evalmesh.adapters.load_http.address import address_of, complete_headers, request_head
-from evalmesh.adapters.load_http.sse import SseSplitter
-from evalmesh.adapters.openai.stream import SseParser
+from evalmesh.dialect.sse import SseParser, SseSplitter
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadLevel, Stage
 from evalmesh.load.measure.histogram import Histogram

@@ -219,7 +219,9 @@ class TestChat:
         assert read_whole("chat", json.dumps(answer)[:50].encode()).outcome() is Outcome.MALFORMED
         assert read_whole("chat", {"error": {"message": "no"}}).outcome() is Outcome.ERROR_EVENT
         assert read_whole("chat", b"").outcome() is Outcome.TRUNCATED
-        answer["choices"][0]["finish_reason"] = None
+        answer["choices"][0]["finish_reason"] = None  # the end of its JSON is the end of an answer in one piece
+        assert read_whole("chat", answer).outcome() is Outcome.OK
+        answer["choices"][0]["finish_reason"] = "abort"
         assert read_whole("chat", answer).outcome() is Outcome.TRUNCATED
         answer["choices"][0] = {"message": {"content": ""}, "finish_reason": "stop"}
         assert read_whole("chat", answer).outcome() is Outcome.EMPTY

@@ -37,6 +37,8 @@ MODEL = st.builds(
     total_timeout_s=SECONDS,
     headers=st.dictionaries(st.from_regex(r"X-[A-Za-z]{1,9}", fullmatch=True), LINE, max_size=2),
     args=FREE,
+    ca_file=LINE,
+    verify_tls=st.booleans(),
 )
 BENCHMARK = st.builds(
     BenchmarkSpec,

@@ -1,13 +1,11 @@
 """Where requests go, and the bytes that stand before each body."""
 
 import base64
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.load_test import LoadTarget
 
 _OWN = frozenset({"accept-encoding", "connection", "content-length", "keep-alive", "transfer-encoding"})
 """Headers that the transport decides. Compressed answers would be timed by the block, not by the token."""
@@ -71,18 +69,3 @@ def request_head(address: Address, headers: Mapping[str, str]) -> bytes:
     lines += [f"{name}: {value}" for name, value in complete_headers(address, headers).items()]
     # Bytes beyond ASCII pass as UTF-8: keys and proxies have been seen to hold some.
     return "\r\n".join([*lines, "Content-Length: "]).encode()
-
-
-def tls_context(target: LoadTarget) -> ssl.SSLContext:
-    """Raises `InvalidInput` when the file with the authorities cannot be read."""
-    try:
-        context = ssl.create_default_context(cafile=target.ca_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidInput(
-            f"target.ca_file: '{target.ca_file}' cannot be used: {error}. Give a PEM file with certificates.",
-            {"field": "target.ca_file"},
-        ) from None
-    if not target.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

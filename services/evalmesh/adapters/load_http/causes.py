@@ -5,10 +5,7 @@ import socket
 import ssl
 
 from evalmesh.adapters.guarded_sockets import FORBIDDEN, ForbiddenAddress
-
-PROXY = "the proxy of the environment"
-"""How a sentence about it begins."""
-_TRUST = "ca_file names an authority to trust, insecure accepts any certificate"
+from evalmesh.adapters.tls import TRUST
 
 
 def cause_of(error: BaseException) -> str:
@@ -30,7 +27,7 @@ def cause_of(error: BaseException) -> str:
 
 def _of_tls(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {error.verify_message.rstrip('.')} ({_TRUST})"
+        return f"the certificate is not trusted: {error.verify_message.rstrip('.')} ({TRUST})"
     if error.reason == "WRONG_VERSION_NUMBER":
         return "the server does not speak TLS here (an http address?)"
     return f"TLS failed: {error.reason or error}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.guarded_sockets import socket_factory
-from evalmesh.adapters.load_http.address import address_of, complete_headers, tls_context
-from evalmesh.adapters.load_http.causes import PROXY, cause_of
-from evalmesh.adapters.load_http.sse import SseSplitter
+from evalmesh.adapters.load_http.address import address_of, complete_headers
+from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.openai.bounds import read_start
+from evalmesh.adapters.proxies import PROXY, proxy_for
+from evalmesh.adapters.tls import tls_context
+from evalmesh.dialect.sse import SseSplitter, is_stream
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import DETAIL_BYTES, Exchange
@@ -43,7 +46,10 @@ class CompatibleTransport:
         self._address = address_of(target.url)
         self._url = URL(target.url)
         self._headers = complete_headers(self._address, headers)
-        self._tls = tls_context(target) if self._address.scheme == "https" else True
+        self._tls: ssl.SSLContext | bool = True
+        if self._address.scheme == "https":
+            self._tls = tls_context(target.ca_file, verify=target.verify_tls, field="target.ca_file")
+        self._proxy = proxy_for(target.url) or None
         self._ended = ended
         self._egress = egress
         self.opened = 0
@@ -111,7 +117,7 @@ class CompatibleTransport:
         # A large bytes body makes the client warn; as a file it is sent piece by piece.
         data = body if len(body) < _LARGE_BODY_BYTES else io.BytesIO(body)
         async with self._open_session().post(
-            self._url, data=data, allow_redirects=False, trace_request_ctx=exchange
+            self._url, data=data, allow_redirects=False, proxy=self._proxy, trace_request_ctx=exchange
         ) as response:
             exchange.first_byte_s = time.monotonic()
             exchange.status = response.status
@@ -143,7 +149,6 @@ class CompatibleTransport:
                     sock_read=target.read_timeout_s,
                 ),
                 trace_configs=[trace],
-                trust_env=True,
             )
         return self._session
 
@@ -183,10 +188,15 @@ async def _read(content: aiohttp.StreamReader, exchange: Exchange) -> None:
     held_bytes = 0
     now_s = exchange.first_byte_s
     streams: bool | None = None
+    start = b""
+    """Blanks and too little else to tell what it is."""
     while block := await content.readany():
         now_s = time.monotonic()
         if streams is None:
-            streams = block.lstrip()[:1] not in {b"{", b"[", b"<", b"\x1f"}
+            block = start + block
+            streams, start = is_stream(block), block.lstrip()
+            if streams is None:
+                continue
         if streams:
             reader.events(splitter.feed(block), now_s)
         else:
@@ -198,4 +208,4 @@ async def _read(content: aiohttp.StreamReader, exchange: Exchange) -> None:
         for data in splitter.finish():
             reader.cut(data, now_s)
     else:
-        reader.whole(b"".join(parts), now_s)
+        reader.whole(b"".join(parts) if parts else start, now_s)

@@ -9,13 +9,12 @@ from typing import Protocol, cast
 
 import httptools
 
-from evalmesh.adapters.load_http.sse import SseSplitter
+from evalmesh.dialect.sse import SseSplitter, is_stream
 from evalmesh.load.exchange import DETAIL_BYTES, Exchange
 from evalmesh.load.measure.records import OK, Outcome
 
 _UNDECIDED, _STREAM, _WHOLE, _REFUSED = range(4)
 """What the body of the answer is."""
-_NO_STREAM = frozenset({b"{", b"[", b"<", b"\x1f"})
 _RACE_S = 0.25
 """A server that closes an idle connection does so at once; later than this it had the request."""
 _FRESH_S = 0.002
@@ -229,10 +228,11 @@ class HttpConnection(asyncio.Protocol):
     def _read(self, block: bytes, now_s: float) -> None:
         """What is not one whole event: several, a part of one, or the beginning of a body."""
         if not self._mode:
-            # A line of an event stream cannot begin with a brace: that is JSON, whatever was asked for.
-            if block.lstrip()[:1] in _NO_STREAM:
-                self._mode = _WHOLE
-                self._parts.append(block)
+            # By how it begins, whatever was asked for and whatever it is called.
+            streams = block[:5] == b"data:" or is_stream(block)
+            if streams is not True:
+                self._mode = _UNDECIDED if streams is None else _WHOLE
+                self._parts.append(block if streams is False else block.lstrip())
                 return
             self._mode = _STREAM
         self._events(self._splitter.feed(block), now_s)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evalmesh.adapters.guarded_sockets import check_address
-from evalmesh.adapters.load_http.address import address_of, request_head, tls_context
+from evalmesh.adapters.load_http.address import address_of, request_head
 from evalmesh.adapters.load_http.causes import cause_of
 from evalmesh.adapters.load_http.connection import HttpConnection
+from evalmesh.adapters.tls import tls_context
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import Exchange
@@ -38,7 +39,9 @@ class FastTransport:
         self._address = address_of(target.url)
         self._ended = ended
         self._egress = egress
-        self._tls = tls_context(target) if self._address.scheme == "https" else None
+        self._tls = None
+        if self._address.scheme == "https":
+            self._tls = tls_context(target.ca_file, verify=target.verify_tls, field="target.ca_file")
         self.head = request_head(self._address, headers)
         self.opened = 0
         self._idle: list[HttpConnection] = []

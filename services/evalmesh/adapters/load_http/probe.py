@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from evalmesh.adapters.load_http.address import address_of
-from evalmesh.adapters.load_http.causes import PROXY
 from evalmesh.adapters.load_http.transports import open_transport
+from evalmesh.adapters.proxies import PROXY
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.load_test import LoadTarget
 from evalmesh.load.exchange import Exchange
@@ -25,7 +25,7 @@ class HttpProbe:
 
     async def send(self, target: LoadTarget, body: bytes, timeout_s: float) -> ProbeAnswer:
         admitted = self._servers.admit(destination_of(target))
-        headers = admitted.complete()
+        headers = admitted.complete(target.url)
         # A year, as some give it for ever, is no time to wait here.
         bounded = replace(target, read_timeout_s=timeout_s, total_timeout_s=timeout_s)
         ended: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()

@@ -8,6 +8,8 @@ import msgspec
 
 from evalmesh.adapters.openai import loglikelihood
 from evalmesh.adapters.openai.target import Target, check_extra_body
+from evalmesh.dialect.bodies import merged
+from evalmesh.dialect.responses import input_items
 from evalmesh.domain.content import ContentPart, ToolDefinition
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig, Message, Request, RequestKind
@@ -52,10 +54,11 @@ class _Frame:
 class BodyEncoder:
     """Turns requests into bytes for one model."""
 
-    __slots__ = ("_extra_body", "_frames", "_model", "_turns")
+    __slots__ = ("_extra_body", "_frames", "_model", "_responses", "_turns")
 
     def __init__(self, model: ModelSpec, target: Target) -> None:
         self._model = model
+        self._responses = target.call == "responses"
         self._extra_body = target.extra_body
         # By identity: comparing or hashing a config for every request costs more than serialising it.
         self._frames: dict[tuple[int, RequestKind], _Frame] = {}
@@ -86,7 +89,9 @@ class BodyEncoder:
         known = self._turns.get(id(message))
         if known is not None:
             return known[1]
-        encoded: bytes = _encode(_turn(message, media))
+        turn = _turn(message, media)
+        items = input_items([turn]) if self._responses else [turn]
+        encoded = b",".join(map(_encode, items))
         if len(encoded) <= _REMEMBERED_BYTES:
             if len(self._turns) >= _REMEMBERED:
                 self._turns.clear()
@@ -96,7 +101,8 @@ class BodyEncoder:
     def _remember(self, kind: RequestKind, config: GenerationConfig) -> _Frame:
         check_extra_body(config.extra_body, "generation.extra_body")
         fields = self._fields(kind, config)
-        seed = None if "seed" in fields or kind == "loglikelihood" else config.seed
+        said = self._extra_body.keys() | config.extra_body.keys()
+        seed = None if "seed" in said or kind == "loglikelihood" else config.seed
         try:
             head = _encode(fields)[:-1]
         except (TypeError, ValueError) as error:
@@ -104,7 +110,7 @@ class BodyEncoder:
                 f"generation.extra_body or model.args.extra_body holds what JSON cannot say: {error}",
                 {"field": "generation.extra_body"},
             ) from error
-        head += b',"messages":' if kind == "chat" else b',"prompt":'
+        head += b',"%b":' % (b"prompt" if kind != "chat" else b"input" if self._responses else b"messages")
         frame = _Frame(config, head, seed, brings_tools=bool({"tools", "tool_choice"} & fields.keys()))
         if len(self._frames) >= _REMEMBERED:
             del self._frames[next(iter(self._frames))]
@@ -118,17 +124,20 @@ class BodyEncoder:
                 "its own; remove them there.",
                 {"field": "generation.extra_body"},
             )
-        tools = b',"tools":' + _encode([{"type": "function", "function": _function(tool)} for tool in request.tools])
+        tools = b',"tools":' + _encode([self._as_tool(_function(tool)) for tool in request.tools])
         choice = request.tool_choice
         if not choice:
             return tools
-        named = {"type": "function", "function": {"name": choice}}
+        named = self._as_tool({"name": choice})
         return tools + b',"tool_choice":' + _encode(choice if choice in _TOOL_CHOICES else named)
+
+    def _as_tool(self, function: Mapping[str, object]) -> dict[str, object]:
+        return {"type": "function", **(function if self._responses else {"function": function})}
 
     def _fields(self, kind: RequestKind, config: GenerationConfig) -> dict[str, object]:
         fields: dict[str, object] = {"model": self._model.name}
         if kind == "loglikelihood":
-            return {**_merge(_merge(fields, self._extra_body), config.extra_body), **loglikelihood.FIELDS}
+            return {**self._with_extras(fields, config), **loglikelihood.FIELDS}
         for name in _SAME_NAME:
             if (value := getattr(config, name)) is not None:
                 fields[name] = value
@@ -140,8 +149,21 @@ class BodyEncoder:
         if self._model.stream:
             fields["stream"] = True
             fields["stream_options"] = {"include_usage": True}
-        # The run's own options win over those of the model.
-        return _merge(_merge(fields, self._extra_body), config.extra_body)
+        return self._with_extras(_as_responses(fields) if self._responses else fields, config)
+
+    def _with_extras(self, fields: Mapping[str, object], config: GenerationConfig) -> dict[str, object]:
+        """The run's own options win over those of the model."""
+        return merged(merged(fields, self._extra_body), config.extra_body)
+
+
+def _as_responses(fields: Mapping[str, object]) -> dict[str, object]:
+    """The same options by the names of the responses API, whose streams always tell their usage."""
+    found = {name: value for name, value in fields.items() if name not in {"stream_options", "logprobs"}}
+    if "max_tokens" in found:
+        found["max_output_tokens"] = found.pop("max_tokens")
+    if "reasoning_effort" in found:
+        found["reasoning"] = {"effort": found.pop("reasoning_effort")}
+    return found
 
 
 def _turn(message: Message, media: Media) -> dict[str, object]:
@@ -185,15 +207,3 @@ def _function(tool: ToolDefinition) -> dict[str, object]:
     if tool.description:
         function["description"] = tool.description
     return function
-
-
-def _merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
-    """`over` wins; mappings are merged one level deep, so that one template argument does not erase another."""
-    merged = dict(base)
-    for name, value in over.items():
-        present = merged.get(name)
-        if isinstance(present, Mapping) and isinstance(value, Mapping):
-            merged[name] = {**present, **value}
-        else:
-            merged[name] = value
-    return merged

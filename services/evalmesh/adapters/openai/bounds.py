@@ -68,9 +68,10 @@ class BodyReader(_Reading):
 
     __slots__ = ()
 
-    async def read(self, content: aiohttp.StreamReader) -> bytes:
-        """The whole body. Raises `TooMuch`."""
-        parts: list[bytes] = []
+    async def read(self, content: aiohttp.StreamReader, start: bytes = b"") -> bytes:
+        """The whole body, of which `start` was read already. Raises `TooMuch`."""
+        parts = [start]
+        self._bytes = len(start)
         while block := await content.readany():
             parts.append(block)
             self._bytes += len(block)

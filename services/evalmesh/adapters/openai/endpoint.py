@@ -6,19 +6,17 @@ import time
 from collections.abc import Callable
 from random import Random
 
-import msgspec
-
 from evalmesh.adapters.openai.access import Access
-from evalmesh.adapters.openai.answer import Answer
 from evalmesh.adapters.openai.body import BodyEncoder
 from evalmesh.adapters.openai.check import check_endpoint
 from evalmesh.adapters.openai.errors import Failure
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
 from evalmesh.adapters.openai.loglikelihood import read_loglikelihood
-from evalmesh.adapters.openai.pieces import read_token_logprobs
 from evalmesh.adapters.openai.retry import Breaker, RetryPolicy
 from evalmesh.adapters.openai.target import Target, resolve_target
 from evalmesh.adapters.openai.transport import Transport
+from evalmesh.dialect.answer import Answer
+from evalmesh.dialect.logprobs import read_token_logprobs
 from evalmesh.domain.completion import Completion, CompletionError, Timing
 from evalmesh.domain.content import ContentPart, media_of
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
@@ -283,10 +281,7 @@ def _read_logprobs(request: Request, config: GenerationConfig, answer: Answer) -
     if request.kind == "loglikelihood":
         return read_loglikelihood(request, answer)
     if config.top_logprobs is not None:
-        try:
-            answer.top_logprobs = read_token_logprobs(answer.logprobs)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return Failure("malformed", f"The answer has log probabilities of an unknown form ({error}).")
+        answer.top_logprobs = read_token_logprobs(answer.logprobs)
     return answer
 
 

@@ -1,7 +1,6 @@
 """What can go wrong with one try, in the words of `domain.completion.ErrorClass`."""
 
 import asyncio
-import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,10 @@ import aiohttp
 import msgspec
 
 from evalmesh.adapters.guarded_sockets import FORBIDDEN, is_forbidden
+from evalmesh.adapters.proxies import PROXY
+from evalmesh.adapters.tls import TRUST
+from evalmesh.dialect.answer import Fault
+from evalmesh.dialect.errors import Said, said_in_body
 from evalmesh.domain.completion import ErrorClass
 
 MESSAGE_CHARS = 500
@@ -59,7 +62,7 @@ class Redactor:
 
 def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], redact: Redactor) -> Failure:
     """Classifies an answer other than 2xx."""
-    said, code = _server_message(body)
+    said, code = said_in_body(body)
     message = redact(f"The endpoint answered {status}: {said or 'no message'}{_hint(status, headers)}")
     if status in {401, 403}:
         return Failure("auth", message, status, retryable=False)
@@ -81,11 +84,14 @@ def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], reda
     )
 
 
-def failure_in_answer(error: object, redact: Redactor) -> Failure:
-    """Classifies an error object inside an answer that began as 200; gateways and streams report late errors so."""
-    said, code = _message_and_code(error)
-    status = int(code) if re.fullmatch(r"[45][0-9][0-9]", code) else None
-    message = redact(f"The endpoint reported an error in its answer: {said or 'no message'}")
+def failure_of_fault(fault: Fault, redact: Redactor) -> Failure:
+    """Classifies what is wrong with an answer that began as 200; gateways and streams report late errors so."""
+    if fault.kind != "reported":
+        error_class: ErrorClass = "truncated" if fault.kind == "truncated" else "malformed"
+        return Failure(error_class, redact(fault.message), retryable=not fault.final)
+    said = Said(fault.message, fault.code)
+    status = said.status
+    message = redact(f"The endpoint reported an error in its answer: {said.message or 'no message'}")
     if status is None or status >= 500:
         return Failure("server", message, status, overload=status in _OVERLOADED)
     if status in {401, 403}:
@@ -105,6 +111,9 @@ def failure_of_exception(error: BaseException, where: str, timeout_s: float, red
         return Failure("timeout", f"No complete answer from {where} within {timeout_s:.3g} s.", overload=True)
     if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)):
         return Failure("reset", redact(f"The connection to {where} broke before the answer was complete: {error}"))
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        said = f"{PROXY} did not let the request to {where} through: it answered {error.status}"
+        return Failure("connect", redact(f"{said}; no_proxy names hosts to reach without it."))
     if isinstance(error, aiohttp.ClientError):
         return Failure("malformed", redact(f"{where} does not answer in HTTP as expected: {error}"))
     kind = type(error).__name__
@@ -115,6 +124,11 @@ def explain_connect(error: BaseException, where: str) -> str:
     """Why no connection came about, in plain words, with what to check."""
     if is_forbidden(error):
         return f"{where}: {FORBIDDEN}."
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return (
+            f"No connection to {where}: {PROXY}, {error.host}:{error.port}, is not there; no_proxy names hosts to "
+            "reach without it."
+        )
     return _explain_failed_connect(error, where)
 
 
@@ -122,10 +136,7 @@ def _explain_failed_connect(error: BaseException, where: str) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"The host name in {where} cannot be resolved (DNS); check its spelling and the name server."
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):
-        return (
-            f"The TLS certificate of {where} is not trusted ({error}); install its authority, or set "
-            "verify_tls=false in the model's args."
-        )
+        return f"The TLS certificate of {where} is not trusted ({_reason(error)}); {TRUST}."
     if _is_tls(error):
         return f"No TLS connection with {where} ({error}); does the server speak http:// instead of https://?"
     if isinstance(error, asyncio.TimeoutError):
@@ -134,6 +145,12 @@ def _explain_failed_connect(error: BaseException, where: str) -> str:
     if isinstance(cause, ConnectionRefusedError) or "refused" in str(cause).lower():
         return f"Nothing listens at {where} (connection refused); is the server started, and the port right?"
     return f"No connection to {where}: {cause}; check the address and the network."
+
+
+def _reason(error: BaseException) -> str:
+    """Without names of OpenSSL's functions and lines, which `str` puts around it."""
+    inner = getattr(error, "certificate_error", error)
+    return str(getattr(inner, "verify_message", "") or inner).rstrip(".")
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -167,27 +184,3 @@ def _hint(status: int, headers: Mapping[str, str]) -> str:
     if status == 404:
         return " (check the model's name, and that its url ends in the version, as in http://host:8000/v1)"
     return ""
-
-
-def _server_message(body: bytes) -> tuple[str, str]:
-    """(message, code) of an error body: OpenAI's form, FastAPI's `detail`, or the text itself."""
-    try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return body[:4000].decode("utf-8", "replace"), ""
-    if isinstance(content, dict):
-        for key in ("error", "detail"):
-            if content.get(key):
-                return _message_and_code(content[key])
-    return _message_and_code(content)
-
-
-def _message_and_code(error: object) -> tuple[str, str]:
-    if isinstance(error, dict):
-        message = error.get("message") or error.get("detail")
-        code = error.get("code")
-        text = message if isinstance(message, str) else msgspec.json.encode(message or error).decode()
-        return text, "" if code is None else str(code)
-    if isinstance(error, str):
-        return error, ""
-    return msgspec.json.encode(error).decode(), ""

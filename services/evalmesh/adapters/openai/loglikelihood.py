@@ -7,11 +7,10 @@ token. One token is generated besides, for many servers refuse to generate none;
 from collections.abc import Sequence
 from itertools import accumulate
 
-import msgspec
-
-from evalmesh.adapters.openai.answer import Answer, Choice
 from evalmesh.adapters.openai.errors import Failure
-from evalmesh.adapters.openai.pieces import decode_logprobs
+from evalmesh.dialect.answer import Answer
+from evalmesh.dialect.logprobs import read_legacy
+from evalmesh.dialect.shapes import ScoredChoice
 from evalmesh.domain.completion import ContinuationScore
 from evalmesh.domain.request import Request
 
@@ -30,8 +29,6 @@ def prompts(request: Request) -> list[str]:
 def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
     """Adds what each continuation's tokens are worth, in the order of the continuations."""
     choices = answer.choices
-    if len(choices) > 1:
-        choices = sorted(choices, key=lambda choice: choice.index or 0)
     if len(choices) != len(request.continuations):
         return _unusable(f"{len(choices)} choices for {len(request.continuations)} prompts")
     scores: list[ContinuationScore] = []
@@ -45,18 +42,13 @@ def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
     return answer
 
 
-def _judge(context: str, continuation: str, choice: Choice) -> ContinuationScore | str:
+def _judge(context: str, continuation: str, choice: ScoredChoice) -> ContinuationScore | str:
     """The score of one continuation, or what is missing."""
-    try:
-        found = decode_logprobs(choice.logprobs)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return f"logprobs of an unknown form ({error})"
+    found = read_legacy(choice.logprobs)
     if found is None:
-        return "no logprobs"
-    tokens, values, tops = found.tokens, found.token_logprobs, found.top_logprobs
-    if not tokens or values is None or len(values) != len(tokens):
         return "no logprobs of the prompt's tokens"
-    if (span := _span(context, continuation, tokens, found.text_offset)) is None:
+    tokens, values, tops = found.tokens, found.values, found.tops
+    if (span := _span(context, continuation, tokens, found.offsets)) is None:
         return "tokens that do not repeat the prompt"
     total, greedy = 0.0, True
     for position in span:
@@ -64,7 +56,7 @@ def _judge(context: str, continuation: str, choice: Choice) -> ContinuationScore
         if value is None:  # The very first token has nothing before it.
             continue
         total += value
-        top = tops[position] if tops and position < len(tops) else None
+        top = tops[position] if tops else None
         greedy = greedy and (not top or value >= max(top.values()) - _TIE)
     return ContinuationScore(total, len(span), len(continuation.encode()), greedy)
 

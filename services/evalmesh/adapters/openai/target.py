@@ -1,22 +1,26 @@
 """Where a model is reached: addresses, headers and options, checked once before the first request."""
 
 import difflib
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from yarl import URL
 
 from evalmesh.adapters.openai.errors import Redactor
+from evalmesh.adapters.proxies import proxy_for
+from evalmesh.adapters.tls import tls_context
+from evalmesh.dialect.addresses import Address, Call, key_header, read_address
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import ModelSpec
 from evalmesh.ports.model_servers import Destination, ModelServers
 
-RESERVED_KEYS = frozenset({"messages", "prompt", "stream"})
+RESERVED_KEYS = frozenset({"messages", "prompt", "input", "stream"})
 """Keys of the request body that are not the user's to set."""
 
 _ARGS = ("extra_body", "verify_tls")
-_SUFFIXES = ("/chat/completions", "/completions", "/models")
 _SENSITIVE_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "cookie")
 
 
@@ -24,7 +28,10 @@ _SENSITIVE_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "
 class Target:
     """An endpoint's addresses and what goes with every request."""
 
+    call: Call
+    """What is asked, by the kind of the model, and by its address where that names the responses API."""
     chat_url: URL
+    """Or that of the responses API."""
     completions_url: URL
     models_url: URL
     where: str
@@ -32,7 +39,10 @@ class Target:
     headers: Mapping[str, str] = field(repr=False)
     redact: Redactor = field(repr=False)
     extra_body: Mapping[str, object] = field(default_factory=dict)
-    verify_tls: bool = True
+    tls: ssl.SSLContext | None = None
+    """`None` where no TLS is spoken."""
+    proxy: str = field(default="", repr=False)
+    """That of the environment; empty: none."""
     egress: Egress = field(default_factory=Egress)
     """Addresses that may be connected to."""
     most_requests: int = 0
@@ -46,14 +56,17 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
     in a header of their own. Raises `InvalidInput`, `PermissionDenied` for a host that may not be asked or not with
     this key, and `NotFound` for a reference that leads nowhere.
     """
-    wanted = Destination(model.url, model.connection, model.key_ref, model.headers)
-    base = _base_url(servers.url_of(wanted))
-    admitted = servers.admit(replace(wanted, url=str(base)))
+    wanted = Destination(model.url, model.connection, model.key_ref, model.headers, ca_file=model.ca_file)
+    address = _address(servers.url_of(wanted))
+    base = URL(address.base)
+    chat: Call = "responses" if address.call == "responses" else "chat"
+    admitted = servers.admit(replace(wanted, url=address.base))
     key = admitted.key
     hidden = list(admitted.secrets)
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if key:
-        headers["Authorization"] = f"Bearer {key}"
+        name, value = key_header(address.base, key)
+        headers[name] = value
     for name, resolved in admitted.headers.items():
         if any(character in f"{name}{resolved}" for character in "\r\n\0"):
             raise InvalidInput(f"model.headers[{name!r}] holds a line break; remove it.", {"field": "model.headers"})
@@ -65,25 +78,28 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
             f"The key behind {model.key_ref!r} holds a line break; store it without.", {"field": "model.key_ref"}
         )
     extra_body, verify_tls = _read_args(model.args)
+    tls = None
+    if base.scheme == "https":
+        tls = tls_context(model.ca_file, verify=verify_tls and model.verify_tls, field="model.ca_file")
+    proxy = proxy_for(address.base)
+    hidden += [secret for secret in (urlsplit(proxy).password,) if secret]
     return Target(
-        chat_url=_join(base, "/chat/completions"),
-        completions_url=_join(base, "/completions"),
-        models_url=_join(base, "/models"),
+        call=chat if model.kind == "chat" else "completions",
+        chat_url=URL(address.url(chat), encoded=True),
+        completions_url=URL(address.url("completions"), encoded=True),
+        models_url=URL(address.models_url, encoded=True),
         where=str(base.with_query(None)),
         headers=headers,
         redact=Redactor(hidden),
         extra_body=extra_body,
-        verify_tls=verify_tls,
+        tls=tls,
+        proxy=proxy,
         egress=admitted.egress,
         most_requests=admitted.max_concurrency,
     )
 
 
-def _join(base: URL, suffix: str) -> URL:
-    return base.with_path(base.raw_path.rstrip("/") + suffix, encoded=True, keep_query=True)
-
-
-def _base_url(text: str) -> URL:
+def _address(text: str) -> Address:
     example = "give the base address with the version, as in http://host:8000/v1"
     try:
         url = URL(text.strip())
@@ -96,12 +112,7 @@ def _base_url(text: str) -> URL:
         )
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidInput(f"model.url {text!r} is no http(s) address; {example}.", {"field": "model.url"})
-    path = url.raw_path.rstrip("/")
-    for suffix in _SUFFIXES:
-        if path.endswith(suffix):
-            path = path.removesuffix(suffix)
-            break
-    return url.with_path(path or "/", encoded=True, keep_query=True).with_fragment(None)
+    return read_address(str(url))
 
 
 def _read_args(args: Mapping[str, object]) -> tuple[Mapping[str, object], bool]:

@@ -2,22 +2,34 @@
 
 import asyncio
 import io
-import ssl
+import time
 from collections.abc import Callable, Mapping
 
 import aiohttp
 from yarl import URL
 
 from evalmesh.adapters.guarded_sockets import socket_factory
-from evalmesh.adapters.openai.answer import Answer, StreamedAnswer, parse_answer
 from evalmesh.adapters.openai.bounds import LARGE_AT_ONCE, BodyReader, StreamMeter, TooMuch, read_start
-from evalmesh.adapters.openai.errors import Failure, Redactor, failure_of_exception, failure_of_status
-from evalmesh.adapters.openai.stream import FrameTooLarge, SseParser
+from evalmesh.adapters.openai.errors import (
+    Failure,
+    Redactor,
+    failure_of_exception,
+    failure_of_fault,
+    failure_of_status,
+)
 from evalmesh.adapters.openai.target import Target
+from evalmesh.dialect.addresses import Call
+from evalmesh.dialect.answer import Answer, Fault, StreamedAnswer, parse_answer
+from evalmesh.dialect.responses import StreamedResponse, parse_response
+from evalmesh.dialect.sse import FrameTooLarge, SseParser, is_stream
 
 _LARGE_BODY_BYTES = 1 << 20
 _KEEPALIVE_S = 15.0
 _END_OF_STREAM_S = 1.0
+_CHOICES = (parse_answer, StreamedAnswer)
+_READERS: Mapping[Call, tuple[Callable[[bytes], Answer | Fault], type[StreamedAnswer] | type[StreamedResponse]]] = {
+    "responses": (parse_response, StreamedResponse)
+}
 
 
 class Transport:
@@ -66,12 +78,13 @@ class Transport:
                     limit=self._connections + 1,
                     keepalive_timeout=_KEEPALIVE_S,
                     ttl_dns_cache=30,
-                    ssl=True if target.verify_tls else _unverified(),
+                    ssl=target.tls or True,
                     socket_factory=socket_factory(target.egress),
                 ),
                 headers=target.headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
+                proxy=target.proxy or None,
             )
         elif target.headers is not self._headers:
             self._headers = target.headers
@@ -92,19 +105,13 @@ class Transport:
                 if not 200 <= response.status < 300:
                     start = await read_start(response.content)
                     return failure_of_status(response.status, start, response.headers, redact)
-                if self._stream and response.content_type != "application/json":
-                    with StreamMeter(self._large) as meter:
-                        return await self._read_stream(response, meter, redact)
-                with BodyReader(self._large) as reader:
-                    return parse_answer(await reader.read(response.content), redact)
+                return await self._read(response.content, redact)
             finally:
                 # Back to the pool if the answer was read to its end; closed otherwise, which stops the server's work.
                 response.release()
         except TooMuch as error:
             # The same request would bring the same again.
             return Failure("malformed", f"The answer holds {error}; the rest was not read.", retryable=False)
-        except RecursionError:
-            return Failure("malformed", "The answer is nested more deeply than JSON is read.")
         except Exception as error:  # noqa: BLE001 - the port promises that errors are part of the completion
             return failure_of_exception(error, target.where, min(timeout_s, self._try_timeout_s), redact)
 
@@ -113,36 +120,53 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def _read_stream(
-        self, response: aiohttp.ClientResponse, meter: StreamMeter, redact: Redactor
-    ) -> Answer | Failure:
-        parser, answer = SseParser(), StreamedAnswer(redact)
-        content = response.content
-        try:
-            while chunk := await content.readany():
-                payloads = parser.feed(chunk)
-                await meter.took(chunk, len(payloads), answer.held_bytes)
-                for payload in payloads:
-                    if (failure := answer.add(payload)) is not None:
-                        return failure
-                if answer.done:
-                    await _drain(content)
-                    return answer.end()
-        except (FrameTooLarge, TooMuch) as error:
-            return Failure("malformed", f"The stream holds {error}; the rest was not read.", retryable=False)
-        except (aiohttp.ClientError, OSError):
-            if not answer.complete:
-                raise
-            # All of the text is there; only the usage may be lost.
-            return answer.end()
-        for payload in parser.finish():
-            # The last event may be cut in the middle: then it says nothing.
-            if answer.add(payload) is not None:
-                break
-        return answer.end()
+    async def _read(self, content: aiohttp.StreamReader, redact: Redactor) -> Answer | Failure:
+        """By how the body begins: a proxy may call it anything, and a server need not do as it was asked."""
+        start = b""
+        while (streams := is_stream(start)) is None and (block := await content.readany()):
+            start = start.lstrip() + block
+        parse, streamed = _READERS.get(self._target().call, _CHOICES)
+        found: Answer | Fault
+        if streams:
+            with StreamMeter(self._large) as meter:
+                found = await _read_stream(content, start, meter, streamed())
+        else:
+            with BodyReader(self._large) as reader:
+                found = parse(await reader.read(content, start))
+        return found if isinstance(found, Answer) else failure_of_fault(found, redact)
 
     def _timeout_of(self, total_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total_s, sock_connect=min(self._connect_timeout_s, total_s))
+
+
+async def _read_stream(
+    content: aiohttp.StreamReader, start: bytes, meter: StreamMeter, answer: StreamedAnswer | StreamedResponse
+) -> Answer | Fault:
+    parser, chunk = SseParser(), start
+    try:
+        while chunk:
+            payloads = parser.feed(chunk)
+            await meter.took(chunk, len(payloads), answer.held_bytes)
+            at_s = time.perf_counter()
+            for payload in payloads:
+                if (fault := answer.add(payload, at_s)) is not None:
+                    return fault
+            if answer.done:
+                await _drain(content)
+                return answer.end()
+            chunk = await content.readany()
+    except (FrameTooLarge, TooMuch) as error:
+        return Fault("malformed", f"The stream holds {error}; the rest was not read.", final=True)
+    except (aiohttp.ClientError, OSError):
+        if not answer.complete:
+            raise
+        # All of the text is there; only the usage may be lost.
+        return answer.end()
+    for payload in parser.finish():
+        # The last event may be cut in the middle: then it says nothing.
+        if answer.add(payload, time.perf_counter()) is not None:
+            break
+    return answer.end()
 
 
 async def _drain(content: aiohttp.StreamReader) -> None:
@@ -155,10 +179,3 @@ async def _drain(content: aiohttp.StreamReader) -> None:
                 pass
     except (TimeoutError, aiohttp.ClientError, OSError):
         return
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -28,8 +28,9 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     field, value and way out. The object may be changed after it is made; values are checked again when it is used.
     """
 
+    withheld: ClassVar[frozenset[str]] = frozenset({"api_key", "headers"})
     section: ClassVar[str] = "eval"
-    paths: ClassVar[frozenset[str]] = frozenset({"dataset_dir", "completions"})
+    paths: ClassVar[frozenset[str]] = frozenset({"dataset_dir", "completions", "ca_file"})
 
     api_key: SecretStr | None = None
 

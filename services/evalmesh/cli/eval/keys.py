@@ -65,7 +65,7 @@ GENERATION_ADVICE: Advice = {
     "reasoning_tokens": ((None,), _USE_EXTRA_BODY),
     "reasoning_summary": ((None,), _USE_EXTRA_BODY),
     "reasoning_history": ((None, "none"), "benchmarks of this build ask one question at a time."),
-    "extra_query": ((None, {}), "query parameters are not supported; make them part of api_url's server."),
+    "extra_query": ((None, {}), "put it into api_url: its query goes with every request."),
     "anthropic_cache_control": ((None,), "only OpenAI-compatible endpoints are part of this build."),
     "anthropic_cache_strategy": ((None,), "only OpenAI-compatible endpoints are part of this build."),
     "width": ((None,), "image generation is not part of this build."),
@@ -97,10 +97,11 @@ FILTER_ADVICE: Advice = dict.fromkeys(
 _KEYS_OF_SPEC: Mapping[str, str] = {
     # field of the spec -> key of the config
     "model.args": "model_args",
+    "model.ca_file": "ca_file",
     "model.concurrency": "eval_batch_size",
     "model.connection": "connection",
     "model.display_name": "model_id",
-    "model.headers": "generation_config.extra_headers",
+    "model.headers": "headers",
     "model.key_ref": "api_key",
     "model.kind": "request_kind",
     "model.max_tries": "generation_config.retries",

@@ -29,6 +29,12 @@ class TaskOptions:
     connection: Annotated[
         str, Flag("a model server that the platform declares, with its key; see docs/guides/security.md", "NAME")
     ] = ""
+    headers: Annotated[
+        dict[str, str],
+        Flag("sent beside our own; may be repeated, and values env:NAME", "NAME=VALUE", also=("--header",), nargs="+"),
+    ] = {}
+    insecure: Annotated[bool, Flag("accept any certificate")] = False
+    ca_file: Annotated[str | None, Flag("PEM file with the authorities to trust", "FILE")] = None
     eval_type: Annotated[str | None, Flag("openai_api (also: service)", "TYPE")] = None
     request_kind: Annotated[
         Literal["chat", "completion"] | None, Flag("which call to use (default: chat, or by the address)")

@@ -1,24 +1,27 @@
 """From the user's config to the run's spec. A literal key stops here: the spec only ever holds its reference."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from evalmesh.cli.connections import literal_key, own_connection, reference_to
+from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
 from evalmesh.cli.exports import without_keys
+from evalmesh.cli.headers import Headers, split_headers
 from evalmesh.cli.options import parse_options
 from evalmesh.cli.outputs import client_config
+from evalmesh.dialect.addresses import read_address
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.results.json_values import public_url
 from evalmesh.wire.runs.checks import check_form
 
 DEMO_MODEL = "simulated"
@@ -36,10 +39,14 @@ _SAMPLING = {
     "reasoning_effort": str,
     "top_logprobs": int,
 }
+_LIMITS = frozenset({"max_completion_tokens", "max_output_tokens"})
+"""`max_tokens` by the names of newer servers; it takes the place of the benchmark's."""
+_BODY_NAMES = {"top_logprobs": "logprobs"}
 _OWN_FLAGS = ("max_tokens", "temperature", "top_p")
 """Sampling options that are options of their own as well, which then count."""
 _GENERATION_KEYS = (
     *_SAMPLING,
+    *sorted(_LIMITS),
     "stop",
     "stop_seqs",
     "extra_body",
@@ -107,7 +114,10 @@ def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
         values.pop("api_url", None)  # the next simulated model may have another port
     elif reference := spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):
         values["api_key"] = reference
-    for name in ("dataset_dir", "completions"):
+    values["headers"] = dict(spec.model.headers)
+    if "generation_config" in values:
+        values["generation_config"].pop("extra_headers", None)  # they are among the headers now
+    for name in ("dataset_dir", "completions", "ca_file"):
         if values.get(name):
             values[name] = path_for(values[name], config)
     for name, args in values.get("dataset_args", {}).items():
@@ -119,7 +129,7 @@ def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
             str(replace(one, local_path=path_for(one.local_path, config)) if one.local_path else one)
             for one in map(read_set, config.datasets)
         ]
-    return values
+    return {name: values[name] for name in type(config).model_fields if values.get(name) not in (None, {})}
 
 
 def sets_of(config: TaskConfig) -> list[NamedSet]:
@@ -150,59 +160,88 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     default = ModelSpec(name="")
     timeout_s = transport.get("timeout") or config.timeout or default.try_timeout_s
     concurrency = transport.get("batch_size") or config.eval_batch_size or default.concurrency
+    headers = _headers(config, transport)
     stream = config.stream if config.stream is not None else transport.get("stream", False)
     return ModelSpec(
         name=config.model or (DEMO_MODEL if config.demo else "recorded"),
         engine="recorded" if config.completions else "openai",
         display_name=config.model_id or "",
         url="" if config.completions else url,
-        key_ref="" if config.completions or config.demo else key_reference(config),
+        key_ref="" if config.completions or config.demo else key_reference(config, headers.bearer),
         kind=config.request_kind or kind,  # type: ignore[arg-type]  # both are checked
         stream=bool(stream),
         concurrency=concurrency,
         max_tries=transport.get("retries", default.max_tries - 1) + 1,
         try_timeout_s=float(timeout_s),
         total_timeout_s=max(default.total_timeout_s, 2.0 * float(timeout_s)),
-        headers=transport.get("extra_headers", {}),
+        headers=headers.shown,
         args=config.model_args,
         connection=config.connection,
+        ca_file=ca_file_of(config.ca_file, config.server),
+        verify_tls=not config.insecure,
     )
 
 
 def _url(config: TaskConfig) -> tuple[str, str]:
-    """EvalScope users also give the full address of the call; the base and the kind are in it."""
-    address, *query = re.split(r"(?=[?#])", (config.api_url or "").strip(), maxsplit=1)
-    base = address.rstrip("/")
-    for ending, kind in (("/chat/completions", "chat"), ("/completions", "completion")):
-        if base.endswith(ending):
-            return "".join([base.removesuffix(ending), *query]), kind
-    return "".join([base, *query]), "chat"
+    """EvalScope users also give the full address of the call; the base and the kind are in it.
+
+    The address stays whole where the base alone would say less: for the responses API, and where the base has no path.
+    """
+    given = (config.api_url or "").strip()
+    if not given:
+        return "", "chat"
+    try:
+        parts, address = urlsplit(given), read_address(given)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    # What may carry a key is not repeated.
+    shown = public_url(given) if "@" in given or "?" in given else given
+    if not usable:
+        raise _wrong("api_url", shown, "give an http address, e.g. http://127.0.0.1:8000/v1.")
+    if address.call in {"embeddings", "rerank"}:
+        raise _wrong("api_url", shown, f"it names {address.call}, and evaluations ask for text.")
+    whole = address.call == "responses" or not urlsplit(address.base).path
+    return given if whole else address.base, "completion" if address.call == "completions" else "chat"
 
 
-def key_reference(config: TaskConfig) -> str:
+def key_reference(config: TaskConfig, bearer: str = "") -> str:
     """What the spec says about the key: `env:NAME`, `secret:name/key`, or nothing."""
-    key = config.api_key.get_secret_value().strip() if config.api_key is not None else ""
+    key = _key(config) or bearer
     # A connection has its key; the one that is sent where nothing is said belongs elsewhere.
     return "" if config.connection and not key else reference_to(key, config.server, config.api_url or "")
+
+
+def _key(config: TaskConfig) -> str:
+    return config.api_key.get_secret_value().strip() if config.api_key is not None else ""
+
+
+def _headers(config: TaskConfig, transport: Mapping[str, Any] | None = None) -> Headers:
+    given = (_generation(config)["model"] if transport is None else transport).get("extra_headers", {})
+    return split_headers({**given, **config.headers}, config.server)
 
 
 def declared(config: TaskConfig) -> tuple[Connection, ...]:
     """What a platform of this command's own is told about the config's keys: they go to its address."""
     if config.server or config.completions or config.demo or config.connection:
         return ()
-    headers = _generation(config)["model"].get("extra_headers", {})
-    return own_connection(_url(config)[0], key_reference(config), headers)
+    headers = _headers(config)
+    return own_connection(_url(config)[0], key_reference(config, headers.bearer), headers.shown)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:
     """Keys that were typed, by the variable that references name."""
-    return literal_key(config.api_key.get_secret_value().strip()) if config.api_key is not None else {}
+    if config.server:
+        return {}
+    headers = _headers(config)
+    return {**headers.keys, **literal_key(_key(config) or headers.bearer)}
 
 
 def _generation(config: TaskConfig) -> dict[str, Any]:
     field = "generation_config"
     given = sift(config.generation_config, _GENERATION_KEYS, GENERATION_ADVICE, field)
     given = {**given, **{name: value for name in _OWN_FLAGS if (value := getattr(config, name)) is not None}}
+    unset = [key for key, value in given.items() if value is None and key in _SAMPLING]
     given = {key: value for key, value in given.items() if value is not None}
     sampling: dict[str, Any] = {
         key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _SAMPLING.items() if key in given
@@ -212,7 +251,13 @@ def _generation(config: TaskConfig) -> dict[str, Any]:
     if not isinstance(stops, (list, tuple)) or not all(isinstance(item, str) for item in stops):
         raise _wrong(f"{field}.stop_seqs", stop, "give text or a list of texts.")
     sampling["stop"] = tuple(stops)
-    sampling["extra_body"] = _typed(given.get("extra_body", {}), dict, f"{field}.extra_body")
+    # Null removes a key: of the benchmark's own options, which say nothing of it then, and of the body.
+    extra = dict.fromkeys(map(_BODY_NAMES.get, unset, unset)) | _typed(
+        given.get("extra_body", {}), dict, f"{field}.extra_body"
+    )
+    for name in _LIMITS & given.keys():
+        extra[name] = _typed(given[name], int, f"{field}.{name}")
+    sampling["extra_body"] = extra
     kinds = {"timeout": float, "retries": int, "stream": bool, "batch_size": int}
     model = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in kinds.items() if key in given}
     if model.get("retries", 0) < 0:

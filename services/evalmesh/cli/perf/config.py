@@ -32,7 +32,7 @@ class PerfConfig(PerfOptions, PlaceOptions, Config):
     withheld: ClassVar[frozenset[str]] = frozenset({"api_key", "wandb_api_key", "swanlab_api_key", "headers"})
 
     section: ClassVar[str] = "perf"
-    paths: ClassVar[frozenset[str]] = frozenset({"dataset_path"})
+    paths: ClassVar[frozenset[str]] = frozenset({"dataset_path", "ca_file"})
 
     api_key: SecretStr | None = None
     wandb_api_key: SecretStr | None = None

@@ -25,6 +25,21 @@ _REFUSED: Mapping[str, str] = {
     "timestamps and session ids.",
 }
 FOREIGN = (*INSTEAD, *_REFUSED)
+APIS: Mapping[str, str] = {
+    # What users write -> what the spec calls it; `openai` and local ones follow the path.
+    "openai_chat": "chat",
+    "chat": "chat",
+    "openai_completions": "completions",
+    "completions": "completions",
+    "openai_responses": "responses",
+    "openai_response": "responses",
+    "responses": "responses",
+    "openai_embedding": "embeddings",
+    "embedding": "embeddings",
+    "embeddings": "embeddings",
+    "openai_rerank": "rerank",
+    "rerank": "rerank",
+}
 API_ADVICE: Mapping[str, str] = {
     "dashscope": "use its OpenAI-compatible address (it ends in /compatible-mode/v1) with api openai",
     "custom": "install a plug-in (entry point group `evalmesh.load_apis`) and give its name",

@@ -40,7 +40,10 @@ class PerfOptions:
     connection: Annotated[
         str, Flag("a model server that the platform declares, with its key; see docs/guides/security.md", "NAME")
     ] = ""
-    headers: Annotated[dict[str, str], Flag("headers beside our own", "K=V", nargs="+")] = {}
+    headers: Annotated[
+        dict[str, str],
+        Flag("sent beside our own; may be repeated, and values env:NAME", "NAME=VALUE", also=("--header",), nargs="+"),
+    ] = {}
     connect_timeout: Annotated[float | None, Gt(0), Flag("seconds to connect (default: 10)", "S")] = None
     read_timeout: Annotated[float | None, Gt(0), Flag("longest silence (default: 600)", "S")] = None
     total_timeout: Annotated[float, Gt(0), Flag("longest request", "S")] = 21600.0

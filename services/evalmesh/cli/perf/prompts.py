@@ -8,6 +8,7 @@ from evalmesh.cli.options import from_file
 from evalmesh.cli.perf.config import TRACES, PerfConfig
 from evalmesh.cli.perf.target import is_generating
 from evalmesh.cli.perf.values import parse_lengths, uniform, wrong
+from evalmesh.dialect.bodies import LIMITS
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import ImageSpec, Lengths, PromptSpec, TurnSpec
@@ -48,6 +49,7 @@ def prompts_of(config: PerfConfig, api: str, uploads: Uploads) -> PromptSpec:
     """The prompts of the spec. Raises `InvalidInput`."""
     dataset = dataset_of(config, api)
     template, body = _template(config)
+    body |= _body(config, api)
     return PromptSpec(
         dataset=dataset,
         file_digest=uploads.file,
@@ -66,7 +68,7 @@ def prompts_of(config: PerfConfig, api: str, uploads: Uploads) -> PromptSpec:
         documents=config.documents or (_BATCH if (config.dataset or "").endswith("_batch") else 0),
         images=_images(config, dataset),
         turns=_turns(config, dataset),
-        body={**body, **_body(config, api)},
+        body=body,
         args=_args(config),
     )
 
@@ -103,7 +105,7 @@ def _output_tokens(config: PerfConfig, api: str, dataset: str, body: dict[str, A
         return uniform(config.max_tokens[0], config.max_tokens[-1], "max_tokens")
     if dataset in TRACES:
         return Lengths(kind="trace", low=1, high=1 << 20)
-    return None if "max_tokens" in body else uniform(_MAX_TOKENS, _MAX_TOKENS, "max_tokens")
+    return None if any(name in body for name in LIMITS) else uniform(_MAX_TOKENS, _MAX_TOKENS, "max_tokens")
 
 
 def _template(config: PerfConfig) -> tuple[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from evalmesh.cli.perf.live import LoadProgress
 from evalmesh.cli.perf.outcome import PerfOutcome
 from evalmesh.cli.perf.outputs import write_missing_outputs, write_outputs
 from evalmesh.cli.perf.spec import all_notes, repeating, resolve, submit_spec
-from evalmesh.cli.perf.target import LOCAL_APIS, declared, literal_keys
+from evalmesh.cli.perf.target import LOCAL_APIS, check_api, declared, literal_keys
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, check_writable, connect
 from evalmesh.cli.platform.waits import told_waits
@@ -38,7 +38,8 @@ LOAD_TEST_SERVICES = frozenset({"gateway", "load_generator", "report_aggregator"
 
 
 def place_of(config: PerfConfig) -> Place:
-    """Where the config wants the platform."""
+    """Where the config wants the platform. Raises `InvalidInput` for an API that one of this command's own lacks."""
+    check_api(config)
     return Place.of(config, hosted=LOAD_TEST_SERVICES, connections=declared(config), keys=literal_keys(config))
 
 

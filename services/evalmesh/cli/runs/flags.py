@@ -50,6 +50,7 @@ def add_arguments(parser: Parser, _: Sequence[str]) -> None:
     resume.add_argument("--rescore", action="store_true", help="score and report again from the stored completions")
     own = {
         "api_key": "the key, if the run was given one literally",
+        "headers": "the headers that held keys, if the run was given some literally",
         "processes": "",
         "runners": "",
         "ignore_errors": "",

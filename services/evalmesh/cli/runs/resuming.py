@@ -1,12 +1,11 @@
 """`evalmesh runs resume`."""
 
 import argparse
-import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from evalmesh.cli.connections import KEY_VARIABLE, literal_key, own_connection
+from evalmesh.cli.connections import keys_again, own_connection
 from evalmesh.cli.eval.evaluate import Outcome, Watcher, evaluate, finish, simulated_again
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
 from evalmesh.cli.outputs import RUNS
@@ -43,7 +42,7 @@ async def _from_outputs(args: argparse.Namespace, folder: Path) -> Outcome:
     from evalmesh.cli.eval.config import TaskConfig  # noqa: PLC0415  (few runs need it)
 
     said = {name: getattr(args, name) for name in ("work_dir", "server", "ignore_errors", "debug")}
-    said |= {"api_key": args.api_key} if args.api_key else {}
+    said |= {name: value for name in ("api_key", "headers") if (value := getattr(args, name))}
     config = TaskConfig.load(
         str(folder / RUNS.config_file), {**said, "use_cache": str(folder), "no_timestamp": False, "rerun_review": True}
     )
@@ -64,20 +63,10 @@ async def _find(client: AsyncClient, text: str | None, place: Place) -> Run:
     return await client.get_run(await chosen_id(client, text, place) if text else await to_resume(client, place))
 
 
-async def _with_keys(known: Run, place: Place, key: str | None) -> Place:
+def _with_keys(known: Run, place: Place, args: argparse.Namespace) -> Place:
     """The place with the run's own keys bound to the run's own address: of all keys there are, it needs no others."""
     model = known.spec.model
-    given = (key or "").strip()
-    keys = literal_key(given)
-    if given.startswith("env:"):
-        # The run refers to the key by the name it was given first.
-        keys = {KEY_VARIABLE: os.environ.get(given.removeprefix("env:"), "")}
-    name = model.key_ref.removeprefix("env:")
-    if name != model.key_ref and not (keys.get(name) or os.environ.get(name)):
-        raise InvalidInput(
-            f"{known.id} needs the key of its endpoint, which is not kept anywhere: export {name}, or give --api-key.",
-            {"field": "api_key"},
-        )
+    keys = keys_again(known.id, model, args.api_key, args.headers or [])
     return replace(place, connections=own_connection(model.url, model.key_ref, model.headers), keys=keys)
 
 
@@ -89,7 +78,7 @@ async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
             known = await _find(client, text, place)
         text = known.id
         if known.state is not RunState.SUCCEEDED:  # else there is nothing to ask for
-            place = await _with_keys(known, place, args.api_key)
+            place = _with_keys(known, place, args)
     console = make_console(stderr=True)
     mark = LogMark(place.settings().state_dir / "logs")
     async with AsyncExitStack() as stack:

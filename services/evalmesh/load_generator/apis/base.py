@@ -60,6 +60,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from evalmesh.dialect.bodies import merged
 from evalmesh.load.measure.records import OK, Outcome
 
 _encode = msgspec.json.Encoder().encode
@@ -222,10 +223,5 @@ class LoadApi(ABC):
 
 
 def json_body(ask: Ask, body: dict[str, Any]) -> bytes:
-    """Encodes a body, with `ask.extra` merged in."""
-    for key, value in ask.extra.items():
-        if value is None:
-            body.pop(key, None)
-        else:
-            body[key] = value
-    return _encode(body)
+    """Encodes a body, with `ask.extra` merged in (`dialect.bodies.merged`)."""
+    return _encode(merged(body, ask.extra))

@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 
+from evalmesh.dialect.usage import read_usage
 from evalmesh.load_generator.apis.base import Ask, LoadApi, json_body
-from evalmesh.load_generator.apis.openai import OnePieceReader, UsageBody
+from evalmesh.load_generator.apis.openai import OnePieceReader
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -15,7 +16,7 @@ class _Vector(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False):
     data: list[_Vector] | None = None
-    usage: UsageBody | None = None
+    usage: object = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -31,13 +32,9 @@ class EmbeddingsReader(OnePieceReader):
         return _decode(body)
 
     def count_in(self, answer: _Answer) -> None:
-        usage = answer.usage
-        if usage is not None:
-            prompt = usage.prompt_tokens_details
-            self.count(
-                input_tokens=usage.prompt_tokens or usage.total_tokens or 0,
-                cached_tokens=(prompt.cached_tokens if prompt is not None else None) or 0,
-            )
+        counts = read_usage(answer.usage)
+        if counts is not None:
+            self.count(input_tokens=counts.input or counts.total or 0, cached_tokens=counts.cached or 0)
 
 
 class EmbeddingsApi(LoadApi):

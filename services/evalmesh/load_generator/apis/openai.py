@@ -1,46 +1,17 @@
-"""What the APIs that OpenAI defined have in common: token counts and errors."""
+"""What readers of the APIs that OpenAI defined have in common: token counts and failures, as a load test has them."""
 
 from abc import abstractmethod
 from array import array
 from typing import Any, ClassVar
 
-import msgspec
-
+from evalmesh.dialect.ends import DONE
+from evalmesh.dialect.errors import COMPRESSED, Said, error_in, is_compressed
+from evalmesh.dialect.shapes import UNREADABLE, Chunk, decode
+from evalmesh.dialect.usage import Counts
 from evalmesh.load.measure.records import Outcome
 from evalmesh.load_generator.apis.base import Reader, sane
 
-decode_any = msgspec.json.Decoder().decode
-DONE = b"[DONE]"
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises for bytes that are not what they should be."""
-GZIP = b"\x1f\x8b"
-COMPRESSED = "a compressed body, although Accept-Encoding says identity"
-
-
-class OutputDetails(msgspec.Struct, gc=False):
-    """`completion_tokens_details`, `output_tokens_details`."""
-
-    reasoning_tokens: int | None = None
-
-
-class InputDetails(msgspec.Struct, gc=False):
-    """`prompt_tokens_details`, `input_tokens_details`."""
-
-    cached_tokens: int | None = None
-
-
-class UsageBody(msgspec.Struct, gc=False):
-    """`usage` of chat, completions and embeddings."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    completion_tokens_details: OutputDetails | None = None
-    prompt_tokens_details: InputDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
-    """DeepSeek's name for cached tokens."""
-    reasoning_tokens: int | None = None
-    """SGLang's place for them."""
+_SHOWN_BYTES = 80
 
 
 class OnePieceReader(Reader):
@@ -60,11 +31,12 @@ class OnePieceReader(Reader):
         try:
             answer = self.decode(body)
         except UNREADABLE as error:
-            note_unreadable(self, body, error)
+            if not note_reported(self, body):
+                note_unreadable(self, body, error)
             return
         found = getattr(answer, self.key)
         if found is None:
-            if not note_error(self, body):
+            if not note_reported(self, body):
                 self.fail(Outcome.MALFORMED, f"The answer has no `{self.key}`.")
             return
         self.finished = True
@@ -81,52 +53,38 @@ class OnePieceReader(Reader):
         """Notes the tokens that were read."""
 
 
-def note_usage(reader: Reader, usage: UsageBody) -> None:
+def note_usage(reader: Reader, counts: Counts) -> None:
     """Hands the counts to the reader."""
-    output, prompt = usage.completion_tokens_details, usage.prompt_tokens_details
-    reasoning = output.reasoning_tokens if output is not None else usage.reasoning_tokens
-    cached = prompt.cached_tokens if prompt is not None else usage.prompt_cache_hit_tokens
-    said = usage.completion_tokens
-    reader.has_usage = reader.has_usage or (said is not None and sane(said) == said)
-    reader.input_tokens = sane(usage.prompt_tokens or 0)
-    reader.output_tokens = sane(said or 0)
-    # Counted chunks of reasoning stand where the server does not say.
-    reader.reasoning_tokens = sane(reasoning) if reasoning is not None else reader.reasoning_tokens
-    reader.cached_tokens = sane(cached or 0)
+    read, said, reasoning, cached, _ = counts
+    reader.input_tokens = sane(read) if read else 0
+    reader.output_tokens = sane(said) if said else 0
+    reader.has_usage = reader.has_usage or (said is not None and reader.output_tokens == said)
+    reader.cached_tokens = sane(cached) if cached else 0
+    if reasoning is not None:
+        # Where the server does not say, the counted chunks of reasoning stand.
+        reader.reasoning_tokens = sane(reasoning)
 
 
 def note_unreadable(reader: Reader, data: bytes, error: Exception) -> None:
-    """An event or body that is not JSON, or JSON of a wrong shape; an error object may hide in the latter."""
+    """An event or body that is not JSON, or JSON of a wrong shape."""
     # Some servers send an event without data to keep the connection open; a body without anything is cut.
-    if data and not note_error(reader, data):
-        start = data[:80].decode("utf-8", "replace")
-        reader.fail(Outcome.MALFORMED, COMPRESSED if data.startswith(GZIP) else f"{error}: {start}")
+    if data.strip():
+        start = data[:_SHOWN_BYTES].decode("utf-8", "replace")
+        reader.fail(Outcome.MALFORMED, COMPRESSED if is_compressed(data) else f"{error}: {start}")
 
 
-def note_error(reader: Reader, data: bytes) -> bool:
-    """Whether these bytes are an error object, which is then noted. For answers that hold nothing else."""
-    try:
-        value = decode_any(data)
-    except UNREADABLE:
+def note_error(reader: Reader, said: Said | None) -> bool:
+    """Whether a server says that something went wrong, which is then noted."""
+    if said is None:
         return False
-    message = error_message(value)
-    if message is None:
-        return False
-    reader.fail(Outcome.ERROR_EVENT, message)
+    reader.fail(Outcome.ERROR_EVENT, said.message)
     return True
 
 
-def error_message(value: Any) -> str | None:
-    """The sentence of an error object as OpenAI, vLLM and FastAPI shape it; `None` when it is no error."""
-    if not isinstance(value, dict):
-        return None
-    error = value.get("error")
-    if isinstance(error, dict):
-        return str(error.get("message") or error)
-    if error:
-        return str(error)
-    if value.get("object") == "error" or value.get("type") == "error":
-        return str(value.get("message") or value)
-    if "detail" in value:
-        return str(value["detail"])
-    return None
+def note_reported(reader: Reader, data: bytes) -> bool:
+    """Likewise for bytes that hold no answer of this API."""
+    try:
+        chunk: Chunk = decode(data)
+    except UNREADABLE:
+        return False
+    return note_error(reader, error_in(chunk, data))

@@ -4,40 +4,26 @@ from typing import Any
 
 import msgspec
 
+from evalmesh.dialect.loose import count_of, mapping_of, number_of
+from evalmesh.dialect.usage import read_usage
 from evalmesh.load_generator.apis.base import Ask, LoadApi, json_body
-from evalmesh.load_generator.apis.openai import OnePieceReader, UsageBody
+from evalmesh.load_generator.apis.openai import OnePieceReader
 
 
 class _Result(msgspec.Struct, gc=False):
-    relevance_score: float | None = None
-    score: float | None = None
+    relevance_score: object = None
+    score: object = None
     """TEI's name for it."""
 
     def __post_init__(self) -> None:
-        if self.relevance_score is None and self.score is None:
+        if number_of(self.relevance_score) is None and number_of(self.score) is None:
             raise ValueError("a result has no `relevance_score`")
-
-
-class _Tokens(msgspec.Struct, gc=False):
-    input_tokens: float | None = None
-
-
-class _Billed(msgspec.Struct, gc=False):
-    input_tokens: float | None = None
-    total_tokens: float | None = None
-    search_units: float | None = None
-    """Cohere's price, of up to 100 documents; no tokens."""
-
-
-class _Meta(msgspec.Struct, gc=False):
-    tokens: _Tokens | None = None
-    billed_units: _Billed | None = None
 
 
 class _Answer(msgspec.Struct, gc=False):
     results: list[_Result] | None = None
-    usage: UsageBody | None = None
-    meta: _Meta | None = None
+    usage: object = None
+    meta: object = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -57,22 +43,18 @@ class RerankReader(OnePieceReader):
     def count_in(self, answer: _Answer) -> None:
         tokens = _tokens_of(answer)
         if tokens is not None:
-            self.count(input_tokens=int(tokens))
+            self.count(input_tokens=tokens)
 
 
-def _tokens_of(answer: _Answer) -> float | None:
+def _tokens_of(answer: _Answer) -> int | None:
     """Wherever the server says how many tokens it read."""
-    usage, meta = answer.usage, answer.meta
-    if usage is not None:
-        return usage.prompt_tokens or usage.total_tokens
-    if meta is None:
-        return None
-    if meta.tokens is not None and meta.tokens.input_tokens is not None:
-        return meta.tokens.input_tokens
-    billed = meta.billed_units
-    if billed is None:
-        return None
-    return billed.input_tokens if billed.input_tokens is not None else billed.total_tokens
+    if (counts := read_usage(answer.usage)) is not None:
+        return counts.input or counts.total
+    meta = mapping_of(answer.meta)
+    tokens, billed = mapping_of(meta.get("tokens")), mapping_of(meta.get("billed_units"))
+    # Cohere's price may be search units, of up to 100 documents each; those are no tokens.
+    places = (tokens.get("input_tokens"), billed.get("input_tokens"), billed.get("total_tokens"))
+    return next((found for place in places if (found := count_of(place)) is not None), None)
 
 
 class RerankApi(LoadApi):

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from evalmesh.dialect.loose import whole
 from evalmesh.load_generator.apis.base import LoadApi
 from evalmesh.load_generator.engine.feed import Frame
 from evalmesh.load_generator.engine.flight import Flight
@@ -58,7 +59,7 @@ class Dialogue:
 
     def hear(self, flight: Flight) -> None:
         """Notes the answer to the last turn."""
-        self._add("assistant", "".join(flight.reader.texts or ()))
+        self._add("assistant", whole("".join(flight.reader.texts or ())))
 
     def _add(self, role: str, content: str) -> None:
         if self._messages:

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from evalmesh.dialect.errors import said_in_body
+from evalmesh.dialect.sse import is_stream
 from evalmesh.domain.errors import InvalidInput, NotFound, PermissionDenied, Unauthenticated, Unavailable
-from evalmesh.domain.free_values import parse_json
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.load.measure.records import Outcome, printable
 from evalmesh.load_generator.apis import registry as apis
-from evalmesh.load_generator.apis.openai import COMPRESSED, GZIP
 from evalmesh.load_generator.prompts.base import LoadPrompt
 from evalmesh.load_generator.prompts.bodies import Bodies
 from evalmesh.ports.load_tests.probe import LoadProbe, ProbeAnswer
@@ -15,7 +15,6 @@ from evalmesh.ports.load_tests.probe import LoadProbe, ProbeAnswer
 _TIMEOUT_S = 60.0
 _SHOWN = 300
 _HELLO = "Hello"
-_STREAM = (b"data:", b"event:", b"id:", b":")
 _TEXTS = frozenset({"embeddings", "rerank"})
 
 
@@ -53,7 +52,7 @@ async def check_endpoint(spec: LoadTestSpec, probe: LoadProbe) -> list[str]:
 
 def _check_readable(spec: LoadTestSpec, answer: ProbeAnswer) -> None:
     """Raises when this is no answer of the API at all, as every one of the load test would be."""
-    if answer.body.lstrip().startswith(_STREAM):
+    if is_stream(answer.body):
         return  # a server that streams whatever it is asked
     reader = apis.get(spec.target.api).reader()
     reader.whole(answer.body, 0.0)
@@ -74,13 +73,5 @@ def hello_body(spec: LoadTestSpec, text: str) -> bytes:
 
 def said(answer: ProbeAnswer) -> str:
     """What the server gives as a reason, where it sends one to, or the beginning of what it said; no full stop."""
-    if answer.body.startswith(GZIP):
-        return COMPRESSED
-    text = answer.body.decode("utf-8", "replace").strip()
-    try:
-        body = parse_json(text)
-    except ValueError:
-        body = text
-    error = body.get("error", body) if isinstance(body, dict) else body
-    reason = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-    return printable(str(reason or text)).rstrip(".")[:_SHOWN] or "nothing"
+    said = said_in_body(answer.body)
+    return printable(said.message.strip() or "nothing").rstrip(".")[:_SHOWN]

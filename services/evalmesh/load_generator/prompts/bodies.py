@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from evalmesh.dialect.bodies import merged
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.load_test import LoadTarget, PromptSpec
 from evalmesh.load_generator.apis.base import Ask, LoadApi
@@ -100,7 +101,7 @@ class Bodies:
                 "messages": messages,
                 "max_tokens": limit,
             }
-            return _encode(_merged(_filled(self._template, values), extra))
+            return _encode(merged(_filled(self._template, values), extra))
         return self._api.body(
             Ask(
                 model=self._target.model,
@@ -185,11 +186,6 @@ def _filled(node: Any, values: Mapping[str, Any]) -> Any:
         before, mark, after = after.partition("{prompt}")
         parts.append(before.replace("{model}", values["model"]))
     return "".join(parts)
-
-
-def _merged(body: dict[str, Any], extra: Mapping[str, object]) -> dict[str, Any]:
-    merged = {**body, **extra}
-    return {key: value for key, value in merged.items() if value is not None or key not in extra}
 
 
 def _last_text(messages: tuple[Mapping[str, object], ...]) -> str:

@@ -154,7 +154,9 @@ class _Holder:
             self._tools.files.data_set(spec.prompts), self._tools.files.tokenizer(spec.prompts)
         )
         admitted = self._tools.servers.admit(destination_of(spec.target))
-        engine = EngineSetup(spec.target, admitted.complete(), self._seat, admitted.egress, admitted.secrets)
+        engine = EngineSetup(
+            spec.target, admitted.complete(spec.target.url), self._seat, admitted.egress, admitted.secrets
+        )
         feeder = FeederSetup(
             target=spec.target,
             prompts=spec.prompts,

@@ -138,6 +138,7 @@ def check_model(model: ModelSpec) -> None:
             raise bad(f"model.{field}", timeout_s, "use a number of seconds above 0.")
     check_headers("model.headers", model.headers)
     check_free("model.args", model.args)
+    check_text("model.ca_file", model.ca_file, 4096)
 
 
 def check_key_ref(field: str, ref: str, holder: str) -> None:

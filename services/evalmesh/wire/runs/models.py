@@ -85,6 +85,8 @@ def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
         headers=model.headers,
         args=struct_to_proto(model.args, "model.args"),
         connection=model.connection,
+        ca_file=model.ca_file,
+        insecure=not model.verify_tls,
     )
 
 
@@ -111,6 +113,8 @@ def model_from_proto(model: pb.ModelSpec) -> ModelSpec:
         headers=dict(model.headers),
         args=struct_from_proto(model.args),
         connection=model.connection,
+        ca_file=model.ca_file,
+        verify_tls=not model.insecure,
     )
 
 
