@@ -55,6 +55,7 @@ class RunLifecycle(Submissions[RunSpec, Run]):
             errored=known.errored,
             unscored=known.unscored,
             value=known.value,
+            outcomes=known.outcomes,
         )
 
     async def resume(self, run_id: str, *, takeover: bool = False, rescore: bool = False) -> Run:
