@@ -270,16 +270,6 @@ def test_kill_9_leaves_no_orphans_and_resume_completes(slow, tmp_path, questions
     assert asked_again(slow, NAME) <= 8 + 8 / 0.25
 
 
-def test_two_commands_on_one_work_directory(slow, tmp_path, questions):
-    with running(*eval_command(slow, questions, "--eval-batch-size", "16"), cwd=tmp_path) as command:
-        until(lambda: slow.stats()["requests"] > 0)
-        second = evalmesh(*eval_command(slow, questions), cwd=tmp_path)
-        assert (second.returncode, second.quiet) == (2, True), second.stderr
-        assert "outputs" in second.stderr
-        assert command.end().returncode == 0
-    check_complete(report_in(tmp_path / "outputs"), slow)
-
-
 # How it is driven from afar.
 
 
