@@ -202,6 +202,8 @@ class PoolWish:
 
     pool: Pool
     run: str
+    stop_after_failures: int = 0
+    """`RunSpec.stop_after_failures`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,3 +216,5 @@ class PoolNote:
     message: str = ""
     time: float = 0.0
     """Unix seconds; repeated while the runner lives."""
+    trouble: str = ""
+    """What the pool's requests wait for."""
