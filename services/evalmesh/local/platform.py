@@ -16,6 +16,7 @@ from evalmesh.domain.errors import EvalmeshError
 from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.settings import LocalSettings
+from evalmesh.runtime.descriptors import allow_all_descriptors
 from evalmesh.runtime.private_files import private_folder, write_private
 
 _LOG = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
     Raises `FailedPrecondition` when another platform uses the folder, `InvalidInput` for an address that is taken.
     """
     _make_private(settings)
+    allow_all_descriptors()
     async with AsyncExitStack() as stack:
         nats = NatsServerProcess(settings.state_dir / "nats")
         starting = asyncio.create_task(asyncio.to_thread(nats.start))
