@@ -41,7 +41,7 @@ def build(
 ) -> Service:
     """The gateway; `routes` are the gRPC services to pass on, by full name."""
     records = RunRecords(ports.runs, ports.bus, ports.clock)
-    runs = run_lifecycle(records, RunFiles(ports.objects), peers.check_run)
+    runs = run_lifecycle(records, RunFiles(ports.objects), peers)
     tests = load_tests(RecordBook(ports.load_tests, ports.bus, ports.clock), ports.runs, peers.check_load_test)
 
     def mount(server: grpc.aio.Server) -> None:

@@ -21,5 +21,7 @@ class ModelRunnerSettings(RoomSettings):
     """Time between two reports of what is in flight."""
     idle_close_s: float = Field(default=300.0, gt=0)
     """Connections of a pool without work are closed after this."""
+    hold_s: float = Field(default=1.0, gt=0)
+    """A failure is kept back so long for news of other requests, when none are being asked."""
     media_cache_bytes: int = Field(default=CACHE_BYTES, ge=0)
     """Images, sounds and films kept in memory for the next request that shows them."""
