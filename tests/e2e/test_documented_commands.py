@@ -84,6 +84,14 @@ PAGES: Mapping[str, Page] = {
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
         filled_in={"runs resume RUN": "runs resume $RUN --rescore", "--use-cache RUN": "--use-cache $RUN"},
     ),
+    "docs/guides/endpoints.md": Page(
+        before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest); export NEW_KEY=some-key",
+        filled_in={
+            "--datasets gsm8k": "--datasets starter_math",
+            "http://10.0.0.7:8000/v1": "$SIM",
+            "runs resume RUN": "runs resume $RUN --rescore",
+        },
+    ),
     "docs/guides/load-tests.md": Page(
         before=f"printf '{_TRACE}' > azure.csv; for name in A B; do"
         f" evalmesh perf {_LOAD} --number 8 --outputs-dir . --no-timestamp; mv perf.json $name.json; done",

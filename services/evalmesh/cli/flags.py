@@ -127,7 +127,9 @@ def _runs(parser: Parser, _: Sequence[str]) -> None:
     resume.add_argument("run", metavar="RUN", help="id or outputs folder")
     resume.add_argument("--rescore", action="store_true", help="score and report again from the stored completions")
     own = {
-        "api_key": "the key, if the run was given one literally",
+        "api_url": "where the model is now (default: where it was)",
+        "api_key": "the key, if the run was given one literally, or another one from now on",
+        "ready_timeout": "",
         "processes": "",
         "runners": "",
         "ignore_errors": "",

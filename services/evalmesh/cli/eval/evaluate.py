@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.text import Text
 
 from evalmesh.benchmarks import registry
 from evalmesh.cli import exits
@@ -25,7 +26,7 @@ from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeat
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
-from evalmesh.cli.platform.waits import told_waits
+from evalmesh.cli.platform.waits import RECONNECT_S, say_lost, told_waits, when_ready
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunSpec, RunState
 from evalmesh.results.recorded import RecordedCompletions
@@ -155,6 +156,12 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     return config, spec
 
 
+def say_notes(console: Console, notes: Iterable[str]) -> None:
+    """What the platform noticed before it accepted a run."""
+    for note in notes:
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+
+
 async def validate(config: TaskConfig) -> RunSpec:
     """The spec, checked by the platform too; nothing is run. Raises what is wrong with it."""
     async with simulated(config) as task:
@@ -174,7 +181,8 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
         spec = await _with_completions(client, ready, spec)
-        run = await client.create_run(spec)
+        run = await when_ready(lambda: client.create_run(spec), ready.ready_timeout, console)
+        say_notes(console, run.notes)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
         RUNS.write_config(repeating(ready, run.spec), run, folder)
         return await finish(client, run, folder, Watcher(console, live, mark, place))
@@ -220,10 +228,11 @@ async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) 
     """Watches a run to its end and writes its outputs."""
     place = watcher.place
     logs = None if place.server else place.settings().state_dir / "logs"
+    lost = say_lost(watcher.console, client.address)
     try:
         with RunProgress(watcher.console, live=watcher.live) as progress:
             async with told_waits(logs, run.id, watcher.console):
-                async for update in client.watch_run(run):
+                async for update in client.watch_run(run, reconnect_s=RECONNECT_S, on_lost=lost):
                     run = update
                     progress.update(run)
     except asyncio.CancelledError:

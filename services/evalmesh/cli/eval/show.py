@@ -53,9 +53,15 @@ def lost_lines(report: Mapping[str, Any]) -> list[str]:
                 for one in benchmark["errored_samples"][:_SHOWN_LOST]
             ]
         if benchmark["n_not_run"]:
-            lines.append(f"{benchmark['name']}: {benchmark['n_not_run']} planned requests were not run")
+            lines.append(_not_run_line(benchmark))
     missing = report["benchmarks_not_reported"]
     return [*lines, f"not reported: {', '.join(missing)}"] if missing else lines
+
+
+def _not_run_line(benchmark: Mapping[str, Any]) -> str:
+    answered = benchmark.get("n_not_judged", 0)
+    line = f"{benchmark['name']}: {benchmark['n_not_run'] - answered} planned requests were not run"
+    return f"{line}, and {answered} that were answered are scored when the run goes on" if answered else line
 
 
 def note_lines(report: Mapping[str, Any]) -> list[str]:

@@ -94,6 +94,7 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
         dataset_hub=config.dataset_hub,
         display_name=config.name,
         labels=labels,
+        stop_after_failures=config.stop_after_failures,
     )
     return replace(spec, client_config=client_config(repeating(config, spec)))
 
@@ -136,7 +137,7 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
-    url, kind = _url(config)
+    url, kind = base_url(config.api_url)
     if not url and not config.completions and not config.connection:
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
@@ -166,12 +167,13 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
         headers=transport.get("extra_headers", {}),
         args=config.model_args,
         connection=config.connection,
+        outage_timeout_s=config.outage_timeout or default.outage_timeout_s,
     )
 
 
-def _url(config: TaskConfig) -> tuple[str, str]:
+def base_url(text: str | None) -> tuple[str, str]:
     """EvalScope users also give the full address of the call; the base and the kind are in it."""
-    address, *query = re.split(r"(?=[?#])", (config.api_url or "").strip(), maxsplit=1)
+    address, *query = re.split(r"(?=[?#])", (text or "").strip(), maxsplit=1)
     base = address.rstrip("/")
     for ending, kind in (("/chat/completions", "chat"), ("/completions", "completion")):
         if base.endswith(ending):
@@ -191,7 +193,7 @@ def declared(config: TaskConfig) -> tuple[Connection, ...]:
     if config.server or config.completions or config.demo or config.connection:
         return ()
     headers = _generation(config)["model"].get("extra_headers", {})
-    return own_connection(_url(config)[0], key_reference(config), headers)
+    return own_connection(base_url(config.api_url)[0], key_reference(config), headers)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:
