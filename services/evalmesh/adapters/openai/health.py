@@ -65,6 +65,11 @@ class _Outage:
         """The server is there and puts everybody off."""
         return self.failure is not None and self.failure.http_status == 429
 
+    @property
+    def words(self) -> str:
+        """What the server does."""
+        return "has put every request off" if self.asks_to_wait else "has not answered"
+
 
 class Health:
     """Keeps requests back during an outage, and looks after its end.
@@ -105,12 +110,11 @@ class Health:
         lasted_s = time.monotonic() - outage.since
         if lasted_s < _SAID_AFTER_S:
             return ""
-        says = "has put every request off" if outage.asks_to_wait else "has not answered"
         left = duration_text(max(0.0, self._patience_s - lasted_s))
         why = outage.failure.message.rstrip(".")
         if (asked_s := outage.failure.retry_after_s) is not None and asked_s >= _SAID_AFTER_S:
             why += f"; it asks to wait {duration_text(asked_s)}"
-        return f"{self._where} {says} for {duration_text(lasted_s)}, trying again for {left} more: {why}"
+        return f"{self._where} {outage.words} for {duration_text(lasted_s)}, trying again for {left} more: {why}"
 
     def clock(self) -> float:
         """Time as requests have it: it stands still in an outage, but not while the server puts them off."""
@@ -231,7 +235,7 @@ class Health:
     def _give_up(self, outage: _Outage) -> None:
         lasted = duration_text(time.monotonic() - outage.since)
         why = outage.failure.message if outage.failure is not None else ""
-        self._gone = f"{self._where} has not answered for {lasted}, as long as --outage-timeout waits. {why}"
+        self._gone = f"{self._where} {outage.words} for {lasted}, as long as --outage-timeout waits. {why}"
         _log.error("%s", self._gone)
         self._end()
 
