@@ -1,12 +1,14 @@
 """A run that leads nowhere ends soon: what it was not answered is not run, and a resume asks it."""
 
 import asyncio
+import time
+from dataclasses import replace
 
 import pytest
 from tests.component.test_runner import NAME, TestEndpoint, outputs, running, spec_of
 from tests.kit.services import plan_run
 
-from evalmesh.domain.completion import Completion, CompletionError
+from evalmesh.domain.completion import Completion, CompletionError, Timing
 from evalmesh.domain.run import RunState
 from evalmesh.domain.work import Queue, Task
 from evalmesh.ports.endpoint import EndpointGone
@@ -26,7 +28,9 @@ class Failing(TestEndpoint):
         error = self.fails(request)
         if error is None:
             self.tries += 1
-            return await super().generate(request, config)
+            sent_at = time.time()
+            answer = await super().generate(request, config)
+            return replace(answer, timing=Timing(sent_at, time.time() - sent_at))
         for n in range(3):
             self.tries += 1
             await asyncio.sleep(self.latency_s)
@@ -114,7 +118,7 @@ async def test_requests_that_are_refused_for_what_they_are_stop_nothing(opened, 
     assert (await opened.runs.get("r1")).value.state is RunState.RUNNING
 
 
-@pytest.mark.parametrize("every", [2, 5, 15])
+@pytest.mark.parametrize("every", [2, 3])
 async def test_failures_between_successes_stop_nothing(opened, tmp_path, every):
     endpoint = Failing(lambda request: SERVER if place(request) % every else None, limit=8)
     await plan_run(opened, "r1", spec_of(tmp_path, 60, shard_size=10))

@@ -1,6 +1,7 @@
 """Whether it leads anywhere to ask on: many requests of a run that fail alike, without one success, end the run."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from evalmesh.domain.completion import CompletionError
@@ -23,8 +24,9 @@ class HopelessError(Exception):
 class Trial:
     """The requests of one run at one pool of this runner.
 
-    A failure is held until it is known whose it is: a success of the run since shows that it was the request's own, and
-    so does that nothing else is being asked. Held failures are kept nowhere, so a run that was ended asks them again.
+    A failure is held until it is known whose it is: the success of a request that was sent later shows that it was the
+    request's own, and so does that nothing else is being asked. Held failures are kept nowhere, so a run that was ended
+    asks them again. Times are Unix seconds.
     """
 
     def __init__(self, stop_after: int, hold_s: float, changed: Callable[[], None]) -> None:
@@ -32,7 +34,8 @@ class Trial:
         self._stop_after = stop_after
         self._hold_s = hold_s
         self._changed = changed
-        self._succeeded = False
+        self._good_at = float("-inf")
+        """When the newest of the requests that were answered was sent."""
         self._alike: dict[tuple[str, int | None], set[str]] = {}
         """Requests that failed since the last success, by how."""
         self._own: set[str] = set()
@@ -43,14 +46,13 @@ class Trial:
         """Requests that are being asked, held ones included."""
         self.held = 0
 
-    def succeeded(self) -> None:
+    def succeeded(self, sent_at: float) -> None:
         """A request was answered."""
-        self._succeeded = True
-        if self._alike:
-            for alike in self._alike.values():
-                alike.clear()  # Whoever is held looks at it.
-            self._alike.clear()
-            self._tell()
+        self._alike.clear()
+        if sent_at > self._good_at:
+            self._good_at = sent_at
+            if self.held:
+                self._tell()
 
     async def failed(self, request: str, error: CompletionError) -> None:
         """Returns when the failure is the request's own, or `HopelessError`."""
@@ -61,7 +63,7 @@ class Trial:
         if len(alike) >= self._stop_after and self._hopeless is None:
             self._hopeless = HopelessError(error, len(alike))
             self._tell()
-        await self._hold(alike)
+        await self._hold(time.time())
         self._own.add(request)
 
     def done(self, request: str) -> None:
@@ -70,17 +72,17 @@ class Trial:
         self._own.discard(request)
 
     def _is_its_own(self, error: CompletionError) -> bool:
-        return self._succeeded and error.error_class == "bad_request" and error.http_status in _OF_ITS_KIND
+        return self._good_at > 0 and error.error_class == "bad_request" and error.http_status in _OF_ITS_KIND
 
     def _tell(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _hold(self, alike: set[str]) -> None:
+    async def _hold(self, failed_at: float) -> None:
         self.held += 1
         self._changed()
         try:
-            while self._hopeless is None and alike:
+            while self._hopeless is None and self._good_at <= failed_at:
                 busy = self.open > self.held
                 try:
                     async with asyncio.timeout(self._hold_s):

@@ -7,6 +7,7 @@ benchmarks and runs. The next shard is fetched when the endpoint would run dry, 
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 
 from evalmesh.domain.errors import EvalmeshError, NotFound
@@ -227,7 +228,7 @@ class PoolWorker:
                 request, work.header.generation, lambda error: trial.failed(name, error)
             )
             if completion.error is None:
-                trial.succeeded()
+                trial.succeeded(completion.timing.start_time if completion.timing is not None else time.time())
             else:
                 await trial.failed(name, completion.error)
             work.add(completion)

@@ -1,6 +1,7 @@
 """When failures are held, whose they are, and when they end a run."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -38,14 +39,26 @@ async def test_a_success_shows_that_failures_were_the_requests_own():
     one = trial()
     tasks = await fail(one, SERVER, SERVER)
     assert one.held == 2
-    one.succeeded()
+    one.succeeded(time.time())
     await asyncio.gather(*tasks)
     assert one.held == 0
     tasks = [asyncio.create_task(one.failed(name, SERVER)) for name in ("r8", "r9")]
     await asyncio.sleep(0)
     assert not any(task.done() for task in tasks), "the count began anew"
-    one.succeeded()
+    one.succeeded(time.time())
     await asyncio.gather(*tasks)
+
+
+async def test_the_success_of_a_request_that_was_sent_before_shows_nothing_of_a_failure():
+    """A key is revoked while others are under way: what failed since is nobody's own."""
+    one = trial()
+    before = time.time()
+    tasks = await fail(one, SERVER, SERVER)
+    one.succeeded(before)
+    await asyncio.sleep(0)
+    assert one.held == 2
+    tasks += [asyncio.create_task(one.failed(f"later{n}", SERVER)) for n in range(3)]
+    assert {type(result) for result in await asyncio.gather(*tasks, return_exceptions=True)} == {HopelessError}
 
 
 async def test_one_request_that_fails_often_is_one_failure():
@@ -53,21 +66,21 @@ async def test_one_request_that_fails_often_is_one_failure():
     tasks = [asyncio.create_task(one.failed("r0", SERVER)) for _ in range(10)]
     await asyncio.sleep(0)
     assert one.held == 10
-    one.succeeded()
+    one.succeeded(time.time())
     await asyncio.gather(*tasks)
 
 
 async def test_a_failure_that_was_the_requests_own_is_not_counted_again_with_its_next_try():
     one = trial()
     tasks = await fail(one, SERVER, SERVER)
-    one.succeeded()
+    one.succeeded(time.time())
     await asyncio.gather(*tasks)
     await asyncio.gather(*await fail(one, SERVER, SERVER))  # the same two, to their end
     one.done("r0")
     task = asyncio.create_task(one.failed("r0", SERVER))
     await asyncio.sleep(0)
     assert not task.done(), "asked anew, it is as any other"
-    one.succeeded()
+    one.succeeded(time.time())
     await task
 
 
@@ -75,7 +88,7 @@ async def test_failures_that_differ_are_counted_apart():
     one = trial()
     tasks = await fail(one, SERVER, NO_MODEL, SERVER, NO_MODEL)
     assert one.held == 4
-    one.succeeded()
+    one.succeeded(time.time())
     await asyncio.gather(*tasks)
 
 
@@ -92,7 +105,7 @@ async def test_who_is_alone_is_not_held_for_long():
 
 async def test_what_is_refused_for_what_it_is_counts_only_before_the_first_success():
     one = trial()
-    one.succeeded()
+    one.succeeded(time.time())
     for n in range(50):
         await one.failed(f"r{n}", TOO_LONG)
     tasks = await fail(trial(), TOO_LONG, TOO_LONG, TOO_LONG)
