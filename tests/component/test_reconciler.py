@@ -11,10 +11,13 @@ from tests.kit.services import plan_run, write_questions
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain.run import RUN_FORMAT, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import PoolNote, Queue, Task
+from evalmesh.gateway.runs.deletion import RunDeletion
 from evalmesh.gateway.runs.reconciler import Reconciler, ReconcilerPolicy
+from evalmesh.gateway.runs.stored import StoredRuns
 from evalmesh.runtime.runs import RunRecords
+from evalmesh.wire.runs.shard_files import RunFiles
 
-QUICK = ReconcilerPolicy(interval_s=0.05, settle_s=0.1, pool_wait_s=0.3)
+QUICK = ReconcilerPolicy(interval_s=0.05, settle_s=0.1, pool_wait_s=0.3, orphan_s=0.3)
 NAME = "general_mcq"
 
 
@@ -27,7 +30,8 @@ def spec(tmp_path):
 @asynccontextmanager
 async def reconciling(opened, count=1):
     records = RunRecords(opened.runs, opened.bus, SystemClock())
-    tasks = [asyncio.create_task(Reconciler(records, QUICK).run()) for _ in range(count)]
+    deletion = RunDeletion(records, StoredRuns(opened.runs, RunFiles(opened.objects)))
+    tasks = [asyncio.create_task(Reconciler(records, QUICK, deletion).run()) for _ in range(count)]
     try:
         yield
     finally:
@@ -112,6 +116,26 @@ async def test_end_that_was_not_finished_stops_the_spending(opened, spec, state)
     assert await opened.bus.pending("r1") == 0
     assert await opened.runs.list_pools("r1") == []
     assert run.requests == 20
+
+
+async def test_a_deletion_that_was_broken_off_is_finished(opened, spec):
+    """The gateway died after it took the record away."""
+    await plan_run(opened, "r1", spec)
+    await change(opened, "r1", state=RunState.CANCELLED)
+    await plan_run(opened, "r2", spec)
+    known = await opened.runs.get("r1")
+    await opened.runs.set_active("r1", active=True)
+    await opened.runs.remove("r1", known.revision)
+    assert await opened.runs.list_ids() == ["r2"]
+    async with reconciling(opened):
+        await until(lambda: nothing_left(opened, "r1"))
+    assert (await opened.runs.get_progress("r1", NAME)).revision == 0
+    assert [info async for info in opened.objects.list("runs/r2/")]
+
+
+async def nothing_left(opened, run):
+    objects = [info async for info in opened.objects.list(f"runs/{run}/")]
+    return not objects and run not in await opened.runs.list_active()
 
 
 async def nothing_active(opened):

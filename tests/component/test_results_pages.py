@@ -3,13 +3,19 @@
 import asyncio
 import io
 import json
+import tempfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import grpc
+import pytest
 from tests.kit.hosting import hosted
+from tests.kit.results import KINDS, write_results
 
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
+from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
@@ -18,6 +24,7 @@ from evalmesh.report_aggregator.settings import ReportAggregatorSettings
 from evalmesh.report_aggregator.tables import ResultTables
 from evalmesh.results.table import ResultsWriter, read_results
 from evalmesh.sdk import AsyncClient
+from evalmesh.v1 import reports_pb2, reports_pb2_grpc
 
 NAME = "general_mcq"
 SPEC = RunSpec(ModelSpec("m", url="http://h/v1"), (BenchmarkSpec(NAME, local_path="/q.jsonl"),))
@@ -116,3 +123,61 @@ async def test_large_reports_come_in_small_pages(opened):
         await opened.objects.put(layout.report_json_key(run), document)
     async with serving(opened) as address, AsyncClient(address) as client:
         assert [report["run"] async for report in client.list_reports()] == runs[::-1]
+
+
+async def write_kinds(opened, *, run: str = "r1") -> None:
+    """Results of every kind in a run with a report of two benchmarks."""
+    for name in (NAME, "other"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = write_results(Path(folder) / "x.parquet", (("a", KINDS * 2), ("b", KINDS)), name=name, run=run)
+            await opened.objects.put(layout.results_key(run, name), path.read_bytes())
+    report = json.dumps({"benchmarks": [{"name": NAME}, {"name": "other"}]})
+    await opened.objects.put(layout.report_json_key(run), report.encode())
+
+
+async def test_rows_are_filtered_searched_ordered_and_cut_to_columns_by_the_service(opened):
+    await write_kinds(opened)
+    async with serving(opened) as address, AsyncClient(address) as client:
+        wrong = [row async for row in client.results("r1", NAME, grades=["wrong", "no_answer"], subset="b")]
+        assert [(row["sample_id"], row["grade"]) for row in wrong] == [("b/101", "wrong"), ("b/102", "no_answer")]
+        found = client.results("r1", NAME, search="DANUBE", order_by="index desc", columns=["sample_id", "http_status"])
+        assert [row async for row in found] == [
+            {"sample_id": id_, "http_status": 500} for id_ in ("b/103", "a/9", "a/3")
+        ]
+        assert [row["sample_id"] async for row in client.results("r1", NAME, sample_id="a/4#0")] == ["a/4"]
+        every = [row["benchmark"] async for row in client.results("r1", grades="right", columns="benchmark")]
+        assert every == [NAME] * 3 + ["other"] * 3
+        assert await client.result_counts("r1", NAME, grades="right") == dict.fromkeys(KINDS, 3)
+        assert await client.result_counts("r1", NAME, subset="b", search="elbe") == {"wrong": 1}
+
+
+async def test_a_query_that_no_results_can_answer_is_refused_by_its_field(opened):
+    await write_kinds(opened)
+    wrong = [
+        ({"grades": "good"}, "grades: 'good'"),
+        ({"order_by": "latency_s, index"}, "order_by: "),
+        ({"order_by": "beauty"}, "order_by: there is no column 'beauty'"),
+        ({"columns": "beauty"}, "columns: there is no column 'beauty'"),
+        ({"search": "x" * 1001}, "search: 1001 characters"),
+        ({"state": "lost"}, "score_state: 'lost'"),
+    ]
+    async with serving(opened) as address, AsyncClient(address) as client:
+        for asked, message in wrong:
+            with pytest.raises(InvalidInput, match=f"^{message}"):
+                _ = [row async for row in client.results("r1", NAME, **asked)]
+
+
+async def test_a_page_goes_on_only_where_the_same_was_asked(opened):
+    await write_kinds(opened)
+    async with serving(opened) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = reports_pb2_grpc.ReportServiceStub(channel)
+        asked = reports_pb2.QueryResultsRequest(parent="runs/r1", benchmark=NAME, page_size=2, order_by="index desc")
+        first = await stub.QueryResults(asked)
+        asked.page_token = first.next_page_token
+        second = await stub.QueryResults(asked)
+        asked.order_by = "index"
+        with pytest.raises(grpc.aio.AioRpcError, match="page_token"):
+            await stub.QueryResults(asked)
+    indices = [json.loads(text)["index"] for page in (first, second) for text in page.results]
+    assert indices == [105, 104, 103, 102]
+    assert not first.HasField("counts")

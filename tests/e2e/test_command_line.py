@@ -160,6 +160,19 @@ def test_dry_run_shows_the_spec_and_asks_about_no_sample(model, tmp_path, questi
     assert (done.returncode, "nowhere.jsonl" in done.stderr) == (2, True)
 
 
+def test_dry_run_counts_what_would_be_asked(model, tmp_path):
+    questions = write_questions(tmp_path / "own.jsonl", 5)
+    with questions.open("a") as file:
+        file.write('{"question": "no options"}\n')
+    flags = ["--repeats", "3", "--price", "1000", "2000", "--max-tokens", "100"]
+    done = evalmesh(*eval_command(model, questions, "--dry-run", *flags), cwd=tmp_path)
+    assert (done.returncode, done.quiet) == (0, True), done.stderr
+    assert f"{NAME}: 5 samples x 3 and 1 rows that cannot be used, about " in done.stdout
+    assert "output tokens at most 100 each" in done.stdout
+    assert "at most 3.00 for answers" in done.stdout
+    assert "# The first prompt, of general_mcq default/0:\n#   user:\n" in done.stdout
+
+
 # What it leaves.
 
 

@@ -80,6 +80,7 @@ PAGES: Mapping[str, Page] = {
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
         filled_in={"--model old-model": "--model old-model --limit 1"},
     ),
+    "docs/guides/looking-at-answers.md": Page(),
     "docs/guides/use-cache-and-resume.md": Page(
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
         filled_in={"runs resume RUN": "runs resume $RUN --rescore", "--use-cache RUN": "--use-cache $RUN"},
@@ -91,6 +92,10 @@ PAGES: Mapping[str, Page] = {
             "http://10.0.0.7:8000/v1": "$SIM",
             "runs resume RUN": "runs resume $RUN --rescore",
         },
+    ),
+    "docs/guides/living-with-runs.md": Page(
+        before=f"{_FIRST_RUN} --name one; {_FIRST_RUN} --name two; {_FIRST_RUN} --name three",
+        filled_in={"runs export RUN": "runs export one", "delete RUN": "delete two"},
     ),
     "docs/guides/load-tests.md": Page(
         before=f"printf '{_TRACE}' > azure.csv; for name in A B; do"

@@ -171,7 +171,7 @@ class TestDeaths:
             spec = spec_of(model, LoadLevel(parallel=4, number=240), LoadLevel(parallel=2, number=20), generators=2)
             test = await client.create_load_test(spec)
             await until_sent(client, test, 20)
-            kill_nats(platform.nats)
+            kill_nats(platform.nats.server)
             ended, perf = await to_end(client, test)
         assert (ended.state, ended.error) == (State.SUCCEEDED, "")
         for level in perf["levels"]:

@@ -97,7 +97,8 @@ async def test_kill_9_of_nats_server(tmp_path, questions, model):
         for done in (SAMPLES // 4, SAMPLES // 2):
             await until_done(client, run, done)
             assert platform.nats is not None
-            await asyncio.to_thread(kill_nats, platform.nats)
+            assert platform.nats.server is not None
+            await asyncio.to_thread(kill_nats, platform.nats.server)
         await check_end(client, run, model, asked_again_at_most=0)
 
 
@@ -123,11 +124,12 @@ async def test_platform_killed_as_a_whole_and_resumed(tmp_path, questions, model
         await until_done(client, run, SAMPLES // 3)
         assert platform.processes is not None
         assert platform.nats is not None
+        assert platform.nats.server is not None
         platform.processes.forget()
         for child in platform.processes.children.values():
             assert child.process is not None
             os.kill(child.process.pid, signal.SIGKILL)
-        kill_nats(platform.nats)
+        kill_nats(platform.nats.server)
         shutil.copytree(platform.settings.state_dir, tmp_path / "crashed" / ".evalmesh")
     async with opened(tmp_path / "crashed", processes=False) as (_, client):
         assert not (await client.get_run(run)).state.terminal

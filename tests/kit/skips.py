@@ -12,6 +12,8 @@ ALLOWED = (
     re.compile(r"a file system of its own cannot be mounted here"),
     # The judge of the benches is written in C; nothing that users get is.
     re.compile(r"no C compiler"),
+    # No part of what users install.
+    re.compile(r"no Chromium to look at pages with"),
     # Two users need somebody who may become both.
     re.compile(r"only root can act as a second user"),
     # Every release since 2025 needs a protobuf older than the one our generated code needs.

@@ -16,7 +16,6 @@ from evalmesh.cli.parser import (
     add_actions,
     add_command,
     add_foreign,
-    add_looks,
     add_options,
     config_flag,
     form_flag,
@@ -33,6 +32,9 @@ try:
 """
 
 
+_OF_RUNS = ("list", "show", "watch", "cancel", "resume", "delete", "prune", "export")
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
         version = import_module("importlib.metadata").version("evalmesh")
@@ -46,6 +48,7 @@ def build_parser(argv: Sequence[str]) -> Parser:
     parser.add_argument(
         "--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit"
     )
+    parser.meant = {word: f"`{parser.prog} runs {word}`" for word in _OF_RUNS}
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     named = next((word for word in argv if not word.startswith("-")), "")
     for name, (module, text, add) in COMMANDS.items():
@@ -115,33 +118,43 @@ def _score(parser: Parser, _: Sequence[str]) -> None:
         "repeats": "completions per sample",
         "on_error": "samples without a completion",
     }
-    same = ("dataset_dir", "dataset_hub", "limit", "ignore_errors", "no_timestamp", "name")
+    same = ("dataset_dir", "dataset_hub", "limit", "ignore_errors", "no_timestamp", "overwrite", "name")
     add_options(parser, TaskOptions, own | dict.fromkeys(same, ""), said_only=True)
     add_options(parser, PlaceOptions, said_only=True)
-
-
-def _runs(parser: Parser, _: Sequence[str]) -> None:
-    actions = add_actions(parser)
-    add_looks(actions, "run", "RUN")
-    resume = add_command(actions, "resume", "go on where a run stopped; nothing that exists is computed again")
-    resume.add_argument("run", metavar="RUN", help="id or outputs folder")
-    resume.add_argument("--rescore", action="store_true", help="score and report again from the stored completions")
-    own = {
-        "api_url": "where the model is now (default: where it was)",
-        "api_key": "the key, if the run was given one literally, or another one from now on",
-        "ready_timeout": "",
-        "processes": "",
-        "runners": "",
-        "ignore_errors": "",
-    }
-    add_options(resume, TaskOptions, own)
-    add_options(resume, PlaceOptions)
 
 
 def _report(parser: Parser, _: Sequence[str]) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="id, outputs folder or report.json (default: the newest)")
     form_flag(parser, "markdown")
     parser.add_argument("--verbose", action="store_true", help="every subset, however many there are")
+    add_options(parser, PlaceOptions)
+
+
+def _samples(parser: Parser, _: Sequence[str]) -> None:
+    add = parser.add_argument
+    add("run", nargs="?", metavar="RUN", help="id, outputs folder, or latest (default: the newest)")
+    add("sample", nargs="?", metavar="ID", help="show this one whole; ID#1 is its second repeat")
+    for grade, text in (
+        ("right", "full marks"),
+        ("wrong", "scored below full marks"),
+        ("no_answer", "nothing that could be an answer was found"),
+        ("errored", "the model gave no completion"),
+        ("unscored", "a completion that could not be judged"),
+    ):
+        flag = f"--{grade.replace('_', '-')}"
+        add(flag, dest="grades", action="append_const", const=grade, help=f"{text}; several of these add up")
+    add("--benchmark", default="", metavar="NAME", help="only this one")
+    add("--subset", default="", metavar="NAME", help="only this one")
+    add(
+        "--grep",
+        default="",
+        metavar="TEXT",
+        help="in question, target, completion, answer, reason; case does not count",
+    )
+    add("--order-by", default="", metavar="COLUMN", help="e.g. score, 'latency_s desc' (default: as planned)")
+    add("--columns", nargs="+", metavar="COLUMN", help="only these; see docs/report-schema.md")
+    add("--limit", type=int, metavar="N", help="per benchmark; 0: all (default: 20 in a table, else all)")
+    add("--format", choices=("table", "jsonl", "csv", "md"), default="table")
     add_options(parser, PlaceOptions)
 
 
@@ -203,8 +216,13 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
     "eval": ("eval.command", "evaluate a model and print the report", _eval),
     "perf": ("perf.command", "load-test an endpoint", _elsewhere("evalmesh.cli.perf.flags")),
     "score": ("eval.score_command", "score completions made elsewhere", _score),
-    "runs": ("eval.runs_command", "list, watch, cancel or resume runs", _runs),
+    "runs": (
+        "runs.command",
+        "list, show, watch, cancel, resume, delete or export runs",
+        _elsewhere("evalmesh.cli.runs.flags"),
+    ),
     "report": ("eval.report_command", "print the report of a run", _report),
+    "samples": ("eval.samples_command", "look at answers: filter, search, show one whole", _samples),
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),
     "up": ("platform.up_command", "keep the platform running on this machine", _up),
     "simulate": ("platform.simulate_command", "serve a simulated model over the OpenAI protocol", _simulate),

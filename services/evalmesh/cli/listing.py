@@ -2,11 +2,13 @@
 
 import argparse
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -14,12 +16,53 @@ from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
 from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
-from evalmesh.domain.errors import NotFound
+from evalmesh.cli.which import time_text
+from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
-from evalmesh.sdk import AsyncClient
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import AsyncClient  # a look at what is remembered needs no gRPC
 
 T = TypeVar("T", bound=Run | LoadTest)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a list."""
+
+    heading: str
+    cells: Sequence[str]
+    keep: int
+    """The higher, the sooner it is left out where a screen is narrow."""
+    right: bool = False
+
+
+def fitting_table(columns: Sequence[Column], width: int) -> Table:
+    """As many columns as fit: a cell is never broken, so that ids can be copied and names searched for.
+
+    The first one stays in any case, and columns without a cell are left out.
+    """
+    kept = [one for one in columns if one.keep == 0 or any(one.cells)]
+    while len(kept) > 1 and sum(_width(one) + 1 for one in kept) > width:
+        kept.remove(max(kept, key=lambda one: one.keep))
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for one in kept:
+        table.add_column(one.heading, no_wrap=True, justify="right" if one.right else "left")
+    for row in zip(*(one.cells for one in kept), strict=True):
+        # Text, never markup: names come from users and may hold square brackets.
+        table.add_row(*map(Text, row))
+    return table
+
+
+def check_work_dir(args: argparse.Namespace, place: Place) -> None:
+    """Raises `NotFound` where a folder was named that is none: it would be made, to say that nothing is in it."""
+    if place.server is None and args.work_dir != PlaceOptions.work_dir and not place.work_dir.is_dir():
+        raise NotFound(f"work_dir: '{place.work_dir}' is no folder that exists.", {"field": "work_dir"})
+
+
+def _width(column: Column) -> int:
+    return max(cell_len(line) for cell in (column.heading, *column.cells) for line in cell.split("\n"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +71,7 @@ class Listing(Generic[T]):
 
     heading: str
     """Of the column of ids."""
-    fetch: Callable[[AsyncClient, int], AsyncIterator[T]]
+    fetch: "Callable[[AsyncClient, int], AsyncIterator[T]]"
     """All of them, newest first, in pages of a size."""
     columns: Mapping[str, Callable[[T], str]]
     """Heading to cell, between the state and the time of creation."""
@@ -41,13 +84,18 @@ class Listing(Generic[T]):
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
-        if place.server is None and args.work_dir != PlaceOptions.work_dir and not place.work_dir.is_dir():
-            raise NotFound(f"work_dir: '{place.work_dir}' is no folder that exists.", {"field": "work_dir"})
-        found = run_async(self._newest(args.limit, place))
+        if args.limit < 1:
+            raise InvalidInput(f"--limit: {args.limit} is not allowed; give 1 or more.", {"field": "limit"})
+        check_work_dir(args, place)
+        found = run_async(self._newest(args.limit + 1, place))
+        more, found = len(found) > args.limit, found[: args.limit]
         if args.format == "json":
             print(json.dumps([self._as_json(one) for one in found], indent=2))
         elif found:
-            make_console().print(self._table(found, going_on=place.server is not None))
+            console = make_console()
+            console.print(self._table(found, place, console.width))
+            if more:
+                print(f"and more; see them with --limit {10 * args.limit}")
         else:
             print(self.nothing)
         return exits.OK
@@ -61,17 +109,18 @@ class Listing(Generic[T]):
                     break
         return found
 
-    def _table(self, found: list[T], *, going_on: bool) -> Table:
-        table = Table(header_style="bold", pad_edge=False)
-        for heading in (self.heading, "State", *self.columns, "Created"):
-            # Ids and states are copied and searched for: they stay whole, however narrow the screen.
-            table.add_column(heading, overflow="fold", no_wrap=heading in {self.heading, "State"})
-        for one in found:
-            state = self.state(one) if going_on or one.state.terminal else "interrupted"
-            created = datetime.fromtimestamp(one.create_time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            # Text, never markup: names come from users and may hold square brackets.
-            table.add_row(*map(Text, (one.id, state, *(cell(one) for cell in self.columns.values()), created)))
-        return table
+    def _table(self, found: list[T], place: Place, width: int) -> Table:
+        states = [self.state(one) if one.state.terminal or place.goes_on(one) else "interrupted" for one in found]
+        columns = [
+            Column(self.heading, [one.id for one in found], 0),
+            Column("State", states, 1),
+            *(
+                Column(heading, [cell(one) for one in found], keep)
+                for keep, (heading, cell) in enumerate(self.columns.items(), 2)
+            ),
+            Column("Created", [time_text(one.create_time) for one in found], 99),
+        ]
+        return fitting_table(columns, width)
 
     def _as_json(self, one: T) -> dict[str, Any]:
         return {

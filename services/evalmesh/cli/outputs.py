@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from typing import Any, Protocol
 import yaml
 
 from evalmesh.cli.connections import KEY_VARIABLE
+from evalmesh.cli.which import Known, choose, id_in_folder_name, is_whole, none_such
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.free_values import parse_json
 from evalmesh.results.json_values import plain, public_url
 from evalmesh.wire.runs.checks import KEY_REF, MOST_CLIENT_CONFIG_BYTES
 
-_PLACE = ("work_dir", "no_timestamp")
+_PLACE = ("work_dir", "no_timestamp", "overwrite")
 _ADDRESS = re.compile(r"https?://\S+")
 
 
@@ -46,6 +48,32 @@ class Outputs:
     lister: str
     """The command that shows ids."""
     other_files: tuple[str, ...] = ()
+    """Files beside the report by which it may be named."""
+    folders: tuple[str, ...] = ()
+    """What else it leaves there."""
+
+    def check_free(self, work_dir: Path, *, no_timestamp: bool, overwrite: bool) -> None:
+        """Raises `InvalidInput` where the outputs of another one would be replaced unasked."""
+        if not no_timestamp or overwrite or not (work_dir / self.report_file).is_file():
+            return
+        there = self._look_at(work_dir)
+        raise InvalidInput(
+            f"no_timestamp: {str(work_dir)!r} holds the outputs of {self.noun} {there.id if there else 'another one'}; "
+            "choose another work_dir, leave out no_timestamp, or say overwrite (--overwrite) to replace them.",
+            {"field": "no_timestamp"},
+        )
+
+    def clear(self, folder: Path, work_dir: Path) -> None:
+        """Removes the outputs there: the folder, or where that is the work directory, what is the outputs' in it."""
+        if folder.resolve() != work_dir.resolve():
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for name in (self.config_file, self.report_file, *self.other_files, *self.folders):
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def folder_of(self, one: Submission, work_dir: Path, *, no_timestamp: bool = False) -> Path:
         """`{work_dir}/{YYYYmmdd_HHMMSS}_{id}`, by local time; the same each time it is asked for."""
@@ -61,38 +89,85 @@ class Outputs:
         return None
 
     def newest_folder(self, work_dir: Path) -> Path:
-        """The folder whose report is the newest. Raises `NotFound`."""
+        """The folder of the newest one that has a report. Raises `NotFound`."""
         found = [*work_dir.glob(f"*/{self.report_file}"), *work_dir.glob(self.report_file)]
         if not found:
             hint = "evalmesh eval --demo" if self.command == "eval" else "evalmesh perf --help"
             raise NotFound(f"There is no {self.noun} with a report below {str(work_dir)!r} yet; try: {hint}")
-        return max(found, key=lambda path: path.stat().st_mtime).parent
+
+        def age(path: Path) -> tuple[str, float]:
+            # Ids sort by time; a report that was written again, or copied, is none the newer for it.
+            known = self._look_at(path.parent)
+            return known.id if known else "", path.stat().st_mtime
+
+        return max(found, key=age).parent
+
+    def _look_at(self, folder: Path) -> Known | None:
+        """Whose outputs a folder holds, by its config; `None` where that does not say."""
+        try:
+            text = (folder / self.config_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+        found = re.search(rf"^# {self.noun}: ([a-z0-9][a-z0-9_.-]*)$", text, re.MULTILINE)
+        return Known(found[1], _name_in(text)) if found else None
 
     def id_in(self, folder: Path) -> str:
         """Whose outputs a folder holds. Raises `NotFound`."""
-        try:
-            text = (folder / self.config_file).read_text(encoding="utf-8")
-        except OSError:
-            text = ""
-        found = re.search(rf"^# {self.noun}: ([a-z0-9][a-z0-9_.-]*)$", text, re.MULTILINE)
-        if found is None:
+        known = self._look_at(folder)
+        if known is None:
             raise NotFound(
                 f"{str(folder)!r} is no outputs folder of a {self.noun}: it holds no {self.report_file}, and no "
                 f"{self.config_file} that names one. Give the id, as `{self.lister}` shows it."
             )
-        return found[1]
+        return known.id
 
-    def id_of(self, text: str) -> str:
-        """What an id, a resource name, an outputs folder or a file in one names. Raises `NotFound`."""
+    def known_in(self, work_dir: Path) -> list[Known]:
+        """All that have left something in a work directory: outputs, or data of the platform there."""
+        looked = (
+            self._look_at(path.parent)
+            for path in (*work_dir.glob(f"*/{self.config_file}"), work_dir / self.config_file)
+        )
+        found = {known.id: known for known in looked if known is not None}
+        # What was deleted may leave empty folders.
+        below = (work_dir / ".evalmesh" / "objects" / self.collection.lower()).glob("*")
+        stored = [path for path in below if any(one.is_file() for one in path.rglob("*"))]
+        return [*found.values(), *(_stored(path) for path in stored if path.name not in found)]
+
+    def path_id(self, text: str, work_dir: Path | None = None) -> str | None:
+        """The id, where `text` is a whole id, a resource name, an outputs folder or a file in one. Raises `NotFound`.
+
+        An outputs folder may be named by its last part alone.
+        """
         path = Path(text).expanduser()
         if path.is_dir():
             return self.id_in(path)
         if path.name in {self.config_file, self.report_file, *self.other_files}:
             return self.id_in(path.parent)
-        named = text.removeprefix(f"{self.collection}/")
-        if "/" in named:
+        bare = text.removeprefix(f"{self.collection}/")
+        if bare != text or is_whole(bare):
+            return bare
+        inside = self._look_at(work_dir / text) if work_dir is not None and text else None
+        if inside is None and "/" in text:
             raise NotFound(f"{text!r} does not exist; give an outputs folder, or an id as `{self.lister}` shows it.")
-        return named
+        return inside.id if inside is not None else id_in_folder_name(text)
+
+    def id_of(self, text: str, work_dir: Path | None = None) -> str:
+        """What the user means, by what lies in the work directory.
+
+        An id, its beginning or end, a name, `latest`, a resource name, an outputs folder or its last part, or a file in
+        one. Raises `NotFound`, and `InvalidInput` where it means several.
+        """
+        found = self.path_id(text, work_dir)
+        if found is not None:
+            return found
+        if work_dir is None:
+            return text
+        known = self.known_in(work_dir)
+        chosen = choose(text, known, noun=self.noun, lister=self.lister)
+        if chosen is None:
+            where = f" below {str(work_dir)!r}"
+            raise none_such(text, known, noun=self.noun, lister=self.lister, where=where)
+        return chosen
 
     def report_at(self, path: Path) -> Path | None:
         """The report that a file or a folder is; `None` where there is none."""
@@ -119,13 +194,47 @@ class Outputs:
     def write_config(self, values: Mapping[str, Any], one: Submission, folder: Path) -> None:
         """The config that asks for the same again. `values` hold no key, at most the name of what holds it."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+        # Whoever repeats it says again what may be replaced.
+        text = yaml.safe_dump(
+            {key: value for key, value in values.items() if key != "overwrite"},
+            sort_keys=False,
+            allow_unicode=True,
+            width=1 << 16,
+        )
         key = f"# export {KEY_VARIABLE}=... first\n" if values.get("api_key") == f"env:{KEY_VARIABLE}" else ""
         head = f"# Repeats the {self.noun} below: evalmesh {self.command} -c {self.config_file}\n"
         (folder / self.config_file).write_text(f"{head}# {self.noun}: {one.id}\n{key}{text}", encoding="utf-8")
 
 
-RUNS = Outputs("run", "eval", "run.yaml", "report.json", "benchmarks", "runs", "evalmesh runs list")
+def _name_in(config: str) -> str:
+    """What a config file says as name; its text is not parsed, since a list looks at many."""
+    found = re.search(r"^name: (.*)$", config, re.MULTILINE)
+    try:
+        return str(yaml.safe_load(found[1])) if found else ""
+    except yaml.YAMLError:
+        return ""
+
+
+def _stored(folder: Path) -> Known:
+    """One of which there are only the platform's data."""
+    try:
+        spec = json.loads((folder / "spec.json").read_bytes())
+        return Known(folder.name, str(spec.get("display_name", "")))
+    except (OSError, ValueError, AttributeError):
+        return Known(folder.name)
+
+
+RUNS = Outputs(
+    "run",
+    "eval",
+    "run.yaml",
+    "report.json",
+    "benchmarks",
+    "runs",
+    "evalmesh runs list",
+    ("report.html",),
+    ("results", "predictions", "reviews", "reports", "logs"),
+)
 LOAD_TESTS = Outputs(
     "load test",
     "perf",
@@ -135,6 +244,7 @@ LOAD_TESTS = Outputs(
     "loadTests",
     "evalmesh perf list",
     ("perf_report.html", "requests.parquet"),
+    ("logs",),
 )
 
 

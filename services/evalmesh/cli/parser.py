@@ -57,6 +57,9 @@ class PlaceOptions:
 class Parser(ArgumentParser):
     """Suggests the nearest flag or command for a mistyped one; takes no abbreviations."""
 
+    meant: Mapping[str, str] = {}
+    """Words of other tools, and the commands that do the same here."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", RawDescriptionHelpFormatter)
@@ -82,7 +85,8 @@ class Parser(ArgumentParser):
         return f"Did you mean {near[0]}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        near = get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
+        near = [self.meant[value]] if isinstance(value, str) and value in self.meant else []
+        near += get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
         if action.choices is None or value in action.choices or not near:
             super()._check_value(action, value)
             return
@@ -207,7 +211,7 @@ def add_looks(actions: Any, what: str, metavar: str) -> None:
         ("cancel", f"end a {words}; what is finished stays"),
     ):
         one = add_command(actions, name, text)
-        one.add_argument(what, metavar=metavar, help="id or outputs folder")
+        one.add_argument(what, metavar=metavar, help="id, part of one, name, outputs folder, latest")
         add_options(one, PlaceOptions)
 
 

@@ -18,10 +18,13 @@ from evalmesh.domain.stage import given
 from evalmesh.domain.work import Shard
 from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions
+from evalmesh.results.reusable import ReusableCompletions
 from evalmesh.runtime.work import RunCancelledError
 from evalmesh.wire.runs.media_files import MediaFiles
 from evalmesh.wire.runs.shard_files import BenchmarkFiles
 
+_COPIES = "0-reused"
+"""Name of the part that copies are put into; the same each time the shard is planned."""
 _MALFORMED_KEPT = 1000
 _MEDIA_HELD_BYTES = 64 << 20
 _WRITES_AHEAD = 8
@@ -46,6 +49,7 @@ class PlannerInput:
     dataset: RunDataset
     recorded: RecordedCompletions | None
     earlier: Sequence[EarlierRun]
+    reusable: ReusableCompletions | None
     is_cancelled: Callable[[], bool]
 
 
@@ -180,6 +184,11 @@ class BenchmarkPlanner:
         if (recorded := self.given.recorded) is not None:
             answers = [recorded.answer(row.sample, request) for row in rows for request in row.requests()]
             await self.files.of(plan.graph.answered).write(shard.index, answers)
+        elif (reusable := self.given.reusable) is not None:
+            found = [reusable.of(request) for row in rows for request in row.requests()]
+            if copies := [one for one in found if one is not None]:
+                # As if the run had asked for them itself and been interrupted: its runner asks for the rest.
+                await self.files.of(plan.graph.answered).write_part(shard.index, _COPIES, copies)
         return shard
 
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 from evalmesh.benchmarks import registry
@@ -14,7 +15,7 @@ from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
 from evalmesh.wire.names import parse_name
 from evalmesh.wire.paging import decode_offset, encode_token, page_size
-from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, preview_to_proto
+from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, estimate_to_proto, preview_to_proto
 from evalmesh.wire.runs.needs import needs_to_proto
 from evalmesh.wire.runs.specs import benchmark_spec_from_proto, spec_from_proto
 
@@ -63,3 +64,11 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
     ) -> pb.ValidateBenchmarksResponse:
         needs = await asyncio.to_thread(self._worker.check, spec_from_proto(request.spec))
         return pb.ValidateBenchmarksResponse(needs=[needs_to_proto(one) for one in needs])
+
+    async def EstimateRun(self, request: pb.EstimateRunRequest, context: Any) -> pb.EstimateRunResponse:
+        gone = Event()
+        try:
+            found = await asyncio.to_thread(self._worker.estimate, spec_from_proto(request.spec), gone)
+        finally:
+            gone.set()  # where the caller has left, the thread is still reading
+        return pb.EstimateRunResponse(benchmarks=[estimate_to_proto(one) for one in found])

@@ -5,13 +5,16 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from threading import Event
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
-from evalmesh.dataset_loader.earlier import look_at
+from evalmesh.dataset_loader.earlier import EarlierRun, look_at
+from evalmesh.dataset_loader.estimating import estimate
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, merge_generation, pools_of
 from evalmesh.domain import layout
-from evalmesh.domain.errors import EvalmeshError, InvalidInput
+from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, InvalidInput, NotFound
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.needs import Needs
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.progress import BenchmarkRecord
@@ -21,6 +24,7 @@ from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
 from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.results.dataset import RunDataset
 from evalmesh.results.recorded import RecordedCompletions, fetch_recorded
+from evalmesh.results.reusable import ReusableCompletions, fetch_reusable
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.progress import change_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
@@ -117,6 +121,15 @@ class PlanWorker:
             needs.append(benchmark.needs(spec.model.kind, longest))
         return needs
 
+    def estimate(self, spec: RunSpec, gone: Event) -> list[BenchmarkEstimate]:
+        """What a run would ask, per benchmark; gives up once `gone` is set. Raises as `check` does."""
+
+        def stop() -> None:
+            if gone.is_set():
+                raise DeadlineExceeded("Nobody waits for this count any more.")
+
+        return [estimate(self.open_dataset(one, spec), spec, stop) for one in spec.benchmarks]
+
 
 class _Planning:
     """One run being planned."""
@@ -143,20 +156,29 @@ class _Planning:
         if spec.completions_digest:
             key = layout.imported_completions_key(spec.completions_digest)
             recorded = await fetch_recorded(self._files.store, key)
+        reusable = None
         try:
-            await self._cut_all(datasets, recorded)
+            keys = [layout.imported_completions_key(one) for one in spec.reuse_completions]
+            reusable = await fetch_reusable(self._files.store, keys)
+            await self._cut_all(datasets, recorded, reusable)
         finally:
-            if recorded is not None:
-                recorded.close()
+            for opened in (recorded, reusable):
+                if opened is not None:
+                    opened.close()
 
-    async def _cut_all(self, datasets: Sequence[RunDataset], recorded: RecordedCompletions | None) -> None:
+    async def _cut_all(
+        self,
+        datasets: Sequence[RunDataset],
+        recorded: RecordedCompletions | None,
+        reusable: ReusableCompletions | None,
+    ) -> None:
         spec = self._spec
-        earlier = [await look_at(self._files, (await self._records.store.get(name)).value) for name in spec.reuse_runs]
+        earlier = [one for name in spec.reuse_runs if (one := await self._earlier(name)) is not None]
         if recorded is None:
             await self._wish_pools(datasets)
         planners = []
         for dataset in datasets:
-            given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, self._is_cancelled)
+            given = PlannerInput(self._run.id, spec, dataset, recorded, earlier, reusable, self._is_cancelled)
             planners.append(BenchmarkPlanner(self._files.of(self._run.id, dataset.spec.name), given))
         streams = [self._cut(planner) for planner in planners]
         flushing = asyncio.create_task(self._flush_now_and_then())
@@ -176,11 +198,18 @@ class _Planning:
                 f"There is not a single sample to evaluate in {names}; check the data and the limit.{why}"
             )
 
+    async def _earlier(self, name: str) -> EarlierRun | None:
+        try:
+            return await look_at(self._files, (await self._records.store.get(name)).value)
+        except NotFound:
+            _LOG.warning("run %s, whose completions were to be reused, has been deleted", name)
+            return None
+
     async def _wish_pools(self, datasets: Sequence[RunDataset]) -> None:
         spec = self._spec
         roles = dict.fromkeys(role for one in datasets for role in one.benchmark.graph_of(one.spec).roles)
         for role, pool in pools_of(tuple(roles), spec).items():
-            wish = PoolWish(Pool(pool, spec.model_of(role)), self._run.id, spec.stop_after_failures)
+            wish = PoolWish(Pool(pool, spec.model_of(role)), self._run.id, self._run.host, spec.stop_after_failures)
             await self._records.store.wish_pool(wish)
 
     async def _interleave(self, streams: Sequence[AsyncIterator[_Cut]]) -> None:

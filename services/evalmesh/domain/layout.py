@@ -59,6 +59,11 @@ def spec_key(run: str) -> str:
     return f"runs/{run}/spec.json"
 
 
+def run_prefix(run: str) -> str:
+    """Everything of a run."""
+    return f"runs/{run}/"
+
+
 def benchmark_prefix(run: str, benchmark: str) -> str:
     """Everything of one benchmark of a run but its results file."""
     return f"runs/{run}/{benchmark}/"
@@ -86,7 +91,12 @@ def output_key(run: str, benchmark: str, stage: str, shard: int) -> str:
 
 def parts_prefix(run: str, benchmark: str, stage: str, shard: int) -> str:
     """Checkpoints of an unfinished shard."""
-    return f"{benchmark_prefix(run, benchmark)}parts/{stage}/{shard:06d}/"
+    return f"{all_parts_prefix(run, benchmark, stage)}{shard:06d}/"
+
+
+def all_parts_prefix(run: str, benchmark: str, stage: str) -> str:
+    """Checkpoints of all unfinished shards of a stage."""
+    return f"{benchmark_prefix(run, benchmark)}parts/{stage}/"
 
 
 def folded_prefix(run: str, benchmark: str) -> str:

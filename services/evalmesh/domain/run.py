@@ -107,6 +107,8 @@ class RunSpec:
     on_error: OnError = "exclude"
     reuse_runs: tuple[str, ...] = ()
     """Runs whose completions with equal digests are copied instead of generated."""
+    reuse_completions: tuple[str, ...] = ()
+    """sha256 of imported results of other runs; likewise."""
     completions_digest: str = ""
     """sha256 of imported completions (engine `recorded`): nothing is generated."""
     dataset_dir: str = ""
@@ -166,6 +168,8 @@ class Run(Submission[RunSpec]):
     benchmarks: tuple[BenchmarkProgress, ...] = ()
     notice: str = ""
     """What the run waits for, when somebody should know."""
+    size_bytes: int = 0
+    """Of its objects, where somebody asked for that."""
     format: int = 0
     """Which layout its objects have; see `RUN_FORMAT`."""
     notes: tuple[str, ...] = ()

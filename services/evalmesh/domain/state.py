@@ -56,6 +56,8 @@ class Submission(Generic[SpecT]):
     """The caller's key for idempotent creation."""
     change_time: float = 0.0
     """When the state last changed."""
+    host: str = ""
+    """Of several platforms on one folder, the one that works on it; empty: whichever there is."""
 
     @property
     def name(self) -> str:

@@ -202,6 +202,8 @@ class PoolWish:
 
     pool: Pool
     run: str
+    host: str = ""
+    """Only runners of this host serve it for this run; empty: those of none."""
     stop_after_failures: int = 0
     """`RunSpec.stop_after_failures`."""
 

@@ -14,7 +14,7 @@ async def _main() -> None:
         routes = routes_to(settings)
         ports = GatewayPorts(opened.runs, opened.load_tests, opened.bus, opened.objects, SystemClock())
         peers = Peers(routes[BENCHMARKS], routes[MODELS], routes[LOAD], settings.check_timeout_s, peer_token(settings))
-        service = build(ports, peers, routes)
+        service = build(ports, peers, routes, host=settings.host)
         await serve([service], settings)
 
 

@@ -10,6 +10,7 @@ from evalmesh.gateway.forward import Forwarder
 from evalmesh.gateway.load_tests.lifecycle import load_tests
 from evalmesh.gateway.load_tests.servicer import LoadTestServicer
 from evalmesh.gateway.peers import OpenChannel, Peers
+from evalmesh.gateway.runs.deletion import RunDeletion
 from evalmesh.gateway.runs.lifecycle import run_lifecycle
 from evalmesh.gateway.runs.reconciler import Reconciler, ReconcilerPolicy
 from evalmesh.gateway.runs.servicer import RunServicer
@@ -37,15 +38,21 @@ class GatewayPorts:
 
 
 def build(
-    ports: GatewayPorts, peers: Peers, routes: Mapping[str, OpenChannel], policy: ReconcilerPolicy | None = None
+    ports: GatewayPorts,
+    peers: Peers,
+    routes: Mapping[str, OpenChannel],
+    policy: ReconcilerPolicy | None = None,
+    host: str = "",
 ) -> Service:
-    """The gateway; `routes` are the gRPC services to pass on, by full name."""
+    """The gateway; `routes` are the gRPC services to pass on, by full name. See `GatewaySettings.host`."""
     records = RunRecords(ports.runs, ports.bus, ports.clock)
-    runs = run_lifecycle(records, RunFiles(ports.objects), peers)
-    tests = load_tests(RecordBook(ports.load_tests, ports.bus, ports.clock), ports.runs, peers.check_load_test)
+    runs = run_lifecycle(records, RunFiles(ports.objects), peers, host)
+    deletion = RunDeletion(records, runs.stored)
+    book = RecordBook(ports.load_tests, ports.bus, ports.clock)
+    tests = load_tests(book, ports.runs, peers.check_load_test, host)
 
     def mount(server: grpc.aio.Server) -> None:
-        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs), server)
+        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, deletion), server)
         load_tests_pb2_grpc.add_LoadTestServiceServicer_to_server(LoadTestServicer(tests, ports.objects), server)
         if routes:
             server.add_generic_rpc_handlers((Forwarder(routes, peers.token),))
@@ -54,6 +61,6 @@ def build(
         name="gateway",
         grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService"),
         mount=mount,
-        loops=(Reconciler(records, policy or ReconcilerPolicy()).run,),
+        loops=(Reconciler(records, policy or ReconcilerPolicy(), deletion).run,),
         ready=lambda: ports.bus.connected,
     )

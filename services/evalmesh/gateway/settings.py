@@ -19,5 +19,7 @@ class GatewaySettings(RoomSettings):
     load_generator_address: str = "127.0.0.1:9095"
     peer_token_file: str = ""
     """File with the token that the other services are shown; empty: the first of `auth_token_file`."""
+    host: str = ""
+    """Of several platforms on one folder, the one that works on what is submitted here; empty: any."""
     check_timeout_s: float = Field(default=20.0, gt=0)
     """How long checking a spec against data and endpoint may take before a run or load test is accepted."""

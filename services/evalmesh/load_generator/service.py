@@ -9,6 +9,7 @@ import grpc.aio
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.load_work import LoadItem
 from evalmesh.domain.work import Queue
+from evalmesh.load_generator.belonging import Belonging
 from evalmesh.load_generator.conductor.leading import ConductorTools, ConductWorker
 from evalmesh.load_generator.conductor.level_files import LevelFiles
 from evalmesh.load_generator.scratch import Scratch
@@ -59,11 +60,12 @@ def build(settings: LoadGeneratorSettings, ports: LoadGeneratorPorts) -> Service
     files = LocalCopies(ports.objects, scratch)
     conducting = ConductWorker(_conductor_tools(settings, ports, control))
     seats = SeatWorker(_seat_tools(ports, control, pairs, files, scratch))
+    belonging = Belonging(ports.bus, ports.load_tests, settings.host, settings.hosts_dir)
     workers = [
         Worker[LoadItem](
             bus=ports.bus,
             take_from=partial(ports.bus.consume, queue),
-            handle=worker.handle,
+            handle=belonging.own(worker.handle),
             set_aside=worker.set_aside,
             control=control,
             policy=WorkPolicy(concurrency=most, max_deliveries=settings.max_deliveries, drain_s=settings.drain_s),

@@ -24,6 +24,10 @@ class LoadGeneratorSettings(RoomSettings):
     """A generator that is not heard for this long is lost."""
     roots: str = ""
     """Comma-separated folders that `target.ca_file` may lead into."""
+    host: str = ""
+    """Of several platforms on one folder, the one whose load tests are performed; empty: those bound to none."""
+    hosts_dir: str = ""
+    """Where such platforms say that they live; empty: there are no others."""
     scratch_dir: str = ""
     """Where each process makes a folder of its own for records and downloaded files while they are needed; empty: the
     system's folder for temporary files."""

@@ -126,7 +126,9 @@ class ServiceProcesses:
             "EVALMESH_DATASET_LOADER_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_SEATS": str(settings.generators),
-            "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.state_dir / "scratch"),
+            "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.scratch_dir),
+            **{f"EVALMESH_{one}_HOST": settings.host for one in ("GATEWAY", "MODEL_RUNNER", "LOAD_GENERATOR")},
+            "EVALMESH_LOAD_GENERATOR_HOSTS_DIR": str(settings.hosts_dir),
             **more,
         }
         child = self.children[name] = ServiceProcess(room, name, settings, told)

@@ -49,12 +49,11 @@ def _gateway(settings: LocalSettings, opened: Opened) -> Service:
     from evalmesh.gateway import service as gateway  # noqa: PLC0415  (see above; likewise below)
     from evalmesh.gateway.peers import Peers, lazy_channel  # noqa: PLC0415
 
-    del settings
     there = opened.connections
     # All services share this process and its one server, so the gateway finds its peers at its own port.
     here = lazy_channel(opened.own_address)
     ports = gateway.GatewayPorts(there.runs, there.load_tests, there.bus, there.objects, SystemClock())
-    return gateway.build(ports, Peers(here, here, here, token=opened.token), routes={})
+    return gateway.build(ports, Peers(here, here, here, token=opened.token), routes={}, host=settings.host)
 
 
 def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:
@@ -82,7 +81,7 @@ def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
 
     there = opened.connections
     return model_runner.build(
-        settings=ModelRunnerSettings(drain_s=settings.drain_s, ack_wait_s=settings.ack_wait_s),
+        settings=ModelRunnerSettings(drain_s=settings.drain_s, ack_wait_s=settings.ack_wait_s, host=settings.host),
         runs=there.runs,
         bus=there.bus,
         objects=there.objects,
@@ -118,7 +117,9 @@ def _load_generator(settings: LocalSettings, opened: Opened) -> Service:
         ack_wait_s=settings.ack_wait_s,
         seats=settings.generators,
         warm_pairs=settings.generators,
-        scratch_dir=str(settings.state_dir / "scratch"),
+        scratch_dir=str(settings.scratch_dir),
+        host=settings.host,
+        hosts_dir=str(settings.hosts_dir),
     )
     ports = load_generator.LoadGeneratorPorts(
         runs=there.runs,

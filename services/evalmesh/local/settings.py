@@ -25,6 +25,9 @@ class LocalSettings:
     log_level: str = "INFO"
     ack_wait_s: float = 10.0
     drain_s: float = 5.0
+    host: str = ""
+    """Name of this platform among those on the folder: it works on its own runs alone. Empty: on all that are no other
+    platform's; there is one such at most."""
     objects_url: str = ""
     """The object store; empty: a folder beside the rest. An `s3://` one is reached as EVALMESH_S3_* say."""
     hosted: frozenset[str] | None = None
@@ -32,6 +35,8 @@ class LocalSettings:
     at_work: frozenset[str] | None = None
     """Services that take work; `None`: all. To look at runs, none need to: queued work then stays where it is."""
 
+    only_looks: bool = False
+    """Nothing is changed by who uses it."""
     connections: tuple[Connection, ...] = ()
     """Model servers that are given keys; all others may be asked without."""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -45,7 +50,17 @@ class LocalSettings:
     @property
     def token_file(self) -> Path:
         """What callers must show; it holds another token each time the platform is started."""
-        return self.state_dir / "token"
+        return self.hosts_dir / f"{self.host}.token" if self.host else self.state_dir / "token"
+
+    @property
+    def hosts_dir(self) -> Path:
+        """Which platforms run on the folder."""
+        return self.state_dir / "hosts"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """What this platform needs only while it runs."""
+        return self.state_dir / "scratch" / (self.host or "shared")
 
     @property
     def store_url(self) -> str:

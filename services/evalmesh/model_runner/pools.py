@@ -93,7 +93,7 @@ class PoolManager:
             while True:
                 try:
                     async for pool, run, wish in self._ports.runs.watch_pools():
-                        if wish is not None:
+                        if wish is not None and wish.host == self._settings.host:
                             await self._wished(wish)
                         else:
                             self._withdrawn(pool, run)

@@ -15,6 +15,8 @@ class ModelRunnerSettings(RoomSettings):
 
     pools: str = ""
     """Comma-separated pools to serve; empty: every pool of an engine this runner has."""
+    host: str = ""
+    """Of several platforms on one folder, the one whose runs are served; empty: those that are bound to none."""
     checkpoint_s: float = Field(default=0.9, gt=0)
     """Longest time a finished completion may exist only in memory."""
     activity_s: float = Field(default=0.25, gt=0)

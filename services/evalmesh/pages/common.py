@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,10 +28,11 @@ class Assets:
 
 
 @cache
-def assets(*more_styles: str) -> Assets:
-    """The style of all pages and what a page adds to it, and the script."""
-    style = "".join(_read(name) for name in ("report.css", *more_styles))
-    script = _read("report.js")
+def assets(*more: str) -> Assets:
+    """The style and the script of all pages, and what a page adds to either."""
+    names = ("report.css", "report.js", *more)
+    style = "".join(_read(name) for name in names if name.endswith(".css"))
+    script = "".join(_read(name) for name in names if name.endswith(".js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Assets(Markup(style), Markup(script), digest)  # noqa: S704  (both are our own files)
 
@@ -63,6 +65,12 @@ def when(time: str | None) -> str:
     if not time:
         return "-"
     return datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """To sort names as people do: 2 before 10."""
+    parts = re.split(r"(\d{1,18})", text.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def plain_json(value: Any) -> str:

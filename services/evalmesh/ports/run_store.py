@@ -76,3 +76,11 @@ class PoolStore(Protocol):
 
 class RunStore(RecordStore[Run], ProgressStore, ControlStore, PoolStore, Protocol):
     """Everything that is kept in records about runs."""
+
+    async def remove(self, run: str, revision: int) -> None:
+        """Takes the record away; afterwards there is no such run. Raises `Conflict` if it was changed since."""
+        ...
+
+    async def forget(self, run: str) -> None:
+        """Takes away what else is kept about a run whose record is gone: progress, control wish."""
+        ...

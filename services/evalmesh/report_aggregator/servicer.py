@@ -12,8 +12,8 @@ from evalmesh.report_aggregator.tables import ResultTables, page_of
 from evalmesh.v1 import reports_pb2 as pb
 from evalmesh.v1 import reports_pb2_grpc
 from evalmesh.wire.names import parse_name, parse_report_name
-from evalmesh.wire.paging import PAGE_BYTES, decode_offset, decode_token, encode_token, page_size
-from evalmesh.wire.runs.reports import check_score_state, export_key, report_to_proto
+from evalmesh.wire.paging import PAGE_BYTES, decode_position, decode_token, encode_token, page_size
+from evalmesh.wire.runs.reports import export_key, query_from_proto, report_to_proto
 
 
 class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
@@ -54,14 +54,15 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
     async def QueryResults(self, request: pb.QueryResultsRequest, context: Any) -> pb.QueryResultsResponse:
         run = parse_name("runs", request.parent)
-        state = check_score_state(request.score_state)
-        query = f"{run}/{request.benchmark}/{state}/{request.subset}"
-        start = decode_offset(request.page_token, query)
+        asked = query_from_proto(request)
+        belongs_to = f"{run}/{request.benchmark}/{asked}"
+        after = decode_position(request.page_token, belongs_to)
         size = page_size(request.page_size, 100, 1000)
         file = await self._tables.open(export_key(run, f"results/{request.benchmark}.parquet"))
-        rows, next_row = await asyncio.to_thread(page_of, file, start, size, (state, request.subset))
-        token = encode_token(next_row, query) if next_row is not None else ""
-        return pb.QueryResultsResponse(results=rows, next_page_token=token)
+        rows, last, counts = await asyncio.to_thread(page_of, file, asked, after, size, counted=request.with_counts)
+        token = encode_token(last, belongs_to) if last is not None else ""
+        counted = pb.GradeCounts(results=counts) if request.with_counts else None
+        return pb.QueryResultsResponse(results=rows, next_page_token=token, counts=counted)
 
     async def ExportReport(
         self, request: pb.ExportReportRequest, context: Any

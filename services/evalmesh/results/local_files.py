@@ -1,7 +1,10 @@
-"""Objects that are made in a local file first, because their format wants a place to seek in."""
+"""Objects as local files, because their format wants a place to seek in."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+from evalmesh.ports.object_store import ObjectStore
 
 _PIECE_BYTES = 1 << 20
 
@@ -11,3 +14,10 @@ async def pieces(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece
+
+
+async def fetch(store: ObjectStore, key: str, path: Path) -> None:
+    """An object as a file; part of it may be there when that fails. Raises `NotFound`."""
+    with path.open("wb") as file:
+        async for piece in store.stream(key):
+            await asyncio.to_thread(file.write, piece)

@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 
+from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.result_query import ResultFilters, ResultQuery
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
+from evalmesh.domain.run_filter import RunFilter
 from evalmesh.domain.score import Score
 from evalmesh.sdk.calls import RECONNECT_S
 from evalmesh.sdk.channel import Channel, OnLost, Patience
@@ -26,9 +29,16 @@ from evalmesh.v1 import (
     scoring_pb2_grpc,
 )
 from evalmesh.wire.names import make_name, parse_name, report_name
-from evalmesh.wire.runs.benchmarks import BenchmarkInfo, Preview, benchmark_from_proto, preview_from_proto
+from evalmesh.wire.runs.benchmarks import (
+    BenchmarkInfo,
+    Preview,
+    benchmark_from_proto,
+    estimate_from_proto,
+    preview_from_proto,
+)
 from evalmesh.wire.runs.checks import check_spec
-from evalmesh.wire.runs.reports import check_score_state, report_from_proto, result_from_proto
+from evalmesh.wire.runs.filters import list_request
+from evalmesh.wire.runs.reports import query_to_proto, report_from_proto, result_from_proto
 from evalmesh.wire.runs.scoring import ScoringItem, item_to_proto, score_from_proto
 from evalmesh.wire.runs.specs import benchmark_spec_to_proto, run_from_proto, spec_to_proto
 
@@ -120,14 +130,34 @@ class AsyncClient(ModelCalls, LoadTestCalls):
         )
         return run_from_proto(await self._channel.call(self._runs.CreateRun, request, idempotent=True))
 
-    async def get_run(self, run: Run | str) -> Run:
-        """The record as it is now. Raises `NotFound`."""
-        request = runs_pb2.GetRunRequest(name=_run_name(run))
+    async def get_run(self, run: Run | str, *, size: bool = False, answered: bool = False) -> Run:
+        """The record as it is now. Raises `NotFound`.
+
+        Args:
+            run: Which.
+            size: Also say how many bytes its objects have.
+            answered: Also count what is answered and not yet in the results.
+        """
+        request = runs_pb2.GetRunRequest(name=_run_name(run), show_size=size, show_answered=answered)
         return run_from_proto(await self._channel.call(self._runs.GetRun, request, idempotent=True))
 
-    async def list_runs(self, page_size: int = 0) -> AsyncIterator[Run]:
-        """All runs, newest first; pages are fetched as the iterator goes."""
-        request = runs_pb2.ListRunsRequest(page_size=page_size)
+    async def find_runs(
+        self, where: RunFilter, most: int = 50, *, size: bool = False, answered: bool = False
+    ) -> tuple[list[Run], int]:
+        """The newest runs that are meant, up to 1000, and how many there are; the rest as in `get_run`."""
+        request = list_request(where, most, show_size=size, show_answered=answered)
+        found: list[Run] = []
+        total = 0
+        async for page in self._pages(self._runs.ListRuns, request):
+            total = page.total_size
+            found += map(run_from_proto, page.runs)
+            if len(found) >= most:
+                break
+        return found[:most], total
+
+    async def list_runs(self, page_size: int = 0, where: RunFilter | None = None) -> AsyncIterator[Run]:
+        """All runs that are meant, newest first; pages are fetched as the iterator goes."""
+        request = list_request(where or RunFilter(), page_size, show_size=False, show_answered=False)
         async for page in self._pages(self._runs.ListRuns, request):
             for proto in page.runs:
                 yield run_from_proto(proto)
@@ -189,6 +219,17 @@ class AsyncClient(ModelCalls, LoadTestCalls):
         )
         return run_from_proto(await self._channel.call(self._runs.ResumeRun, request, idempotent=False))
 
+    async def delete_run(self, run: Run | str, *, takeover: bool = False, validate_only: bool = False) -> int:
+        """Frees what a run that has ended holds; returns the bytes. Raises `FailedPrecondition`, `NotFound`.
+
+        Args:
+            run: Which.
+            takeover: Also a run that says it is going on, because its platform is known to have died.
+            validate_only: Only say what would be freed.
+        """
+        request = runs_pb2.DeleteRunRequest(name=_run_name(run), takeover=takeover, validate_only=validate_only)
+        return int((await self._channel.call(self._runs.DeleteRun, request, idempotent=False)).freed_bytes)
+
     # Reports
 
     async def report(self, run: Run | str) -> dict[str, Any]:
@@ -204,19 +245,27 @@ class AsyncClient(ModelCalls, LoadTestCalls):
                 yield report_from_proto(proto)
 
     async def results(
-        self, run: Run | str, benchmark: str, *, state: str = "", subset: str = ""
+        self, run: Run | str, benchmark: str = "", **asked: Unpack[ResultFilters]
     ) -> AsyncIterator[dict[str, Any]]:
-        """Sample results, one mapping per request; `state`: scored, unscored or errored."""
-        request = reports_pb2.QueryResultsRequest(
-            parent=_run_name(run),
-            benchmark=benchmark,
-            page_size=_RESULTS_PAGE,
-            score_state=check_score_state(state),
-            subset=subset,
-        )
-        async for page in self._pages(self._reports.QueryResults, request):
-            for text in page.results:
-                yield result_from_proto(text)
+        """Sample results, one mapping per request, of one benchmark or of all, one after another.
+
+        `grades=["wrong", "no_answer"]`, `subset="geo"`, `search="text"`, `order_by="latency_s desc"`, ...: all of it
+        counts (`domain.result_query`). Raises `NotFound`, and `InvalidInput` for what no results can have.
+        """
+        query = ResultQuery.of(**asked)
+        for name in [benchmark] if benchmark else [one["name"] for one in (await self.report(run))["benchmarks"]]:
+            request = query_to_proto(_run_name(run), name, query)
+            request.page_size = _RESULTS_PAGE
+            async for page in self._pages(self._reports.QueryResults, request):
+                for text in page.results:
+                    yield result_from_proto(text)
+
+    async def result_counts(self, run: Run | str, benchmark: str, **asked: Unpack[ResultFilters]) -> dict[str, int]:
+        """How many results there are of each grade (`right`, `wrong`, ...), whatever `grades` says."""
+        request = query_to_proto(_run_name(run), benchmark, ResultQuery.of(**asked))
+        request.page_size, request.with_counts = 1, True
+        answer = await self._channel.call(self._reports.QueryResults, request, idempotent=True)
+        return dict(answer.counts.results)
 
     async def export(self, run: Run | str, file: str, path: Path) -> Path:
         """Downloads `report.json`, `report.html` or `results/{benchmark}.parquet`; the file appears when complete."""
@@ -252,6 +301,12 @@ class AsyncClient(ModelCalls, LoadTestCalls):
         """Raises `InvalidInput` or `NotFound` when the benchmarks of the spec cannot run on their data."""
         request = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
         await self._channel.call(self._benchmarks.ValidateBenchmarks, request, idempotent=True)
+
+    async def estimate_run(self, spec: RunSpec) -> list[BenchmarkEstimate]:
+        """What the run would ask, benchmark by benchmark; every row is read, and nothing is asked."""
+        request = benchmarks_pb2.EstimateRunRequest(spec=spec_to_proto(spec))
+        answer = await self._channel.call(self._benchmarks.EstimateRun, request, idempotent=True)
+        return [estimate_from_proto(one) for one in answer.benchmarks]
 
     # Scoring
 

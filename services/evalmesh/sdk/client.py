@@ -7,15 +7,18 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.result_query import ResultFilters
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
+from evalmesh.domain.run_filter import RunFilter
 from evalmesh.domain.score import Score
 from evalmesh.sdk.aio import DEFAULT_TIMEOUT_S, AsyncClient, ImportedCompletions
 from evalmesh.sdk.load_tests import LoadUpdate
@@ -114,13 +117,23 @@ class Client:
         """Starts a run, or just checks it."""
         return self._thread.run(self._client.create_run(spec, request_id=request_id, validate_only=validate_only))
 
-    def get_run(self, run: Run | str) -> Run:
+    def get_run(self, run: Run | str, *, size: bool = False, answered: bool = False) -> Run:
         """The record as it is now."""
-        return self._thread.run(self._client.get_run(run))
+        return self._thread.run(self._client.get_run(run, size=size, answered=answered))
 
-    def list_runs(self, page_size: int = 0) -> Iterator[Run]:
-        """All runs, newest first."""
-        return self._thread.iterate(lambda: self._client.list_runs(page_size))
+    def list_runs(self, page_size: int = 0, where: RunFilter | None = None) -> Iterator[Run]:
+        """All runs that are meant, newest first."""
+        return self._thread.iterate(lambda: self._client.list_runs(page_size, where))
+
+    def find_runs(
+        self, where: RunFilter, most: int = 50, *, size: bool = False, answered: bool = False
+    ) -> tuple[list[Run], int]:
+        """The newest runs that are meant, and how many there are."""
+        return self._thread.run(self._client.find_runs(where, most, size=size, answered=answered))
+
+    def delete_run(self, run: Run | str, *, takeover: bool = False, validate_only: bool = False) -> int:
+        """Frees what a run that has ended holds; returns the bytes."""
+        return self._thread.run(self._client.delete_run(run, takeover=takeover, validate_only=validate_only))
 
     def watch_run(self, run: Run | str, *, min_interval_s: float = 0.1) -> Iterator[Run]:
         """The run now, and after each change, until it has ended."""
@@ -155,9 +168,13 @@ class Client:
         """All reports, newest run first."""
         return self._thread.iterate(lambda: self._client.list_reports(page_size))
 
-    def results(self, run: Run | str, benchmark: str, *, state: str = "", subset: str = "") -> Iterator[dict[str, Any]]:
+    def results(self, run: Run | str, benchmark: str = "", **asked: Unpack[ResultFilters]) -> Iterator[dict[str, Any]]:
         """Sample results, one mapping per request."""
-        return self._thread.iterate(lambda: self._client.results(run, benchmark, state=state, subset=subset))
+        return self._thread.iterate(lambda: self._client.results(run, benchmark, **asked))
+
+    def result_counts(self, run: Run | str, benchmark: str, **asked: Unpack[ResultFilters]) -> dict[str, int]:
+        """How many results there are of each grade."""
+        return self._thread.run(self._client.result_counts(run, benchmark, **asked))
 
     def export(self, run: Run | str, file: str, path: Path) -> Path:
         """Downloads a file of the report."""
@@ -181,6 +198,10 @@ class Client:
     def validate_benchmarks(self, spec: RunSpec) -> None:
         """Raises when the benchmarks of the spec cannot run on their data."""
         self._thread.run(self._client.validate_benchmarks(spec))
+
+    def estimate_run(self, spec: RunSpec) -> list[BenchmarkEstimate]:
+        """What the run would ask, benchmark by benchmark."""
+        return self._thread.run(self._client.estimate_run(spec))
 
     def score(self, benchmark: str, items: Sequence[ScoringItem]) -> list[Score]:
         """Scores up to 1000 completions at once."""

@@ -425,3 +425,99 @@ class ValidateBenchmarksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ValidateBenchmarksResponse: _TypeAlias = ValidateBenchmarksResponse  # noqa: Y015
+
+@_typing.final
+class EstimateRunRequest(_message.Message):
+    """Asks what a run would ask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spec(self) -> _runs_pb2.RunSpec:
+        """The spec that would be submitted."""
+
+    def __init__(
+        self,
+        *,
+        spec: _runs_pb2.RunSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateRunRequest: _TypeAlias = EstimateRunRequest  # noqa: Y015
+
+@_typing.final
+class BenchmarkEstimate(_message.Message):
+    """What the requests of one benchmark come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BENCHMARK_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    MALFORMED_COUNT_FIELD_NUMBER: _builtins.int
+    REQUEST_COUNT_FIELD_NUMBER: _builtins.int
+    PROMPT_CHARACTERS_FIELD_NUMBER: _builtins.int
+    LONGEST_PROMPT_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    benchmark: _builtins.str
+    """As the spec names it."""
+    sample_count: _builtins.int
+    """Rows that can be evaluated."""
+    malformed_count: _builtins.int
+    """Rows that cannot."""
+    request_count: _builtins.int
+    """Samples times repeats."""
+    prompt_characters: _builtins.int
+    """Characters of all prompts, repeats included: turns, or the text."""
+    longest_prompt_characters: _builtins.int
+    """Characters of the longest prompt."""
+    max_tokens: _builtins.int
+    """Most tokens an answer may have; absent: the endpoint decides."""
+    def __init__(
+        self,
+        *,
+        benchmark: _builtins.str = ...,
+        sample_count: _builtins.int = ...,
+        malformed_count: _builtins.int = ...,
+        request_count: _builtins.int = ...,
+        prompt_characters: _builtins.int = ...,
+        longest_prompt_characters: _builtins.int = ...,
+        max_tokens: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "max_tokens", b"max_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "benchmark", b"benchmark", "longest_prompt_characters", b"longest_prompt_characters", "malformed_count", b"malformed_count", "max_tokens", b"max_tokens", "prompt_characters", b"prompt_characters", "request_count", b"request_count", "sample_count", b"sample_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
+
+Global___BenchmarkEstimate: _TypeAlias = BenchmarkEstimate  # noqa: Y015
+
+@_typing.final
+class EstimateRunResponse(_message.Message):
+    """What a run would ask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BENCHMARKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def benchmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BenchmarkEstimate]:
+        """In the order of the spec."""
+
+    def __init__(
+        self,
+        *,
+        benchmarks: _abc.Iterable[Global___BenchmarkEstimate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmarks", b"benchmarks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateRunResponse: _TypeAlias = EstimateRunResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class BenchmarkServiceStub:
                 request_serializer=evalmesh_dot_v1_dot_benchmarks__pb2.ValidateBenchmarksRequest.SerializeToString,
                 response_deserializer=evalmesh_dot_v1_dot_benchmarks__pb2.ValidateBenchmarksResponse.FromString,
                 _registered_method=True)
+        self.EstimateRun = channel.unary_unary(
+                '/evalmesh.v1.BenchmarkService/EstimateRun',
+                request_serializer=evalmesh_dot_v1_dot_benchmarks__pb2.EstimateRunRequest.SerializeToString,
+                response_deserializer=evalmesh_dot_v1_dot_benchmarks__pb2.EstimateRunResponse.FromString,
+                _registered_method=True)
 
 
 class BenchmarkServiceServicer:
@@ -89,6 +94,13 @@ class BenchmarkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateRun(self, request, context):
+        """Counts what a run would ask: reads every row and renders every prompt, and asks nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BenchmarkServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_BenchmarkServiceServicer_to_server(servicer, server):
                     servicer.ValidateBenchmarks,
                     request_deserializer=evalmesh_dot_v1_dot_benchmarks__pb2.ValidateBenchmarksRequest.FromString,
                     response_serializer=evalmesh_dot_v1_dot_benchmarks__pb2.ValidateBenchmarksResponse.SerializeToString,
+            ),
+            'EstimateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateRun,
+                    request_deserializer=evalmesh_dot_v1_dot_benchmarks__pb2.EstimateRunRequest.FromString,
+                    response_serializer=evalmesh_dot_v1_dot_benchmarks__pb2.EstimateRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class BenchmarkService:
             '/evalmesh.v1.BenchmarkService/ValidateBenchmarks',
             evalmesh_dot_v1_dot_benchmarks__pb2.ValidateBenchmarksRequest.SerializeToString,
             evalmesh_dot_v1_dot_benchmarks__pb2.ValidateBenchmarksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evalmesh.v1.BenchmarkService/EstimateRun',
+            evalmesh_dot_v1_dot_benchmarks__pb2.EstimateRunRequest.SerializeToString,
+            evalmesh_dot_v1_dot_benchmarks__pb2.EstimateRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

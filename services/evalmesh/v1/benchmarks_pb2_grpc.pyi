@@ -41,6 +41,8 @@ class BenchmarkServiceStub:
     """Shows samples and the very prompts a run would send."""
     ValidateBenchmarks: _grpc.UnaryUnaryMultiCallable[_benchmarks_pb2.ValidateBenchmarksRequest, _benchmarks_pb2.ValidateBenchmarksResponse]
     """Checks the benchmarks of a spec against their data; INVALID_ARGUMENT or NOT_FOUND says what is wrong."""
+    EstimateRun: _grpc.UnaryUnaryMultiCallable[_benchmarks_pb2.EstimateRunRequest, _benchmarks_pb2.EstimateRunResponse]
+    """Counts what a run would ask: reads every row and renders every prompt, and asks nothing."""
 
 @_typing.type_check_only
 class BenchmarkServiceAsyncStub(BenchmarkServiceStub):
@@ -55,6 +57,8 @@ class BenchmarkServiceAsyncStub(BenchmarkServiceStub):
     """Shows samples and the very prompts a run would send."""
     ValidateBenchmarks: _aio.UnaryUnaryMultiCallable[_benchmarks_pb2.ValidateBenchmarksRequest, _benchmarks_pb2.ValidateBenchmarksResponse]  # type: ignore[assignment]
     """Checks the benchmarks of a spec against their data; INVALID_ARGUMENT or NOT_FOUND says what is wrong."""
+    EstimateRun: _aio.UnaryUnaryMultiCallable[_benchmarks_pb2.EstimateRunRequest, _benchmarks_pb2.EstimateRunResponse]  # type: ignore[assignment]
+    """Counts what a run would ask: reads every row and renders every prompt, and asks nothing."""
 
 class BenchmarkServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells which benchmarks there are and what they ask."""
@@ -90,5 +94,13 @@ class BenchmarkServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_benchmarks_pb2.ValidateBenchmarksResponse, _abc.Awaitable[_benchmarks_pb2.ValidateBenchmarksResponse]]:
         """Checks the benchmarks of a spec against their data; INVALID_ARGUMENT or NOT_FOUND says what is wrong."""
+
+    @_abc_1.abstractmethod
+    def EstimateRun(
+        self,
+        request: _benchmarks_pb2.EstimateRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_benchmarks_pb2.EstimateRunResponse, _abc.Awaitable[_benchmarks_pb2.EstimateRunResponse]]:
+        """Counts what a run would ask: reads every row and renders every prompt, and asks nothing."""
 
 def add_BenchmarkServiceServicer_to_server(servicer: BenchmarkServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -78,6 +78,7 @@ class LoadTest(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`loadTests/{load_test}`."""
     state: Global___LoadTest.State.ValueType
@@ -88,6 +89,8 @@ class LoadTest(_message.Message):
     """Output only. Why the load test failed."""
     error_reason: _builtins.str
     """Output only. Machine-readable reason of `error`."""
+    host: _builtins.str
+    """Output only. Of several platforms that share one folder, the one that performs it; empty: any."""
     @_builtins.property
     def spec(self) -> Global___LoadTestSpec:
         """What was asked for; immutable."""
@@ -128,10 +131,11 @@ class LoadTest(_message.Message):
         error_reason: _builtins.str = ...,
         levels: _abc.Iterable[Global___LoadLevelStatus] | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "levels", b"levels", "name", b"name", "notes", b"notes", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "host", b"host", "levels", b"levels", "name", b"name", "notes", b"notes", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65valmesh/v1/reports.proto\x12\x0b\x65valmesh.v1\"$\n\x06Report\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\" \n\x10GetReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListReportsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListReportsResponse\x12$\n\x07reports\x18\x01 \x03(\x0b\x32\x13.evalmesh.v1.Report\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x13QueryResultsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tbenchmark\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x13\n\x0bscore_state\x18\x05 \x01(\t\x12\x0e\n\x06subset\x18\x06 \x01(\t\"@\n\x14QueryResultsResponse\x12\x0f\n\x07results\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x13\x45xportReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\"$\n\x14\x45xportReportResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xce\x02\n\rReportService\x12?\n\tGetReport\x12\x1d.evalmesh.v1.GetReportRequest\x1a\x13.evalmesh.v1.Report\x12P\n\x0bListReports\x12\x1f.evalmesh.v1.ListReportsRequest\x1a .evalmesh.v1.ListReportsResponse\x12S\n\x0cQueryResults\x12 .evalmesh.v1.QueryResultsRequest\x1a!.evalmesh.v1.QueryResultsResponse\x12U\n\x0c\x45xportReport\x12 .evalmesh.v1.ExportReportRequest\x1a!.evalmesh.v1.ExportReportResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65valmesh/v1/reports.proto\x12\x0b\x65valmesh.v1\"$\n\x06Report\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\" \n\x10GetReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListReportsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListReportsResponse\x12$\n\x07reports\x18\x01 \x03(\x0b\x32\x13.evalmesh.v1.Report\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xef\x01\n\x13QueryResultsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tbenchmark\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x13\n\x0bscore_state\x18\x05 \x01(\t\x12\x0e\n\x06subset\x18\x06 \x01(\t\x12\x0e\n\x06grades\x18\x07 \x03(\t\x12\x0e\n\x06search\x18\x08 \x01(\t\x12\x11\n\tsample_id\x18\t \x01(\t\x12\x10\n\x08order_by\x18\n \x01(\t\x12\x0f\n\x07\x63olumns\x18\x0b \x03(\t\x12\x13\n\x0bwith_counts\x18\x0c \x01(\x08\"j\n\x14QueryResultsResponse\x12\x0f\n\x07results\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12(\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x18.evalmesh.v1.GradeCounts\"u\n\x0bGradeCounts\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.evalmesh.v1.GradeCounts.ResultsEntry\x1a.\n\x0cResultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"1\n\x13\x45xportReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\"$\n\x14\x45xportReportResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xce\x02\n\rReportService\x12?\n\tGetReport\x12\x1d.evalmesh.v1.GetReportRequest\x1a\x13.evalmesh.v1.Report\x12P\n\x0bListReports\x12\x1f.evalmesh.v1.ListReportsRequest\x1a .evalmesh.v1.ListReportsResponse\x12S\n\x0cQueryResults\x12 .evalmesh.v1.QueryResultsRequest\x1a!.evalmesh.v1.QueryResultsResponse\x12U\n\x0c\x45xportReport\x12 .evalmesh.v1.ExportReportRequest\x1a!.evalmesh.v1.ExportReportResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'evalmesh.v1.reports_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GRADECOUNTS_RESULTSENTRY']._loaded_options = None
+  _globals['_GRADECOUNTS_RESULTSENTRY']._serialized_options = b'8\001'
   _globals['_REPORT']._serialized_start=42
   _globals['_REPORT']._serialized_end=78
   _globals['_GETREPORTREQUEST']._serialized_start=80
@@ -40,13 +42,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREPORTSRESPONSE']._serialized_start=175
   _globals['_LISTREPORTSRESPONSE']._serialized_end=259
   _globals['_QUERYRESULTSREQUEST']._serialized_start=262
-  _globals['_QUERYRESULTSREQUEST']._serialized_end=394
-  _globals['_QUERYRESULTSRESPONSE']._serialized_start=396
-  _globals['_QUERYRESULTSRESPONSE']._serialized_end=460
-  _globals['_EXPORTREPORTREQUEST']._serialized_start=462
-  _globals['_EXPORTREPORTREQUEST']._serialized_end=511
-  _globals['_EXPORTREPORTRESPONSE']._serialized_start=513
-  _globals['_EXPORTREPORTRESPONSE']._serialized_end=549
-  _globals['_REPORTSERVICE']._serialized_start=552
-  _globals['_REPORTSERVICE']._serialized_end=886
+  _globals['_QUERYRESULTSREQUEST']._serialized_end=501
+  _globals['_QUERYRESULTSRESPONSE']._serialized_start=503
+  _globals['_QUERYRESULTSRESPONSE']._serialized_end=609
+  _globals['_GRADECOUNTS']._serialized_start=611
+  _globals['_GRADECOUNTS']._serialized_end=728
+  _globals['_GRADECOUNTS_RESULTSENTRY']._serialized_start=682
+  _globals['_GRADECOUNTS_RESULTSENTRY']._serialized_end=728
+  _globals['_EXPORTREPORTREQUEST']._serialized_start=730
+  _globals['_EXPORTREPORTREQUEST']._serialized_end=779
+  _globals['_EXPORTREPORTRESPONSE']._serialized_start=781
+  _globals['_EXPORTREPORTRESPONSE']._serialized_end=817
+  _globals['_REPORTSERVICE']._serialized_start=820
+  _globals['_REPORTSERVICE']._serialized_end=1154
 # @@protoc_insertion_point(module_scope)

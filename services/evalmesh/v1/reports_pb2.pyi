@@ -132,6 +132,12 @@ class QueryResultsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SCORE_STATE_FIELD_NUMBER: _builtins.int
     SUBSET_FIELD_NUMBER: _builtins.int
+    GRADES_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    WITH_COUNTS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`runs/{run}`."""
     benchmark: _builtins.str
@@ -144,6 +150,26 @@ class QueryResultsRequest(_message.Message):
     """`scored`, `unscored` or `errored`; empty: all."""
     subset: _builtins.str
     """Only this subset."""
+    search: _builtins.str
+    """Text in the question, the target, what came back, the answer or a reason; case does not count."""
+    sample_id: _builtins.str
+    """Of one sample (`main/17`), or of one of its requests (`main/17#0`)."""
+    order_by: _builtins.str
+    """A column, or `score` for the primary score; ` desc` behind it: the largest first. Results without a value come
+    last. Empty: as planned.
+    """
+    with_counts: _builtins.bool
+    """Whether to count, which takes a look at all results; the first page is the place for it."""
+    @_builtins.property
+    def grades(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Any of `right` (full marks in the primary score), `wrong`, `no_answer` (not right, and nothing was taken out of the
+        completion), `errored`, `unscored` and `not_run`; each result has exactly one. Empty: all.
+        """
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these columns; `grade` is one. Empty: all."""
+
     def __init__(
         self,
         *,
@@ -153,10 +179,16 @@ class QueryResultsRequest(_message.Message):
         page_token: _builtins.str = ...,
         score_state: _builtins.str = ...,
         subset: _builtins.str = ...,
+        grades: _abc.Iterable[_builtins.str] | None = ...,
+        search: _builtins.str = ...,
+        sample_id: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        with_counts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "score_state", b"score_state", "subset", b"subset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "columns", b"columns", "grades", b"grades", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "sample_id", b"sample_id", "score_state", b"score_state", "search", b"search", "subset", b"subset", "with_counts", b"with_counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,25 +202,75 @@ class QueryResultsResponse(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
     def results(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One JSON object per result; columns as in docs/report-schema.md."""
 
+    @_builtins.property
+    def counts(self) -> Global___GradeCounts:
+        """If they were asked for."""
+
     def __init__(
         self,
         *,
         results: _abc.Iterable[_builtins.str] | None = ...,
         next_page_token: _builtins.str = ...,
+        counts: Global___GradeCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "next_page_token", b"next_page_token", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryResultsResponse: _TypeAlias = QueryResultsResponse  # noqa: Y015
+
+@_typing.final
+class GradeCounts(_message.Message):
+    """How many results there are of each grade, whatever `grades` asked for; all else that was asked counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ResultsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """By `right`, `wrong`, ...; what there is none of may be absent."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GradeCounts: _TypeAlias = GradeCounts  # noqa: Y015
 
 @_typing.final
 class ExportReportRequest(_message.Message):

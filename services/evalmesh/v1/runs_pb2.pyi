@@ -86,6 +86,8 @@ class Run(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     MOVED_URL_FIELD_NUMBER: _builtins.int
     MOVED_KEY_REF_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{run}`."""
     state: Global___Run.State.ValueType
@@ -102,6 +104,10 @@ class Run(_message.Message):
     """Output only. Where the model is since a resume said so; empty: where the spec says."""
     moved_key_ref: _builtins.str
     """Output only. The reference to the key since then; absent: the spec's."""
+    host: _builtins.str
+    """Output only. Of several platforms that share one folder, the one that works on it; empty: any."""
+    size_bytes: _builtins.int
+    """Output only. Bytes of its objects; only where they were asked for."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """What was asked for; immutable."""
@@ -143,10 +149,12 @@ class Run(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         moved_url: _builtins.str = ...,
         moved_key_ref: _builtins.str | None = ...,
+        host: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_moved_key_ref", b"_moved_key_ref", "create_time", b"create_time", "end_time", b"end_time", "moved_key_ref", b"moved_key_ref", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_moved_key_ref", b"_moved_key_ref", "attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "moved_key_ref", b"moved_key_ref", "moved_url", b"moved_url", "name", b"name", "notes", b"notes", "notice", b"notice", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_moved_key_ref", b"_moved_key_ref", "attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "host", b"host", "moved_key_ref", b"moved_key_ref", "moved_url", b"moved_url", "name", b"name", "notes", b"notes", "notice", b"notice", "size_bytes", b"size_bytes", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__moved_key_ref: _TypeAlias = _typing.Literal["moved_key_ref"]  # noqa: Y015
     _WhichOneofArgType__moved_key_ref: _TypeAlias = _typing.Literal["_moved_key_ref", b"_moved_key_ref"]  # noqa: Y015
@@ -244,6 +252,7 @@ class RunSpec(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     STOP_AFTER_FAILURES_FIELD_NUMBER: _builtins.int
+    REUSE_COMPLETIONS_FIELD_NUMBER: _builtins.int
     CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
     """Generations per sample, at most 4096; 0 means 1."""
@@ -295,6 +304,12 @@ class RunSpec(_message.Message):
     def roles(self) -> _containers.MessageMap[_builtins.str, _models_pb2.ModelSpec]:
         """Other models that stages ask, by role: a judge, an embedder, a baseline."""
 
+    @_builtins.property
+    def reuse_completions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of imported results of other runs (ScoringService.ImportCompletions), whose completions may be copied where
+        digests are equal.
+        """
+
     def __init__(
         self,
         *,
@@ -314,11 +329,12 @@ class RunSpec(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         roles: _abc.Mapping[_builtins.str, _models_pb2.ModelSpec] | None = ...,
         stop_after_failures: _builtins.int | None = ...,
+        reuse_completions: _abc.Iterable[_builtins.str] | None = ...,
         client_config: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stop_after_failures", b"_stop_after_failures", "generation", b"generation", "limit", b"limit", "model", b"model", "seed", b"seed", "stop_after_failures", b"stop_after_failures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stop_after_failures", b"_stop_after_failures", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size", "stop_after_failures", b"stop_after_failures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stop_after_failures", b"_stop_after_failures", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_completions", b"reuse_completions", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size", "stop_after_failures", b"stop_after_failures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -639,16 +655,24 @@ class GetRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    SHOW_SIZE_FIELD_NUMBER: _builtins.int
+    SHOW_ANSWERED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{run}`."""
+    show_size: _builtins.bool
+    """Also look in the object store at how large the run is."""
+    show_answered: _builtins.bool
+    """Also count there what was answered of shards that are not in the results, where nobody is at work to say so."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        show_size: _builtins.bool = ...,
+        show_answered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "show_answered", b"show_answered", "show_size", b"show_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,21 +684,83 @@ class ListRunsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    BENCHMARK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    MIN_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
+    SHOW_SIZE_FIELD_NUMBER: _builtins.int
+    SHOW_ANSWERED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 1000; 0 means 50."""
     page_token: _builtins.str
     """From the previous page."""
+    model: _builtins.str
+    """Only runs of a model whose name or label contains this, whatever the case."""
+    benchmark: _builtins.str
+    """Only runs of this benchmark."""
+    display_name: _builtins.str
+    """Only runs whose display name contains this, whatever the case."""
+    word: _builtins.str
+    """Only runs whose id begins or ends with this, or whose display name it is."""
+    show_size: _builtins.bool
+    """As in GetRunRequest."""
+    show_answered: _builtins.bool
+    """As in GetRunRequest."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Run.State.ValueType]:
+        """Only runs in one of these states."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only runs with all of these labels."""
+
+    @_builtins.property
+    def min_create_time(self) -> _timestamp_pb2.Timestamp:
+        """Only runs accepted at this time or later."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        states: _abc.Iterable[Global___Run.State.ValueType] | None = ...,
+        model: _builtins.str = ...,
+        benchmark: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        display_name: _builtins.str = ...,
+        min_create_time: _timestamp_pb2.Timestamp | None = ...,
+        word: _builtins.str = ...,
+        show_size: _builtins.bool = ...,
+        show_answered: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["min_create_time", b"min_create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "display_name", b"display_name", "labels", b"labels", "min_create_time", b"min_create_time", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "show_answered", b"show_answered", "show_size", b"show_size", "states", b"states", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -688,8 +774,11 @@ class ListRunsResponse(_message.Message):
 
     RUNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    total_size: _builtins.int
+    """Runs on all pages together."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """Newest first."""
@@ -699,14 +788,67 @@ class ListRunsResponse(_message.Message):
         *,
         runs: _abc.Iterable[Global___Run] | None = ...,
         next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRunRequest(_message.Message):
+    """Deletes a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    TAKEOVER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`runs/{run}`."""
+    validate_only: _builtins.bool
+    """Says what would be freed, or why it may not be deleted; deletes nothing."""
+    takeover: _builtins.bool
+    """Also a run whose state says it is going on, because its platform is known to have died."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        takeover: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "takeover", b"takeover", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRunRequest: _TypeAlias = DeleteRunRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRunResponse(_message.Message):
+    """What a deleted run has given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    freed_bytes: _builtins.int
+    """Bytes of its objects."""
+    def __init__(
+        self,
+        *,
+        freed_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freed_bytes", b"freed_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRunResponse: _TypeAlias = DeleteRunResponse  # noqa: Y015
 
 @_typing.final
 class CancelRunRequest(_message.Message):

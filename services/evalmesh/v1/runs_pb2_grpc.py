@@ -60,6 +60,11 @@ class RunServiceStub:
                 request_serializer=evalmesh_dot_v1_dot_runs__pb2.ResumeRunRequest.SerializeToString,
                 response_deserializer=evalmesh_dot_v1_dot_runs__pb2.Run.FromString,
                 _registered_method=True)
+        self.DeleteRun = channel.unary_unary(
+                '/evalmesh.v1.RunService/DeleteRun',
+                request_serializer=evalmesh_dot_v1_dot_runs__pb2.DeleteRunRequest.SerializeToString,
+                response_deserializer=evalmesh_dot_v1_dot_runs__pb2.DeleteRunResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/evalmesh.v1.RunService/WatchRun',
                 request_serializer=evalmesh_dot_v1_dot_runs__pb2.WatchRunRequest.SerializeToString,
@@ -106,6 +111,14 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteRun(self, request, context):
+        """Frees what a run that has ended holds, its record first. FAILED_PRECONDITION while it goes on, and while another run
+        that has not succeeded counts on its completions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchRun(self, request, context):
         """Follows a run until it ends. The first event is a snapshot; a broken watch resumes with `start_sequence`.
         OUT_OF_RANGE when that sequence is no longer kept: get the run and watch from 0.
@@ -141,6 +154,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ResumeRun,
                     request_deserializer=evalmesh_dot_v1_dot_runs__pb2.ResumeRunRequest.FromString,
                     response_serializer=evalmesh_dot_v1_dot_runs__pb2.Run.SerializeToString,
+            ),
+            'DeleteRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRun,
+                    request_deserializer=evalmesh_dot_v1_dot_runs__pb2.DeleteRunRequest.FromString,
+                    response_serializer=evalmesh_dot_v1_dot_runs__pb2.DeleteRunResponse.SerializeToString,
             ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
@@ -284,6 +302,33 @@ class RunService:
             '/evalmesh.v1.RunService/ResumeRun',
             evalmesh_dot_v1_dot_runs__pb2.ResumeRunRequest.SerializeToString,
             evalmesh_dot_v1_dot_runs__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evalmesh.v1.RunService/DeleteRun',
+            evalmesh_dot_v1_dot_runs__pb2.DeleteRunRequest.SerializeToString,
+            evalmesh_dot_v1_dot_runs__pb2.DeleteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class RunServiceStub:
     """Ends a run; what is finished stays. FAILED_PRECONDITION when it has ended already."""
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ResumeRunRequest, _runs_pb2.Run]
     """Goes on where a FAILED or CANCELLED run stopped; nothing that exists is computed again."""
+    DeleteRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.DeleteRunRequest, _runs_pb2.DeleteRunResponse]
+    """Frees what a run that has ended holds, its record first. FAILED_PRECONDITION while it goes on, and while another run
+    that has not succeeded counts on its completions.
+    """
     WatchRun: _grpc.UnaryStreamMultiCallable[_runs_pb2.WatchRunRequest, _runs_pb2.RunEvent]
     """Follows a run until it ends. The first event is a snapshot; a broken watch resumes with `start_sequence`.
     OUT_OF_RANGE when that sequence is no longer kept: get the run and watch from 0.
@@ -63,6 +67,10 @@ class RunServiceAsyncStub(RunServiceStub):
     """Ends a run; what is finished stays. FAILED_PRECONDITION when it has ended already."""
     ResumeRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.ResumeRunRequest, _runs_pb2.Run]  # type: ignore[assignment]
     """Goes on where a FAILED or CANCELLED run stopped; nothing that exists is computed again."""
+    DeleteRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.DeleteRunRequest, _runs_pb2.DeleteRunResponse]  # type: ignore[assignment]
+    """Frees what a run that has ended holds, its record first. FAILED_PRECONDITION while it goes on, and while another run
+    that has not succeeded counts on its completions.
+    """
     WatchRun: _aio.UnaryStreamMultiCallable[_runs_pb2.WatchRunRequest, _runs_pb2.RunEvent]  # type: ignore[assignment]
     """Follows a run until it ends. The first event is a snapshot; a broken watch resumes with `start_sequence`.
     OUT_OF_RANGE when that sequence is no longer kept: get the run and watch from 0.
@@ -110,6 +118,16 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.Run, _abc.Awaitable[_runs_pb2.Run]]:
         """Goes on where a FAILED or CANCELLED run stopped; nothing that exists is computed again."""
+
+    @_abc_1.abstractmethod
+    def DeleteRun(
+        self,
+        request: _runs_pb2.DeleteRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.DeleteRunResponse, _abc.Awaitable[_runs_pb2.DeleteRunResponse]]:
+        """Frees what a run that has ended holds, its record first. FAILED_PRECONDITION while it goes on, and while another run
+        that has not succeeded counts on its completions.
+        """
 
     @_abc_1.abstractmethod
     def WatchRun(

@@ -45,9 +45,14 @@ def decode_token(token: str, query: str = "") -> str | int | None:
 
 def decode_offset(token: str, query: str = "") -> int:
     """The row behind a token; 0 for the first page. Raises `InvalidInput` like `decode_token`."""
+    return decode_position(token, query) or 0
+
+
+def decode_position(token: str, query: str = "") -> int | None:
+    """The number behind a token; `None` for the first page. Raises `InvalidInput` like `decode_token`."""
     position = decode_token(token, query)
     if position is None or (isinstance(position, int) and 0 <= position < 2**63):
-        return position or 0
+        return position
     raise _foreign_token()
 
 
@@ -62,7 +67,9 @@ def newest_first(ids: Sequence[str], size: int, token: str) -> tuple[Sequence[st
     return wanted[:size], encode_token(wanted[size - 1]) if len(wanted) > size else ""
 
 
-async def cut_page(ids: Sequence[str], token: str, get: Callable[[str], Awaitable[M]]) -> tuple[list[M], str]:
+async def cut_page(
+    ids: Sequence[str], token: str, get: Callable[[str], Awaitable[M]], query: str = ""
+) -> tuple[list[M], str]:
     """The messages of a page as far as one answer holds them, and the token of what follows them."""
     found: list[M] = []
     size_bytes = 0
@@ -70,7 +77,7 @@ async def cut_page(ids: Sequence[str], token: str, get: Callable[[str], Awaitabl
         message = await get(id_)
         size_bytes += message.ByteSize()
         if found and size_bytes > PAGE_BYTES:
-            return found, encode_token(ids[len(found) - 1])
+            return found, encode_token(ids[len(found) - 1], query)
         found.append(message)
     return found, token
 

@@ -118,6 +118,9 @@ OF_EVAL = [
     ("--quiet", ["--quiet", "standard error"]),
     ("--stream=maybe", ["stream"]),
     ("--work-dir /proc/nope", ["work_dir", "/proc/nope"]),
+    ("--price 1", ["--price", "expected 2"]),
+    ("--price 1 x", ["price", "x"]),
+    ("--price 1 -2", ["price", "-2"]),
     ("--use-cache ../../etc", ["../../etc", "outputs folder"]),
 ]
 

@@ -69,7 +69,10 @@ class Bucket:
             Unavailable: the server cannot be reached.
         """
         write_id = uuid4().hex
-        headers = {"Nats-Msg-Id": write_id}
+        return await self._write(key, value, {"Nats-Msg-Id": write_id}, expected)
+
+    async def _write(self, key: str, value: bytes, headers: dict[str, str], expected: int | None) -> int:
+        write_id = headers["Nats-Msg-Id"]
         if expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         answer = await self._connection.request(f"{self._prefix}{key}", value, headers)
@@ -79,7 +82,7 @@ class Bucket:
             if error.err_code not in _WRONG_SEQUENCE:
                 raise error.as_domain() from error
         # Refused, perhaps because this very write went through before the connection broke and was then repeated.
-        newest = await self._last(key)
+        newest = await self._last_mark(key)
         if newest is not None and write_id.encode() in base64.b64decode(newest.get("hdrs", "")):
             return int(newest["seq"])
         found = newest["seq"] if newest is not None else 0
@@ -89,14 +92,10 @@ class Bucket:
             {"key": key},
         )
 
-    async def remove(self, key: str) -> None:
-        """Watchers are told that the key is gone; the mark that says so goes by itself."""
+    async def remove(self, key: str, expected: int | None = None) -> None:
+        """Watchers are told that the key is gone; the mark that says so goes by itself. Raises as `put` does."""
         headers = {"Nats-Msg-Id": uuid4().hex, "KV-Operation": "DEL", "Nats-TTL": _MARK_TTL}
-        answer = await self._connection.request(f"{self._prefix}{key}", b"", headers)
-        try:
-            decode_answer(answer.data)
-        except ApiError as error:
-            raise error.as_domain() from error
+        await self._write(key, b"", headers, expected)
 
     async def forget(self, pattern: str) -> None:
         """Takes keys away without telling watchers."""
@@ -133,6 +132,13 @@ class Bucket:
             yield msg.subject.removeprefix(self._prefix), None if removed else msg.data
 
     async def _last(self, key: str) -> Mapping[str, Any] | None:
+        message = await self._last_mark(key)
+        if message is None or b"KV-Operation" in base64.b64decode(message.get("hdrs", "")):
+            return None
+        return message
+
+    async def _last_mark(self, key: str) -> Mapping[str, Any] | None:
+        """Also where it says that the key is gone."""
         try:
             answer = await self._connection.api(
                 f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": f"{self._prefix}{key}"}
@@ -142,4 +148,4 @@ class Bucket:
                 return None
             raise error.as_domain() from error
         message: Mapping[str, Any] = answer["message"]
-        return None if b"KV-Operation" in base64.b64decode(message.get("hdrs", "")) else message
+        return message

@@ -126,9 +126,11 @@ class NatsConnection:
             if self.client.is_connected:
                 await self.round_trip(2.0)
         # nats-py trips over a connection that is gone before it has stopped its subscriptions.
-        with contextlib.suppress(nats.errors.Error, OSError):
+        # One that breaks at this very moment is written to once more, which uvloop calls a RuntimeError.
+        with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
             if self._answers is not None:
                 await self._answers.unsubscribe()
+        with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
             await self.client.close()
         await self._on_closed()
 

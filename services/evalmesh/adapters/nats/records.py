@@ -56,6 +56,12 @@ class Records(Generic[T]):
         """Returns the new revision. Raises `Conflict`."""
         return await self.bucket.put(self.key(record.id), self.encode(record), expected=revision)
 
+    async def remove(self, id_: str, revision: int) -> None:
+        """Raises `Conflict`. No mark is left that a list would find."""
+        key = self.key(id_)
+        await self.bucket.remove(key, expected=revision)
+        await self.bucket.forget(key)
+
     async def list_ids(self) -> Sequence[str]:
         """Newest first: ids sort by time. Whatever else lies in the bucket has a key of two tokens."""
         return sorted(await self.bucket.keys("*"), reverse=True)

@@ -74,6 +74,16 @@ class NatsRunStore:
     async def update(self, run: Run, revision: int) -> int:
         return await self._records.update(replace(run, spec=_ELSEWHERE), revision)
 
+    async def remove(self, run: str, revision: int) -> None:
+        await self._records.remove(run, revision)
+        self._specs.pop(run, None)
+
+    async def forget(self, run: str) -> None:
+        key = subjects.run_key(run)
+        await self._progress.forget(key)
+        await self._progress.forget(f"{key}.*")
+        await self._control.forget(key)
+
     async def list_ids(self) -> Sequence[str]:
         return await self._records.list_ids()
 

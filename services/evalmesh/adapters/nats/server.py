@@ -34,42 +34,52 @@ _DAMAGED = re.compile(rb"\[(?:WRN|ERR)\] (?!Filestore)(.*(?:metafile|checksum fi
 """What the server says about a stream or a consumer that it leaves out; blocks of messages it mends by itself."""
 
 
+class FolderInUse(FailedPrecondition):
+    """Another server works in the folder."""
+
+
 class NatsServerProcess:
     """A nats-server on 127.0.0.1 that only who knows `url` can use.
 
     All calls block, for some 20 ms. After the server died, `start` brings it back on the same port and data.
     """
 
-    def __init__(self, folder: Path, port: int = 0, max_store_bytes: int = _STORE_BYTES) -> None:
+    def __init__(self, folder: Path, port: int = 0, max_store_bytes: int = _STORE_BYTES, token: str = "") -> None:
         """Prepares; nothing is started.
 
         Args:
             folder: Holds configuration, log and data; made if missing. One live server per folder.
             port: 0: a free one, kept over restarts.
             max_store_bytes: The most that streams may hold.
+            token: What clients must show; empty: a new one.
         """
         self.folder = folder.absolute()
         self.port = port
         self.max_store_bytes = max_store_bytes
         self.pid = 0
-        self._token = secrets.token_urlsafe(24)
+        self.token = token or secrets.token_urlsafe(24)
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
         """Address with the token: a secret."""
-        return f"nats://{self._token}@127.0.0.1:{self.port}"
+        return f"nats://{self.token}@127.0.0.1:{self.port}"
 
     @property
     def alive(self) -> bool:
         """Whether the server runs."""
         return self._child is not None and self._child.alive
 
-    def start(self, timeout_s: float = 20.0) -> None:
+    def start(self, timeout_s: float = 20.0, lock_wait_s: float | None = None) -> None:
         """Starts the server and returns once it answers; a no-op while it is alive.
 
+        Args:
+            timeout_s: For the server to answer.
+            lock_wait_s: For a server that is ending to give the folder free; default: 5 s.
+
         Raises:
-            FailedPrecondition: no nats-server is installed, another one works in this folder, or its data are damaged.
+            FolderInUse: another server works in this folder.
+            FailedPrecondition: no nats-server is installed, or its data are damaged.
             Unavailable: it ended at once or did not answer in time; the message ends with its last log lines.
         """
         if self.alive:
@@ -79,7 +89,7 @@ class NatsServerProcess:
         log = self.folder / "nats.log"
         said_before = log.stat().st_size if log.exists() else 0
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = _lock(self.folder / "lock")
+        lock = _lock(self.folder / "lock", _LOCK_WAIT_S if lock_wait_s is None else lock_wait_s)
         try:
             for stale in self.folder.glob("*.ports"):
                 stale.unlink()
@@ -115,7 +125,7 @@ class NatsServerProcess:
             "port": self.port or -1,
             "ports_file_dir": str(self.folder),
             "max_payload": _MAX_PAYLOAD_BYTES,
-            "authorization": {"token": self._token},
+            "authorization": {"token": self.token},
             "jetstream": jetstream,
             "log_file": str(self.folder / "nats.log"),
             "logfile_size_limit": 16 << 20,
@@ -131,7 +141,7 @@ class NatsServerProcess:
         while time.monotonic() < deadline:
             if not self.alive:
                 raise Unavailable(f"nats-server ended at once: {self._log_tail()}")
-            if self._read_ports() and _answers(self.port):
+            if self._read_ports() and answers(self.port):
                 return
             time.sleep(_POLL_S)
         raise Unavailable(f"nats-server did not answer in time: {self._log_tail()}")
@@ -174,10 +184,10 @@ def find_nats_server() -> str:
     return found
 
 
-def _lock(path: Path) -> int:
-    """The folder's lock, as a descriptor to hand down. Raises `FailedPrecondition` when another server holds it."""
+def _lock(path: Path, wait_s: float) -> int:
+    """The folder's lock, as a descriptor to hand down. Raises `FolderInUse` when another server holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_WAIT_S
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -186,7 +196,7 @@ def _lock(path: Path) -> int:
             # A server whose owner is gone is about to go as well, and one of this process has been stopped.
             if (owner != os.getpid() and _lives(owner)) or time.monotonic() > deadline:
                 os.close(descriptor)
-                raise FailedPrecondition(_in_use(path.parent, owner)) from None
+                raise FolderInUse(_in_use(path.parent, owner)) from None
             time.sleep(_POLL_S)
         else:
             os.ftruncate(descriptor, 0)
@@ -220,7 +230,8 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether a nats-server listens there on this machine."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             return connection.recv(5).startswith(b"INFO")

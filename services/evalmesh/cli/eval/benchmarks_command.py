@@ -13,6 +13,7 @@ from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.cli import exits
+from evalmesh.cli.addresses import check_server
 from evalmesh.cli.eval.config import TaskConfig, args_of_one
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.show import make_console
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 def _infos(args: argparse.Namespace) -> Sequence[BenchmarkInfo]:
     names = args.names if args.action == "info" else None
     if args.server:
+        check_server(args.server)
         with Client(args.server) as client:
             return list(client.list_benchmarks()) if names is None else [client.get_benchmark(name) for name in names]
     known = registry.all_benchmarks() if names is None else [registry.get(name) for name in names]
@@ -93,6 +95,7 @@ def _preview(args: argparse.Namespace) -> Preview:
     folder = path_for(config.dataset_dir, config)
     with told_in_keys([one.name]):
         if args.server:
+            check_server(args.server)
             with Client(args.server) as client:
                 return client.preview_benchmark(spec, sample_count=args.samples, dataset_dir=folder, seed=args.seed)
         benchmark = registry.get(spec.kind)

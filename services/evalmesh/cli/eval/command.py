@@ -3,21 +3,17 @@
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
-
-import yaml
 
 from evalmesh.cli import exits
 from evalmesh.cli.connections import told_by_environment
 from evalmesh.cli.defaults import told
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import Outcome, evaluate, validate
-from evalmesh.cli.eval.keys import told_in_keys
+from evalmesh.cli.eval.evaluate import Outcome, evaluate
+from evalmesh.cli.eval.rehearsal import rehearse, text_of
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
-from evalmesh.cli.eval.spec import key_reference, sets_of
+from evalmesh.cli.eval.spec import key_reference
 from evalmesh.cli.exports import again_command, check_sinks, options_of, send
-from evalmesh.cli.plain import plain
 from evalmesh.cli.platform.session import run_async
 
 _NOT_CONFIG = frozenset({"command", "module", "parser", "config"})
@@ -34,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
     options = options_of(config.name, config.work_dir, config.export_args)
     check_sinks(config.export, options)
     if config.dry_run:
-        with told_in_keys([one.name for one in sets_of(config)]):
-            spec = run_async(validate(config))
-        print(yaml.safe_dump(plain(replace(spec, client_config="")), sort_keys=False, allow_unicode=True), end="")
+        print(text_of(run_async(rehearse(config)), config.price), end="")
         return exits.OK
     if config.demo:
         console.print("The model is simulated, reached over real HTTP; see --api-url for your own.")

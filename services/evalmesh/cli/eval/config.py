@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,6 +76,16 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     @classmethod
     def _text(cls, value: str | None) -> str | None:
         return value and from_file(value, "system_prompt")
+
+    @field_validator("price")
+    @classmethod
+    def _prices(cls, value: list[float]) -> list[float]:
+        if value and (len(value) != len(("input", "output")) or not all(0 <= one < inf for one in value)):
+            raise InvalidInput(
+                f"price: {value} is not allowed; give the prices of a million input and of a million output tokens.",
+                {"field": "price"},
+            )
+        return value
 
     @field_validator("limit", mode="before")
     @classmethod

@@ -2,12 +2,11 @@
 
 import asyncio
 import dataclasses
-import os
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +20,8 @@ from evalmesh.cli.eval.completions import as_json_lines
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import lost_count, write_outputs
+from evalmesh.cli.eval.outputs import lost_count, write_config_of, write_outputs
+from evalmesh.cli.eval.reuse import Earlier, differences, find_earlier, report_differences, with_earlier
 from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, sets_of, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
@@ -140,8 +140,10 @@ async def _serving(port: int, *, or_any_port: bool, **knows: Any) -> AsyncIterat
 
 def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     """The config with its run named by id, and the checked spec. Raises before anything is started."""
+    work_dir = Path(config.work_dir).expanduser()
     if config.use_cache:
-        config = config.model_copy(update={"use_cache": RUNS.id_of(config.use_cache)})
+        config = config.model_copy(update={"use_cache": _earlier_id(config, work_dir)})
+    RUNS.check_free(work_dir, no_timestamp=config.no_timestamp, overwrite=config.overwrite)
     spec = to_run_spec(config)
     if config.completions:
         file = _file(config.completions)
@@ -162,30 +164,79 @@ def say_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
-async def validate(config: TaskConfig) -> RunSpec:
-    """The spec, checked by the platform too; nothing is run. Raises what is wrong with it."""
-    async with simulated(config) as task:
-        ready, spec = resolve(task)
-        async with connect(place_of(ready)) as client:
-            spec = await _with_completions(client, ready, spec)
-            await client.create_run(spec, validate_only=True)
-    return spec
+def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
+    """The id of the run whose answers are copied; a server knows more runs than have left something here."""
+    given = config.use_cache or ""
+    try:
+        return RUNS.path_id(given, work_dir) or given if config.server else RUNS.id_of(given, work_dir)
+    except (NotFound, InvalidInput) as error:
+        raise type(error)(f"use_cache: {error.message}", {"field": "use_cache"}) from None
 
 
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
         stack.enter_context(told_in_keys([one.name for one in sets_of(config)]))
-        ready, spec = resolve(await stack.enter_async_context(simulated(config)))
+        asked = await stack.enter_async_context(simulated(config))
+        ready, spec = resolve(asked)
         place = place_of(ready)
         mark = LogMark(place.settings().state_dir / "logs")
         client = await stack.enter_async_context(connect(place))
-        spec = await _with_completions(client, ready, spec)
-        run = await when_ready(lambda: client.create_run(spec), ready.ready_timeout, console)
+        spec = await with_completions(client, ready, spec)
+        earlier = await earlier_of(client, asked, ready)
+        if earlier is not None:
+            _say_differences(console, earlier, spec)
+            spec = await with_earlier(client, spec, earlier)
+        run = await when_ready(partial(client.create_run, spec), ready.ready_timeout, console)
         say_notes(console, run.notes)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
+        if ready.no_timestamp:
+            RUNS.clear(folder, place.work_dir)
         RUNS.write_config(repeating(ready, run.spec), run, folder)
-        return await finish(client, run, folder, Watcher(console, live, mark, place))
+        outcome = await finish(client, run, folder, Watcher(console, live, mark, place))
+        if earlier is not None and outcome.report is not None:
+            await _say_nothing_reused(client, console, earlier, outcome.report)
+        return outcome
+
+
+async def earlier_of(client: AsyncClient, asked: TaskConfig, ready: TaskConfig) -> Earlier | None:
+    """The run whose answers are to be copied: as it was named, and by its id."""
+    return await find_earlier(client, ready.use_cache or "", _folder_of(asked)) if asked.use_cache else None
+
+
+def _folder_of(config: TaskConfig) -> Path | None:
+    """Where the outputs of the run lie that `use_cache` names."""
+    given, work_dir = config.use_cache or "", Path(config.work_dir).expanduser()
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return path
+    return RUNS.find_folder(_earlier_id(config, work_dir), work_dir)
+
+
+def _say_differences(console: Console, earlier: Earlier, spec: RunSpec) -> None:
+    """Before anything is asked, which costs time and perhaps money."""
+    found = differences(earlier.spec, spec) if earlier.spec is not None else []
+    if found:
+        console.print(
+            Text(f"note: nothing can be copied from {earlier.run}, all is asked: {'; '.join(found)}", style="yellow"),
+            soft_wrap=True,
+        )
+
+
+async def _say_nothing_reused(
+    client: AsyncClient, console: Console, earlier: Earlier, report: Mapping[str, Any]
+) -> None:
+    if any(one["n_reused"] for one in report["benchmarks"]):
+        return
+    before = None
+    with suppress(NotFound, InvalidInput):
+        if earlier.spec is not None:
+            before = await client.report(earlier.run)
+        elif earlier.folder is not None:
+            before = RUNS.read_report(earlier.folder / RUNS.report_file)
+    why = report_differences(before, report) if before is not None else []
+    text = "; ".join(why) or "it answered none of these questions, or with errors only"
+    console.print(Text(f"warning: 0 answers were copied from {earlier.run}: {text}", style="yellow"), soft_wrap=True)
 
 
 def _check_there(file: Path, given: str) -> None:
@@ -206,7 +257,8 @@ def _file(path: str) -> Path:
     return Path(path).expanduser()
 
 
-async def _with_completions(client: AsyncClient, config: TaskConfig, spec: RunSpec) -> RunSpec:
+async def with_completions(client: AsyncClient, config: TaskConfig, spec: RunSpec) -> RunSpec:
+    """The spec with the digest of the config's completions, which are handed to the platform."""
     if not config.completions:
         return spec
     with as_json_lines(_file(config.completions)) as lines:
@@ -220,8 +272,11 @@ class Watcher:
 
     console: Console
     live: bool
-    mark: LogMark
+    mark: LogMark | None
+    """`None`: the run is another command's."""
     place: Place
+    writes: bool = True
+    """Whether outputs are written; another command may be doing that."""
 
 
 async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) -> Outcome:
@@ -230,19 +285,23 @@ async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) 
     logs = None if place.server else place.settings().state_dir / "logs"
     lost = say_lost(watcher.console, client.address)
     try:
-        with RunProgress(watcher.console, live=watcher.live) as progress:
+        with RunProgress(watcher.console, live=watcher.live, start=run) as progress:
             async with told_waits(logs, run.id, watcher.console):
                 async for update in client.watch_run(run, reconnect_s=RECONNECT_S, on_lost=lost):
                     run = update
                     progress.update(run)
     except asyncio.CancelledError:
-        watcher.console.print(_left_behind(run, folder, place), markup=False, highlight=False)
+        watcher.console.print(_left_behind(run, folder, watcher), markup=False, highlight=False)
         raise
     finally:
-        if not place.server:
+        if not place.server and watcher.mark is not None:
             watcher.mark.copy(run.id, folder)
     try:
-        report = await write_outputs(client, run, folder)
+        if watcher.writes:
+            report = await write_outputs(client, run, folder)
+            write_config_of(run, folder)
+        else:
+            report = await client.report(run)
     except NotFound:
         if run.state is RunState.SUCCEEDED:
             raise
@@ -250,15 +309,15 @@ async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) 
     return Outcome(run, folder, report)
 
 
-def _left_behind(run: Run, folder: Path, place: Place) -> str:
-    if place.server:
+def _left_behind(run: Run, folder: Path, watcher: Watcher) -> str:
+    place = watcher.place
+    if place.server or watcher.mark is None:
         return (
-            f"{run.id} goes on at {place.server}.\n"
-            f"  follow it:  evalmesh runs watch {run.id} --server {place.server}\n"
-            f"  end it:     evalmesh runs cancel {run.id} --server {place.server}"
+            f"{run.id} goes on{f' at {place.server}' if place.server else ''}.\n"
+            f"  follow it:  evalmesh runs watch {run.id}{place.flags}\n"
+            f"  end it:     evalmesh runs cancel {run.id}{place.flags}"
         )
-    work_dir = "" if os.path.normpath(place.work_dir) == "outputs" else f" --work-dir {quote(str(place.work_dir))}"
     return (
         f"{run.id} stopped; nothing that is finished is lost ({folder}).\n"
-        f"  go on:  evalmesh runs resume {run.id}{work_dir}"
+        f"  go on:  evalmesh runs resume {run.id}{place.flags}"
     )

@@ -54,16 +54,24 @@ def _heading(run: Run) -> str:
 class RunProgress(LiveView):
     """Shows updates of one run."""
 
-    def __init__(self, console: Console, *, live: bool, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, *, live: bool, now: Callable[[], float] = time.monotonic, start: Run | None = None
+    ) -> None:
+        """Shows nothing yet. `start`: the run as it is taken up; what is answered already is not done again."""
         super().__init__(console, live=live, now=now)
         self._speeds: dict[str, Speed] = {}
+        self._before = {one.name: answered(one) for one in start.benchmarks} if start is not None else {}
 
     def update(self, run: Run) -> None:
         """Takes in the newest state of the run."""
         now_s = self._now()
         for one in run.benchmarks:
-            self._speeds.setdefault(one.name, Speed()).add(now_s, answered(one))
+            self._speeds.setdefault(one.name, Speed()).add(now_s, self._answered(one))
         self._show(now_s, run.state.value, lambda: self._table(run), lambda: self._lines(run))
+
+    def _answered(self, one: BenchmarkProgress) -> int:
+        """Until a runner has found what there is, nobody tells of it."""
+        return max(answered(one), self._before.get(one.name, 0))
 
     def _lines(self, run: Run) -> str:
         lines = (f"  {self.line(one)}" for one in run.benchmarks if one.total)
@@ -72,7 +80,7 @@ class RunProgress(LiveView):
     def line(self, one: BenchmarkProgress) -> str:
         """One benchmark in words."""
         parts = [
-            f"{one.name}: {answered(one)}/{one.total} done",
+            f"{one.name}: {self._answered(one)}/{one.total} done",
             f"{one.in_flight} in flight",
             f"{one.errored} errored",
         ]
@@ -85,7 +93,7 @@ class RunProgress(LiveView):
 
     def _pace(self, one: BenchmarkProgress) -> tuple[str, str]:
         speed = self._speeds.get(one.name, Speed())
-        left = one.total - answered(one)
+        left = one.total - self._answered(one)
         eta_s = speed.eta_s(left) if left > 0 else None
         return (f"{speed.per_s:.1f}" if speed.per_s else ""), ("" if eta_s is None else clock_text(eta_s))
 
@@ -98,8 +106,8 @@ class RunProgress(LiveView):
             lost = one.errored + one.unscored
             table.add_row(
                 Text(one.name, style="bold"),
-                ProgressBar(total=max(one.total, 1), completed=answered(one), width=24, pulse=not one.total),
-                Text(f"{answered(one)}/{one.total}"),
+                ProgressBar(total=max(one.total, 1), completed=self._answered(one), width=24, pulse=not one.total),
+                Text(f"{self._answered(one)}/{one.total}"),
                 Text(f"{one.in_flight} in flight", style="dim"),
                 Text(f"{lost} errored", style="red" if lost else "dim"),
                 Text(f"{rate}/s" if rate else "", style="dim"),

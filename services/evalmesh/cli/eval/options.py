@@ -5,7 +5,7 @@ EvalScope's names, and ours for what EvalScope has not. Imports nothing heavy.
 
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MaxLen
 
 from evalmesh.cli.parser import Flag
 
@@ -85,6 +85,7 @@ class TaskOptions:
     runners: Annotated[int, Ge(1), Le(64), Flag("model runners, with --processes")] = 1
 
     no_timestamp: Annotated[bool, Flag("write into the work directory itself", group="output")] = False
+    overwrite: Annotated[bool, Flag("with --no-timestamp: replace the outputs that are there")] = False
     name: Annotated[str, Flag("shown in lists and reports")] = ""
     labels: dict[str, str] = {}
     export: Annotated[
@@ -92,4 +93,7 @@ class TaskOptions:
         Flag("also send the scores to wandb, swanlab, mlflow, clearml, otlp, prometheus or csv", "SINK"),
     ] = []
     export_args: Annotated[dict[str, Any], Flag("options of the exporters: project, url, ...")] = {}
-    dry_run: Annotated[bool, Flag("print the resolved spec, check it, run nothing")] = False
+    price: Annotated[
+        list[float], MaxLen(2), Flag("of a million input and output tokens: adds costs", ("IN", "OUT"), nargs=2)
+    ] = []
+    dry_run: Annotated[bool, Flag("check everything, print the spec and what it would ask, run nothing")] = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.cli.eval.layout_export import export_evalscope_layout
+from evalmesh.cli.outputs import RUNS
 from evalmesh.domain.run import Run
 from evalmesh.results.table import read_results
 from evalmesh.sdk import AsyncClient
@@ -23,6 +24,17 @@ async def write_outputs(client: AsyncClient, run: Run, folder: Path) -> dict[str
         tables.append(await client.export(run, file, folder / file))
     await asyncio.to_thread(export_evalscope_layout, _rows(tables), report, folder)
     return report
+
+
+def write_config_of(run: Run, folder: Path) -> None:
+    """The config of a run that was submitted elsewhere, by what its client said of it, where there is none yet."""
+    if (folder / RUNS.config_file).is_file():
+        return
+    try:
+        said = json.loads(run.spec.client_config or "{}")
+    except ValueError:
+        said = {}
+    RUNS.write_config(said if isinstance(said, dict) else {}, run, folder)
 
 
 def _rows(tables: list[Path]) -> Iterator[dict[str, Any]]:

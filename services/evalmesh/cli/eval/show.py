@@ -10,6 +10,7 @@ from rich.text import Text
 
 from evalmesh.cli.console import is_live, make_console
 from evalmesh.cli.eval.evaluate import Outcome
+from evalmesh.cli.eval.reuse import reuse_lines
 from evalmesh.cli.eval.table import render_table
 from evalmesh.domain.run import RunState
 
@@ -27,6 +28,9 @@ def show_outcome(console: Console, outcome: Outcome, *, work_dir: str) -> None:
     if report is not None:
         if report["benchmarks"]:
             console.print(render_table(report))
+        if run.spec.reuse_runs or run.spec.reuse_completions:
+            for line in reuse_lines(report):
+                console.print(Text(line))
         for line in lost_lines(report):
             console.print(Text(line, style="yellow"))
         for line in note_lines(report):
@@ -83,4 +87,4 @@ def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:
     if outcome.report is not None and lost_lines(outcome.report) and run.spec.model.engine != "recorded":
         config = quote(str(outcome.folder / "run.yaml"))
         return [f"next     evalmesh eval -c {config} --use-cache {run.id}   # asks only what failed"]
-    return [f"next     evalmesh report {quote(str(outcome.folder))} --format markdown"]
+    return [f"next     evalmesh samples {quote(str(outcome.folder))} --wrong"]

@@ -30,7 +30,7 @@ _REPORTERS = frozenset({"report_aggregator", "load_generator"})
 def place_of_args(args: argparse.Namespace, at_work: frozenset[str]) -> Place:
     """The platform the flags name, or one here in which only `at_work` take work."""
     seats = 1 if "load_generator" in at_work else 0
-    return Place.of(args, at_work=at_work, generators=seats).joined()
+    return Place.of(args, at_work=at_work, generators=seats)
 
 
 def _load_text(one: LoadTest) -> str:
@@ -86,9 +86,15 @@ _LISTING: Listing[LoadTest] = Listing(
 )
 
 
+def _id_of(args: argparse.Namespace) -> str:
+    """Which load test is meant: here by what lies in the work directory, at a server by its id or outputs alone."""
+    text: str = args.load_test
+    return LOAD_TESTS.id_of(text, None if args.server else Path(args.work_dir).expanduser())
+
+
 def watch(args: argparse.Namespace) -> int:
     """`perf watch`."""
-    ended = run_async(_watch(LOAD_TESTS.id_of(args.load_test), place_of_args(args, NOBODY)))
+    ended = run_async(_watch(_id_of(args), place_of_args(args, NOBODY)))
     print(f"{ended.id} {state_words(ended)}{f': {ended.error}' if ended.error else ''}")
     codes = {State.CANCELLED: exits.CANCELLED, State.FAILED: exits.FAILED}
     if not any(level.ok for level in ended.levels):
@@ -100,7 +106,7 @@ def watch(args: argparse.Namespace) -> int:
 async def _watch(test_id: str, place: Place) -> LoadTest:
     async with connect(place) as client:
         current = await client.get_load_test(test_id)
-        if not place.server and not current.state.terminal:
+        if not current.state.terminal and not place.goes_on(current):
             raise FailedPrecondition(
                 f"Load test {test_id} was interrupted and is not going on; end it with: evalmesh perf cancel {test_id}"
             )
@@ -115,7 +121,7 @@ async def _watch(test_id: str, place: Place) -> LoadTest:
 
 def cancel(args: argparse.Namespace) -> int:
     """`perf cancel`."""
-    test_id = LOAD_TESTS.id_of(args.load_test)
+    test_id = _id_of(args)
     ended, folder = run_async(_cancel(test_id, place_of_args(args, _REPORTERS), Path(args.work_dir).expanduser()))
     print(f"{ended.id} {ended.state.value.lower()}{f', {folder}' if folder else ''}")
     return exits.OK
@@ -123,10 +129,11 @@ def cancel(args: argparse.Namespace) -> int:
 
 async def _cancel(test_id: str, place: Place, work_dir: Path) -> tuple[LoadTest, Path | None]:
     async with connect(place) as client:
+        going_on = place.goes_on(await client.get_load_test(test_id))
         await client.cancel_load_test(test_id)
         ended = await client.wait_load_test(test_id)
         # Where it is going on, whoever started it waits for its report and writes it.
-        return ended, None if place.server else await write_missing_outputs(client, ended, work_dir)
+        return ended, None if going_on else await write_missing_outputs(client, ended, work_dir)
 
 
 def datasets(args: argparse.Namespace) -> int:

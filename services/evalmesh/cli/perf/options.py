@@ -148,6 +148,7 @@ class PerfOptions:
     alias: Annotated[str, Flag("label that tells endpoints of one model apart")] = ""
     labels: dict[str, str] = {}
     no_timestamp: Annotated[bool, Flag("write into the work directory itself")] = False
+    overwrite: Annotated[bool, Flag("with --no-timestamp: replace the outputs that are there")] = False
     processes: Annotated[bool, Flag("each service in a process of its own")] = False
     ignore_errors: Annotated[bool, Flag("exit with 0 although some requests failed")] = False
     server_metrics: Annotated[

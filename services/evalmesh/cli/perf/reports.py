@@ -11,6 +11,7 @@ from evalmesh.cli.console import make_console
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.show import show_perf
 from evalmesh.cli.perf.values import parse_share
+from evalmesh.cli.which import LATEST
 from evalmesh.domain.errors import InvalidInput, NotFound
 
 MOST_COMPARED = 6
@@ -20,8 +21,7 @@ _PATH_SIGNS = frozenset("/\\*?[")
 
 def show(args: argparse.Namespace) -> int:
     """`perf show`."""
-    text = args.load_test or str(LOAD_TESTS.newest_folder(Path(args.work_dir).expanduser()))
-    perf = _report(text, args)
+    perf = _report(args.load_test or LATEST, args)
     if args.format == "json":
         print(json.dumps(perf, indent=2))
     else:
@@ -31,6 +31,9 @@ def show(args: argparse.Namespace) -> int:
 
 def _report(text: str, args: argparse.Namespace) -> dict[str, Any]:
     """The document behind a path or an id."""
+    work_dir = Path(args.work_dir).expanduser()
+    if text == LATEST:
+        text = str(LOAD_TESTS.newest_folder(work_dir))
     path = LOAD_TESTS.report_at(Path(text).expanduser())
     if path is not None:
         return LOAD_TESTS.read_report(path)
@@ -39,8 +42,8 @@ def _report(text: str, args: argparse.Namespace) -> dict[str, Any]:
             f"There is no {text!r} here; give an outputs folder or its perf.json, or an id as `evalmesh perf list` "
             "shows it."
         )
-    test_id = LOAD_TESTS.id_of(text)
-    folder = LOAD_TESTS.find_folder(test_id, Path(args.work_dir).expanduser())
+    test_id = LOAD_TESTS.path_id(text) or text if args.server else LOAD_TESTS.id_of(text, work_dir)
+    folder = LOAD_TESTS.find_folder(test_id, work_dir)
     if folder is not None and (path := LOAD_TESTS.report_at(folder)) is not None:
         return LOAD_TESTS.read_report(path)
     return _fetched(test_id, args)

@@ -113,6 +113,8 @@ async def run_load_test(config: PerfConfig, console: Console, *, live: bool) -> 
 
 async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *, live: bool) -> PerfConfig:
     """Appends the outcome to `ended` as soon as there is one; returns the config with its endpoint."""
+    work_dir = Path(config.work_dir).expanduser()  # noqa: ASYNC240  (looks at no disk)
+    LOAD_TESTS.check_free(work_dir, no_timestamp=config.no_timestamp, overwrite=config.overwrite)
     async with AsyncExitStack() as stack:
         resolve(config)
         await asyncio.to_thread(check_exports, config)
@@ -122,13 +124,15 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
         mark = LogMark(logs)
         client = await stack.enter_async_context(connect(place))
         if not place.server:
-            await end_interrupted(client, console, place.work_dir)
+            await end_interrupted(client, console, place)
         else:
             check_writable(place.work_dir, place.work_dir)
         with told_in_keys():
             test = await client.create_load_test(await submit_spec(client, ready))
         say_notes(console, test.notes)
         folder = LOAD_TESTS.folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
+        if ready.no_timestamp:
+            LOAD_TESTS.clear(folder, place.work_dir)
         LOAD_TESTS.write_config(repeating(ready, test.spec), test, folder)
         try:
             ended.append(await follow(client, test, folder, Watch(console, live, None if place.server else logs)))
@@ -145,20 +149,20 @@ def say_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
-async def end_interrupted(client: "AsyncClient", console: Console, work_dir: Path) -> None:
+async def end_interrupted(client: "AsyncClient", console: Console, place: Place) -> None:
     """Ends load tests of a platform that died in this work directory: their load was interrupted, so it was another.
 
     They would also go on beside the new one and disturb it.
     """
     async for one in client.list_load_tests(page_size=20):
-        if one.state.terminal:
+        if one.state.terminal or place.goes_on(one):
             continue
         try:
             await client.cancel_load_test(one)
         except FailedPrecondition:
             continue  # it has ended in the meantime
         ended = await _wait_ended(client, one)
-        folder = await write_missing_outputs(client, ended, work_dir)
+        folder = await write_missing_outputs(client, ended, place.work_dir)
         where = f"; what it measured is in {folder}" if folder is not None else ""
         console.print(Text(f"{one.id} was interrupted and is ended now{where}", style="yellow"), soft_wrap=True)
 

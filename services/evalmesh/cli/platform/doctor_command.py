@@ -23,11 +23,12 @@ from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
 from evalmesh.cli.defaults import home_file, project_file
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import evaluate, validate
+from evalmesh.cli.eval.evaluate import evaluate
+from evalmesh.cli.eval.rehearsal import rehearse
 from evalmesh.cli.platform.session import check_writable, run_async
 from evalmesh.domain.errors import EvalmeshError
-from evalmesh.local.platform import live_platform
 from evalmesh.local.settings import LocalSettings
+from evalmesh.runtime.hosts import living_hosts
 
 _EXTRAS = {"s3": "minio", "perf": "tokenizers", "wandb": "wandb", "mlflow": "mlflow", "clearml": "clearml"}
 _EXTRAS |= {"otlp": "opentelemetry.sdk", "nvml": "pynvml"}
@@ -113,7 +114,7 @@ def _descriptors() -> Finding:
 
 def _work_dir(folder: Path) -> Finding:
     settings = LocalSettings(work_dir=folder)
-    there = live_platform(settings)
+    there = sorted(one.address for one in living_hosts(settings.hosts_dir).values() if one.address)
     existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     free = shutil.disk_usage(existing).free
     if folder.exists():
@@ -121,7 +122,7 @@ def _work_dir(folder: Path) -> Finding:
     elif not os.access(existing, os.W_OK):
         return Finding("work_dir", "bad", f"{folder} does not exist and cannot be made in {existing}")
     state = "ok" if free > _LITTLE_BYTES else "note"
-    running = f"; a platform is running there at {there[0]}" if there else ""
+    running = f"; a platform is running there at {', '.join(there)}" if there else ""
     return Finding("work_dir", state, f"{folder}, {free / 2**30:.1f} GiB free{running}")
 
 
@@ -160,5 +161,5 @@ def _endpoint(args: argparse.Namespace) -> Finding:
                 "work_dir": folder,
             },
         )
-        run_async(validate(config))
+        run_async(rehearse(config, counted=False))
     return Finding("endpoint", "ok", f"{config.api_url} answers for {config.model}")

@@ -3,24 +3,30 @@
 import asyncio
 import errno
 import os
+import secrets
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalmesh.cli import exits
+from evalmesh.cli.addresses import check_server
 from evalmesh.cli.connections import declared_in_environment
 from evalmesh.domain.connection import Connection
-from evalmesh.domain.errors import InvalidInput, ResourceExhausted
-from evalmesh.local.platform import live_platform, open_platform
+from evalmesh.domain.errors import EvalmeshError, InvalidInput, ResourceExhausted
+from evalmesh.domain.state import Submission
+from evalmesh.local.platform import LocalPlatform, open_platform
+from evalmesh.local.remembered import MOST_RUNS, remember
 from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.garbage import keep_what_is_loaded
+from evalmesh.runtime.hosts import lives
 from evalmesh.runtime.private_files import private_folder
 from evalmesh.runtime.telemetry import configure_logging
 
@@ -43,6 +49,8 @@ class Place:
     server: str | None = None
     token: str | None = field(default=None, repr=False)
     """What the server wants to be shown; `None`: what the environment or this user's own platform says."""
+    host: str = field(default_factory=lambda: f"host-{secrets.token_hex(5)}")
+    """Name of a platform started here among those on the work directory; empty: it serves what belongs to no other."""
     processes: bool = False
     runners: int = 1
     debug: bool = False
@@ -53,6 +61,8 @@ class Place:
     """Services that take work in a platform started here; `None`: all."""
     hosted: frozenset[str] | None = None
     """Services that are there at all in a platform started here; `None`: all."""
+    only_looks: bool = False
+    """The command changes nothing."""
     generators: int = 0
     """Seats for load tests in a platform started here; 0: it works on none."""
     connections: tuple[Connection, ...] = ()
@@ -63,6 +73,8 @@ class Place:
     @classmethod
     def of(cls, asked: object, **more: Any) -> "Place":
         """Where a config or a command line wants the platform; `more` is what they do not say."""
+        if server := getattr(asked, "server", None):
+            check_server(server)
         said = {one.name: getattr(asked, one.name) for one in fields(cls) if getattr(asked, one.name, None) is not None}
         return cls(**{**said, "work_dir": Path(said["work_dir"]).expanduser(), **more})
 
@@ -76,6 +88,7 @@ class Place:
             )
         return LocalSettings(
             work_dir=self.work_dir,
+            host=self.host,
             processes=self.processes,
             runners=self.runners,
             address=self.address,
@@ -83,17 +96,25 @@ class Place:
             objects_url=self.objects_url,
             at_work=self.at_work,
             hosted=self.hosted,
+            only_looks=self.only_looks,
             generators=self.generators,
             connections=(*self.connections, *declared_in_environment()),
             keys=self.keys,
         )
 
-    def joined(self) -> "Place":
-        """The platform that is running on this work directory already, if there is one."""
+    @property
+    def flags(self) -> str:
+        """What a command has to say to find this platform again, with a space before it."""
         if self.server:
-            return self
-        there = live_platform(self.settings())
-        return self if there is None else replace(self, server=there[0], token=there[1])
+            return f" --server {self.server}"
+        return "" if os.path.normpath(self.work_dir) == "outputs" else f" --work-dir {quote(str(self.work_dir))}"
+
+    def goes_on(self, one: Submission[Any]) -> bool:
+        """Whether somebody is at work on a run or load test; what has not ended otherwise was interrupted."""
+        if one.state.terminal:
+            return False
+        hosts = self.settings().hosts_dir
+        return lives(hosts, one.host) or (self.server is not None and not (one.host and hosts.is_dir()))
 
 
 def log_file(settings: LocalSettings) -> Path:
@@ -113,6 +134,17 @@ async def connect(place: Place) -> "AsyncIterator[AsyncClient]":
     async with open_platform(settings) as platform, _client(platform.address, platform.token) as client:
         keep_what_is_loaded(collect=False)
         yield client
+        await _remember(client, platform)
+
+
+async def _remember(client: "AsyncClient", platform: LocalPlatform) -> None:
+    """For the next look. A command that failed or was interrupted leaves that to the look itself."""
+    from evalmesh.domain.run_filter import RunFilter  # noqa: PLC0415  (loaded with the SDK)
+
+    with suppress(EvalmeshError, OSError):
+        runs, total = await client.find_runs(RunFilter(), MOST_RUNS, answered=True)
+        if total == len(runs):
+            await asyncio.to_thread(remember, platform.settings, platform.generation, runs)
 
 
 def _client(address: str, token: str | None) -> "AsyncClient":
@@ -149,7 +181,7 @@ def check_writable(work_dir: Path, folder: Path, private: Path | None = None) ->
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to the end. The first Ctrl-C (or SIGTERM) cancels it in order, the second ends the process at once.
+    """Runs to the end. The first Ctrl-C (or SIGTERM, SIGHUP) cancels it in order, the second ends the process at once.
 
     Raises `KeyboardInterrupt` after an orderly end.
     """
@@ -176,6 +208,23 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
+def _ends() -> list[signal.Signals]:
+    """A closed terminal (SIGHUP) ends a command in order too, unless it was started to outlive that (nohup)."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
+def _say_stopping() -> None:
+    try:
+        print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
+    except OSError:
+        # The terminal is gone: what is said from now on is for nobody, and must stop nothing.
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -188,10 +237,10 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
                 os._exit(exits.INTERRUPTED)
             return
         first_s = loop.time()
-        print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
+        _say_stopping()
         task.cancel()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = _ends()
     for number in numbers:
         loop.add_signal_handler(number, stop)
     try:

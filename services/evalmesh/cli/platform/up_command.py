@@ -2,8 +2,12 @@
 
 import argparse
 import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from evalmesh.cli import exits
+from evalmesh.cli.addresses import is_loopback, seen_from_outside, split_address
 from evalmesh.cli.connections import parse_connection
 from evalmesh.cli.platform.session import Place, log_file, run_async, start_logging
 from evalmesh.local.platform import open_platform
@@ -12,11 +16,27 @@ from evalmesh.runtime.garbage import keep_what_is_loaded
 
 def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C; that is its ordinary end."""
+    split_address(args.address, "--address", lowest=0)
     try:
-        run_async(_serve(Place.of(args, connections=tuple(map(parse_connection, args.connection)))))
+        run_async(_serve(Place.of(args, host="", connections=tuple(map(parse_connection, args.connection)))))
     except KeyboardInterrupt:
         print("stopped; runs that were going on can be resumed")
     return exits.OK
+
+
+def _outside(asked: str, address: str, token_file: Path) -> Iterator[str]:
+    """What whoever opens a platform to other machines should know."""
+    host, _ = split_address(asked, "--address", lowest=0)
+    if is_loopback(host):
+        return
+    reached = f"{seen_from_outside(host)}:{address.rpartition(':')[2]}"
+    yield f"  other machines: export EVALMESH_SERVER={reached} EVALMESH_TOKEN_FILE=TOKEN  (a copy of that file)"
+    yield (
+        "warning: other machines reach this port. Whoever has the token may start, cancel and delete runs, read all "
+        "results,\n  have files read that you may read, and spend the keys of its connections; without it nothing is "
+        "answered.\n  The token and all data travel unencrypted: use a network you trust, or an ssh tunnel "
+        f"(ssh -L 9090:127.0.0.1:{address.rpartition(':')[2]} HOST).\n  Keep {token_file} to yourself."
+    )
 
 
 async def _serve(place: Place) -> None:
@@ -27,7 +47,8 @@ async def _serve(place: Place) -> None:
         print(f"evalmesh is up at {platform.address}; Ctrl-C ends it. Logs: {log_file(settings).parent}")
         print(f"  other shells:  export EVALMESH_SERVER={platform.address}")
         print(f'  Python:        evalmesh.Client("{platform.address}")')
-        print(
-            f"  Shells and scripts of this user are let in; others need its token ({settings.token_file}).", flush=True
-        )
+        print(f"  Shells and scripts of this user are let in; others need its token ({settings.token_file}).")
+        for line in _outside(place.address, platform.address, settings.token_file):
+            print(line)
+        sys.stdout.flush()
         await asyncio.Event().wait()

@@ -27,12 +27,12 @@ class LoadSpecCheck(Protocol):
         ...
 
 
-def load_tests(book: RecordBook[LoadTest], control: RunStore, check: LoadSpecCheck) -> LoadTests:
+def load_tests(book: RecordBook[LoadTest], control: RunStore, check: LoadSpecCheck, host: str = "") -> LoadTests:
     """Conducted by a load generator, which also ends those that are cancelled and asks for their report."""
 
     async def draft(spec: LoadTestSpec) -> LoadTest:
         notes = tuple(await check(spec))
-        return LoadTest("", spec, State.QUEUED, book.clock.now(), notes=notes)
+        return LoadTest("", spec, State.QUEUED, book.clock.now(), notes=notes, host=host)
 
     def first(test: LoadTest) -> LoadItem:
         return LoadItem(test.id, Queue.CONDUCT, attempt=test.attempt, trace=current_trace())

@@ -11,6 +11,7 @@ from evalmesh.domain.run import RUN_FORMAT, BenchmarkProgress, Run, RunSpec
 from evalmesh.domain.stage import StageKind
 from evalmesh.domain.state import State
 from evalmesh.domain.work import Task, WorkItem
+from evalmesh.gateway.runs.stored import StoredRuns
 from evalmesh.gateway.submission import Submissions
 from evalmesh.runtime.progress import change_progress, change_run_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
@@ -67,12 +68,19 @@ class RunLifecycle(Submissions[RunSpec, Run]):
 
     files: RunFiles
     checks: SpecChecks
+    host: str = ""
+    """Whose runners serve what is submitted or resumed here; see `Run.host`."""
 
     async def get(self, id_: str) -> Run:
         """The run with its progress. Raises `NotFound`."""
         run = await self.book.get(id_)
         rows = await asyncio.gather(*(self._progress(run.id, spec.name) for spec in run.spec.benchmarks))
         return replace(run, benchmarks=tuple(rows))
+
+    @property
+    def stored(self) -> StoredRuns:
+        """What the object store says of runs."""
+        return StoredRuns(self.control, self.files)
 
     async def _progress(self, run_id: str, benchmark: str) -> BenchmarkProgress:
         known = await read_progress(self.control, run_id, benchmark)
@@ -96,7 +104,15 @@ class RunLifecycle(Submissions[RunSpec, Run]):
 
         def queued(run: Run) -> Run:
             _check_resumable(run, wish)
-            again = replace(run, state=State.QUEUED, attempt=run.attempt + 1, end_time=None, error="", error_reason="")
+            again = replace(
+                run,
+                state=State.QUEUED,
+                attempt=run.attempt + 1,
+                host=self.host,
+                end_time=None,
+                error="",
+                error_reason="",
+            )
             return replace(wish.moves(again), notes=notes)
 
         known = await self.book.get(run_id)
@@ -112,7 +128,7 @@ class RunLifecycle(Submissions[RunSpec, Run]):
         await self.control.set_active(run_id, active=True)
         run = await self.book.change(run_id, queued)
         await self.book.bus.publish([self.first(run)])
-        return await self.get(run_id)
+        return await self.stored.look(await self.get(run_id), size=False, answered=not wish.rescore)
 
     async def _all_answered(self, run: Run) -> bool:
         """Whether no model is asked any more, so that none need be there."""
@@ -158,19 +174,19 @@ def finish_item(run: Run, cancel: str) -> WorkItem:
     return WorkItem(run.id, Task.FINISH, error=cancel, attempt=run.attempt, trace=current_trace())
 
 
-def run_lifecycle(records: RunRecords, files: RunFiles, checks: SpecChecks) -> RunLifecycle:
+def run_lifecycle(records: RunRecords, files: RunFiles, checks: SpecChecks, host: str = "") -> RunLifecycle:
     """Planned by the data set loader, ended by the report aggregator."""
 
     async def draft(spec: RunSpec) -> Run:
         for earlier in spec.reuse_runs:
             await records.get(earlier)
         notes = tuple(await checks.check_run(spec))
-        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, notes=notes)
+        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, host=host, notes=notes)
 
     def first(run: Run) -> WorkItem:
         return WorkItem(run.id, Task.PLAN, attempt=run.attempt, trace=current_trace())
 
-    return RunLifecycle(records, records.store, draft, first, finish_item, files, checks)
+    return RunLifecycle(records, records.store, draft, first, finish_item, files, checks, host)
 
 
 def _check_resumable(run: Run, wish: Resume) -> None:

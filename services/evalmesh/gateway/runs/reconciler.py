@@ -11,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.run import Run, RunState
 from evalmesh.domain.work import PoolNote, PoolWish, Task, WorkItem
+from evalmesh.gateway.runs.deletion import RunDeletion
 from evalmesh.gateway.runs.lifecycle import finish_item
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.telemetry import current_trace
 
 _LOG = logging.getLogger(__name__)
 _LEASE = "reconciler"
-_ORPHAN_S = 60.0
-"""A mark of a run whose record does not come within this is of a run that was never made."""
 _LOOKS = 2
 """So many looks in a row must find nothing queued before a run counts as forgotten."""
 
@@ -34,6 +33,8 @@ class ReconcilerPolicy:
     """So long a pool may be served by nobody before that is said, or ends the run if runners refuse it."""
     note_fresh_s: float = 45.0
     """What a runner said of a pool holds so long."""
+    orphan_s: float = 60.0
+    """A mark of a run whose record does not come within this is of one that was never made, or was being deleted."""
 
 
 @dataclass(slots=True)
@@ -48,8 +49,9 @@ class _Seen:
 class Reconciler:
     """Looks after runs that go on."""
 
-    def __init__(self, records: RunRecords, policy: ReconcilerPolicy) -> None:
+    def __init__(self, records: RunRecords, policy: ReconcilerPolicy, deletion: RunDeletion) -> None:
         self._records = records
+        self._deletion = deletion
         self._policy = policy
         self._name = secrets.token_hex(8)
         self._seen: dict[str, _Seen] = {}
@@ -78,8 +80,8 @@ class Reconciler:
             run = (await self._records.store.get(run_id)).value
         except NotFound:
             seen.missing_since = seen.missing_since or now
-            if now - seen.missing_since > _ORPHAN_S:
-                await self._records.store.set_active(run_id, active=False)
+            if now - seen.missing_since > self._policy.orphan_s:
+                await self._deletion.finish_orphan(run_id)
             return
         if run.state.terminal:
             await self._records.stop(run)

@@ -1,21 +1,17 @@
-"""Geometry of the report's charts: where each bar, whisker and label goes. Drawing is the template's."""
+"""Geometry of the report's charts: where each bar, whisker and label goes. Drawing is the template's.
+
+Positions are shares of the plot's width in percent, so that a chart is as wide as its page.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-WIDTH = 880
-"""Width of a chart in its own units; the page scales it."""
-PLOT_RIGHT = 690
-LABEL_GAP = 14
+from evalmesh.pages.common import natural
+
 ROW_HEIGHT = 24
-GROUP_HEIGHT = 34
-AXIS_HEIGHT = 26
 _ROWS_WITHOUT_TOP_AXIS = 16
-_LABEL_CHARACTERS = 34
-_CHARACTER_WIDTH = 7.4
-_LABEL_WIDTHS = (90, 260)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +21,11 @@ class Scale:
     low: float
     high: float
     ticks: tuple[float, ...]
-    left: float = 0
-    right: float = PLOT_RIGHT
 
     def x(self, value: float) -> float:
         """Position of a value; values outside the scale stop at its ends."""
         share = (value - self.low) / (self.high - self.low)
-        return round(self.left + min(1.0, max(0.0, share)) * (self.right - self.left), 1)
-
-    def between(self, left: float, right: float) -> "Scale":
-        """The same values at other positions."""
-        return Scale(self.low, self.high, self.ticks, left, right)
+        return round(100 * min(1.0, max(0.0, share)), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +45,9 @@ class ChartRow:
     """
 
     label: str
-    full_label: str
-    y: float
-    mark: Mark | None
-    value: str
-    note: str
+    mark: Mark | None = None
+    value: str = ""
+    note: str = ""
     short_note: str = ""
     heading: bool = False
 
@@ -68,22 +56,31 @@ class ChartRow:
 class Chart:
     """A chart ready to draw; `kind` is `interval` (dots) or `bars`."""
 
-    id: str
     kind: str
     title: str
     description: str
-    height: float
     scale: Scale
     rows: tuple[ChartRow, ...]
     reference: float | None = None
     """Position of the overall value."""
-    top: float = 0
-    """Where the grid lines begin; room above it is for a second row of tick labels, which tall charts need."""
 
     @property
-    def bottom(self) -> float:
-        """Where the grid lines end and the tick labels begin."""
-        return self.height - AXIS_HEIGHT
+    def top_axis(self) -> bool:
+        """Whether it is so tall that it needs tick labels at both ends."""
+        return len(self.rows) > _ROWS_WITHOUT_TOP_AXIS
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often values occur, ready to draw."""
+
+    title: str
+    description: str
+    bars: tuple[tuple[float, str], ...]
+    """Height in percent of the tallest, and what it says."""
+    ends: tuple[str, str]
+    """Where the first bar begins and the last one ends."""
+    note: str
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -126,50 +123,59 @@ def mark(metric: Mapping[str, Any], scale: Scale) -> Mark | None:
     )
 
 
-def interval_chart(chart_id: str, title: str, metrics: Sequence[Mapping[str, Any]]) -> Chart:
+def interval_chart(title: str, metrics: Sequence[Mapping[str, Any]]) -> Chart:
     """One dot with its interval per metric."""
-    scale = _beside_labels(scale_of(metrics), [metric["name"] for metric in metrics])
-    rows = tuple(_row(m["name"], m, scale, index * ROW_HEIGHT) for index, m in enumerate(metrics))
-    described = "; ".join(f"{row.full_label} {row.value} ({row.note})" for row in rows)
-    return Chart(chart_id, "interval", title, described, len(rows) * ROW_HEIGHT + AXIS_HEIGHT, scale, rows)
+    scale = scale_of(metrics)
+    rows = tuple(_row(m["name"], m, scale) for m in metrics)
+    described = "; ".join(f"{row.label} {row.value} ({row.note})" for row in rows)
+    return Chart("interval", title, described, scale, rows)
 
 
-def bar_chart(chart_id: str, title: str, slices: Sequence[Mapping[str, Any]], overall: Mapping[str, Any]) -> Chart:
+def bar_chart(title: str, slices: Sequence[Mapping[str, Any]], overall: Mapping[str, Any]) -> Chart:
     """One bar with whiskers per subset, best first; under a heading per category where there are categories.
 
     Args:
-        chart_id: Unique on the page.
         title: What the chart shows.
         slices: Subsets or categories of the report, each with the metric called `overall["name"]`.
         overall: The benchmark's metric, drawn as the reference line.
     """
     pairs = [(part, metric) for part in slices if (metric := named_metric(part, overall["name"])) is not None]
     scale = scale_of([overall, *(metric for _, metric in pairs)])
-    scale = _beside_labels(scale, [text for part, _ in pairs for text in (part["name"], part["category"] or "")])
     rows: list[ChartRow] = []
     groups = _by_category(pairs)
-    top = AXIS_HEIGHT if len(pairs) > _ROWS_WITHOUT_TOP_AXIS else 0
-    y: float = top
     for category, members in groups:
         if len(groups) > 1:
-            rows.append(ChartRow(_shortened(category), category, y, None, "", "", heading=True))
-            y += GROUP_HEIGHT
-        for part, metric in members:
-            rows.append(_row(part["name"], metric, scale, y))
-            y += ROW_HEIGHT
+            rows.append(ChartRow(category, heading=True))
+        rows += [_row(part["name"], metric, scale) for part, metric in members]
     measured = [(m["value"], part["name"]) for part, m in pairs if m["value"] is not None]
     described = f"{len(pairs)} bars with 95% confidence intervals"
     if measured:
         (worst, worst_name), (best, best_name) = min(measured), max(measured)
         described += f"; highest {best_name} {number(best)}, lowest {worst_name} {number(worst)}"
     reference = None if overall["value"] is None else scale.x(overall["value"])
-    return Chart(chart_id, "bars", title, described, y + AXIS_HEIGHT, scale, tuple(rows), reference, top)
+    return Chart("bars", title, described, scale, tuple(rows), reference)
 
 
-def _beside_labels(scale: Scale, labels: Sequence[str]) -> Scale:
-    longest = max((len(_shortened(label)) for label in labels), default=0) * _CHARACTER_WIDTH
-    low, high = _LABEL_WIDTHS
-    return scale.between(round(min(high, max(low, longest))) + LABEL_GAP, PLOT_RIGHT)
+def histogram(title: str, unit: str, found: Mapping[str, Any]) -> Histogram:
+    """Of `results.overview.histogram`."""
+    counts = [*found["counts"], *([found["beyond"]] if found["beyond"] else [])]
+    tallest, total = max(counts), found["n"]
+
+    def edge(place: int) -> str:
+        return f"{found['low'] + place * found['step']:,.6g}"
+
+    last = len(found["counts"])
+    said = [f"{edge(place)} to {edge(place + 1)} {unit}" for place in range(last)]
+    said += [f"above {edge(last)} {unit}"] if found["beyond"] else []
+    bars = tuple((round(100 * n / tallest, 1), f"{text}: {n:,}") for n, text in zip(counts, said, strict=True))
+    p50, p99, most = (_rounded(found[name]) for name in ("p50", "p99", "max"))
+    middle = f"half of {total:,} up to {p50}, 99% up to {p99}, all up to {most}"
+    end = most if found["beyond"] else edge(last)
+    return Histogram(title, f"{title}: {middle} {unit}", bars, (edge(0), f"{end} {unit}"), f"{middle} {unit}")
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def named_metric(part: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
@@ -186,15 +192,15 @@ def _by_category(pairs: Sequence[_Pair]) -> list[tuple[str, list[_Pair]]]:
         groups.setdefault(pair[0].get("category") or "", []).append(pair)
     for members in groups.values():
         members.sort(key=_best_first)
-    return [(name or "without category", groups[name]) for name in sorted(groups)]
+    return [(name or "without category", groups[name]) for name in sorted(groups, key=natural)]
 
 
-def _best_first(pair: _Pair) -> tuple[bool, float, str]:
+def _best_first(pair: _Pair) -> tuple[bool, float, list[tuple[int, int, str]]]:
     value = pair[1]["value"]
-    return (value is None, -(value or 0.0), pair[0]["name"])
+    return (value is None, -(value or 0.0), natural(pair[0]["name"]))
 
 
-def _row(label: str, metric: Mapping[str, Any], scale: Scale, y: float) -> ChartRow:
+def _row(label: str, metric: Mapping[str, Any], scale: Scale) -> ChartRow:
     ci95 = metric["ci95"]
     interval = f"95% CI {number(ci95[0])} to {number(ci95[1])}, " if ci95 else ""
     note = f"{interval}n = {metric['n_scored']}"
@@ -202,8 +208,4 @@ def _row(label: str, metric: Mapping[str, Any], scale: Scale, y: float) -> Chart
         note += f", {metric['n_errored']} errored, {metric['n_unscored']} unscored"
     lost = metric["n_errored"] + metric["n_unscored"]
     short_note = f"n = {metric['n_scored']:,}" + (f", {lost:,} lost" if lost else "")
-    return ChartRow(_shortened(label), label, y, mark(metric, scale), number(metric["value"]), note, short_note)
-
-
-def _shortened(label: str) -> str:
-    return label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"
+    return ChartRow(label, mark(metric, scale), number(metric["value"]), note, short_note)

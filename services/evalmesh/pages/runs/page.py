@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import PurePath
 from typing import Any
 
 from jinja2 import Template
+from markupsafe import Markup
 
 from evalmesh.pages import common as pages
 from evalmesh.pages.runs import charts
+from evalmesh.pages.runs.again import again
 
 _BANNERS = {
     "FAILED": ("bad", "This run failed.", "The numbers cover what was finished before and are not a full evaluation."),
@@ -20,37 +23,59 @@ _ON_ERROR = {
     "zero": "Requests without a score count as 0 in the means.",
     "fail": "A run with a request without a score fails.",
 }
-_INLINE_WIDTH = 150
+_SAMPLES_GO_HERE = "<!-- samples -->"
+_SPREADS = (
+    ("tokens", "Answer length", "tokens"),
+    ("characters", "Answer length", "characters"),
+    ("latency_s", "Time to the whole answer", "s"),
+)
+
+Shown = Mapping[str, Mapping[str, Any]]
+"""By benchmark: how many of its rows the page has (`shown`) of how many (`rows`), and histograms of `_SPREADS`."""
 
 
 def render_html(report: Mapping[str, Any]) -> str:
-    """The page for a report of schema version 1 (see docs/report-schema.md)."""
-    return _template().render(
+    """The page for a report of schema version 1 (see docs/report-schema.md), without samples."""
+    return "".join(page_parts(report, {}))
+
+
+def page_parts(report: Mapping[str, Any], shown: Shown) -> tuple[str, str]:
+    """What stands before the packed samples (`samples.pack`), and what behind them."""
+    names = [benchmark["name"] for benchmark in report["benchmarks"]]
+    page = _template().render(
         report=report,
         run=report["run"],
         model=report["model"],
         banners=_banners(report),
         totals=_totals(report),
         headline=[_headline(benchmark) for benchmark in report["benchmarks"]],
-        sections=[_section(position, benchmark) for position, benchmark in enumerate(report["benchmarks"])],
+        sections=[
+            _section(position, benchmark, shown.get(benchmark["name"], {}))
+            for position, benchmark in enumerate(report["benchmarks"])
+        ],
+        shown={name: shown[name] for name in names if name in shown},
+        names=names,
         on_error_text=_ON_ERROR.get(report["config"]["on_error"], ""),
         config=pages.config_rows(report["config"]),
-        again=pages.again("eval", report["run"].get("client_config", ""), "run", report["run"]["id"]),
-        inline_width=_INLINE_WIDTH,
-        assets=pages.assets(),
+        again=again(report["run"].get("client_config", ""), report["run"]["id"]),
+        assets=pages.assets("samples.css", "samples.js"),
     )
+    # Whatever a name holds, it cannot hold this: names are escaped.
+    head, _, tail = page.partition(_SAMPLES_GO_HERE)
+    return head, tail
 
 
 def warm_up() -> None:
     """Compiles the templates, which takes as long as rendering a hundred pages."""
     template = _template()
-    template.environment.get_template("charts.html.j2")
+    for name in ("charts.html.j2", "samples.html.j2"):
+        template.environment.get_template(name)
 
 
 @cache
 def _template() -> Template:
-    size = {"width": charts.WIDTH, "gap": charts.LABEL_GAP, "right": charts.PLOT_RIGHT, "row": charts.ROW_HEIGHT}
-    return pages.environment({"number": charts.number}, {"chart_size": size}).get_template("report.html.j2")
+    values = {"row_height": charts.ROW_HEIGHT, "samples_go_here": Markup(_SAMPLES_GO_HERE)}  # noqa: S704  (our own)
+    return pages.environment({"number": charts.number}, values).get_template("report.html.j2")
 
 
 def _banners(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -100,26 +125,39 @@ def _headline(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     ordered = [] if primary is None else [primary, *(m for m in benchmark["metrics"] if m is not primary)]
     rows = []
     for metric in ordered:
-        scale = charts.scale_of([metric]).between(5, _INLINE_WIDTH - 5)
+        scale = charts.scale_of([metric])
         rows.append({"metric": metric, "mark": charts.mark(metric, scale), "scale": scale})
-    return {"benchmark": benchmark, "rows": rows}
+    return {"benchmark": benchmark, "title": _title(benchmark), "rows": rows}
 
 
-def _section(position: int, benchmark: Mapping[str, Any]) -> dict[str, Any]:
+def _title(benchmark: Mapping[str, Any]) -> str:
+    """What it is called; with data of one's own, what the file is called."""
+    title = str(benchmark.get("title") or benchmark["name"])
+    file = PurePath(str(benchmark.get("overrides", {}).get("local_path") or "")).name
+    return title if file in title else f"{title}: {file}"
+
+
+def _section(position: int, benchmark: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
     primary = _primary(benchmark)
     drawn = []
     if primary is not None:
-        drawn.append(charts.interval_chart(f"c{position}-metrics", "Metrics with 95% intervals", benchmark["metrics"]))
+        drawn.append(charts.interval_chart("Metrics with 95% intervals", benchmark["metrics"]))
         for kind, heading in (("categories", "by category"), ("subsets", "by subset")):
             parts = benchmark[kind]
             if len(parts) > 1:
                 plain = parts if kind == "subsets" else [dict(part, category=None) for part in parts]
                 title = f"{primary['name']} {heading}"
-                drawn.append(charts.bar_chart(f"c{position}-{kind}", title, plain, primary))
-    scored = [(kind, part) for kind in ("categories", "subsets") for part in benchmark[kind]]
+                drawn.append(charts.bar_chart(title, plain, primary))
+    scored = [
+        (kind, part)
+        for kind in ("categories", "subsets")
+        for part in sorted(benchmark[kind], key=lambda part: pages.natural(part["name"]))
+    ]
     return {
         "anchor": f"benchmark-{position}",
         "benchmark": benchmark,
+        "title": _title(benchmark),
+        "spreads": [charts.histogram(title, unit, shown[name]) for name, title, unit in _SPREADS if shown.get(name)],
         "primary": primary,
         "charts": drawn,
         "parts": scored if len(scored) > 1 else [],

@@ -16,7 +16,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
       rows.sort((a, b) => {
         const [x, y] = [key(a), key(b)];
         if (x === "" || y === "") return (x === "") - (y === "");
-        const order = x !== "" && !isNaN(x) && !isNaN(y) ? Number(x) - Number(y) : x.localeCompare(y);
+        const order = x !== "" && !isNaN(x) && !isNaN(y) ? Number(x) - Number(y) : x.localeCompare(y, undefined, { numeric: true });
         return descending ? -order : order;
       });
       body.append(...rows);

@@ -194,12 +194,12 @@ class ReduceWorker:
         return plans, reports
 
     async def _write_report(self, run: Run, plans: list[BenchmarkPlan], reports: list[BenchmarkReport]) -> None:
-        from evalmesh.pages.runs.page import render_html  # noqa: PLC0415  (brings jinja2)
+        from evalmesh.report_aggregator.runs.page_file import write_page  # noqa: PLC0415  (brings jinja2 and pyarrow)
 
         titles = {plan.name: _title(plan) for plan in plans}
         document = build_report(run, plans, reports, self._records.clock.now(), titles=titles)
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-        await self._files.store.put(layout.report_html_key(run.id), render_html(document).encode())
+        await write_page(document, self._files.store)
         await self._files.store.put(layout.report_json_key(run.id), text.encode())
 
 
@@ -215,7 +215,7 @@ def _title(plan: BenchmarkPlan) -> str:
 def _load_and_warm_up() -> None:
     """Loads what a report is made with while the model is waited for: the platform starts sooner without it."""
     from evalmesh.pages.runs.page import warm_up  # noqa: PLC0415  (brings jinja2)
-    from evalmesh.report_aggregator.runs import join  # noqa: F401, PLC0415  (brings pyarrow)
+    from evalmesh.report_aggregator.runs import join, page_file  # noqa: F401, PLC0415  (bring pyarrow)
 
     warm_up()
 

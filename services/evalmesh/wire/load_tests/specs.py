@@ -279,6 +279,7 @@ def load_test_to_proto(load_test: LoadTest) -> pb.LoadTest:
         error_reason=load_test.error_reason,
         levels=[level_status_to_proto(level) for level in load_test.levels],
         notes=load_test.notes,
+        host=load_test.host,
     )
     if load_test.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(load_test.start_time))
@@ -303,4 +304,5 @@ def load_test_from_proto(proto: pb.LoadTest) -> LoadTest:
         error_reason=proto.error_reason,
         levels=tuple(level_status_from_proto(level) for level in proto.levels),
         notes=tuple(proto.notes),
+        host=proto.host,
     )

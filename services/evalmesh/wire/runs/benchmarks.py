@@ -6,6 +6,7 @@ from typing import Any, overload
 
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.domain.content import ToolDefinition
+from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.request import GenerationConfig, Message
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.v1 import benchmarks_pb2 as pb
@@ -200,4 +201,30 @@ def preview_from_proto(proto: pb.PreviewedSample) -> PreviewedSample:
         reference=reference_from_json(proto.reference_json, "reference_json"),
         group=proto.group,
         tags=tuple(proto.tags),
+    )
+
+
+def estimate_to_proto(one: BenchmarkEstimate) -> pb.BenchmarkEstimate:
+    """Every field."""
+    return pb.BenchmarkEstimate(
+        benchmark=one.benchmark,
+        sample_count=one.n_samples,
+        malformed_count=one.n_malformed,
+        request_count=one.n_requests,
+        prompt_characters=one.prompt_chars,
+        longest_prompt_characters=one.longest_chars,
+        max_tokens=one.max_tokens,
+    )
+
+
+def estimate_from_proto(proto: pb.BenchmarkEstimate) -> BenchmarkEstimate:
+    """Every field."""
+    return BenchmarkEstimate(
+        benchmark=proto.benchmark,
+        n_samples=proto.sample_count,
+        n_malformed=proto.malformed_count,
+        n_requests=proto.request_count,
+        prompt_chars=proto.prompt_characters,
+        longest_chars=proto.longest_prompt_characters,
+        max_tokens=proto.max_tokens if proto.HasField("max_tokens") else None,
     )

@@ -63,11 +63,7 @@ def check_spec(spec: RunSpec) -> None:
     _check_shards(spec)
     if not -_INT64 <= spec.seed <= _INT64:
         raise bad("seed", spec.seed, "use a number that fits into 64 bits.")
-    if len(spec.reuse_runs) > _MOST_REUSED:
-        raise bad("reuse_runs", len(spec.reuse_runs), f"name at most {_MOST_REUSED} runs.")
-    for i, run in enumerate(spec.reuse_runs):
-        if not is_safe_name(run):
-            raise bad(f"reuse_runs[{i}]", run, "name a run by its id, as `evalmesh runs list` shows it.")
+    _check_reuse(spec)
     if spec.completions_digest and not DIGEST.fullmatch(spec.completions_digest):
         raise bad("completions_digest", spec.completions_digest, "use the digest ImportCompletions returned.")
     if bool(spec.completions_digest) != (spec.model.engine == "recorded"):
@@ -82,6 +78,19 @@ def check_spec(spec: RunSpec) -> None:
     check_client_config(spec.client_config)
     for role, model in spec.roles.items():
         _check_role(role, model)
+
+
+def _check_reuse(spec: RunSpec) -> None:
+    if len(spec.reuse_runs) > _MOST_REUSED:
+        raise bad("reuse_runs", len(spec.reuse_runs), f"name at most {_MOST_REUSED} runs.")
+    for i, run in enumerate(spec.reuse_runs):
+        if not is_safe_name(run):
+            raise bad(f"reuse_runs[{i}]", run, "name a run by its id, as `evalmesh runs list` shows it.")
+    if len(spec.reuse_completions) > _MOST_REUSED:
+        raise bad("reuse_completions", len(spec.reuse_completions), f"name at most {_MOST_REUSED} files.")
+    for i, digest in enumerate(spec.reuse_completions):
+        if not DIGEST.fullmatch(digest):
+            raise bad(f"reuse_completions[{i}]", digest, "use the digest ImportCompletions returned.")
 
 
 def _check_role(role: str, model: ModelSpec) -> None:

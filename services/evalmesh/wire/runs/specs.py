@@ -97,6 +97,7 @@ def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
         seed=spec.seed,
         on_error=pb.RunSpec.OnError.Value(spec.on_error.upper()),
         reuse_runs=[make_name("runs", run) for run in spec.reuse_runs],
+        reuse_completions=spec.reuse_completions,
         completions_digest=spec.completions_digest,
         dataset_dir=spec.dataset_dir,
         dataset_hub=spec.dataset_hub,
@@ -142,6 +143,7 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         seed=proto.seed if proto.HasField("seed") else default.seed,
         on_error=_on_error(proto.on_error),
         reuse_runs=tuple(parse_name("runs", name) for name in proto.reuse_runs),
+        reuse_completions=tuple(proto.reuse_completions),
         completions_digest=proto.completions_digest,
         dataset_dir=proto.dataset_dir,
         dataset_hub=cast("Hub", one_of(proto.dataset_hub or default.dataset_hub, get_args(Hub), "dataset_hub")),
@@ -196,6 +198,8 @@ def run_to_proto(run: Run) -> pb.Run:
         notes=run.notes,
         moved_url=run.moved_url,
         moved_key_ref=run.moved_key_ref,
+        host=run.host,
+        size_bytes=run.size_bytes,
     )
     if run.start_time is not None:
         proto.start_time.CopyFrom(timestamp_to_proto(run.start_time))
@@ -223,4 +227,6 @@ def run_from_proto(proto: pb.Run) -> Run:
         notes=tuple(proto.notes),
         moved_url=proto.moved_url,
         moved_key_ref=proto.moved_key_ref if proto.HasField("moved_key_ref") else None,
+        host=proto.host,
+        size_bytes=proto.size_bytes,
     )
