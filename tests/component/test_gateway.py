@@ -379,17 +379,23 @@ async def test_unknown_service_is_unimplemented(address):
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_caller_that_hangs_up_ends_the_call_behind_the_gateway(client, address, model):
-    spec = models_pb2.ModelSpec(model="simulated", engine="openai", url=model.url)
+@pytest.fixture
+def slow():
+    with simulator("--ttft", "30s") as running:
+        yield running
+
+
+async def test_caller_that_hangs_up_ends_the_call_behind_the_gateway(client, address, slow):
+    spec = models_pb2.ModelSpec(model="simulated", engine="openai", url=slow.url)
     message = models_pb2.Message(role="user", content="Hello?")
     asked = models_pb2.ModelRequest(id="1", messages=[message])
     async with grpc.aio.insecure_channel(address) as channel:
         call = models_pb2_grpc.ModelServiceStub(channel).Generate(
             models_pb2.GenerateRequest(model=spec, requests=[asked])
         )
-        await in_flight(model, 1)
+        await in_flight(slow, 1)
         call.cancel()
-        await in_flight(model, 0)
+        await in_flight(slow, 0)
 
 
 async def in_flight(model, wanted):

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from evalmesh.domain.completion import CompletionError
+from evalmesh.domain.completion import CompletionError, as_sentence
 
 _OF_ITS_KIND = frozenset({None, 400, 413, 422})
 """Statuses by which a server that answers others refuses a request for what it is: too long, of a wrong form."""
@@ -15,7 +15,7 @@ class HopelessError(Exception):
 
     def __init__(self, error: CompletionError, count: int) -> None:
         super().__init__(
-            f"{count} requests in a row failed alike, none succeeded: {error.message.rstrip('.')}. The rest was not "
+            f"{count} requests in a row failed alike, none succeeded: {as_sentence(error.message)} The rest was not "
             "asked. Put that right and resume the run, or say how many failures are too many (--stop-after-failures)."
         )
         self.error_class = error.error_class

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+from evalmesh.domain.completion import as_sentence
 from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.request import Request
@@ -140,7 +141,7 @@ class PoolWorker:
         except EndpointGone as gone:
             # And its neighbours, which wait for the same; those that ask nothing more go on.
             for one in {run, *self._asking}:
-                await self._lost(one, f"{gone.message.rstrip('.')}. {_LATER}", _GONE)
+                await self._lost(one, f"{as_sentence(gone.message)} {_LATER}", _GONE)
             raise RunCancelledError from gone
         except HopelessError as hopeless:
             self._cancel(run)

@@ -15,6 +15,7 @@ from evalmesh.adapters.openai.bounds import read_start
 from evalmesh.adapters.openai.errors import Failure
 from evalmesh.adapters.openai.retry import RetryPolicy
 from evalmesh.adapters.openai.target import Target
+from evalmesh.domain.completion import as_sentence
 from evalmesh.domain.errors import (
     EvalmeshError,
     InvalidInput,
@@ -193,8 +194,7 @@ class EndpointCheck:
 
 
 def _said(failure: Failure) -> str:
-    said = failure.message
-    return said if said.endswith((".", "?", "!")) else f"{said}."
+    return as_sentence(failure.message)
 
 
 def _names(body: bytes) -> list[str]:
