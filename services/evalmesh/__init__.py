@@ -3,6 +3,9 @@
     from evalmesh import TaskConfig, run_task
     report = run_task(TaskConfig(model="my-model", api_url="http://127.0.0.1:8000/v1", datasets=["gsm8k"], limit=5))
 
+    from evalmesh import compare
+    compare("outputs/20260101_120000_a", "outputs/20260101_130000_b").rows()
+
     from evalmesh import PerfConfig, run_perf
     perf = run_perf(PerfConfig(model="my-model", url="http://127.0.0.1:8000/v1/chat/completions", parallel=[1, 8]))
 
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalmesh.cli.documents import PerfReport, Report
+    from evalmesh.cli.eval.compare_task import compare
     from evalmesh.cli.eval.config import TaskConfig
     from evalmesh.cli.eval.task import run_task
     from evalmesh.cli.perf.config import PerfConfig
@@ -58,6 +62,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "compare",
     "run_perf",
     "run_task",
 ]
@@ -68,6 +73,7 @@ _MODULES = {
     "PerfReport": "evalmesh.cli.documents",
     "Report": "evalmesh.cli.documents",
     "TaskConfig": "evalmesh.cli.eval.config",
+    "compare": "evalmesh.cli.eval.compare_task",
     "run_perf": "evalmesh.cli.perf.task",
     "run_task": "evalmesh.cli.eval.task",
 }

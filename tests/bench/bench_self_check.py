@@ -27,7 +27,7 @@ from typing import Any
 from tests.bench.measure import family, machine, table
 
 EVALMESH = (sys.executable, "-m", "evalmesh.cli")
-PORT = 18877
+PORT = 18000 + os.getpid() % 1000
 PROMPTS = ("--dataset", "random", "--min-prompt-length", "64", "--max-prompt-length", "64", "--max-tokens", "32")
 
 

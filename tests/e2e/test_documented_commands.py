@@ -68,6 +68,7 @@ PAGES: Mapping[str, Page] = {
         not_here={"make ": "is how this suite was started, and the newcomer's run that CI makes from a fresh clone"},
     ),
     "CONTRIBUTING.md": Page(not_here={"make ": "is how this suite was started"}),
+    "docs/guides/config.md": Page(),
     "docs/guides/first-run.md": Page(not_here={"python3 -m venv": _INSTALLS, ".venv/bin/pip": _INSTALLS}),
     "docs/guides/your-own-data.md": Page(
         before="for name in exam law tax; do"
@@ -79,6 +80,10 @@ PAGES: Mapping[str, Page] = {
     "docs/guides/score-existing-completions.md": Page(
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
         filled_in={"--model old-model": "--model old-model --limit 1"},
+    ),
+    "docs/guides/comparing-runs.md": Page(
+        before=f"for name in a b; do {_FIRST_RUN} --work-dir $name --no-timestamp; done",
+        filled_in={"outputs/20260101_120000_a": "a", "outputs/20260101_130000_b": "b"},
     ),
     "docs/guides/looking-at-answers.md": Page(),
     "docs/guides/use-cache-and-resume.md": Page(

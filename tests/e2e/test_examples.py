@@ -19,6 +19,7 @@ SAYS = {
     "06_sdk_watch.py": ["SUCCEEDED ['starter_mcq: 20/20']", "expected"],
     "07_load_test.sh": ["TTFT ms", "perf_report.html", "parallel 8", "B is"],
     "08_objective.sh": ["from send", "Goodput", "exit code: ", "search: "],
+    "10_compare.sh": ["Verdict", "Answer B", "undecided  starter_math>=0.2", "exit code: 8", "| Benchmark | Metric |"],
     "09_load_test_python.py": ["parallel 1: 10 of 10 ok", "parallel 4: 40 of 40 ok", "TTFT p50"],
 }
 """What a reader would look for in the output."""

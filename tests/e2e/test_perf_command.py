@@ -150,11 +150,21 @@ def test_a_preview_prints_bodies_and_sends_nothing(model, tmp_path):
 
 
 def test_a_sink_that_takes_nothing_costs_the_exit_code_and_nothing_else(model, tmp_path):
-    sink = ("--export", "prometheus", "--export-args", "url=http://127.0.0.1:9/api/v1/write")
+    sink = ("--export", "csv", "--export-args", f"path={tmp_path}")
     done = evalmesh(*target(model), *SHORT, "--parallel", "2", "--number", "10", *sink, cwd=tmp_path)
     ran(done, 1)
-    assert "export failed: prometheus" in done.stdout
+    assert "export failed: csv" in done.stdout, "a folder is no file"
+    (again,) = re.findall(r"again +evalmesh (perf export .*--export csv)", done.stdout)
+    ran(evalmesh(*again.split(), cwd=tmp_path), 0)
     assert report_of(folder_in(tmp_path / "outputs"))["levels"][0]["ok"] == 10
+
+
+def test_a_sink_that_is_away_is_told_before_any_load(model, tmp_path):
+    sink = ("--export", "prometheus", "--export-args", "url=http://127.0.0.1:9/api/v1/write")
+    done = evalmesh(*target(model), *SHORT, *sink, cwd=tmp_path)
+    ran(done, 5)
+    assert "export: prometheus cannot be used now: http://127.0.0.1:9/api/v1/write cannot be reached" in done.stderr
+    assert model.stats()["requests"] == 0
 
 
 def test_a_search_says_its_answer_with_evidence(tmp_path):

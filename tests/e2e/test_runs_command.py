@@ -111,7 +111,7 @@ def test_a_narrow_screen_breaks_no_id_and_no_name(three):
 def test_what_is_wrong_in_a_look_is_said_with_the_way_out(three):
     cwd, ids = three
     for words, said in {
-        ("list", "--limit", "0"): "--limit: 0",
+        ("list", "--limit", "0"): "give a whole number",
         ("list", "--since", "yesterday"): "12h, 7d",
         ("list", "--label", "blue"): "KEY=VALUE",
         ("show", ids[0][:4]): "the beginning of 3 runs",

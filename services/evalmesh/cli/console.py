@@ -5,7 +5,7 @@ import sys
 
 from rich.console import Console
 
-_WIDTH_OF_FILES = 160
+WIDTH_OF_FILES = 160
 
 
 class _Console(Console):
@@ -17,7 +17,7 @@ class _Console(Console):
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """A console that does not fold tables to 80 columns when its output goes to a file or a pipe."""
     file = sys.stderr if stderr else sys.stdout
-    width = None if file.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_FILES
+    width = None if file.isatty() or os.environ.get("COLUMNS") else WIDTH_OF_FILES
     return _Console(stderr=stderr, width=width, highlight=False, quiet=quiet)
 
 

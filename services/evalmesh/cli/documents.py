@@ -38,10 +38,10 @@ class Document(dict[str, Any]):
 
     def to_dataframe(self) -> "pd.DataFrame":
         """`rows` as a pandas table. Raises `FailedPrecondition` where pandas is not installed."""
-        return _pandas().DataFrame(self.rows())
+        return load_pandas().DataFrame(self.rows())
 
     def _repr_html_(self) -> str:
-        return _html(str(self), self.rows())
+        return html_table(str(self), self.rows())
 
 
 class Report(Document):
@@ -75,7 +75,7 @@ class Report(Document):
     def samples(self, benchmark: str = "") -> "pa.Table":
         """One row per request, with prompt, answer and score; of one benchmark, or of all (docs/report-schema.md).
 
-        Arrow tables go everywhere: `report.samples().to_pandas()`, `polars.from_arrow(report.samples())`.
+        Arrow tables go everywhere: `report.samples().toload_pandas()`, `polars.from_arrow(report.samples())`.
         Raises `InvalidInput` where the folder has no results of that name.
         """
         import pyarrow as pa  # noqa: PLC0415  (takes a tenth of a second, which few need)
@@ -145,7 +145,7 @@ def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def _html(title: str, rows: list[dict[str, Any]]) -> str:
+def html_table(title: str, rows: list[dict[str, Any]]) -> str:
     """Every text escaped: names come from users and servers."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
@@ -156,7 +156,8 @@ def _html(title: str, rows: list[dict[str, Any]]) -> str:
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _pandas() -> Any:
+def load_pandas() -> Any:
+    """Raises `FailedPrecondition` where pandas is not installed."""
     try:
         import pandas as pd  # noqa: PLC0415  (not among what evalmesh needs)
     except ImportError as error:

@@ -19,7 +19,9 @@ exit codes:
     3  done, and some samples have no score (--ignore-errors makes it 0)
     4  the run was cancelled
     5  the platform or the model's endpoint is unavailable or refuses the key
-  6-8  of `evalmesh perf --strict` and `perf compare --fail-on` alone
+    6  of `evalmesh perf --strict`: the figures cannot be trusted
+    7  what was asked for was missed: an objective of `evalmesh perf`, a --gate of `evalmesh compare`
+    8  nothing was missed, and something is undecided: too few requests or samples to tell
   130  interrupted; a local run can be taken up again with `evalmesh runs resume`
 """
 

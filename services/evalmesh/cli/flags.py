@@ -19,6 +19,7 @@ from evalmesh.cli.parser import (
     add_options,
     config_flag,
     form_flag,
+    output_flags,
     whole,
 )
 from evalmesh.domain.limit import MOST_PREVIEWED
@@ -124,15 +125,44 @@ def _score(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _report(parser: Parser, _: Sequence[str]) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="id, outputs folder or report.json (default: the newest)")
-    form_flag(parser, "markdown")
+    text = "id, outputs folder or report.json (default: the newest); several are put side by side"
+    parser.add_argument("runs", nargs="*", metavar="RUN", help=text)
+    output_flags(parser, "latex")
     parser.add_argument("--verbose", action="store_true", help="every subset, however many there are")
+    add_options(parser, PlaceOptions)
+
+
+def _compare(parser: Parser, _: Sequence[str]) -> None:
+    parser.description = (
+        "Compares runs with a baseline, sample by sample: the difference with its interval, what was won and lost, and"
+        "\nwhether that is more than chance.\n\n"
+        "A gate is BENCHMARK[/SUBSET][:METRIC]>=GAIN ('gsm8k>=-0.01'), 'BENCHMARK better' or 'BENCHMARK not-worse';\n"
+        "without a benchmark ('not-worse') it is about each of them."
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="ids, outputs folders or report.json files; the first is the baseline")
+    add("--datasets", nargs="+", metavar="NAME", help="only these benchmarks")
+    add("--all-metrics", action="store_true", help="every metric, not the primary ones alone")
+    text = "show samples that differ, N of each benchmark (default: 20; all in JSON and CSV)"
+    add("--flips", nargs="?", type=int, const=-1, metavar="N", help=text)
+    add(
+        "--gate",
+        action="append",
+        default=[],
+        metavar="GATE",
+        help="what must hold, else exit code 7 or 8; may be repeated",
+    )
+    text = "what decides a GAIN: the whole 95%% interval, or the measured difference alone (default: interval)"
+    add("--gate-by", choices=("interval", "estimate"), default="interval", help=text)
+    add("--force", action="store_true", help="compare what may have been scored unlike, too")
+    output_flags(parser)
+    add("--verbose", action="store_true", help="every subset, however many there are")
     add_options(parser, PlaceOptions)
 
 
 def _samples(parser: Parser, _: Sequence[str]) -> None:
     add = parser.add_argument
-    add("run", nargs="?", metavar="RUN", help="id, outputs folder, or latest (default: the newest)")
+    add("run", nargs="?", metavar="RUN", help="id, part of one, name, outputs folder, latest (default: the newest)")
     add("sample", nargs="?", metavar="ID", help="show this one whole; ID#1 is its second repeat")
     for grade, text in (
         ("right", "full marks"),
@@ -221,7 +251,8 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
         "list, show, watch, cancel, resume, delete or export runs",
         _elsewhere("evalmesh.cli.runs.flags"),
     ),
-    "report": ("eval.report_command", "print the report of a run", _report),
+    "report": ("eval.report_command", "print the report of a run, or of several side by side", _report),
+    "compare": ("eval.compare_command", "compare runs with a baseline, sample by sample", _compare),
     "samples": ("eval.samples_command", "look at answers: filter, search, show one whole", _samples),
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),
     "up": ("platform.up_command", "keep the platform running on this machine", _up),

@@ -17,7 +17,7 @@ from evalmesh.cli.console import make_console
 from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.which import time_text
-from evalmesh.domain.errors import InvalidInput, NotFound
+from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 
@@ -43,7 +43,7 @@ def fitting_table(columns: Sequence[Column], width: int) -> Table:
 
     The first one stays in any case, and columns without a cell are left out.
     """
-    kept = [one for one in columns if one.keep == 0 or any(one.cells)]
+    kept = [one for one in columns if one.keep == 0 or any(cell.strip() for cell in one.cells)]
     while len(kept) > 1 and sum(_width(one) + 1 for one in kept) > width:
         kept.remove(max(kept, key=lambda one: one.keep))
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -84,8 +84,6 @@ class Listing(Generic[T]):
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
-        if args.limit < 1:
-            raise InvalidInput(f"--limit: {args.limit} is not allowed; give 1 or more.", {"field": "limit"})
         check_work_dir(args, place)
         found = run_async(self._newest(args.limit + 1, place))
         more, found = len(found) > args.limit, found[: args.limit]

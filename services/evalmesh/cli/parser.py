@@ -218,3 +218,10 @@ def add_looks(actions: Any, what: str, metavar: str) -> None:
 def form_flag(parser: ArgumentParser, *others: str) -> None:
     """How something is printed."""
     parser.add_argument("--format", choices=("table", "json", *others), default="table")
+
+
+def output_flags(parser: ArgumentParser, *forms: str) -> None:
+    """How and where to something is printed."""
+    names = ("table", "json", "csv", "markdown", "html", *forms)
+    parser.add_argument("--format", choices=names, help="how it is printed (default: table, or what FILE ends in)")
+    parser.add_argument("--output", metavar="FILE", help="write it there instead of to standard output")

@@ -239,7 +239,9 @@ class LevelStatus:
     e2e_p99_ms: float | None = None
     goodput_rate: float | None = None
     meets_slo: bool | None = None
+    """`None`: undecided, or there is no objective."""
     client_limited: bool = False
+    """The load generator was the bottleneck: not to be used."""
     start_time: float | None = None
     """Unix seconds."""
     end_time: float | None = None

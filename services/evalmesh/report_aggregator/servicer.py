@@ -8,12 +8,14 @@ from evalmesh.domain import layout
 from evalmesh.domain.errors import NotFound
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
+from evalmesh.report_aggregator.comparing import compare
 from evalmesh.report_aggregator.tables import ResultTables, page_of
 from evalmesh.v1 import reports_pb2 as pb
 from evalmesh.v1 import reports_pb2_grpc
 from evalmesh.wire.names import parse_name, parse_report_name
 from evalmesh.wire.paging import PAGE_BYTES, decode_position, decode_token, encode_token, page_size
-from evalmesh.wire.runs.reports import export_key, query_from_proto, report_to_proto
+from evalmesh.wire.runs.comparisons import comparison_from_proto
+from evalmesh.wire.runs.reports import export_key, query_from_proto, report_from_proto, report_to_proto
 
 
 class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
@@ -63,6 +65,12 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         token = encode_token(last, belongs_to) if last is not None else ""
         counted = pb.GradeCounts(results=counts) if request.with_counts else None
         return pb.QueryResultsResponse(results=rows, next_page_token=token, counts=counted)
+
+    async def CompareRuns(self, request: pb.CompareRunsRequest, context: Any) -> AsyncIterator[pb.CompareRunsResponse]:
+        runs, wish = comparison_from_proto(request)
+        reports = [report_from_proto(await self._report(run)) for run in runs]
+        async for answer in compare(reports, self._tables, wish):
+            yield answer
 
     async def ExportReport(
         self, request: pb.ExportReportRequest, context: Any

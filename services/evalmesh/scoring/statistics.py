@@ -135,6 +135,15 @@ def _continued_fraction(x: float, a: float, b: float) -> float:
     return value
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Each p-value, corrected for there being so many (S. Holm, Scandinavian J. of Statistics 6, 1979)."""
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, p_values[at] * (len(p_values) - rank)))
+        corrected[at] = least
+    return corrected
+
+
 def pass_at_k(n: int, correct: int, k: int) -> Fraction:
     """Chance that at least one of k tries succeeds, given `correct` of n: 1 - C(n-c, k) / C(n, k).
 

@@ -227,7 +227,7 @@ class _Counter:
                 sums.add([_small(estimate(n, c, k))])
 
     def _add_majority(self, have: list[Score], values: list[Fraction | int], missing: int) -> None:
-        votes = [(_ballot(score.answer), Fraction(value)) for score, value in zip(have, values, strict=True)]
+        votes = [(ballot(score.answer), Fraction(value)) for score, value in zip(have, values, strict=True)]
         value = _small(majority_at_k(votes)) if votes else 0
         if votes:
             self.scored.add([value])
@@ -235,14 +235,14 @@ class _Counter:
         if missing:
             right = sum(v == 1 for v in values) + missing
             wrong: dict[object, int] = {}
-            for ballot, vote in votes:
+            for vote_of, vote in votes:
                 if vote != 1:
-                    wrong[ballot] = wrong.get(ballot, 0) + 1
+                    wrong[vote_of] = wrong.get(vote_of, 0) + 1
             value = 1 if right >= max(wrong.values(), default=0) else value
         self.best.add([value])
 
 
-def _ballot(answer: str | None) -> object:
+def ballot(answer: str | None) -> object:
     """What makes two answers the same vote: the number they write, or their text in one case."""
     if answer is None:
         return None

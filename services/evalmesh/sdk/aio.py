@@ -14,8 +14,9 @@ from evalmesh.domain.result_query import ResultFilters, ResultQuery
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
 from evalmesh.domain.run_filter import RunFilter
 from evalmesh.domain.score import Score
-from evalmesh.sdk.calls import RECONNECT_S
+from evalmesh.sdk.calls import RECONNECT_S, run_id
 from evalmesh.sdk.channel import Channel, OnLost, Patience
+from evalmesh.sdk.comparisons import ComparisonCalls
 from evalmesh.sdk.load_tests import LoadTestCalls
 from evalmesh.sdk.models import ModelCalls
 from evalmesh.v1 import (
@@ -28,7 +29,7 @@ from evalmesh.v1 import (
     scoring_pb2,
     scoring_pb2_grpc,
 )
-from evalmesh.wire.names import make_name, parse_name, report_name
+from evalmesh.wire.names import make_name, report_name
 from evalmesh.wire.runs.benchmarks import (
     BenchmarkInfo,
     Preview,
@@ -55,17 +56,11 @@ class ImportedCompletions:
     row_count: int
 
 
-def run_id(run: Run | str) -> str:
-    """The id of a run given as a record, an id or a resource name. Raises `InvalidInput`."""
-    name = run.id if isinstance(run, Run) else run
-    return parse_name("runs", name if name.startswith("runs/") else make_name("runs", name))
-
-
 def _run_name(run: Run | str) -> str:
     return make_name("runs", run_id(run))
 
 
-class AsyncClient(ModelCalls, LoadTestCalls):
+class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
     """Talks to a gateway. Use it as an async context manager, or call `close`.
 
     Args:

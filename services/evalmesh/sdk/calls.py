@@ -9,11 +9,19 @@ from typing import Any, TypeVar
 from google.protobuf import duration_pb2
 
 from evalmesh.domain.errors import OutOfRange, Unavailable
+from evalmesh.domain.run import Run
 from evalmesh.sdk.channel import Channel, Patience
+from evalmesh.wire.names import make_name, parse_name
 from evalmesh.wire.runs.reports import PIECE_BYTES
 
 RECONNECT_S = 30.0
 T = TypeVar("T")
+
+
+def run_id(run: Run | str) -> str:
+    """The id of a run given as a record, an id or a resource name. Raises `InvalidInput`."""
+    name = run.id if isinstance(run, Run) else run
+    return parse_name("runs", name if name.startswith("runs/") else make_name("runs", name))
 
 
 class Calls:

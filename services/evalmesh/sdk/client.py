@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
+from evalmesh.domain.comparison import ComparisonWish
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
 from evalmesh.domain.estimate import BenchmarkEstimate
@@ -175,6 +176,14 @@ class Client:
     def result_counts(self, run: Run | str, benchmark: str, **asked: Unpack[ResultFilters]) -> dict[str, int]:
         """How many results there are of each grade."""
         return self._thread.run(self._client.result_counts(run, benchmark, **asked))
+
+    def comparison(self, runs: Sequence[Run | str], wish: ComparisonWish | None = None) -> Iterator[dict[str, Any]]:
+        """The document of a comparison, then its flips."""
+        return self._thread.iterate(lambda: self._client.comparison(runs, wish))
+
+    def compare_runs(self, runs: Sequence[Run | str], wish: ComparisonWish | None = None) -> dict[str, Any]:
+        """The comparison with its flips as one document."""
+        return self._thread.run(self._client.compare_runs(runs, wish))
 
     def export(self, run: Run | str, file: str, path: Path) -> Path:
         """Downloads a file of the report."""

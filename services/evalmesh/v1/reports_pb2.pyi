@@ -319,3 +319,113 @@ class ExportReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportReportResponse: _TypeAlias = ExportReportResponse  # noqa: Y015
+
+@_typing.final
+class CompareRunsRequest(_message.Message):
+    """Asks for a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    BENCHMARKS_FIELD_NUMBER: _builtins.int
+    ALL_METRICS_FIELD_NUMBER: _builtins.int
+    JUDGED_METRICS_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    FLIP_COUNT_FIELD_NUMBER: _builtins.int
+    COMPLETIONS_FIELD_NUMBER: _builtins.int
+    all_metrics: _builtins.bool
+    """Every metric, not the primary ones alone."""
+    force: _builtins.bool
+    """Compare what may have been scored unlike, too."""
+    flip_count: _builtins.int
+    """Samples that differ, at most so many of each benchmark of each run; 0: none, -1: all."""
+    completions: _builtins.bool
+    """Flips with their completions."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`runs/{run}`: the baseline, then what is compared with it; 20 at most."""
+
+    @_builtins.property
+    def benchmarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these benchmarks; empty: all that the runs have in common."""
+
+    @_builtins.property
+    def judged_metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___JudgedMetric]:
+        """Metrics that are judged beside the primary ones."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[_builtins.str] | None = ...,
+        benchmarks: _abc.Iterable[_builtins.str] | None = ...,
+        all_metrics: _builtins.bool = ...,
+        judged_metrics: _abc.Iterable[Global___JudgedMetric] | None = ...,
+        force: _builtins.bool = ...,
+        flip_count: _builtins.int = ...,
+        completions: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_metrics", b"all_metrics", "benchmarks", b"benchmarks", "completions", b"completions", "flip_count", b"flip_count", "force", b"force", "judged_metrics", b"judged_metrics", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRunsRequest: _TypeAlias = CompareRunsRequest  # noqa: Y015
+
+@_typing.final
+class JudgedMetric(_message.Message):
+    """A metric for which a verdict is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BENCHMARK_FIELD_NUMBER: _builtins.int
+    SUBSET_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    benchmark: _builtins.str
+    """`gsm8k`; empty: every benchmark."""
+    subset: _builtins.str
+    """Empty: the whole benchmark."""
+    metric: _builtins.str
+    """Empty: the primary metric."""
+    def __init__(
+        self,
+        *,
+        benchmark: _builtins.str = ...,
+        subset: _builtins.str = ...,
+        metric: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "metric", b"metric", "subset", b"subset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JudgedMetric: _TypeAlias = JudgedMetric  # noqa: Y015
+
+@_typing.final
+class CompareRunsResponse(_message.Message):
+    """A part of a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_FIELD_NUMBER: _builtins.int
+    FLIPS_FIELD_NUMBER: _builtins.int
+    json: _builtins.str
+    """The documented JSON document (docs/compare-schema.md); in the first answer only."""
+    @_builtins.property
+    def flips(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Samples that differ, each as a JSON object."""
+
+    def __init__(
+        self,
+        *,
+        json: _builtins.str = ...,
+        flips: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flips", b"flips", "json", b"json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRunsResponse: _TypeAlias = CompareRunsResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class ReportServiceStub:
                 request_serializer=evalmesh_dot_v1_dot_reports__pb2.QueryResultsRequest.SerializeToString,
                 response_deserializer=evalmesh_dot_v1_dot_reports__pb2.QueryResultsResponse.FromString,
                 _registered_method=True)
+        self.CompareRuns = channel.unary_stream(
+                '/evalmesh.v1.ReportService/CompareRuns',
+                request_serializer=evalmesh_dot_v1_dot_reports__pb2.CompareRunsRequest.SerializeToString,
+                response_deserializer=evalmesh_dot_v1_dot_reports__pb2.CompareRunsResponse.FromString,
+                _registered_method=True)
         self.ExportReport = channel.unary_stream(
                 '/evalmesh.v1.ReportService/ExportReport',
                 request_serializer=evalmesh_dot_v1_dot_reports__pb2.ExportReportRequest.SerializeToString,
@@ -82,6 +87,13 @@ class ReportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareRuns(self, request, context):
+        """Compares runs with the first of them, sample by sample. The first answer holds the document, the others hold flips.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportReport(self, request, context):
         """Downloads a file of the report in pieces.
         """
@@ -106,6 +118,11 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.QueryResults,
                     request_deserializer=evalmesh_dot_v1_dot_reports__pb2.QueryResultsRequest.FromString,
                     response_serializer=evalmesh_dot_v1_dot_reports__pb2.QueryResultsResponse.SerializeToString,
+            ),
+            'CompareRuns': grpc.unary_stream_rpc_method_handler(
+                    servicer.CompareRuns,
+                    request_deserializer=evalmesh_dot_v1_dot_reports__pb2.CompareRunsRequest.FromString,
+                    response_serializer=evalmesh_dot_v1_dot_reports__pb2.CompareRunsResponse.SerializeToString,
             ),
             'ExportReport': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportReport,
@@ -195,6 +212,33 @@ class ReportService:
             '/evalmesh.v1.ReportService/QueryResults',
             evalmesh_dot_v1_dot_reports__pb2.QueryResultsRequest.SerializeToString,
             evalmesh_dot_v1_dot_reports__pb2.QueryResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/evalmesh.v1.ReportService/CompareRuns',
+            evalmesh_dot_v1_dot_reports__pb2.CompareRunsRequest.SerializeToString,
+            evalmesh_dot_v1_dot_reports__pb2.CompareRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class ReportServiceStub:
     """Lists reports, newest run first."""
     QueryResults: _grpc.UnaryUnaryMultiCallable[_reports_pb2.QueryResultsRequest, _reports_pb2.QueryResultsResponse]
     """Pages through the sample results of one benchmark."""
+    CompareRuns: _grpc.UnaryStreamMultiCallable[_reports_pb2.CompareRunsRequest, _reports_pb2.CompareRunsResponse]
+    """Compares runs with the first of them, sample by sample. The first answer holds the document, the others hold flips."""
     ExportReport: _grpc.UnaryStreamMultiCallable[_reports_pb2.ExportReportRequest, _reports_pb2.ExportReportResponse]
     """Downloads a file of the report in pieces."""
 
@@ -53,6 +55,8 @@ class ReportServiceAsyncStub(ReportServiceStub):
     """Lists reports, newest run first."""
     QueryResults: _aio.UnaryUnaryMultiCallable[_reports_pb2.QueryResultsRequest, _reports_pb2.QueryResultsResponse]  # type: ignore[assignment]
     """Pages through the sample results of one benchmark."""
+    CompareRuns: _aio.UnaryStreamMultiCallable[_reports_pb2.CompareRunsRequest, _reports_pb2.CompareRunsResponse]  # type: ignore[assignment]
+    """Compares runs with the first of them, sample by sample. The first answer holds the document, the others hold flips."""
     ExportReport: _aio.UnaryStreamMultiCallable[_reports_pb2.ExportReportRequest, _reports_pb2.ExportReportResponse]  # type: ignore[assignment]
     """Downloads a file of the report in pieces."""
 
@@ -82,6 +86,14 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reports_pb2.QueryResultsResponse, _abc.Awaitable[_reports_pb2.QueryResultsResponse]]:
         """Pages through the sample results of one benchmark."""
+
+    @_abc_1.abstractmethod
+    def CompareRuns(
+        self,
+        request: _reports_pb2.CompareRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_reports_pb2.CompareRunsResponse], _abc.AsyncIterator[_reports_pb2.CompareRunsResponse]]:
+        """Compares runs with the first of them, sample by sample. The first answer holds the document, the others hold flips."""
 
     @_abc_1.abstractmethod
     def ExportReport(

@@ -37,8 +37,9 @@ def report(scored=5, errored=0, not_run=0):
     metric |= {"n_scored": scored, "n_errored": errored, "n_unscored": 0}
     benchmark = {"name": "gsm8k", "primary_metric": "acc", "metrics": [metric], "subsets": [], "categories": []}
     benchmark |= {"n_not_run": not_run, "error_classes": {"timeout": errored}, "errored_samples": []}
-    model = {"label": "m", "simulated": False}
-    return {"schema_version": 1, "model": model, "benchmarks": [benchmark], "benchmarks_not_reported": []}
+    model = {"label": "m", "name": "m", "url": "", "simulated": False}
+    run = {"id": "r1", "display_name": "", "create_time": "2026-01-01T00:00:00Z"}
+    return {"schema_version": 1, "run": run, "model": model, "benchmarks": [benchmark], "benchmarks_not_reported": []}
 
 
 def test_help_is_light_and_documents_exit_codes():

@@ -153,3 +153,13 @@ def test_a_count_out_of_bounds_is_refused(words, capsys):
         parse(words)
     assert caught.value.code == 2
     assert f"{words[-1]!r} is not allowed; give a whole number" in capsys.readouterr().err
+
+
+def test_paths_of_a_projects_options_are_relative_to_their_file(tmp_path, monkeypatch):
+    (tmp_path / "evalmesh.yaml").write_text("eval: {dataset_dir: data}\nperf: {dataset_path: prompts.jsonl}\n")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    assert TaskConfig.load(None, {}).dataset_dir == str(tmp_path / "data")
+    assert PerfConfig.load(None, {"url": "http://h/v1", "model": "m"}).dataset_path == str(tmp_path / "prompts.jsonl")
+    assert TaskConfig.load(None, {"dataset_dir": "other"}).dataset_dir == "other"

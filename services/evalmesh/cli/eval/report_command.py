@@ -1,85 +1,86 @@
-"""`evalmesh report`: the table of a run, from its outputs, from the platform's folder, or from a server."""
+"""`evalmesh report`: the table of a run, or of several side by side."""
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from evalmesh.cli import exits
-from evalmesh.cli.addresses import check_server
-from evalmesh.cli.eval.show import lost_lines, make_console, note_lines
+from evalmesh.cli.eval.compare_table import described, escaped, printable
+from evalmesh.cli.eval.found import find_run
+from evalmesh.cli.eval.show import lost_lines, note_lines
+from evalmesh.cli.eval.side_by_side import CSV_COLUMNS, csv_rows, latex_lines, side_rows, side_table
 from evalmesh.cli.eval.table import render_table
-from evalmesh.cli.outputs import RUNS
-from evalmesh.cli.parser import PlaceOptions
-from evalmesh.cli.which import LATEST, Known, choose, none_such
-from evalmesh.domain.errors import NotFound
-from evalmesh.domain.layout import is_safe_name, report_json_key
-from evalmesh.domain.run_filter import RunFilter
-from evalmesh.sdk import Client
+from evalmesh.cli.printing import as_csv, console_for, emit, form_of, markdown
+from evalmesh.results.comparing.likeness import labels
+
+_FORMS = ("json", "csv", "markdown", "html", "latex")
+Document = Mapping[str, Any]
 
 
 def run(args: argparse.Namespace) -> int:
     """Reads, renders, prints."""
-    report = _find(args)
-    if args.format == "json":
-        print(json.dumps(report, indent=2, ensure_ascii=False))
-        return exits.OK
-    table = render_table(report, verbose=args.verbose)
-    if args.format == "markdown":
-        print(markdown(table))
+    form = form_of(args, _FORMS)
+    work_dir = Path(args.work_dir).expanduser()
+    reports = [find_run(text, work_dir, args.server).report for text in args.runs or [None]]
+    if form == "table":
+        _print_table(reports, args)
     else:
-        make_console().print(table)
-    for line in (*lost_lines(report), *note_lines(report)):
-        print(line)
+        emit(_pieces(form, reports, verbose=args.verbose), args.output)
     return exits.OK
 
 
-def _find(args: argparse.Namespace) -> Mapping[str, Any]:
-    work_dir = Path(args.work_dir).expanduser()
-    if args.work_dir != PlaceOptions.work_dir and not args.server and not work_dir.is_dir():
-        raise NotFound(f"work_dir: {str(work_dir)!r} is no folder that exists.", {"field": "work_dir"})
-    given = str(RUNS.newest_folder(work_dir)) if args.run in {None, LATEST} and not args.server else args.run or LATEST
-    path = RUNS.report_at(Path(given).expanduser())
-    if path is not None:
-        return RUNS.read_report(path)
-    if args.server:
-        check_server(args.server)
-        with Client(args.server) as client:
-            return client.report(_id_at(client, given, work_dir))
-    run_id = RUNS.id_of(given, work_dir)
-    if is_safe_name(run_id):
-        folder = RUNS.find_folder(run_id, work_dir)
-        stored = work_dir / ".evalmesh" / "objects" / report_json_key(run_id)
-        for place in (*([folder] if folder else []), stored):
-            if (path := RUNS.report_at(place)) is not None:
-                return RUNS.read_report(path)
-    raise NotFound(
-        f"There is no report of {run_id!r} below {str(work_dir)!r}. See `evalmesh runs list`, name another --work-dir, "
-        f"or a platform with --server; a run that was cut short gets its report from `evalmesh runs resume`."
-    )
+def _print_table(reports: Sequence[Document], args: argparse.Namespace) -> None:
+    console, text = console_for(args.output)
+    for line in _which(reports):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(_table(reports, verbose=args.verbose))
+    for report in reports:
+        prefix = f"{report['run']['id']} " if len(reports) > 1 else ""
+        for line in (*lost_lines(report), *note_lines(report)):
+            console.print(f"{prefix}{line}", soft_wrap=True, markup=False)
+    if text is not None:
+        emit([text.getvalue()], args.output)
 
 
-def _id_at(client: Client, given: str, work_dir: Path) -> str:
-    """What a word means to a server."""
-    found = None if given == LATEST else RUNS.path_id(given, work_dir)
-    if found is not None:
-        return found
-    runs, _ = client.find_runs(RunFilter(word="" if given == LATEST else given), 1 if given == LATEST else 1000)
-    known = [Known(one.id, one.spec.display_name) for one in runs]
-    chosen = choose(given, known, noun=RUNS.noun, lister=RUNS.lister)
-    if chosen is None:
-        raise none_such(given, known, noun=RUNS.noun, lister=f"{RUNS.lister} --server {client.address}")
-    return chosen
+def _which(reports: Sequence[Document]) -> Iterator[str]:
+    """Which runs are shown."""
+    for label, report in zip(labels(reports), reports, strict=True):
+        named = report["run"]["display_name"] or len(reports) > 1
+        yield printable((f"{label}: " if named else "") + described(_side(report)))
 
 
-def markdown(table: Table) -> str:
-    """The same table for documents and pull requests."""
-    columns = [[str(column.header), *(str(cell) for cell in column.cells)] for column in table.columns]
-    right = [column.justify == "right" for column in table.columns]
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in zip(*columns, strict=True)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, f"|{'|'.join('---:' if is_right else '---' for is_right in right)}|")
-    return "\n".join(lines)
+def _side(report: Document) -> dict[str, Any]:
+    run, model = report["run"], report["model"]
+    return {
+        "id": run["id"],
+        "create_time": run["create_time"],
+        **{name: model[name] for name in ("url", "simulated")},
+        "model": model["name"],
+    }
+
+
+def _table(reports: Sequence[Document], *, verbose: bool) -> Any:
+    return render_table(reports[0], verbose=verbose) if len(reports) == 1 else side_table(reports, verbose=verbose)
+
+
+def _pieces(form: str, reports: Sequence[Document], *, verbose: bool) -> Iterator[str]:
+    if form == "json":
+        # One report is an object as it is stored, several are a list of them.
+        yield json.dumps(reports[0] if len(reports) == 1 else reports, indent=2, ensure_ascii=False) + "\n"
+    elif form == "csv":
+        yield from as_csv(csv_rows(reports), CSV_COLUMNS)
+    elif form == "latex":
+        yield from (f"{line}\n" for line in latex_lines(reports, verbose=verbose))
+    elif form == "markdown":
+        yield from (f"- {escaped(line)}\n" for line in _which(reports))
+        yield f"\n{markdown(_table(reports, verbose=verbose))}\n"
+    elif len(reports) == 1:
+        from evalmesh.pages.runs.page import render_html  # noqa: PLC0415  # templates take a while
+
+        yield render_html(reports[0])
+    else:
+        from evalmesh.pages.runs.compare_page import render_side_by_side  # noqa: PLC0415  # likewise
+
+        yield render_side_by_side(labels(reports), reports, list(side_rows(reports, verbose=verbose)))

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from evalmesh.cli import exits
+from evalmesh.cli.addresses import check_server
 from evalmesh.cli.eval import samples_view as view
 from evalmesh.cli.eval.samples_source import Source, local_source, pick, server_source
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -34,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     if args.server:
+        check_server(args.server)
         with Client(args.server) as client:
-            return _show(server_source(client, args.run), query, args)
+            return _show(server_source(client, args), query, args)
     return _show(local_source(args), query, args)
 
 

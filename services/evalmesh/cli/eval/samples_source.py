@@ -6,14 +6,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
+from evalmesh.cli.eval.found import id_at
 from evalmesh.cli.outputs import RUNS
+from evalmesh.cli.which import LATEST
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
 from evalmesh.domain.result_query import ResultQuery
 from evalmesh.results.query import ResultsFile
 from evalmesh.sdk import Client
-
-LATEST = "latest"
 
 
 class Source(Protocol):
@@ -85,10 +85,10 @@ class ServerSource:
             yield row
 
 
-def server_source(client: Client, given: str | None) -> Source:
-    """A run by its id or outputs folder; the newest with a report where none is given. Raises `NotFound`."""
-    if given and given != LATEST:
-        return ServerSource(client, RUNS.id_of(given))
+def server_source(client: Client, args: argparse.Namespace) -> Source:
+    """A run of a server by what users call it; the newest with a report where none is named. Raises `NotFound`."""
+    if args.run and args.run != LATEST:
+        return ServerSource(client, id_at(client, args.run, Path(args.work_dir).expanduser()))
     for report in client.list_reports(page_size=1):
         return ServerSource(client, report["run"]["id"])
     raise NotFound("There is no run with a report at this server yet.")

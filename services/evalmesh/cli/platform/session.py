@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from shlex import quote
@@ -197,7 +198,8 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
     except RuntimeError:
         return run_async(work)
     with ThreadPoolExecutor(1, thread_name_prefix="evalmesh") as pool:
-        return pool.submit(run_async, work).result()
+        # With the context of the cell of a notebook, to which what is shown belongs.
+        return pool.submit(copy_context().run, run_async, work).result()
 
 
 def _loop_factory() -> Any:

@@ -92,7 +92,7 @@ def _delete(actions: Any) -> None:
 def _prune(actions: Any) -> None:
     prune = add_command(actions, "prune", "delete runs by age, number or state")
     prune.add_argument("--older-than", metavar="AGE", help="made longer ago: 12h, 30d, 8w")
-    prune.add_argument("--keep", type=int, metavar="N", help="leave the newest N of those meant")
+    prune.add_argument("--keep", type=whole(0), metavar="N", help="leave the newest N of those meant")
     _filters(prune)
     _freeing(prune)
 

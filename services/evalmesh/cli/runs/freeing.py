@@ -42,8 +42,6 @@ async def _delete(args: argparse.Namespace, place: Place) -> _Freed:
 
 def prune(args: argparse.Namespace) -> int:
     """Deletes the runs that the flags mean, but for those that go on."""
-    if args.keep is not None and args.keep < 0:
-        raise InvalidInput(f"--keep: {args.keep} is not allowed; give 0 or more.", {"field": "keep"})
     if args.older_than is None and args.keep is None and not args.state:
         raise InvalidInput(
             "Say what to prune: --older-than 30d, --keep N (the newest N stay), or --state failed; --dry-run only "

@@ -89,8 +89,6 @@ def look_place(args: argparse.Namespace) -> Place:
 
 def list_runs(args: argparse.Namespace) -> int:
     """Prints the newest runs that are meant."""
-    if args.limit < 1:
-        raise InvalidInput(f"--limit: {args.limit} is not allowed; give 1 or more.", {"field": "limit"})
     place = look_place(args)
     check_work_dir(args, place)
     where = filter_of(args)

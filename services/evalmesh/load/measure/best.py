@@ -9,6 +9,8 @@ from evalmesh.load.objective.slo import MOST_ERRORS
 Document = Mapping[str, Any]
 TOLERANCE = 0.03
 """Differences of less than this share matter to nobody, unless somebody says otherwise."""
+_UNKNOWN = 0.10
+"""Likewise where a figure has no interval, so that nobody knows how uncertain it is."""
 _GOALS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("throughput", ("output_token_rate", "request_rate"), 1),
     ("goodput", ("goodput.rate",), 1),
@@ -105,5 +107,5 @@ def _alike(one: tuple[float, Document], other: tuple[float, Document], path: str
         return True
     below, above = interval_at(high[1], path), interval_at(low[1], path)
     if below is None or above is None:
-        return False
+        return difference <= _UNKNOWN * high[0]
     return difference <= math.hypot(high[0] - below[0], above[1] - low[0])

@@ -22,7 +22,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.load.measure.best import TOLERANCE, at, interval_at
 from evalmesh.load.measure.distributions import number, pair
 from evalmesh.load.measure.intervals import BATCHES
-from evalmesh.scoring.statistics import mean_and_stderr, t_quantile, t_tails
+from evalmesh.scoring.statistics import holm, mean_and_stderr, t_quantile, t_tails
 
 Document = Mapping[str, Any]
 Judgement = Literal["better", "worse", "no difference", "undecided"]
@@ -71,7 +71,7 @@ def compare(a: Document, b: Document, tolerance: float = TOLERANCE) -> dict[str,
     both = [label for label in ours if label in theirs]
     pairs = {label: _changes(ours[label], theirs[label], tolerance) for label in both}
     family = [change for changes in pairs.values() for change in changes if change.p_value is not None]
-    corrected = dict(zip(map(id, family), _holm([change.p_value or 0.0 for change in family]), strict=True))
+    corrected = dict(zip(map(id, family), holm([change.p_value or 0.0 for change in family]), strict=True))
     levels = [
         {
             "label": label,
@@ -99,15 +99,6 @@ def _overall(verdicts: Sequence[Judgement | None]) -> Judgement | None:
     """The one to act on first; `None` where nothing was judged."""
     order: tuple[Judgement, ...] = ("worse", "better", "undecided", "no difference")
     return next((one for one in order if one in verdicts), None)
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Each p-value, corrected for there being so many."""
-    corrected, least = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, p_values[place] * (len(p_values) - rank)))
-        corrected[place] = least
-    return corrected
 
 
 def _by_label(levels: Sequence[Document]) -> dict[str, list[Document]]:

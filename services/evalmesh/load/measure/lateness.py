@@ -7,6 +7,7 @@ is uncertain by anyway; and a client in time would show it less often than once 
 binomial test again.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,9 +23,9 @@ UNUSABLE = 0.30
 """From here on the figures are not the server's."""
 CLOCK_MS = 1.0
 """No client can promise less than this: a system wakes a process that late without being overloaded."""
-_QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
-_LEAST = 8
-"""Requests before their median is looked at."""
+_QUANTILES = {"p50": 0.50, "p75": 0.75, "p90": 0.90, "p99": 0.99}
+_LEAST = {"p50": 8, "p75": 16}
+"""Requests before the middle of them is looked at, with an interval or without."""
 _BY_CHANCE = 0.001
 _LEAST_STOPS = 12
 """Late probes (20 ms each) before they count for the mean: machines that others use as well stop for a tenth of a
@@ -83,15 +84,15 @@ def _by_percentile(measured: Measured, one: GeneratorHealth) -> Late | None:
 
 
 def _by_mean(measured: Measured, lags: Histogram) -> Late | None:
+    """A stop that a level of few requests shows in its mean alone; smaller ones are a matter of quantiles."""
     of = measured.distributions["ttft"]
     if not of.n:
         return None
-    for share in (UNUSABLE, NOTED):
-        by_ms = max(tolerated_ms(of.value("mean"), share), _uncertain_ms(of, "mean") or 0.0)
-        stops = lags.beyond(by_ms / 1000)
-        if stops >= _LEAST_STOPS and lags.mean * 1000 > by_ms:
-            return Late(share == UNUSABLE, _SEEN, stops / lags.n, by_ms, "mean TTFT")
-    return None
+    by_ms = max(tolerated_ms(of.value("mean"), UNUSABLE), _uncertain_ms(of, "mean") or 0.0)
+    stops = lags.beyond(by_ms / 1000)
+    if stops < _LEAST_STOPS or lags.mean * 1000 <= by_ms:
+        return None
+    return Late(unusable=True, what=_SEEN, share=stops / lags.n, by_ms=by_ms, of="mean TTFT")
 
 
 def sent_late(measured: Measured) -> Late | None:
@@ -140,11 +141,11 @@ def _worst(
 def _uncertain_ms(of: Distribution, statistic: str) -> float | None:
     """By how much a figure may be higher; `None` where it says nothing, since there are too few requests.
 
-    A median without one is no reason to look away: then latencies drift, as they do where a client falls behind.
+    In the middle that is no reason to look away: latencies drift, or swing, where a client falls behind.
     """
     interval = of.interval(statistic)
     if interval is None:
-        return 0.0 if statistic == "p50" and of.n >= _LEAST else None
+        return 0.0 if of.n >= _LEAST.get(statistic, math.inf) else None
     return max(0.0, interval[1] - of.value(statistic))
 
 

@@ -96,9 +96,10 @@
 
   async function load() {
     const light = document.querySelectorAll("script[data-samples=light]"), full = document.querySelectorAll("script[data-samples=full]");
+    const coming = Array.from(light, unpack);
     for (let n = 0; n < light.length; n++) {
       const benchmark = Number(light[n].dataset.benchmark), chunk = { element: full[n], columns: null, hay: null, promise: null };
-      const columns = await unpack(light[n]);
+      const columns = await coming[n];
       chunks.push(chunk);
       columns.id.forEach((id, place) => all.push({
         benchmark, chunk, place, id, repeat: columns.repeat[place], subset: columns.subset[place], grade: columns.grade[place],
@@ -181,8 +182,8 @@
     if (needle) {
       filter();
       let told = performance.now();
-      for (const chunk of chunks) {
-        if (!chunk.columns) await whole(chunk);
+      for (let n = 0; n < chunks.length; n += 8) {
+        await Promise.all(chunks.slice(n, n + 8).map(whole));
         if (mine !== searching) return;
         if (performance.now() - told > 400) { filter(); told = performance.now(); }
       }

@@ -16,6 +16,7 @@ from typing import Any
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark
+from evalmesh.benchmarks.rules import metric_rules
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import InternalError, NotFound
@@ -26,7 +27,6 @@ from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.domain.work import Shard
 from evalmesh.report_aggregator.runs.planned_rows import planned_rows
-from evalmesh.report_aggregator.runs.shard_counts import metric_rules
 from evalmesh.results.local_files import pieces
 from evalmesh.results.table import ResultsWriter
 from evalmesh.scoring.reducers import Reducer, ReducerRow

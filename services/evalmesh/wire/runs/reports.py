@@ -31,6 +31,11 @@ def result_from_proto(text: str) -> dict[str, Any]:
     return _object(text, "a sample result")
 
 
+def comparison_part(text: str) -> dict[str, Any]:
+    """The document of a comparison, or a flip."""
+    return _object(text, "a part of a comparison")
+
+
 def _object(text: str, what: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
