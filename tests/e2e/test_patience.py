@@ -79,7 +79,7 @@ async def test_an_endpoint_that_stays_away_ends_the_run_and_another_address_goes
             metric = benchmark["metrics"][0]
             assert (metric["n_errored"], benchmark["error_classes"]) == (0, {})
             assert metric["n_scored"] + benchmark["n_not_run"] == SAMPLES
-            assert benchmark["n_not_run"] - benchmark["n_not_judged"] <= SAMPLES - SAMPLES // 3
+            assert 0 <= benchmark["n_not_judged"] <= benchmark["n_not_run"] < SAMPLES
 
             with pytest.raises(Unavailable, match="refused"):
                 await client.resume_run(run)
