@@ -66,7 +66,7 @@ async def test_an_endpoint_that_stays_away_ends_the_run_and_another_address_goes
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(serving(questions, "--ttft", "100ms"))
         async with opened(tmp_path) as (_, client):
-            run = await client.create_run(make_spec(model.url, questions, outage_timeout_s=3.0))
+            run = await client.create_run(make_spec(model.url, questions, outage_timeout_s=8.0))
             await until_generated(client, run, SAMPLES // 3)
             first = model.samples(NAME)
             model.process.kill()
