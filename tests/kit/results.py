@@ -37,7 +37,8 @@ def _row(subset, index, kind):
     answer = {"right": "Rhine", "wrong": "Elbe"}.get(kind)
     values = {"accuracy": float(kind == "right"), "near": index % 3 / 3} if state == "scored" else {}
     reason = None if state == "scored" else "out of luck"
-    score = Score(id_, 0, state, values, answer, "marker" if answer else None, "it was compared", reason)
+    outcome = "not_found" if kind == "no_answer" else ""
+    score = Score(id_, 0, state, values, answer, "marker" if answer else None, "it was compared", reason, outcome)
     if kind == "not_run":
         return planned, Completion("", 0, ""), Score("", 0, "unscored")
     return planned, completion, score

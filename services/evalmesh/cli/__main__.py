@@ -4,11 +4,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from io import TextIOWrapper
 from traceback import print_exc
 
 from evalmesh.cli import exits
 from evalmesh.cli.flags import parse
+from evalmesh.cli.printable import guarded
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.runtime.garbage import collect_rarely
 
@@ -26,9 +26,11 @@ def exit_code(reason: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; nothing but the exit code escapes."""
     collect_rarely()
-    if isinstance(sys.stdout, TextIOWrapper):
-        # Texts of models and tables hold letters that the terminal's encoding may not know.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with guarded():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     # Before gRPC is loaded, which otherwise puts lines of its own on standard error: for every process the scorer
     # starts, which is no fork, and for what is an error of ours a moment later.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -89,7 +89,7 @@ class Report(Document):
     def __rich__(self) -> Any:
         from evalmesh.cli.eval.table import render_table  # noqa: PLC0415  (imported for those who print it)
 
-        return render_table(self)
+        return render_table(self, model=True)
 
     def __repr__(self) -> str:
         scores = (f"{one['name']} {_number(self.score(one['name']))}" for one in self["benchmarks"])

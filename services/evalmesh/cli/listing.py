@@ -47,6 +47,9 @@ def fitting_table(columns: Sequence[Column], width: int) -> Table:
     while len(kept) > 1 and sum(_width(one) + 1 for one in kept) > width:
         kept.remove(max(kept, key=lambda one: one.keep))
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    natural = sum(_width(one) + 2 for one in kept)
+    if natural <= width:
+        table.width = natural  # in a file or pipe that is wider than what rich takes for its width
     for one in kept:
         table.add_column(one.heading, no_wrap=True, justify="right" if one.right else "left")
     for row in zip(*(one.cells for one in kept), strict=True):
@@ -91,7 +94,7 @@ class Listing(Generic[T]):
             print(json.dumps([self._as_json(one) for one in found], indent=2))
         elif found:
             console = make_console()
-            console.print(self._table(found, place, console.width))
+            console.print(self._table(found, place, console.table_width), crop=False)
             if more:
                 print(f"and more; see them with --limit {10 * args.limit}")
         else:

@@ -5,7 +5,9 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
+
+from evalmesh.cli.console import console_into
 
 _EVERY_S = 0.25
 _WIDTH = 110
@@ -47,7 +49,7 @@ class NotebookView:
     def _show(self) -> None:
         if self._waiting is None or self._handle is None:
             return
-        console = Console(file=io.StringIO(), record=True, width=_WIDTH, force_jupyter=False, highlight=False)
+        console = console_into(io.StringIO(), width=_WIDTH, record=True)
         console.print(self._waiting)
         text = console.export_text(clear=False)
         html = console.export_html(inline_styles=True, code_format=_FORMAT)

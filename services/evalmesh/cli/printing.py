@@ -10,10 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from evalmesh.cli.console import WIDTH_OF_FILES, make_console
+from evalmesh.cli.console import SafeConsole, console_into, make_console
 from evalmesh.domain.errors import InvalidInput
 
 _BY_SUFFIX = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex"}
@@ -59,12 +58,12 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def console_for(output: str | None) -> tuple[Console, io.StringIO | None]:
+def console_for(output: str | None) -> tuple[SafeConsole, io.StringIO | None]:
     """A console, and what it wrote if that is to go to a file."""
     if not output:
         return make_console(), None
     text = io.StringIO()
-    return Console(file=text, width=WIDTH_OF_FILES, highlight=False), text
+    return console_into(text), text
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:

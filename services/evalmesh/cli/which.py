@@ -46,8 +46,10 @@ def seconds_in(id_: str) -> float:
 
 
 def time_text(seconds: float) -> str:
-    """Local time."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Local time with its zone: `2026-11-30 13:21:49 +08:00`."""
+    local = datetime.fromtimestamp(seconds).astimezone()
+    offset = local.strftime("%z")
+    return f"{local:%Y-%m-%d %H:%M:%S} {'UTC' if offset == '+0000' else f'{offset[:3]}:{offset[3:5]}'}"
 
 
 def id_in_folder_name(text: str) -> str | None:

@@ -21,6 +21,21 @@ class Metric:
     n_unscored: int
     bounds: tuple[float, float] | None = None
     """The value if every errored or unscored request were wrong, and if every one were right."""
+    n_samples: int | None = None
+    """Samples that the value is made of; `None` in records of before it was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWarning:
+    """Why a score says little about the model."""
+
+    n_no_answer: int
+    share: float
+    """Of the answers that were looked for."""
+    score_range: tuple[float, float] | None
+    """The score as it is, and with right answers in place of those that are missing; `None` where nobody can tell."""
+    message: str
+    """A sentence with the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,8 @@ class SubsetReport:
     name: str
     metrics: tuple[Metric, ...]
     category: str | None = None
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """Scored requests by outcome; empty in records of before they were counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,9 @@ class BenchmarkReport:
     error_classes: dict[str, int] = field(default_factory=dict)
     usage: dict[str, float] = field(default_factory=dict)
     """Sums over completions: input_tokens, output_tokens, and mean/percentile latency in seconds."""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """As those of the subsets together."""
+    warning: LimitWarning | None = None
     artefacts: dict[str, Any] = field(default_factory=dict)
     """Documents of the benchmark's reducers, by name: a heat map, a curve."""
     notes: tuple[str, ...] = ()

@@ -22,6 +22,8 @@ class ShardCounts:
     scored: int = 0
     value_sum: float = 0.0
     """Sum of the primary metric's value over scored requests."""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """Scored requests by outcome."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class BenchmarkRecord:
     unscored: int = 0
     scored: int = 0
     value_sum: float = 0.0
+    outcomes: dict[str, int] = field(default_factory=dict)
     arrived: dict[str, str] = field(default_factory=dict)
     """By the stage before a barrier: bit set of shards that are in, in hexadecimal; taking one in twice is harmless."""
 
@@ -55,6 +58,8 @@ class BenchmarkRecord:
         self.unscored += counts.unscored
         self.scored += counts.scored
         self.value_sum += counts.value_sum
+        for word, count in counts.outcomes.items():
+            self.outcomes[word] = self.outcomes.get(word, 0) + count
         return True
 
     def take_in_all(self, batch: Iterable[ShardCounts]) -> bool:

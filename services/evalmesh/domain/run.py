@@ -151,6 +151,8 @@ class BenchmarkProgress:
     unscored: int = 0
     value: float | None = None
     """Running mean of the primary metric over what is done."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Scored requests by outcome (`scoring.outcomes`)."""
 
     @property
     def not_run(self) -> int:

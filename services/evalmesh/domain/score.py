@@ -27,3 +27,5 @@ class Score:
     explanation: str | None = None
     reason: str | None = None
     """Why unscored or errored."""
+    outcome: str = ""
+    """Of `scored`: why no answer was found, or `answered_cut`; empty for a plain answer (`scoring.outcomes`)."""

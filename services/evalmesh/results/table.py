@@ -19,6 +19,7 @@ from evalmesh.domain.content import plain_parts
 from evalmesh.domain.request import Message
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
+from evalmesh.scoring.outcomes import outcome_of
 
 ROWS_PER_GROUP = 4096
 BYTES_PER_GROUP = 16 * 1024 * 1024
@@ -81,6 +82,7 @@ _AFTER_SCORES: tuple[tuple[str, pa.DataType], ...] = (
     ("continuations", pa.list_(_CONTINUATION)),
     ("top_logprobs", pa.string()),
     ("reference", pa.string()),
+    ("outcome", pa.string()),
 )
 
 
@@ -150,6 +152,7 @@ class ResultsWriter:
                         *of_sample,
                         *_beside_text(item, completion),
                         reference,
+                        outcome_of(score),
                     )
                 )
 

@@ -16,6 +16,7 @@ from evalmesh.domain.errors import DeadlineExceeded, InternalError, InvalidInput
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score, ScoreState
 from evalmesh.scorer.pool import CallRaisedError, KillablePool
+from evalmesh.scoring.outcomes import with_outcome
 
 _LOG = logging.getLogger(__name__)
 _STATES = get_args(ScoreState)
@@ -52,7 +53,9 @@ class Judgement:
         slow = [place for place, score in enumerate(scores) if score is None]
         late = await asyncio.gather(*(self._slow(benchmark, *cut_pairs[place]) for place in slow))
         by_place = dict(zip(slow, late, strict=True))
-        return [by_place[place] if score is None else score for place, score in enumerate(scores)]
+        whole = (by_place[place] if score is None else score for place, score in enumerate(scores))
+        triples = zip(whole, pairs, cut_pairs, strict=True)
+        return [with_outcome(score, completion, seen.text) for score, (_, completion), (_, seen) in triples]
 
     def _quick(self, benchmark: Benchmark, sample: Sample, completion: Completion) -> Score | None:
         if completion.error is not None:
@@ -115,6 +118,7 @@ def checked(benchmark: Benchmark, score: object, completion: Completion) -> Scor
         extractor=_checked_text("extractor", score.extractor),
         explanation=_checked_text("explanation", score.explanation),
         reason=reason if scored else reason or "the scorer gave no reason",
+        outcome=_checked_text("outcome", score.outcome) or "",
     )
 
 

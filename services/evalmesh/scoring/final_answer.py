@@ -5,9 +5,18 @@ from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
 from evalmesh.scoring.extractors import Extraction, extract_final_answer
 from evalmesh.scoring.math_equal import fast_equal, symbolic_equal
+from evalmesh.scoring.outcomes import why_none
 
 ACCURACY = "accuracy"
 """Key of the one value these scorers give: 1.0 or 0.0."""
+_WHY = {
+    "cut": " The completion was cut off at its token limit.",
+    "empty": " The completion is empty.",
+    "filtered": " A content filter ended the completion.",
+    "only_thinking": " The completion is nothing but thinking.",
+    "refused": " The model refused.",
+    "tool_calls": " The model called tools instead of answering.",
+}
 
 
 def score_final_answer(sample: Sample, completion: Completion) -> Score | None:
@@ -49,11 +58,12 @@ def answered(completion: Completion, extraction: Extraction, sample: Sample, *, 
 
 def no_answer(completion: Completion) -> Score:
     """A wrong score for a completion in which no answer was found."""
-    cut = " The completion was cut off at its token limit." if completion.finish_reason == "length" else ""
+    outcome = why_none(completion)
     return Score(
         sample_id=completion.sample_id,
         repeat=completion.repeat,
         state="scored",
         values={ACCURACY: 0.0},
-        explanation=f"No answer was found.{cut}",
+        explanation=f"No answer was found.{_WHY.get(outcome, '')}",
+        outcome=outcome,
     )

@@ -36,7 +36,7 @@ def clustered_mean_and_stderr(clusters: Sequence[Sequence[float]]) -> tuple[floa
     return mean, math.sqrt(count / (count - 1) * squares) / total
 
 
-def wilson_interval(successes: float, n: int, z: float = _Z95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float, z: float = _Z95) -> tuple[float, float]:
     """Score interval of a proportion (E. B. Wilson, JASA 22, 1927); 95 % by default."""
     p = successes / n
     z2 = z * z

@@ -14,8 +14,17 @@ from evalmesh.domain.metric import Metric
 from evalmesh.domain.run import OnError
 from evalmesh.domain.score import Score
 from evalmesh.scoring.numbers import parse_number
-from evalmesh.scoring.statistics import majority_at_k, pass_at_k, pass_hat_k, t_interval, wilson_interval
+from evalmesh.scoring.statistics import (
+    CONFIDENCE,
+    majority_at_k,
+    pass_at_k,
+    pass_hat_k,
+    t_interval,
+    t_quantile,
+    wilson_interval,
+)
 
+_TWO_SIDED = 0.5 + CONFIDENCE / 2
 KINDS = ("mean", "pass_at_k", "majority_at_k", "pass_hat_k")
 
 
@@ -45,7 +54,7 @@ class Moments:
     sw: str = "0"
     ww: int = 0
     binary: bool = True
-    """Whether every value was 0 or 1 and every sample had one: then the value is a proportion."""
+    """Whether all of it was made of values that are 0 or 1: then the value is a proportion."""
     low: str = "0"
     """The smallest value or 0; likewise `high`: the largest or 1. They tell whether values leave [0, 1]."""
     high: str = "1"
@@ -81,8 +90,8 @@ class _Sums:
     low: Fraction | int = 0
     high: Fraction | int = 1
 
-    def add(self, values: Sequence[Fraction | int]) -> None:
-        """Adds one sample; one without values does not count."""
+    def add(self, values: Sequence[Fraction | int], *, binary: bool) -> None:
+        """Adds one sample; one without values does not count. `binary`: whether its scores were all 0 or 1."""
         w = len(values)
         if not w:
             return
@@ -93,8 +102,7 @@ class _Sums:
         self.ss += s * s
         self.sw += s * w
         self.ww += w * w
-        if w > 1 or values[0] not in {0, 1}:
-            self.binary = False
+        self.binary = self.binary and binary
         self.low = min(self.low, *values)
         self.high = max(self.high, *values)
 
@@ -134,7 +142,8 @@ def finish(name: str, acc: Accumulator, on_error: OnError) -> Metric:
     `zero` counts everything without a score as 0, in the value and in its error.
     """
     moments = acc.zeroed if on_error == "zero" else acc.scored
-    value, stderr, interval = _estimate(moments)
+    requests = acc.n_scored + (acc.n_errored + acc.n_unscored if on_error == "zero" else 0)
+    value, stderr, interval = _estimate(moments, requests)
     return Metric(
         name=name,
         value=value,
@@ -144,6 +153,7 @@ def finish(name: str, acc: Accumulator, on_error: OnError) -> Metric:
         n_errored=acc.n_errored,
         n_unscored=acc.n_unscored,
         bounds=_bounds(acc),
+        n_samples=moments.samples,
     )
 
 
@@ -195,9 +205,10 @@ class _Counter:
         values = [_exact(score.values[key]) for score in have]
         missing = len(row) - len(have)
         if self.rule.kind == "mean":
-            self.scored.add(values)
-            self.zeroed.add(values + [0] * missing)
-            self.best.add(values + [1] * missing)
+            binary = all(value in {0, 1} for value in values)
+            self.scored.add(values, binary=binary)
+            self.zeroed.add(values + [0] * missing, binary=binary)
+            self.best.add(values + [1] * missing, binary=binary)
         elif self.rule.kind == "majority_at_k":
             self._add_majority(have, values, missing)
         else:
@@ -224,14 +235,15 @@ class _Counter:
         ):
             k = self.rule.k or len(values) + missing
             if n >= k:  # fewer tries than k allow no estimate: the sample does not count
-                sums.add([_small(estimate(n, c, k))])
+                sums.add([_small(estimate(n, c, k))], binary=True)
 
     def _add_majority(self, have: list[Score], values: list[Fraction | int], missing: int) -> None:
         votes = [(ballot(score.answer), Fraction(value)) for score, value in zip(have, values, strict=True)]
+        binary = all(value in {0, 1} for value in values)
         value = _small(majority_at_k(votes)) if votes else 0
         if votes:
-            self.scored.add([value])
-        self.zeroed.add([value])
+            self.scored.add([value], binary=binary)
+        self.zeroed.add([value], binary=binary)
         if missing:
             right = sum(v == 1 for v in values) + missing
             wrong: dict[object, int] = {}
@@ -239,7 +251,7 @@ class _Counter:
                 if vote != 1:
                     wrong[vote_of] = wrong.get(vote_of, 0) + 1
             value = 1 if right >= max(wrong.values(), default=0) else value
-        self.best.add([value])
+        self.best.add([value], binary=binary)
 
 
 def ballot(answer: str | None) -> object:
@@ -258,28 +270,47 @@ def _small(value: Fraction) -> Fraction | int:
     return value.numerator if value.denominator == 1 else value
 
 
-def _estimate(m: Moments) -> tuple[float | None, float | None, tuple[float, float] | None]:
+def _estimate(m: Moments, requests: int) -> tuple[float | None, float | None, tuple[float, float] | None]:
+    """Value, standard error and interval.
+
+    A proportion has Wilson's interval at the effective number of answers, so that metrics of one benchmark with the
+    same value and error have the same interval, whichever way they count repeats. Where all samples agree, their
+    spread of 0 says nothing: there is no standard error then, and the number of samples makes the interval.
+    """
     if m.samples == 0:
         return None, None, None
-    s = Fraction(m.s)
-    mean = s / m.w
-    value = float(mean)
-    stderr = None
+    mean = Fraction(m.s) / m.w
+    value, variance = float(mean), Fraction(0)
     if m.samples > 1:
         # The linearised variance of a ratio (see statistics.clustered_mean_and_stderr), expanded so that it needs sums
         # only; in exact arithmetic the expansion loses no digits.
         squares = Fraction(m.ss) - 2 * mean * Fraction(m.sw) + mean * mean * m.ww
-        stderr = math.sqrt(squares * m.samples / (m.samples - 1) / m.w**2)
-    if m.binary:
-        return value, stderr, wilson_interval(int(s), m.samples)
+        variance = squares * m.samples / (m.samples - 1) / m.w**2
+    stderr = math.sqrt(variance) if variance else None
+    within = Fraction(m.low) >= 0 and Fraction(m.high) <= 1
+    if m.binary or (within and stderr is None):
+        n = _effective_size(mean, variance, m.samples, requests)
+        return value, stderr, wilson_interval(value * n, n)
     if stderr is None:
         return value, None, None
-    proportion = Fraction(m.low) >= 0 and Fraction(m.high) <= 1
-    if proportion and mean in {0, 1}:
-        # All right or all wrong: the observed spread of 0 says nothing, the number of samples does.
-        return value, stderr, wilson_interval(float(mean) * m.samples, m.samples)
     low, high = t_interval(value, stderr, m.samples - 1)
-    return value, stderr, (max(0.0, low), min(1.0, high)) if proportion else (low, high)
+    return value, stderr, (max(0.0, low), min(1.0, high)) if within else (low, high)
+
+
+def _effective_size(mean: Fraction, variance: Fraction, samples: int, requests: int) -> float:
+    """How many independent answers would leave a proportion as uncertain as these samples do.
+
+    The sample size over the design effect, at most the requests there were, made smaller where few samples tell what
+    the design effect is (E. L. Korn, B. I. Graubard, Survey Methodology 24, 1998). One request per sample gives the
+    number of samples, and so do repeats that always agree.
+    """
+    if not variance:
+        return samples
+    size = float(min(Fraction(requests), mean * (1 - mean) * samples / (samples - 1) / variance))
+    if size <= samples:
+        return size
+    widened = t_quantile(_TWO_SIDED, int(size) - 1) / t_quantile(_TWO_SIDED, samples - 1)
+    return max(samples, size * widened * widened)
 
 
 def _bounds(acc: Accumulator) -> tuple[float, float] | None:

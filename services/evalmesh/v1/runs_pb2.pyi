@@ -570,6 +570,26 @@ class BenchmarkProgress(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OutcomeCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     BENCHMARK_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
     DONE_COUNT_FIELD_NUMBER: _builtins.int
@@ -578,6 +598,7 @@ class BenchmarkProgress(_message.Message):
     ERRORED_COUNT_FIELD_NUMBER: _builtins.int
     UNSCORED_COUNT_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    OUTCOME_COUNTS_FIELD_NUMBER: _builtins.int
     benchmark: _builtins.str
     """`gsm8k`."""
     total_count: _builtins.int
@@ -594,6 +615,10 @@ class BenchmarkProgress(_message.Message):
     """Completions without a score."""
     value: _builtins.float
     """Running mean of the primary metric."""
+    @_builtins.property
+    def outcome_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Scored requests by outcome: `answered`, `answered_cut`, or why no answer was found (`cut`, `empty`, `refused`, ...)."""
+
     def __init__(
         self,
         *,
@@ -605,10 +630,11 @@ class BenchmarkProgress(_message.Message):
         errored_count: _builtins.int = ...,
         unscored_count: _builtins.int = ...,
         value: _builtins.float | None = ...,
+        outcome_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "benchmark", b"benchmark", "done_count", b"done_count", "errored_count", b"errored_count", "generated_count", b"generated_count", "in_flight_count", b"in_flight_count", "total_count", b"total_count", "unscored_count", b"unscored_count", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "benchmark", b"benchmark", "done_count", b"done_count", "errored_count", b"errored_count", "generated_count", b"generated_count", "in_flight_count", b"in_flight_count", "outcome_counts", b"outcome_counts", "total_count", b"total_count", "unscored_count", b"unscored_count", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015

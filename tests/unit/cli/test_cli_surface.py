@@ -212,4 +212,4 @@ def test_plain_progress_is_a_line_now_and_then(capsys):
     err = capsys.readouterr().err
     assert "10/100" not in err
     assert "gsm8k: 60/100 done, 8 in flight, 1 errored, 20.0/s, ETA 0:02, score 0.5000" in err
-    assert err.splitlines()[-2] == "20260101-abc succeeded"
+    assert "succeeded" not in err  # whoever shows the end says so

@@ -10,7 +10,8 @@ from evalmesh.cli.which import seconds_in
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.gateway.ids import new_id
 
-OLD, NEW, STORED = (new_id(1.75e9 + 86_400 * day) for day in range(3))
+OLD, NEW, STORED = "1jxt21q0060fpy", "1jxwmee00kdjwj", "1jxz6v500tsg8k"
+"""Made a day apart."""
 
 
 @pytest.fixture

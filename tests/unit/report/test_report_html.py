@@ -6,7 +6,7 @@ from tests.unit.report.builders import make_benchmark, make_errored, make_many_s
 from tests.unit.report.page import Page
 
 from evalmesh.cli.eval.show import note_lines
-from evalmesh.domain.metric import ErroredSample, Metric, SubsetReport
+from evalmesh.domain.metric import ErroredSample, LimitWarning, Metric, SubsetReport
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunState
 from evalmesh.pages.runs.page import render_html
 
@@ -66,6 +66,17 @@ def test_a_run_that_did_not_succeed_says_so_before_any_number(build, state, word
 def test_a_clean_run_has_no_banner(build):
     page = Page(render_html(build(make_benchmark())))
     assert not [p for p in page.all("p") if "banner" in p.get("class", "")]
+
+
+def test_answers_that_are_missing_are_said_before_any_number_in_red_where_they_decide_it(build):
+    outcomes = {"answered": 9, "cut": 90, "empty": 1}
+    warning = LimitWarning(91, 0.91, (0.1, 1.0), "91% of the answers <b>were</b> cut")
+    page = render_html(build(make_benchmark(outcomes=outcomes, warning=warning), make_benchmark("arc")))
+    assert 'class="banner bad" role="alert"><strong>gsm8k: no answer found 91 (cut at max_tokens 90, empty 1).' in page
+    assert "91% of the answers &lt;b&gt;were&lt;/b&gt; cut" in page
+    assert page.count('class="banner') == 1
+    page = render_html(build(make_benchmark(outcomes=outcomes)))
+    assert 'class="banner warn"><strong>gsm8k: no answer found 91' in page
 
 
 def test_simulated_models_and_missing_benchmarks_are_announced(build):

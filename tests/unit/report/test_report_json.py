@@ -8,10 +8,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from tests.unit.report.builders import make_benchmark, make_errored, make_many_subsets, make_metric, make_plan, make_run
 
-from evalmesh.domain.metric import Metric
+from evalmesh.domain.metric import LimitWarning, Metric
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunState
 
+WARNING = LimitWarning(90, 0.9, (0.1, 1.0), "90% of the answers were cut")
 DOCS = Path(__file__).parents[3] / "docs"
 
 
@@ -28,6 +29,7 @@ def test_reports_of_every_kind_are_valid_under_the_schema(build, schema):
         build(make_benchmark(), make_many_subsets()),
         build(make_benchmark(errored_samples=make_errored(), error_classes={"server": 3})),
         build(make_benchmark(metrics=(make_metric(value=None),), n_not_run=7), run=make_run(RunState.CANCELLED)),
+        build(make_benchmark(outcomes={"answered": 9, "answered_cut": 1, "cut": 90}, warning=WARNING)),
         build(run=make_run(RunState.FAILED, error="No.", start_time=None, end_time=None), plan=make_plan("gsm8k")),
     ]
     for report in reports:
@@ -44,6 +46,20 @@ def test_every_field_of_the_schema_is_explained(schema):
     for name in ("run", "model", "config", "benchmark", "metric"):
         for field in schema.schema["$defs"][name]["properties"]:
             assert f"`{field}`" in explained or f'"{field}"' in explained, f"{name}.{field}"
+
+
+def test_outcomes_and_warnings_are_those_of_the_benchmark(build):
+    report = build(make_benchmark(outcomes={"answered": 9, "answered_cut": 1, "cut": 90}, warning=WARNING))
+    assert report["benchmarks"][0]["outcomes"] == {
+        "answered": 10,
+        "answered_cut": 1,
+        "no_answer": 90,
+        "no_answer_causes": {"cut": 90},
+    }
+    assert [(one["kind"], one["benchmark"], one["message"]) for one in report["warnings"]] == [
+        ("no_answer", "gsm8k", WARNING.message)
+    ]
+    assert "outcomes" not in build(make_benchmark())["benchmarks"][0]  # of before they were counted
 
 
 def test_numbers_that_are_not_finite_become_null(build, schema):

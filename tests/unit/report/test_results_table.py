@@ -84,6 +84,7 @@ def test_a_row_holds_sample_completion_and_score(tmp_path):
         "continuations": None,
         "top_logprobs": None,
         "reference": None,
+        "outcome": "answered",
     }
 
 
@@ -229,7 +230,7 @@ def test_rows_of_a_build_with_fewer_columns_are_taken_over(tmp_path):
     path, sink = tmp_path / "old.parquet", io.BytesIO()
     with writer(path) as results:
         results.add([planned(0), planned(1)], [answered(0)], [])
-    table = pq.read_table(path).drop_columns(["reference", "top_logprobs", "tools"])
+    table = pq.read_table(path).drop_columns(["reference", "top_logprobs", "tools", "outcome"])
     pq.write_table(table, path)
     with writer(sink) as results:
         results.copy(path.read_bytes())

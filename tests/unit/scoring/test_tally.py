@@ -158,3 +158,43 @@ def test_no_split_or_order_of_shards_changes_a_metric(samples, cuts, seed, polic
     assert shards[0] == whole
     for name, acc in whole.items():
         assert finish(name, shards[0][name], policy) == finish(name, acc, policy)
+
+
+_REPEATS = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=3, max_size=3), min_size=2, max_size=12)
+
+
+@given(_REPEATS)
+def test_metrics_of_one_table_that_agree_in_value_and_error_agree_in_their_interval(samples):
+    rules = [MEAN, *(MetricRule(kind, "accuracy", kind, 3) for kind in ("pass_at_k", "pass_hat_k", "majority_at_k"))]
+    rows = [scores(str(i), *values, answers=["ab"[int(v)] for v in values]) for i, values in enumerate(samples)]
+    found = tally_shard(rules, rows)
+    by_numbers = {}
+    for rule in rules:
+        m = finish(rule.name, found[rule.name], "exclude")
+        by_numbers.setdefault((m.value, m.stderr and round(m.stderr, 12)), set()).add(
+            tuple(round(x, 9) for x in m.ci95)
+        )
+        assert m.ci95[0] <= m.value <= m.ci95[1]
+        assert (m.n_samples, m.n_scored) == (len(samples), 3 * len(samples))
+    assert all(len(intervals) == 1 for intervals in by_numbers.values())
+
+
+def test_repeats_that_always_agree_tell_no_more_than_one_of_them():
+    once = metric([scores(str(i), float(i % 3 == 0)) for i in range(9)])
+    thrice = metric([scores(str(i), *[float(i % 3 == 0)] * 3) for i in range(9)])
+    assert (*once.ci95, once.stderr) == pytest.approx((*thrice.ci95, thrice.stderr))
+    assert once.n_samples == thrice.n_samples == 9
+
+
+def test_repeats_that_differ_narrow_the_interval():
+    agreeing = metric([scores(str(i), *[float(i % 2)] * 4) for i in range(40)])
+    mixed = metric([scores(str(i), 1.0, 0.0, 1.0, float(i % 2)) for i in range(40)])
+    assert mixed.ci95[1] - mixed.ci95[0] < (agreeing.ci95[1] - agreeing.ci95[0]) * 0.8
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.5])
+def test_samples_that_do_not_differ_have_no_error_and_no_certainty(value):
+    m = metric([scores(str(i), value) for i in range(5)])
+    assert (m.value, m.stderr) == (value, None)
+    assert m.ci95 == wilson_interval(5 * value, 5)
+    assert metric([scores("a", 7.0), scores("b", 7.0)]).ci95 is None

@@ -6,9 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 
-from rich.table import Table
-from rich.text import Text
-
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
@@ -19,6 +16,7 @@ from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
 from evalmesh.cli.plain import plain
+from evalmesh.cli.tables import Column, Grid
 from evalmesh.domain.content import describe
 from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
@@ -35,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps([dataclasses.asdict(info) for info in infos], indent=2, ensure_ascii=False))
     elif args.action == "list":
-        make_console().print(_table(infos))
+        _table(infos).print_to(make_console())
     else:
         for info in infos:
             _show(info)
@@ -52,16 +50,14 @@ def _infos(args: argparse.Namespace) -> Sequence[BenchmarkInfo]:
     return [benchmark_info(one) for one in known]
 
 
-def _table(infos: Sequence[BenchmarkInfo]) -> Table:
-    table = Table(header_style="bold", pad_edge=False)
-    for heading in ("Name", "Measures", "Shape", "Subsets", "Few-shot", "Metrics", "Data"):
-        table.add_column(heading, overflow="fold")
+def _table(infos: Sequence[BenchmarkInfo]) -> Grid:
+    names = ("Measures", "Data", "Metrics", "Shape", "Subsets", "Few-shot")
+    grid = Grid([Column("Name"), *(Column(name, spare=place) for place, name in enumerate(names, start=1))])
     for info in infos:
         data = "ships with evalmesh" if info.packaged else (info.modelscope_id or info.huggingface_id or "your own")
         subsets = str(len(info.subsets)) if len(info.subsets) > 1 else ""
-        cells = [info.name, info.title, info.shape, subsets, str(info.few_shot_num), ", ".join(info.metrics), data]
-        table.add_row(*map(Text, cells))
-    return table
+        grid.add(info.name, info.title, data, ", ".join(info.metrics), info.shape, subsets, str(info.few_shot_num))
+    return grid
 
 
 def _show(info: BenchmarkInfo) -> None:

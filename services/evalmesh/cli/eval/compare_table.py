@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalmesh.cli.printable import one_line, printable
+
 Document = Mapping[str, Any]
 
 _STYLES = {"better": "green", "worse": "bold red", "inconclusive": "dim"}
@@ -88,14 +90,9 @@ def _value(value: Any) -> str:
     return "-" if value in (None, "") else plain(str(value), _TEXT_CHARS)
 
 
-def printable(text: str) -> str:
-    """Without characters that steer a terminal: names and answers come from anybody."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
 def plain(text: str, most: int) -> str:
     """One printable line, cut to its beginning."""
-    line = " ".join(printable(text[: 4 * most]).split())
+    line = one_line(text[: 4 * most])
     return line if len(line) <= most and len(text) <= 4 * most else f"{line[: most - 3]}..."
 
 

@@ -151,7 +151,7 @@ def review(row: Mapping[str, Any], model: str, repeats: int, *, zero: bool) -> d
                 "extracted_prediction": row["answer"],
                 "prediction": row["completion"],
                 "explanation": row["explanation"] or row["reason"],
-                "metadata": {"state": row["state"], "extractor": row["extractor"]},
+                "metadata": {"state": row["state"], "extractor": row["extractor"], "outcome": row.get("outcome")},
                 "main_score_name": next(iter(scored), None),
             },
             "sample_id": index,
@@ -200,6 +200,8 @@ def _answer(row: Mapping[str, Any], model: str, timings: Mapping[str, Any] | Non
     if row["reasoning"]:
         content = [{"type": "reasoning", "reasoning": row["reasoning"]}, {"type": "text", "text": content}]
     shared = _message(row, "answer", "assistant", content)
+    if row.get("refusal"):
+        shared["metadata"] = {"refusal": row["refusal"]}
     calls = [_call(call) for call in json.loads(row.get("tool_calls") or "[]")] or None
     return shared | {"source": "generate", "perf_metrics": timings, "tool_calls": calls, "model": model}
 

@@ -5,15 +5,17 @@ from collections import deque
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from evalmesh.cli.live import LiveView, clock_text
 from evalmesh.cli.platform.waits import waiting_notice
+from evalmesh.cli.tables import Cell, Column, Grid
 from evalmesh.domain.run import BenchmarkProgress, Run
+from evalmesh.scoring.outcomes import OutcomeCounts
 
 _WINDOW_S = 10.0
+_BAR_CELLS = 20
+_LIVE_ORDER = (1, 7, 4, 3, 6, 5, 2)
+"""How soon count, in flight, errored, without answer, rate, ETA and score are left out: the highest number first."""
 
 
 class Speed:
@@ -74,8 +76,9 @@ class RunProgress(LiveView):
         return max(answered(one), self._before.get(one.name, 0))
 
     def _lines(self, run: Run) -> str:
-        lines = (f"  {self.line(one)}" for one in run.benchmarks if one.total)
-        return "\n".join([_heading(run), *lines])
+        lines = [f"  {self.line(one)}" for one in run.benchmarks if one.total]
+        # Whoever shows the end says how it ended.
+        return "\n".join(lines if run.state.terminal else [_heading(run), *lines])
 
     def line(self, one: BenchmarkProgress) -> str:
         """One benchmark in words."""
@@ -87,7 +90,7 @@ class RunProgress(LiveView):
         if one.unscored:
             parts.append(f"{one.unscored} unscored")
         rate, eta = self._pace(one)
-        parts += [f"{rate}/s" if rate else "", f"ETA {eta}" if eta else ""]
+        parts += [OutcomeCounts.of(one.outcomes).words(), f"{rate}/s" if rate else "", f"ETA {eta}" if eta else ""]
         parts.append(f"score {one.value:.4f}" if one.value is not None else "")
         return ", ".join(part for part in parts if part)
 
@@ -97,21 +100,28 @@ class RunProgress(LiveView):
         eta_s = speed.eta_s(left) if left > 0 else None
         return (f"{speed.per_s:.1f}" if speed.per_s else ""), ("" if eta_s is None else clock_text(eta_s))
 
-    def _table(self, run: Run) -> Table:
-        table = Table.grid(padding=(0, 2))
-        table.title = Text(_heading(run), style="dim")
-        table.title_justify = "left"
+    def _table(self, run: Run) -> Grid:
+        """Names and counts stay whole; what has no room is left out, the bar first of all."""
+        columns = [Column(""), Column("", spare=9), *(Column("", spare=place) for place in _LIVE_ORDER)]
+        grid = Grid(columns, title=_heading(run))
         for one in run.benchmarks:
             rate, eta = self._pace(one)
-            lost = one.errored + one.unscored
-            table.add_row(
-                Text(one.name, style="bold"),
-                ProgressBar(total=max(one.total, 1), completed=self._answered(one), width=24, pulse=not one.total),
-                Text(f"{self._answered(one)}/{one.total}"),
-                Text(f"{one.in_flight} in flight", style="dim"),
-                Text(f"{lost} errored", style="red" if lost else "dim"),
-                Text(f"{rate}/s" if rate else "", style="dim"),
-                Text(f"ETA {eta}" if eta else "", style="dim"),
-                Text(f"score {one.value:.4f}" if one.value is not None else ""),
+            lost, missing = one.errored + one.unscored, OutcomeCounts.of(one.outcomes).no_answer
+            grid.add(
+                Cell(one.name, "bold"),
+                Cell(bar(self._answered(one), one.total), "cyan"),
+                f"{self._answered(one)}/{one.total}",
+                Cell(f"{one.in_flight} in flight", "dim"),
+                Cell(f"{lost} errored", "red" if lost else "dim"),
+                Cell(f"{missing} without answer" if missing else "", "red"),
+                Cell(f"{rate}/s" if rate else "", "dim"),
+                Cell(f"ETA {eta}" if eta else "", "dim"),
+                f"score {one.value:.4f}" if one.value is not None else "",
             )
-        return table
+        return grid
+
+
+def bar(done: int, total: int) -> str:
+    """How far it has come, as text that needs no more than a terminal of letters."""
+    full = _BAR_CELLS * min(done, total) // total if total else 0
+    return "━" * full + "╌" * (_BAR_CELLS - full)

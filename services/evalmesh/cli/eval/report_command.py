@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from evalmesh.cli import exits
-from evalmesh.cli.eval.compare_table import described, escaped, printable
+from evalmesh.cli.eval.compare_table import described, escaped
 from evalmesh.cli.eval.found import find_run
-from evalmesh.cli.eval.show import lost_lines, note_lines
+from evalmesh.cli.eval.show import lost_lines, note_lines, show_report
 from evalmesh.cli.eval.side_by_side import CSV_COLUMNS, csv_rows, latex_lines, side_rows, side_table
-from evalmesh.cli.eval.table import render_table
+from evalmesh.cli.eval.table import remarks, render_table, warnings
+from evalmesh.cli.printable import printable
 from evalmesh.cli.printing import as_csv, console_for, emit, form_of, markdown
 from evalmesh.results.comparing.likeness import labels
 
@@ -33,15 +34,22 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_table(reports: Sequence[Document], args: argparse.Namespace) -> None:
     console, text = console_for(args.output)
-    for line in _which(reports):
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(_table(reports, verbose=args.verbose))
-    for report in reports:
-        prefix = f"{report['run']['id']} " if len(reports) > 1 else ""
-        for line in (*lost_lines(report), *note_lines(report)):
-            console.print(f"{prefix}{line}", soft_wrap=True, markup=False)
+    if len(reports) == 1:
+        show_report(console, reports[0], verbose=args.verbose)
+    else:
+        for line in _which(reports):
+            console.say(line)
+        console.print(side_table(reports, verbose=args.verbose))
+        for report in reports:
+            for line in _below(report):
+                console.say(f"{report['run']['id']} {line}")
     if text is not None:
         emit([text.getvalue()], args.output)
+
+
+def _below(report: Document) -> list[str]:
+    """What a reader of its scores must know."""
+    return [*warnings(report), *lost_lines(report), *note_lines(report)]
 
 
 def _which(reports: Sequence[Document]) -> Iterator[str]:
@@ -61,10 +69,6 @@ def _side(report: Document) -> dict[str, Any]:
     }
 
 
-def _table(reports: Sequence[Document], *, verbose: bool) -> Any:
-    return render_table(reports[0], verbose=verbose) if len(reports) == 1 else side_table(reports, verbose=verbose)
-
-
 def _pieces(form: str, reports: Sequence[Document], *, verbose: bool) -> Iterator[str]:
     if form == "json":
         # One report is an object as it is stored, several are a list of them.
@@ -75,7 +79,13 @@ def _pieces(form: str, reports: Sequence[Document], *, verbose: bool) -> Iterato
         yield from (f"{line}\n" for line in latex_lines(reports, verbose=verbose))
     elif form == "markdown":
         yield from (f"- {escaped(line)}\n" for line in _which(reports))
-        yield f"\n{markdown(_table(reports, verbose=verbose))}\n"
+        if len(reports) == 1:
+            yield f"\n{render_table(reports[0], verbose=verbose, model=True).markdown()}\n"
+            yield "".join(
+                f"\n{escaped(line)}\n" for line in (*remarks(reports[0], verbose=verbose), *_below(reports[0]))
+            )
+        else:
+            yield f"\n{markdown(side_table(reports, verbose=verbose))}\n"
     elif len(reports) == 1:
         from evalmesh.pages.runs.page import render_html  # noqa: PLC0415  # templates take a while
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from evalmesh.cli.console import make_console
-from evalmesh.cli.shown import one_line, printable
+from evalmesh.cli.printable import one_line, printable
 from evalmesh.domain.result_query import GRADES
 from evalmesh.results.row_text import turns_of
 from evalmesh.results.table import SCORE_PREFIX

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.benchmarks import registry
-from evalmesh.cli.eval.compare_table import printable
+from evalmesh.cli.printable import printable
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.results.comparing.likeness import kind_of, labels
 

@@ -101,7 +101,7 @@ def list_runs(args: argparse.Namespace) -> int:
         _print_csv(entries)
     elif entries:
         console = make_console()
-        console.print(fitting_table(_columns(entries), console.width))
+        console.print(fitting_table(_columns(entries), console.table_width), crop=False)
         if total > len(entries):
             print(f"{total - len(entries)} more; see them with --limit {total}")
     elif where == RunFilter() and not args.state:

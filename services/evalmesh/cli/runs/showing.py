@@ -28,7 +28,7 @@ def show(args: argparse.Namespace) -> int:
     console = make_console()
     for what, value in _facts(entry):
         console.print(Text.assemble((f"{what:<10}", "dim"), value), soft_wrap=True)
-    console.print(_benchmarks(entry, console.width))
+    console.print(_benchmarks(entry, console.table_width), crop=False)
     for line in _next(entry, place):
         console.print(Text(line), soft_wrap=True)
     return exits.OK

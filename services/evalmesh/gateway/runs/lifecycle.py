@@ -92,6 +92,7 @@ class RunLifecycle(Submissions[RunSpec, Run]):
             errored=known.errored,
             unscored=known.unscored,
             value=known.value,
+            outcomes=known.outcomes,
         )
 
     async def resume(self, run_id: str, wish: Resume) -> Run:

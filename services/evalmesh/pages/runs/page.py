@@ -9,7 +9,7 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from evalmesh.pages import common as pages
-from evalmesh.pages.runs import charts
+from evalmesh.pages.runs import charts, outcomes
 from evalmesh.pages.runs.again import again
 
 _BANNERS = {
@@ -94,6 +94,7 @@ def _banners(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         lost = totals["n_errored"] + totals["n_unscored"]
         policy = _ON_ERROR.get(report["config"]["on_error"], "")
         banners.append(("warn", f"{lost:,} requests have no score.", policy))
+    banners += outcomes.banners(report)
     if report["model"]["simulated"]:
         text = "The answers come from evalmesh's model simulator. The scores say nothing about a real model."
         banners.append(("info", "This model is simulated.", text))

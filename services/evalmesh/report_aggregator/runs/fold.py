@@ -29,6 +29,7 @@ from evalmesh.domain.work import Shard
 from evalmesh.report_aggregator.runs.planned_rows import planned_rows
 from evalmesh.results.local_files import pieces
 from evalmesh.results.table import ResultsWriter
+from evalmesh.scoring.outcomes import add_outcomes, count_outcomes
 from evalmesh.scoring.reducers import Reducer, ReducerRow
 from evalmesh.scoring.tally import Accumulator, MetricRule, merge, tally_shard
 from evalmesh.wire.codec import decode_json, encode_json
@@ -47,6 +48,8 @@ class Tallies:
     """Everything that adds up over shards."""
 
     subsets: dict[str, Sums] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By subset; scored requests by outcome."""
     errored: list[ErroredSample] = field(default_factory=list)
     n_samples: int = 0
     n_not_run: int = 0
@@ -68,6 +71,7 @@ class Tallies:
         """Scores of whole samples; those of one sample are adjacent."""
         by_sample = [list(group) for _, group in groupby(scores, key=lambda score: score.sample_id)]
         _add_sums(self.subsets.setdefault(subset, {}), tally_shard(rules, by_sample))
+        count_outcomes(scores, self.outcomes.setdefault(subset, {}))
         failed = (score for score in scores if score.state != "scored")
         for score in islice(failed, ERRORED_KEPT - len(self.errored)):
             self.errored.append(ErroredSample(score.sample_id, score.repeat, score.state, score.reason or ""))
@@ -97,6 +101,8 @@ class Tallies:
         """Adds the tallies of later shards."""
         for subset, sums in other.subsets.items():
             _add_sums(self.subsets.setdefault(subset, {}), sums)
+        for subset, outcomes in other.outcomes.items():
+            add_outcomes(outcomes, self.outcomes.setdefault(subset, {}))
         self.errored += other.errored[: ERRORED_KEPT - len(self.errored)]
         self.n_samples += other.n_samples
         self.n_not_run += other.n_not_run

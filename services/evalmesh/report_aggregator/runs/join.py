@@ -9,12 +9,13 @@ from tempfile import TemporaryDirectory
 
 from evalmesh.domain import layout
 from evalmesh.domain.errors import NotFound
-from evalmesh.domain.metric import BenchmarkReport, Metric, SubsetReport
+from evalmesh.domain.metric import BenchmarkReport, LimitWarning, SubsetReport
 from evalmesh.domain.run import OnError
 from evalmesh.domain.work import Shard
 from evalmesh.report_aggregator.runs.fold import Folder, Sums, Tallies, blocks_of
 from evalmesh.results.local_files import pieces
 from evalmesh.results.table import ResultsWriter
+from evalmesh.scoring.outcomes import OutcomeCounts, add_outcomes, limit_warning
 from evalmesh.scoring.tally import Accumulator, finish, merge
 from evalmesh.wire.codec import decode_json, encode_json
 
@@ -93,15 +94,16 @@ class Joiner:
     def _report(self, sums: Tallies, latencies: "array[float]") -> BenchmarkReport:
         plan, benchmark = self.folder.plan, self.folder.benchmark
         categories = benchmark.categories
-        by_category: dict[str, list[Sums]] = {}
-        for subset, metrics in sums.subsets.items():
+        by_category: dict[str, list[str]] = {}
+        for subset in sums.subsets:
             if subset in categories:
-                by_category.setdefault(categories[subset], []).append(metrics)
+                by_category.setdefault(categories[subset], []).append(subset)
         reductions = {
             reducer.name: reducer.finish(sums.reduced.get(reducer.name) or reducer.fold(()))
             for reducer in benchmark.reducers
         }
         corpus = tuple(metric for reduction in reductions.values() for metric in reduction.metrics)
+        whole = self._part("", sums, list(sums.subsets))
         return BenchmarkReport(
             name=plan.name,
             version=plan.version,
@@ -109,18 +111,19 @@ class Joiner:
             primary_metric=benchmark.metrics[0].name,
             n_samples=sums.n_samples,
             repeats=plan.repeats,
-            metrics=(*self._finished(list(sums.subsets.values())), *corpus),
+            metrics=(*whole.metrics, *corpus),
             subsets=tuple(
-                SubsetReport(name, self._finished([metrics]), categories.get(name))
-                for name, metrics in sums.subsets.items()
+                replace(self._part(name, sums, [name]), category=categories.get(name)) for name in sums.subsets
             ),
-            categories=tuple(SubsetReport(name, self._finished(parts)) for name, parts in by_category.items()),
+            categories=tuple(self._part(name, sums, parts) for name, parts in by_category.items()),
             errored_samples=tuple(sums.errored),
             n_not_run=sums.n_not_run,
             n_not_judged=sums.n_not_judged,
             n_reused=sums.n_reused,
             error_classes=dict(sums.error_classes),
             usage=_usage(sums, latencies),
+            outcomes=whole.outcomes,
+            warning=self._warning(whole),
             artefacts={
                 name: dict(reduction.artefact)
                 for name, reduction in reductions.items()
@@ -128,13 +131,25 @@ class Joiner:
             },
         )
 
-    def _finished(self, parts: Sequence[Sums]) -> tuple[Metric, ...]:
+    def _warning(self, whole: SubsetReport) -> LimitWarning | None:
+        rule, metric, counted = self.folder.rules[0], whole.metrics[0], None
+        if rule.kind == "mean" and metric.bounds is not None:
+            lost = metric.n_errored + metric.n_unscored
+            counted = metric.n_scored + (lost if self.on_error == "zero" else 0)
+        max_tokens = self.folder.plan.generation.max_tokens
+        return limit_warning(OutcomeCounts.of(whole.outcomes), metric, max_tokens, counted=counted)
+
+    def _part(self, name: str, sums: Tallies, subsets: Sequence[str]) -> SubsetReport:
+        """Some subsets together."""
         # Every metric is there, also where nothing has come in.
         total: Sums = {rule.name: Accumulator() for rule in self.folder.rules}
-        for part in parts:
-            for name, accumulator in part.items():
-                total[name] = merge(total[name], accumulator)
-        return tuple(finish(name, accumulator, self.on_error) for name, accumulator in total.items())
+        outcomes: dict[str, int] = {}
+        for subset in subsets:
+            for metric, accumulator in sums.subsets[subset].items():
+                total[metric] = merge(total[metric], accumulator)
+            add_outcomes(sums.outcomes.get(subset, {}), outcomes)
+        finished = (finish(metric, accumulator, self.on_error) for metric, accumulator in total.items())
+        return SubsetReport(name, tuple(finished), outcomes=outcomes)
 
 
 def _usage(sums: Tallies, latencies_s: "array[float]") -> dict[str, float]:

@@ -11,6 +11,7 @@ from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunState
 from evalmesh.results.json_values import duration_s, iso, own_version, plain, public_key_ref, public_url
+from evalmesh.scoring.outcomes import OutcomeCounts
 
 SCHEMA_VERSION = 1
 """Grows when a reader of the old schema could misread the new one; added fields do not count."""
@@ -52,6 +53,7 @@ def build_report(
         "config": _config(run),
         "benchmarks": [_benchmark(b, plans.get(b.name), (titles or {}).get(b.name, "")) for b in benchmarks],
         "benchmarks_not_reported": missing,
+        "warnings": [warning for b in benchmarks for warning in _warning(b)],
     }
 
 
@@ -141,6 +143,7 @@ def _benchmark(report: BenchmarkReport, plan: BenchmarkPlan | None, title: str) 
         "n_not_judged": report.n_not_judged,
         "n_reused": report.n_reused,
         "error_classes": dict(sorted(report.error_classes.items())),
+        **_outcomes(report.outcomes),
         **({"artefacts": report.artefacts} if report.artefacts else {}),
         **({"notes": list(report.notes)} if report.notes else {}),
         "usage": {name: value for name, value in report.usage.items() if math.isfinite(value)},
@@ -152,7 +155,38 @@ def _subset(subset: SubsetReport) -> dict[str, Any]:
         "name": subset.name,
         "category": subset.category,
         "metrics": [_metric(metric) for metric in subset.metrics],
+        **_outcomes(subset.outcomes),
     }
+
+
+def _outcomes(outcomes: Mapping[str, int]) -> dict[str, Any]:
+    """Nothing for a record of before they were counted."""
+    if not outcomes:
+        return {}
+    counts = OutcomeCounts.of(outcomes)
+    return {
+        "outcomes": {
+            "answered": counts.answered,
+            "answered_cut": counts.answered_cut,
+            "no_answer": counts.no_answer,
+            "no_answer_causes": dict(counts.causes),
+        }
+    }
+
+
+def _warning(report: BenchmarkReport) -> list[dict[str, Any]]:
+    if (found := report.warning) is None:
+        return []
+    return [
+        {
+            "kind": "no_answer",
+            "benchmark": report.name,
+            "count": found.n_no_answer,
+            "share": found.share,
+            "score_range": _interval(found.score_range),
+            "message": found.message,
+        }
+    ]
 
 
 def _metric(metric: Metric) -> dict[str, Any]:
@@ -165,6 +199,7 @@ def _metric(metric: Metric) -> dict[str, Any]:
         "n_errored": metric.n_errored,
         "n_unscored": metric.n_unscored,
         "bounds": _interval(metric.bounds),
+        **({} if metric.n_samples is None else {"n_samples": metric.n_samples}),
     }
 
 

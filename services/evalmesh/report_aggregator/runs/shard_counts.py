@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.domain.progress import ShardCounts
 from evalmesh.domain.score import Score
+from evalmesh.scoring.outcomes import count_outcomes
 
 
 def count_scores(benchmark: Benchmark, stage: str, shard: int, scores: Sequence[Score]) -> ShardCounts:
@@ -12,6 +13,8 @@ def count_scores(benchmark: Benchmark, stage: str, shard: int, scores: Sequence[
     primary = benchmark.metrics[0].score
     scored = [score for score in scores if score.state == "scored"]
     errored = sum(score.state == "errored" for score in scores)
+    outcomes: dict[str, int] = {}
+    count_outcomes(scored, outcomes)
     return ShardCounts(
         stage=stage,
         shard=shard,
@@ -20,4 +23,5 @@ def count_scores(benchmark: Benchmark, stage: str, shard: int, scores: Sequence[
         unscored=len(scores) - len(scored) - errored,
         scored=len(scored),
         value_sum=sum(score.values.get(primary, 0.0) for score in scored),
+        outcomes=outcomes,
     )

@@ -166,6 +166,7 @@ def progress_to_proto(progress: BenchmarkProgress) -> pb.BenchmarkProgress:
         errored_count=progress.errored,
         unscored_count=progress.unscored,
         value=progress.value,
+        outcome_counts=progress.outcomes,
     )
 
 
@@ -180,6 +181,7 @@ def progress_from_proto(proto: pb.BenchmarkProgress) -> BenchmarkProgress:
         errored=proto.errored_count,
         unscored=proto.unscored_count,
         value=proto.value if proto.HasField("value") else None,
+        outcomes=dict(proto.outcome_counts),
     )
 
 
