@@ -45,7 +45,7 @@ def questions(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(questions):
     arguments = json.dumps({"general_mcq": {"local_path": str(questions)}})
-    with simulator("--benchmarks", "general_mcq", "--dataset-args", arguments, "--ttft", "30s") as running:
+    with simulator("--benchmarks", "general_mcq", "--dataset-args", arguments) as running:
         yield running
 
 
@@ -169,8 +169,8 @@ class Limited:
     def __init__(self, capabilities):
         self.capabilities = capabilities
 
-    async def check(self):
-        pass
+    async def check(self, kind=None, config=None):
+        return ()
 
     async def close(self):
         pass
@@ -379,17 +379,23 @@ async def test_unknown_service_is_unimplemented(address):
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_caller_that_hangs_up_ends_the_call_behind_the_gateway(client, address, model):
-    spec = models_pb2.ModelSpec(model="simulated", engine="openai", url=model.url)
+@pytest.fixture
+def slow():
+    with simulator("--ttft", "30s") as running:
+        yield running
+
+
+async def test_caller_that_hangs_up_ends_the_call_behind_the_gateway(client, address, slow):
+    spec = models_pb2.ModelSpec(model="simulated", engine="openai", url=slow.url)
     message = models_pb2.Message(role="user", content="Hello?")
     asked = models_pb2.ModelRequest(id="1", messages=[message])
     async with grpc.aio.insecure_channel(address) as channel:
         call = models_pb2_grpc.ModelServiceStub(channel).Generate(
             models_pb2.GenerateRequest(model=spec, requests=[asked])
         )
-        await in_flight(model, 1)
+        await in_flight(slow, 1)
         call.cancel()
-        await in_flight(model, 0)
+        await in_flight(slow, 0)
 
 
 async def in_flight(model, wanted):

@@ -51,13 +51,15 @@ class TestEndpoint:
     def load(self):
         return Occupancy(self.in_flight, self.limit)
 
-    async def check(self):
-        pass
+    trouble = ""
+
+    async def check(self, kind=None, config=None):
+        return ()
 
     def renew(self, wish):
         pass
 
-    async def generate(self, request, config):
+    async def generate(self, request, config, ask_again=None):
         async with self._slots:
             self._changed(+1)
             self.asked[request.sample_id] += 1
@@ -247,7 +249,7 @@ async def test_store_that_fails_while_generating_costs_no_request(opened, tmp_pa
 
 async def test_error_of_a_request_is_its_result(opened, tmp_path):
     class Failing(TestEndpoint):
-        async def generate(self, request, config):
+        async def generate(self, request, config, ask_again=None):
             answer = await super().generate(request, config)
             if request.sample_id.endswith("/2"):
                 error = CompletionError("bad_request", "too long")
@@ -263,7 +265,7 @@ async def test_error_of_a_request_is_its_result(opened, tmp_path):
 
 async def test_defect_of_an_endpoint_is_tried_again_then_set_aside(opened, tmp_path):
     class Broken(TestEndpoint):
-        async def generate(self, request, config):
+        async def generate(self, request, config, ask_again=None):
             if request.sample_id.endswith("/2"):
                 self.asked[request.sample_id] += 1
                 raise ZeroDivisionError

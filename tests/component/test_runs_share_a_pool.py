@@ -42,7 +42,7 @@ class Counting(TestEndpoint):
         super().__init__(limit=16, **more)
         self.order = []
 
-    async def generate(self, request, config):
+    async def generate(self, request, config, ask_again=None):
         answer = await super().generate(request, config)
         self.order.append(request.digest)
         return answer

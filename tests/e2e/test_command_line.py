@@ -149,12 +149,12 @@ def test_wrong_input_is_2_with_the_way_out(tmp_path, argv, hint):
     assert list(tmp_path.glob("outputs/*_*")) == [], "nothing may look like a run"
 
 
-def test_dry_run_shows_the_spec_and_asks_nothing(model, tmp_path, questions):
+def test_dry_run_shows_the_spec_and_asks_about_no_sample(model, tmp_path, questions):
     done = evalmesh(*eval_command(model, questions, "--dry-run", "--limit", "3"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     spec = yaml.safe_load(done.stdout)
     assert (spec["limit"], spec["model"]["name"], spec["benchmarks"][0]["name"]) == (3, "simulated", NAME)
-    assert model.stats()["requests"] == 0
+    assert model.asked(NAME) == 0
     missing = ["--dataset-args", json.dumps({NAME: {"local_path": str(tmp_path / "nowhere.jsonl")}})]
     done = evalmesh(*eval_command(model, questions, "--dry-run", *missing), cwd=tmp_path)
     assert (done.returncode, "nowhere.jsonl" in done.stderr) == (2, True)

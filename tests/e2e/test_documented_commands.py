@@ -90,6 +90,14 @@ PAGES: Mapping[str, Page] = {
         before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest)",
         filled_in={"runs resume RUN": "runs resume $RUN --rescore", "--use-cache RUN": "--use-cache $RUN"},
     ),
+    "docs/guides/endpoints.md": Page(
+        before=f"{_FIRST_RUN}; {_NEWEST}; RUN=$(newest); export NEW_KEY=some-key",
+        filled_in={
+            "--datasets gsm8k": "--datasets starter_math",
+            "http://10.0.0.7:8000/v1": "$SIM",
+            "runs resume RUN": "runs resume $RUN --rescore",
+        },
+    ),
     "docs/guides/living-with-runs.md": Page(
         before=f"{_FIRST_RUN} --name one; {_FIRST_RUN} --name two; {_FIRST_RUN} --name three",
         filled_in={"runs export RUN": "runs export one", "delete RUN": "delete two"},

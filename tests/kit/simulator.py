@@ -48,6 +48,10 @@ class SimulatorProcess:
         """What was asked about each sample: asked, answered, right, wrong."""
         return self.stats()["benchmarks"].get(benchmark, {}).get("samples", {})
 
+    def asked(self, benchmark: str) -> int:
+        """Requests about samples, without the small questions that clients ask to see whether it is there."""
+        return sum(sample["asked"] for sample in self.samples(benchmark).values())
+
 
 @contextmanager
 def simulator(*arguments: str, port: int = 0) -> Iterator[SimulatorProcess]:

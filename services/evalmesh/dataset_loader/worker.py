@@ -139,6 +139,7 @@ class _Planning:
         self._records = worker._records  # noqa: SLF001  (one thing in two classes)
         self._files = worker._files  # noqa: SLF001  (likewise)
         self._run = run
+        self._spec = run.asked
         self._attempt = attempt
         self._ready: list[WorkItem] = []
         self._counted: dict[str, BenchmarkPlanner] = {}
@@ -149,7 +150,7 @@ class _Planning:
         return self._worker._control.is_cancelled(self._run.id)  # noqa: SLF001  (likewise)
 
     async def work(self) -> None:
-        spec = self._run.spec
+        spec = self._spec
         datasets = await asyncio.to_thread(lambda: [self._worker.open_dataset(one, spec) for one in spec.benchmarks])
         recorded = None
         if spec.completions_digest:
@@ -171,7 +172,7 @@ class _Planning:
         recorded: RecordedCompletions | None,
         reusable: ReusableCompletions | None,
     ) -> None:
-        spec = self._run.spec
+        spec = self._spec
         earlier = [one for name in spec.reuse_runs if (one := await self._earlier(name)) is not None]
         if recorded is None:
             await self._wish_pools(datasets)
@@ -205,10 +206,11 @@ class _Planning:
             return None
 
     async def _wish_pools(self, datasets: Sequence[RunDataset]) -> None:
-        spec = self._run.spec
+        spec = self._spec
         roles = dict.fromkeys(role for one in datasets for role in one.benchmark.graph_of(one.spec).roles)
         for role, pool in pools_of(tuple(roles), spec).items():
-            await self._records.store.wish_pool(PoolWish(Pool(pool, spec.model_of(role)), self._run.id, self._run.host))
+            wish = PoolWish(Pool(pool, spec.model_of(role)), self._run.id, self._run.host, spec.stop_after_failures)
+            await self._records.store.wish_pool(wish)
 
     async def _interleave(self, streams: Sequence[AsyncIterator[_Cut]]) -> None:
         """One shard of each benchmark in turn, so that none is left for the end, where it would drain the pool."""
@@ -259,7 +261,7 @@ class _Planning:
         files = planner.files
         index = await files.find_index()
         if index is not None:
-            plan = await files.read_plan()
+            plan = await self._with_pools_of_now(files, await files.read_plan())
             self._total += index.requests
             await self._planned(plan, index)
             async for cut in self._left(files, plan, index):
@@ -277,6 +279,14 @@ class _Planning:
             await self._flush()
             await files.write_index(index)
             await self._planned(plan, index)
+
+    async def _with_pools_of_now(self, files: BenchmarkFiles, plan: BenchmarkPlan) -> BenchmarkPlan:
+        """A run that is resumed at another address asks other pools."""
+        pools = {**plan.pools, **(pools_of(tuple(plan.pools), self._spec) if plan.pools else {})}
+        if pools != plan.pools:
+            plan = replace(plan, pools=pools)
+            await files.write_plan(plan)
+        return plan
 
     async def _left(self, files: BenchmarkFiles, plan: BenchmarkPlan, index: BenchmarkIndex) -> AsyncIterator[_Cut]:
         """Shards of an earlier attempt, each taken up where it is."""

@@ -88,6 +88,11 @@ class TokenLogprob:
     """The likeliest tokens in its place, as the server lists them."""
 
 
+def as_sentence(text: str) -> str:
+    """With a mark at its end, so that another sentence may follow."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionError:
     """Why there is no answer."""

@@ -76,6 +76,8 @@ class BenchmarkReport:
     """The first 100 of them; `n_errored + n_unscored` of the metrics counts all."""
     n_not_run: int = 0
     """Requests planned and never finished, in a cancelled or failed run."""
+    n_not_judged: int = 0
+    """Those of them that were answered: they are scored when the run goes on."""
     n_reused: int = 0
     """Completions copied from an earlier run."""
     error_classes: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """One submitted execution: its immutable wish, and how far it has come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from evalmesh.domain.request import WHEN_SET, GenerationConfig
@@ -42,7 +42,7 @@ class ModelSpec:
     try_timeout_s: float = 600.0
     """From send to last byte of one try."""
     total_timeout_s: float = 3600.0
-    """From the first send to giving up, waits included."""
+    """From the first send to giving up, waits included, but for outages."""
     headers: Mapping[str, str] = field(default_factory=dict)
     args: Mapping[str, object] = field(default_factory=dict)
     """Engine-specific options (`--model-args`)."""
@@ -51,6 +51,8 @@ class ModelSpec:
     ca_file: str = field(default="", metadata=WHEN_SET)
     """PEM file with the authorities to trust, on the model runner's machine; empty: the system's."""
     verify_tls: bool = field(default=True, metadata=WHEN_SET)
+    outage_timeout_s: float = field(default=600.0, metadata=WHEN_SET)
+    """So long an endpoint that answers nobody is waited for before the runs that need it end as FAILED."""
 
     @property
     def label(self) -> str:
@@ -122,12 +124,14 @@ class RunSpec:
     roles: Mapping[str, ModelSpec] = field(default_factory=dict)
     """Other models that stages ask, by role: a judge, an embedder, a baseline."""
 
+    client_config: str = ""
+    """JSON object with the keys of `evalmesh eval -c`: the client's own words, for people to ask for the same again."""
+    stop_after_failures: int = 20
+    """So many requests that fail alike, with no success since the first of them, end the run as FAILED; 0: none do."""
+
     def model_of(self, role: str) -> ModelSpec:
         """The model that has a role; `KeyError` when the spec names none."""
         return self.model if role == "model" else self.roles[role]
-
-    client_config: str = ""
-    """JSON object with the keys of `evalmesh eval -c`: the client's own words, for people to ask for the same again."""
 
     @property
     def samples_per_shard(self) -> int:
@@ -153,6 +157,11 @@ class BenchmarkProgress:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     """Scored requests by outcome (`scoring.outcomes`)."""
 
+    @property
+    def not_run(self) -> int:
+        """Of an ended run: planned and neither answered nor errored."""
+        return max(0, self.total - max(self.generated, self.done))
+
 
 @dataclass(frozen=True, slots=True)
 class Run(Submission[RunSpec]):
@@ -168,3 +177,19 @@ class Run(Submission[RunSpec]):
     """Of its objects, where somebody asked for that."""
     format: int = 0
     """Which layout its objects have; see `RUN_FORMAT`."""
+    notes: tuple[str, ...] = ()
+    """What was noticed before it was accepted or resumed."""
+    moved_url: str = ""
+    """Where the model is since the run was resumed at another address; the spec says where it was."""
+    moved_key_ref: str | None = None
+    """The key since then; `None`: the spec's."""
+
+    @property
+    def asked(self) -> RunSpec:
+        """The spec with the model where it is now. What makes completions the same does not depend on that."""
+        model = self.spec.model
+        if self.moved_url:
+            model = replace(model, url=self.moved_url)
+        if self.moved_key_ref is not None:
+            model = replace(model, key_ref=self.moved_key_ref)
+        return self.spec if model is self.spec.model else replace(self.spec, model=model)

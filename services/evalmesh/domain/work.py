@@ -204,6 +204,8 @@ class PoolWish:
     run: str
     host: str = ""
     """Only runners of this host serve it for this run; empty: those of none."""
+    stop_after_failures: int = 0
+    """`RunSpec.stop_after_failures`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +218,5 @@ class PoolNote:
     message: str = ""
     time: float = 0.0
     """Unix seconds; repeated while the runner lives."""
+    trouble: str = ""
+    """What the pool's requests wait for."""

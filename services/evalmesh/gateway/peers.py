@@ -10,7 +10,8 @@ import grpc.aio
 
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.load_test import LoadTestSpec
-from evalmesh.domain.needs import Capabilities
+from evalmesh.domain.needs import Capabilities, Needs
+from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.gateway.forward import bearer, raise_if_away
 from evalmesh.gateway.settings import GatewaySettings
@@ -26,7 +27,7 @@ from evalmesh.v1 import (
 )
 from evalmesh.wire.errors import from_rpc_error
 from evalmesh.wire.load_tests.specs import load_spec_to_proto
-from evalmesh.wire.runs.models import model_to_proto
+from evalmesh.wire.runs.models import generation_to_proto, model_to_proto
 from evalmesh.wire.runs.needs import capabilities_from_proto, check_needs, needs_from_proto
 from evalmesh.wire.runs.specs import spec_to_proto
 
@@ -86,22 +87,41 @@ class Peers:
     token: str = field(default="", repr=False)
     """What they are shown."""
 
-    async def check_run(self, spec: RunSpec) -> None:
-        """Asks the data set loader about the data and the model runner about the endpoint, and compares the two."""
+    async def check_run(self, spec: RunSpec) -> Sequence[str]:
+        """Asks the data set loader about the data and the model runner about the endpoint, and compares the two.
+
+        Returns what to know although it all works.
+        """
         loader = benchmarks_pb2_grpc.BenchmarkServiceStub(self.loader())
         wanted = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
         needed = await self._ask(BENCHMARKS, loader.ValidateBenchmarks, wanted)
-        if spec.model.engine != "recorded":
-            has = await self._describe(spec.model)
-            check_needs(spec.model, map(needs_from_proto, needed.needs), has)
-        for model in spec.roles.values():
-            await self._describe(model)
+        needs = [needs_from_proto(one) for one in needed.needs]
+        return await self.check_models(spec, needs)
 
-    async def _describe(self, model: ModelSpec) -> Capabilities:
-        """Raises what is wrong with the endpoint."""
+    async def check_models(self, spec: RunSpec, needs: Sequence[Needs] = ()) -> Sequence[str]:
+        """The part of `check_run` that is about endpoints: each is asked something small."""
+        notes: list[str] = []
+        if spec.model.engine != "recorded":
+            kind = needs[0].kind if needs else ""
+            has = await self._describe(spec.model, notes, spec.generation, kind)
+            check_needs(spec.model, needs, has)
+        for model in spec.roles.values():
+            await self._describe(model, notes)
+        return notes
+
+    async def _describe(
+        self, model: ModelSpec, notes: list[str], config: GenerationConfig | None = None, kind: str = ""
+    ) -> Capabilities:
+        """Adds to the notes. Raises what is wrong with the endpoint."""
         runner = models_pb2_grpc.ModelServiceStub(self.runner())
-        wanted = models_pb2.DescribeModelRequest(model=model_to_proto(model))
-        return capabilities_from_proto(await self._ask(MODELS, runner.DescribeModel, wanted))
+        wanted = models_pb2.DescribeModelRequest(
+            model=model_to_proto(model),
+            request_kind=kind,
+            config=generation_to_proto(config or GenerationConfig()),
+        )
+        found = await self._ask(MODELS, runner.DescribeModel, wanted)
+        notes += found.notes
+        return capabilities_from_proto(found)
 
     async def check_load_test(self, spec: LoadTestSpec) -> Sequence[str]:
         """Asks the load generator about data set, tokenizer and endpoint; what to know although they work."""

@@ -46,7 +46,7 @@ def build(
 ) -> Service:
     """The gateway; `routes` are the gRPC services to pass on, by full name. See `GatewaySettings.host`."""
     records = RunRecords(ports.runs, ports.bus, ports.clock)
-    runs = run_lifecycle(records, RunFiles(ports.objects), peers.check_run, host)
+    runs = run_lifecycle(records, RunFiles(ports.objects), peers, host)
     deletion = RunDeletion(records, runs.stored)
     book = RecordBook(ports.load_tests, ports.bus, ports.clock)
     tests = load_tests(book, ports.runs, peers.check_load_test, host)

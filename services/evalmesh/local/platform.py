@@ -14,6 +14,7 @@ from evalmesh.local.processes import ServiceProcesses
 from evalmesh.local.remembered import begin
 from evalmesh.local.settings import LocalSettings
 from evalmesh.local.shared_nats import SharedNats
+from evalmesh.runtime.descriptors import allow_all_descriptors
 from evalmesh.runtime.hosts import Announcement, Host, living_host, living_hosts
 from evalmesh.runtime.private_files import private_folder, write_private
 
@@ -46,6 +47,7 @@ async def open_platform(settings: LocalSettings) -> AsyncIterator[LocalPlatform]
     is taken.
     """
     _make_private(settings)
+    allow_all_descriptors()
     async with AsyncExitStack() as stack:
         announcement = stack.enter_context(living_host(settings.hosts_dir, settings.host))
         generation = begin(settings)

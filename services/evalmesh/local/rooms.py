@@ -74,6 +74,7 @@ def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:
 
 def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
     from evalmesh.adapters.openai.endpoint import open_openai_endpoint  # noqa: PLC0415
+    from evalmesh.adapters.openai.neighbours import Neighbours  # noqa: PLC0415
     from evalmesh.model_runner import service as model_runner  # noqa: PLC0415
     from evalmesh.model_runner.settings import ModelRunnerSettings  # noqa: PLC0415
     from evalmesh.wire.runs.media_files import MediaFiles  # noqa: PLC0415
@@ -84,7 +85,9 @@ def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
         runs=there.runs,
         bus=there.bus,
         objects=there.objects,
-        open_endpoint=partial(open_openai_endpoint, servers=opened.servers, media=MediaFiles(there.objects)),
+        open_endpoint=partial(
+            open_openai_endpoint, servers=opened.servers, media=MediaFiles(there.objects), neighbours=Neighbours()
+        ),
         clock=SystemClock(),
     )
 

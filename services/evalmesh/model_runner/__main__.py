@@ -6,6 +6,7 @@ from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.model_servers import open_servers
 from evalmesh.adapters.openai.endpoint import open_openai_endpoint
+from evalmesh.adapters.openai.neighbours import Neighbours
 from evalmesh.adapters.roots import Roots, folders_of
 from evalmesh.model_runner.service import build
 from evalmesh.model_runner.settings import ModelRunnerSettings
@@ -29,7 +30,10 @@ async def _main() -> None:
             bus=opened.bus,
             objects=opened.objects,
             open_endpoint=partial(
-                open_openai_endpoint, servers=servers, media=MediaFiles(opened.objects, settings.media_cache_bytes)
+                open_openai_endpoint,
+                servers=servers,
+                media=MediaFiles(opened.objects, settings.media_cache_bytes),
+                neighbours=Neighbours(),
             ),
             clock=SystemClock(),
         )

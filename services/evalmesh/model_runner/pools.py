@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from evalmesh.ports.endpoint import EndpointOpener
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.control import ControlView
+from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.plans import PlanCache
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.stages import PassOn, ShardSetAside
@@ -27,6 +29,10 @@ _LOG = logging.getLogger(__name__)
 _MOST_SHARDS = 4096
 NOTE_S = 15.0
 """A runner repeats so often what it says of a pool."""
+_TROUBLE_S = 0.5
+"""So often it is looked whether a pool has trouble."""
+_TROUBLE_REPEATED_S = 3.0
+"""A trouble that goes on is told again after this, and ever more rarely, with how long it has lasted."""
 
 
 @dataclass(slots=True)
@@ -35,6 +41,12 @@ class _OpenPool:
     worker: PoolWorker
     queues: FairConsumer
     closing: asyncio.TimerHandle | None = None
+    told: str = ""
+    """The trouble that was told last."""
+    told_s: float = 0.0
+    """When (monotonic)."""
+    trouble_s: float = 0.0
+    """When it began (likewise)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,7 @@ class _Wishes:
     """Who wishes for a pool, and what became of the wish."""
 
     pool: Pool
-    runs: set[str] = field(default_factory=set)
+    runs: dict[str, PoolWish] = field(default_factory=dict)
     refusal: str = ""
 
 
@@ -66,7 +78,8 @@ class PoolManager:
         self._control = control
         self._plans = PlanCache(ports.files)
         self._pass_on = PassOn(ports.files, self._plans, ports.bus)
-        self._set_aside = ShardSetAside(self._plans, ports.bus, RunRecords(ports.runs, ports.bus, ports.clock))
+        self._records = RunRecords(ports.runs, ports.bus, ports.clock)
+        self._set_aside = ShardSetAside(self._plans, ports.bus, self._records)
         self._only = {name.strip() for name in settings.pools.split(",") if name.strip()}
         self._name = f"runner-{secrets.token_hex(4)}"
         self._wishes: dict[str, _Wishes] = {}
@@ -75,7 +88,7 @@ class PoolManager:
 
     async def follow(self) -> None:
         """Runs until cancelled, then drains every pool."""
-        telling = asyncio.create_task(self._tell())
+        telling = asyncio.gather(self._tell(), self._tell_troubles())
         try:
             while True:
                 try:
@@ -89,6 +102,7 @@ class PoolManager:
                 await asyncio.sleep(0.5)
         finally:
             telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
             await asyncio.gather(*(self._close(name) for name in list(self._open)), *self._closing)
 
     async def _wished(self, wish: PoolWish) -> None:
@@ -96,7 +110,7 @@ class PoolManager:
         if (self._only and pool.id not in self._only) or pool.model.engine == "recorded":
             return
         wishes = self._wishes.setdefault(pool.id, _Wishes(pool))
-        wishes.runs.add(wish.run)
+        wishes.runs[wish.run] = wish
         there = self._open.get(pool.id)
         if there is None:
             there = self._try_open(wishes)
@@ -105,16 +119,18 @@ class PoolManager:
             if there.closing is not None:
                 there.closing.cancel()
                 there.closing = None
+            there.worker.begin(wish.run, wish.stop_after_failures)
             there.queues.add(wish.run)
 
     def _withdrawn(self, pool: str, run: str) -> None:
         wishes = self._wishes.get(pool)
         if wishes is None:
             return
-        wishes.runs.discard(run)
+        wishes.runs.pop(run, None)
         there = self._open.get(pool)
         if there is not None:
             there.queues.remove(run)
+            there.worker.end(run)
         if wishes.runs:
             return
         if there is None:
@@ -148,6 +164,7 @@ class PoolManager:
             control=self._control,
             clock=ports.clock,
             settings=self._settings,
+            lost=self._lost,
         )
         queues = FairConsumer(partial(ports.bus.consume, Queue.GENERATE, pool.id), ports.bus.ack_wait_s / 3)
         opened = _OpenPool(asyncio.create_task(self._serve(pool, worker, queues)), worker, queues)
@@ -189,19 +206,48 @@ class PoolManager:
                 _LOG.exception("serving pool %s failed; starting again", pool)
                 await asyncio.sleep(1.0)
 
+    async def _lost(self, run: str, message: str, reason: str) -> None:
+        """Ends a run that leads nowhere."""
+        _LOG.error("run %s cannot go on: %s", run, message)
+        await wait_out(partial(self._records.wind_up, run, message, reason), Patience())
+
+    async def _tell_troubles(self) -> None:
+        """What requests wait for is said at once, and that it is over."""
+        while True:
+            await asyncio.sleep(_TROUBLE_S)
+            now_s = time.monotonic()
+            for name, there in list(self._open.items()):
+                trouble = there.worker.trouble
+                begun_or_over = bool(trouble) != bool(there.told)
+                if begun_or_over:
+                    there.trouble_s = now_s
+                pause_s = max(_TROUBLE_REPEATED_S, (now_s - there.trouble_s) / 5)
+                if begun_or_over or (trouble and now_s - there.told_s >= pause_s):
+                    there.told, there.told_s = trouble, now_s
+                    if (wishes := self._wishes.get(name)) is not None:
+                        await self._note(wishes)
+
     async def _tell(self) -> None:
         """Repeats what this runner says of pools, and tries again what it could not open."""
         while True:
             await asyncio.sleep(NOTE_S)
             for wishes in list(self._wishes.values()):
                 if wishes.refusal:
-                    for run in list(wishes.runs):
-                        await self._wished(PoolWish(wishes.pool, run))
+                    for wish in list(wishes.runs.values()):
+                        await self._wished(wish)
                 else:
                     await self._note(wishes)
 
     async def _note(self, wishes: _Wishes) -> None:
-        note = PoolNote(wishes.pool.id, self._name, not wishes.refusal, wishes.refusal[:500], self._ports.clock.now())
+        there = self._open.get(wishes.pool.id)
+        note = PoolNote(
+            wishes.pool.id,
+            self._name,
+            not wishes.refusal,
+            wishes.refusal[:500],
+            self._ports.clock.now(),
+            there.told if there is not None else "",
+        )
         try:
             await self._ports.runs.note_pool(note)
         except EvalmeshError as error:

@@ -5,12 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from evalmesh.domain.completion import Completion
+from evalmesh.domain.completion import Completion, CompletionError
 from evalmesh.domain.digest import pool_id
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.media import MAX_MEDIA_BYTES
 from evalmesh.domain.work import Pool
-from evalmesh.ports.endpoint import Endpoint, EndpointOpener
+from evalmesh.ports.endpoint import Endpoint, EndpointGone, EndpointOpener
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.v1 import models_pb2_grpc
 from evalmesh.wire.runs.checks import check_model
@@ -21,6 +21,7 @@ from evalmesh.wire.runs.models import (
     generation_from_proto,
     model_from_proto,
     request_from_proto,
+    request_kind,
 )
 from evalmesh.wire.runs.needs import capabilities_to_proto
 
@@ -51,7 +52,12 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         async with _opened(self._endpoint(request.model)) as endpoint:
 
             async def ask(place: int) -> tuple[int, Completion]:
-                return place, await endpoint.generate(asked[place], config)
+                try:
+                    return place, await endpoint.generate(asked[place], config)
+                except EndpointGone as gone:
+                    one = asked[place]
+                    error = CompletionError("connect", gone.message)
+                    return place, Completion(one.sample_id, one.repeat, one.digest, tries=0, error=error)
 
             tasks = [asyncio.create_task(ask(place)) for place in range(len(asked))]
             try:
@@ -75,8 +81,11 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
 
     async def DescribeModel(self, request: pb.DescribeModelRequest, context: Any) -> pb.ModelDescription:
         async with _opened(self._endpoint(request.model)) as endpoint:
-            await endpoint.check()
-            return capabilities_to_proto(request.model.model, endpoint.capabilities)
+            notes = await endpoint.check(
+                request_kind(request.request_kind, "request_kind") if request.request_kind else None,
+                generation_from_proto(request.config),
+            )
+            return capabilities_to_proto(request.model.model, endpoint.capabilities, notes)
 
 
 @contextlib.asynccontextmanager

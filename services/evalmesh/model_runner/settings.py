@@ -25,5 +25,7 @@ class ModelRunnerSettings(RoomSettings):
     """Connections of a pool without work are closed after this."""
     roots: str = ""
     """Comma-separated folders that `model.ca_file` of a spec may lead into; empty: none."""
+    hold_s: float = Field(default=1.0, gt=0)
+    """A failure is kept back so long for news of other requests, when none are being asked."""
     media_cache_bytes: int = Field(default=CACHE_BYTES, ge=0)
     """Images, sounds and films kept in memory for the next request that shows them."""

@@ -7,16 +7,19 @@ benchmarks and runs. The next shard is fetched when the endpoint would run dry, 
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 
+from evalmesh.domain.completion import as_sentence
 from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.request import Request
 from evalmesh.domain.work import WorkItem
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.shard_run import ShardRun
+from evalmesh.model_runner.trial import HopelessError, Trial
 from evalmesh.ports.bus import Bus
-from evalmesh.ports.endpoint import Endpoint
+from evalmesh.ports.endpoint import Endpoint, EndpointGone
 from evalmesh.ports.environment import Clock
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
@@ -29,6 +32,12 @@ _LOG = logging.getLogger(__name__)
 
 ShardKey = tuple[str, str, str, int]
 """Run, benchmark, stage, shard."""
+Lost = Callable[[str, str, str], Awaitable[None]]
+"""Ends a run for a reason: message and code."""
+_GONE = "UNAVAILABLE"
+_LATER = "The rest was not asked; resume the run when it is back, or with --api-url where it is now."
+_ACTIVITY_REPEATED_S = 2.0
+_LOST_CLASSES = frozenset({"auth", "connect"})
 
 
 class PoolWorker:
@@ -45,8 +54,10 @@ class PoolWorker:
         control: ControlView,
         clock: Clock,
         settings: ModelRunnerSettings,
+        lost: Lost,
     ) -> None:
         self._endpoint = endpoint
+        self._lost = lost
         self._files = files
         self._plans = plans
         self._pass_on = pass_on
@@ -56,8 +67,11 @@ class PoolWorker:
         self._source = f"model_runner-{secrets.token_hex(4)}"
         self._active: dict[ShardKey, ShardRun] = {}
         self._asking: dict[str, set[asyncio.Task[None]]] = {}
+        self._trials: dict[str, tuple[int, Trial]] = {}
+        """By run, with its attempt."""
+        self._stop_after: dict[str, int] = {}
         self._outstanding = 0
-        """Requests handed to the endpoint and not answered."""
+        """Requests handed to the endpoint and not answered, nor held."""
         self._loading = 0
         """Shards taken whose requests are not known yet."""
         self._shard_requests = 64
@@ -68,9 +82,35 @@ class PoolWorker:
         self._unfollow = control.on_cancel(self._cancel)
         self._is_cancelled: Callable[[str], bool] = control.is_cancelled
 
+    @property
+    def trouble(self) -> str:
+        """What the endpoint's requests wait for."""
+        return self._endpoint.trouble
+
+    def begin(self, run: str, stop_after_failures: int) -> None:
+        """A run wishes for the pool."""
+        self._stop_after[run] = stop_after_failures
+
+    def end(self, run: str) -> None:
+        """It does not any more."""
+        self._stop_after.pop(run, None)
+        self._trials.pop(run, None)
+
+    def _trial(self, item: WorkItem) -> Trial:
+        attempt, trial = self._trials.get(item.run, (-1, None))
+        if trial is None or attempt < item.attempt:
+            stop_after = self._stop_after.get(item.run, 0)
+            trial = Trial(stop_after, self._settings.hold_s, self._wanted.set)
+            self._trials[item.run] = (item.attempt, trial)
+        return trial
+
+    @property
+    def _held(self) -> int:
+        return sum(trial.held for _, trial in self._trials.values())
+
     async def wants_work(self) -> None:
         """Returns when the endpoint would run dry without another shard."""
-        while self._outstanding + self._loading * self._shard_requests >= self._ready_limit():
+        while self._outstanding - self._held + self._loading * self._shard_requests >= self._ready_limit():
             self._wanted.clear()
             await self._wanted.wait()
 
@@ -90,8 +130,24 @@ class PoolWorker:
             self._loading -= 1
             self._wanted.set()
         if work is not None:
-            await self._generate(key, work)
+            await self._generate_or_end(key, work, self._trial(item))
         await self._pass_on(item)
+
+    async def _generate_or_end(self, key: ShardKey, work: ShardRun, trial: Trial) -> None:
+        """Ends runs that lead nowhere. What they have not been answered is not run: there is no error in its place."""
+        run = key[0]
+        try:
+            await self._generate(key, work, trial)
+        except EndpointGone as gone:
+            # And its neighbours, which wait for the same; those that ask nothing more go on.
+            for one in {run, *self._asking}:
+                await self._lost(one, f"{as_sentence(gone.message)} {_LATER}", _GONE)
+            raise RunCancelledError from gone
+        except HopelessError as hopeless:
+            self._cancel(run)
+            reason = "UNAUTHENTICATED" if hopeless.error_class in _LOST_CLASSES else "REQUESTS_FAILED"
+            await self._lost(run, str(hopeless), reason)
+            raise RunCancelledError from hopeless
 
     def _outputs(self, key: ShardKey) -> StageFiles:
         run, benchmark, stage, _ = key
@@ -111,13 +167,13 @@ class PoolWorker:
         self._shard_requests = max(1, len(work.requests))
         return work
 
-    async def _generate(self, key: ShardKey, work: ShardRun) -> None:
+    async def _generate(self, key: ShardKey, work: ShardRun, trial: Trial) -> None:
         self._active[key] = work
         outputs, shard = self._outputs(key), key[-1]
         written = False
         try:
             if not self._is_cancelled(key[0]):
-                await self._ask_all(work)
+                await self._ask_all(work, trial)
             if work.missing():
                 raise RunCancelledError  # nothing is passed on; what was finished is checkpointed
             # What was paid for is held until it can be written.
@@ -146,9 +202,9 @@ class PoolWorker:
                 completions = await outputs.read_parts(earlier.shard)
             work.reuse(earlier.run, completions, by_digest)
 
-    async def _ask_all(self, work: ShardRun) -> None:
+    async def _ask_all(self, work: ShardRun, trial: Trial) -> None:
         run = work.header.run
-        tasks = [self._start(work, request) for request in work.missing()]
+        tasks = [self._start(work, request, trial) for request in work.missing()]
         asking = self._asking.setdefault(run, set())
         asking.update(tasks)
         try:
@@ -164,17 +220,29 @@ class PoolWorker:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    def _start(self, work: ShardRun, request: Request) -> asyncio.Task[None]:
+    def _start(self, work: ShardRun, request: Request, trial: Trial) -> asyncio.Task[None]:
+        # Requests of one sample that fail are one failure each.
+        name = f"{work.header.benchmark}/{request.id}"
+
         async def ask() -> None:
-            work.add(await self._endpoint.generate(request, work.header.generation))
+            completion = await self._endpoint.generate(
+                request, work.header.generation, lambda error: trial.failed(name, error)
+            )
+            if completion.error is None:
+                trial.succeeded(completion.timing.start_time if completion.timing is not None else time.time())
+            else:
+                await trial.failed(name, completion.error)
+            work.add(completion)
 
         def answered(_: asyncio.Task[None]) -> None:
             work.waiting -= 1
+            trial.done(name)
             self._outstanding -= 1
             if self._outstanding < self._ready_limit():
                 self._wanted.set()
 
         work.waiting += 1
+        trial.open += 1
         self._outstanding += 1
         task = asyncio.create_task(ask())
         task.add_done_callback(answered)
@@ -202,15 +270,19 @@ class PoolWorker:
             _LOG.warning("checkpoint waits: %s", error.message)
 
     async def tell_activity(self) -> None:
-        """Puts on the event stream what is in flight, whenever it changed. Never ends."""
+        """Puts on the event stream what is in flight, whenever it changed and now and then. Never ends."""
+        loop, told_s = asyncio.get_running_loop(), 0.0
         while True:
             await asyncio.sleep(self._settings.activity_s)
             now = self._activity()
+            # Who watches forgets what is old, and while an endpoint is away nothing changes.
+            again = loop.time() - told_s >= _ACTIVITY_REPEATED_S
             for run in {*now, *self._told}:
-                if now.get(run) != self._told.get(run):
+                if again or now.get(run) != self._told.get(run):
                     activity = now.get(run, {})
                     await self._bus.emit(Event(run, "activity", self._source, self._clock.now(), activity))
             self._told = now
+            told_s = loop.time() if again else told_s
 
     def _activity(self) -> dict[str, dict[str, Activity]]:
         sums: dict[str, dict[str, Activity]] = {}

@@ -1,4 +1,4 @@
-"""Plans of benchmarks, kept while they are in use: a plan never changes once written, and none grows with its data."""
+"""Plans of benchmarks, kept while they are in use: a plan never changes in an attempt, and none grows with its data."""
 
 from collections import OrderedDict
 
@@ -13,11 +13,11 @@ class PlanCache:
 
     def __init__(self, files: RunFiles) -> None:
         self._files = files
-        self._plans: OrderedDict[tuple[str, str], BenchmarkPlan] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, str, int], BenchmarkPlan] = OrderedDict()
 
-    async def get(self, run: str, benchmark: str) -> BenchmarkPlan:
-        """Raises `NotFound` before planning of the benchmark has begun."""
-        key = (run, benchmark)
+    async def get(self, run: str, benchmark: str, attempt: int = 0) -> BenchmarkPlan:
+        """As of an attempt: the next one may ask other pools. Raises `NotFound` before planning has begun."""
+        key = (run, benchmark, attempt)
         plan = self._plans.get(key)
         if plan is None:
             plan = await self._files.of(run, benchmark).read_plan()

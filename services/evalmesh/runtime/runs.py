@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from evalmesh.domain.run import Run
 from evalmesh.domain.state import State
+from evalmesh.domain.work import Task, WorkItem
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.submission import RecordBook
 
@@ -26,6 +27,25 @@ class RunRecords(RecordBook[Run]):
         if run.state is State.FAILED:
             await self.stop(run)
         return run
+
+    async def wind_up(self, id_: str, error: str, reason: str) -> None:
+        """Ends a run as FAILED once there is a report of what is finished; what is not is not run, and can be resumed.
+
+        Until then it is CANCELLING, and says why. Of many that say so at once the first one counts.
+        """
+        first = False
+
+        def failing(known: Run) -> Run:
+            nonlocal first
+            first = not known.winding_up
+            return replace(known, state=State.CANCELLING, error=error, error_reason=reason) if first else known
+
+        run = await self.change(id_, failing)
+        if first:
+            # What a runner that dies here leaves undone, the reconciler does.
+            await self.store.set_control(id_, "cancel")
+            await self.bus.purge(id_)
+            await self.bus.publish([WorkItem(id_, Task.FINISH, error=f"failed-{reason}", attempt=run.attempt)])
 
     async def stop(self, run: Run) -> None:
         """Nobody works on an ended run any more. Doing it twice changes nothing; the last step says that it is done."""

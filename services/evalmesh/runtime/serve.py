@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
+from evalmesh.runtime.descriptors import allow_all_descriptors
 from evalmesh.runtime.entrance import Entrance, EntranceInterceptor, entrance_of
 from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.interceptors import TelemetryInterceptor
@@ -173,6 +174,7 @@ def run_service(main: Callable[[], Coroutine[Any, Any, None]], settings: type[Ro
         entrance_of(settings())  # refuses before anything is opened
         if settings().end_with_stdin:
             os.umask(0o077)  # what the child of a platform on one machine writes is its user's alone
+        allow_all_descriptors()
         keep_what_is_loaded()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())

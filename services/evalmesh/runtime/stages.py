@@ -74,7 +74,7 @@ class PassOn:
         """Publishes what follows. A stage with several predecessors follows when all of their outputs are there."""
         if item.shard is None:
             return
-        plan = await self._plans.get(item.run, item.benchmark)
+        plan = await self._plans.get(item.run, item.benchmark, item.attempt)
         publishing = Publishing(plan, item.attempt, current_trace())
         items = []
         for stage in plan.graph.following(item.stage):
@@ -106,7 +106,7 @@ class ShardSetAside:
         if item.shard is None:
             await self._records.fail(item.run, error, "STAGE_FAILED")
             return
-        plan = await self._plans.get(item.run, item.benchmark)
+        plan = await self._plans.get(item.run, item.benchmark, item.attempt)
         publishing = Publishing(plan, item.attempt, item.trace)
         last = plan.graph.before_barrier(item.stage)
         await self._bus.publish([publishing.arrival(stage.name, item.shard, error) for stage in last])

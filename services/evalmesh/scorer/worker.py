@@ -26,7 +26,7 @@ class ScoreWorker:
             raise Unimplemented(f"This scorer does not know the stage kind {item.kind!r}; run a version that does.")
         files = self._files.of(item.run, item.benchmark)
         if not await files.of(item.stage).has(item.shard_index):
-            await self._score(item, await self._plans.get(item.run, item.benchmark))
+            await self._score(item, await self._plans.get(item.run, item.benchmark, item.attempt))
         await self._pass_on(item)
 
     async def _score(self, item: WorkItem, plan: BenchmarkPlan) -> None:

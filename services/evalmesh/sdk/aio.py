@@ -15,7 +15,7 @@ from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
 from evalmesh.domain.run_filter import RunFilter
 from evalmesh.domain.score import Score
 from evalmesh.sdk.calls import RECONNECT_S, run_id
-from evalmesh.sdk.channel import Channel
+from evalmesh.sdk.channel import Channel, OnLost, Patience
 from evalmesh.sdk.comparisons import ComparisonCalls
 from evalmesh.sdk.load_tests import LoadTestCalls
 from evalmesh.sdk.models import ModelCalls
@@ -158,14 +158,21 @@ class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
                 yield run_from_proto(proto)
 
     async def watch_run(
-        self, run: Run | str, *, min_interval_s: float = 0.1, reconnect_s: float = RECONNECT_S
+        self,
+        run: Run | str,
+        *,
+        min_interval_s: float = 0.1,
+        reconnect_s: float = RECONNECT_S,
+        on_lost: OnLost | None = None,
     ) -> AsyncIterator[Run]:
         """The run now, and after each change, until it has ended; at most one per `min_interval_s`.
 
         A broken connection is taken up again where it broke; `Unavailable` only after `reconnect_s` of silence.
+        `on_lost` is told when one breaks, with why, and with an empty text when it is there again.
         """
         request = runs_pb2.WatchRunRequest(name=_run_name(run))
-        updates = self._follow(self._runs.WatchRun, request, min_interval_s, reconnect_s, _update)
+        patience = Patience(reconnect_s, on_lost)
+        updates = self._follow(self._runs.WatchRun, request, min_interval_s, patience, _update)
         async with aclosing(updates):
             async for update in updates:
                 yield update
@@ -184,15 +191,27 @@ class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
         request = runs_pb2.CancelRunRequest(name=_run_name(run))
         return run_from_proto(await self._channel.call(self._runs.CancelRun, request, idempotent=False))
 
-    async def resume_run(self, run: Run | str, *, takeover: bool = False, rescore: bool = False) -> Run:
+    async def resume_run(
+        self,
+        run: Run | str,
+        *,
+        takeover: bool = False,
+        rescore: bool = False,
+        url: str = "",
+        key_ref: str | None = None,
+    ) -> Run:
         """Goes on where a run stopped.
 
         Args:
             run: A FAILED or CANCELLED run.
             takeover: Also a run that says it is going on, because its platform is known to have died.
             rescore: Score and report again from the stored completions.
+            url: Where the model is now.
+            key_ref: Reference to the key to use from now on.
         """
-        request = runs_pb2.ResumeRunRequest(name=_run_name(run), takeover=takeover, rescore=rescore)
+        request = runs_pb2.ResumeRunRequest(
+            name=_run_name(run), takeover=takeover, rescore=rescore, url=url, key_ref=key_ref
+        )
         return run_from_proto(await self._channel.call(self._runs.ResumeRun, request, idempotent=False))
 
     async def delete_run(self, run: Run | str, *, takeover: bool = False, validate_only: bool = False) -> int:

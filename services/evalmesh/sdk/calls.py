@@ -38,13 +38,12 @@ class Calls:
             request.page_token = page.next_page_token
 
     async def _follow(
-        self, method: Any, request: Any, min_interval_s: float, reconnect_s: float, read: Callable[[Any], T]
+        self, method: Any, request: Any, min_interval_s: float, patience: Patience, read: Callable[[Any], T]
     ) -> AsyncGenerator[T, None]:
         """What `read` makes of each event; a broken watch is taken up again where it broke. Never ends by itself.
 
-        `Unavailable` only after `reconnect_s` of silence.
+        `Unavailable` only when the patience is over.
         """
-        patience = Patience(reconnect_s)
         interval = duration_pb2.Duration()
         interval.FromTimedelta(timedelta(seconds=min_interval_s))
         request.min_interval.CopyFrom(interval)

@@ -118,16 +118,23 @@ def _trusted() -> grpc.ChannelCredentials:
         raise InvalidInput(message, {"field": "server"}) from None
 
 
+OnLost = Callable[[str], None]
+"""Told why a connection is lost, and with an empty text that it is there again."""
+
+
 class Patience:
     """How long a broken watch is tried again: gives up when nothing was heard for `limit_s`."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, on_lost: OnLost | None = None) -> None:
         self._limit_s = limit_s
+        self._on_lost = on_lost
         self._failures = 0
         self._deadline: float | None = None
 
     def heard(self) -> None:
         """Something came: all is forgiven."""
+        if self._failures > 1 and self._on_lost is not None:
+            self._on_lost("")
         self._failures = 0
         self._deadline = None
 
@@ -139,4 +146,7 @@ class Patience:
         if now >= self._deadline:
             raise error
         self._failures += 1
+        # A connection that is there again at once is not worth a word.
+        if self._failures == 2 and self._on_lost is not None:
+            self._on_lost(error.message)
         await asyncio.sleep(backoff_s(self._failures))

@@ -148,9 +148,18 @@ class Client:
         """Asks for the end."""
         return self._thread.run(self._client.cancel_run(run))
 
-    def resume_run(self, run: Run | str, *, takeover: bool = False, rescore: bool = False) -> Run:
+    def resume_run(
+        self,
+        run: Run | str,
+        *,
+        takeover: bool = False,
+        rescore: bool = False,
+        url: str = "",
+        key_ref: str | None = None,
+    ) -> Run:
         """Goes on where a run stopped."""
-        return self._thread.run(self._client.resume_run(run, takeover=takeover, rescore=rescore))
+        wish = self._client.resume_run(run, takeover=takeover, rescore=rescore, url=url, key_ref=key_ref)
+        return self._thread.run(wish)
 
     def report(self, run: Run | str) -> dict[str, Any]:
         """The report."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from evalmesh.domain.load_test import LoadSnapshot, LoadTest, LoadTestSpec
 from evalmesh.sdk.calls import RECONNECT_S, Calls
+from evalmesh.sdk.channel import OnLost, Patience
 from evalmesh.v1 import load_generators_pb2, load_generators_pb2_grpc, load_tests_pb2, load_tests_pb2_grpc
 from evalmesh.wire.load_tests.checks import check_load_spec
 from evalmesh.wire.load_tests.specs import LOAD_TESTS, load_spec_to_proto, load_test_from_proto
@@ -62,15 +63,21 @@ class LoadTestCalls(Calls):
                 yield load_test_from_proto(proto)
 
     async def watch_load_test(
-        self, load_test: LoadTest | str, *, min_interval_s: float = 0.1, reconnect_s: float = RECONNECT_S
+        self,
+        load_test: LoadTest | str,
+        *,
+        min_interval_s: float = 0.1,
+        reconnect_s: float = RECONNECT_S,
+        on_lost: OnLost | None = None,
     ) -> AsyncIterator[LoadUpdate]:
         """The load test now, and after each change, until it has ended; at most one per `min_interval_s`.
 
         Beside it, while load is sent, what the generators saw in the last seconds. A broken connection is taken up
-        again where it broke; `Unavailable` only after `reconnect_s` of silence.
+        again where it broke, `on_lost` is told as by `watch_run`; `Unavailable` only after `reconnect_s` of silence.
         """
         request = load_tests_pb2.WatchLoadTestRequest(name=load_test_name(load_test))
-        updates = self._follow(self._load_tests.WatchLoadTest, request, min_interval_s, reconnect_s, _update)
+        patience = Patience(reconnect_s, on_lost)
+        updates = self._follow(self._load_tests.WatchLoadTest, request, min_interval_s, patience, _update)
         async with aclosing(updates):
             async for update in updates:
                 yield update

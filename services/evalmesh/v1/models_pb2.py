@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65valmesh/v1/models.proto\x12\x0b\x65valmesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x03\n\tModelSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0b\n\x03url\x18\x04 \x01(\t\x12\x0f\n\x07key_ref\x18\x05 \x01(\t\x12\x14\n\x0crequest_kind\x18\x06 \x01(\t\x12\x0e\n\x06stream\x18\x07 \x01(\x08\x12\x13\n\x0b\x63oncurrency\x18\x08 \x01(\x05\x12\x11\n\tmax_tries\x18\t \x01(\x05\x12.\n\x0btry_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x07headers\x18\x0c \x03(\x0b\x32#.evalmesh.v1.ModelSpec.HeadersEntry\x12%\n\x04\x61rgs\x18\r \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nconnection\x18\x0e \x01(\t\x12\x0f\n\x07\x63\x61_file\x18\x0f \x01(\t\x12\x10\n\x08insecure\x18\x10 \x01(\x08\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf9\x03\n\x10GenerationConfig\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\x11\n\x04seed\x18\t \x01(\x03H\x07\x88\x01\x01\x12\x1d\n\x10reasoning_effort\x18\n \x01(\tH\x08\x88\x01\x01\x12+\n\nextra_body\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0ctop_logprobs\x18\x0c \x01(\x05H\t\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x13\n\x11_reasoning_effortB\x0f\n\r_top_logprobs\"`\n\x0b\x43ontentPart\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\tmime_type\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"`\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x92\x01\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\'\n\x05parts\x18\x03 \x03(\x0b\x32\x18.evalmesh.v1.ContentPart\x12)\n\ntool_calls\x18\x04 \x03(\x0b\x32\x15.evalmesh.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x05 \x01(\t\"\xb8\x01\n\x0cModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.evalmesh.v1.Message\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x15\n\rcontinuations\x18\x05 \x03(\t\x12*\n\x05tools\x18\x06 \x03(\x0b\x32\x1b.evalmesh.v1.ToolDefinition\x12\x13\n\x0btool_choice\x18\x07 \x01(\t\"]\n\x11\x43ontinuationScore\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x12\n\nbyte_count\x18\x03 \x01(\x05\x12\x0e\n\x06greedy\x18\x04 \x01(\x08\"V\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12&\n\x03top\x18\x03 \x03(\x0b\x32\x19.evalmesh.v1.TokenLogprob\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\xdf\x04\n\nCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x19\n\x0cinput_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04ttft\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\ttry_count\x18\n \x01(\x05\x12\x13\n\x0b\x65rror_class\x18\x0b \x01(\t\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12\x35\n\rcontinuations\x18\r \x03(\x0b\x32\x1e.evalmesh.v1.ContinuationScore\x12)\n\ntool_calls\x18\x0e \x03(\x0b\x32\x15.evalmesh.v1.ToolCall\x12\x0f\n\x07refusal\x18\x0f \x01(\t\x12\'\n\x05media\x18\x10 \x03(\x0b\x32\x18.evalmesh.v1.ContentPart\x12/\n\x0ctop_logprobs\x18\x11 \x03(\x0b\x32\x19.evalmesh.v1.TokenLogprob\x12*\n\nembeddings\x18\x12 \x03(\x0b\x32\x16.evalmesh.v1.EmbeddingB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokens\"\x94\x01\n\x0fGenerateRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\x12+\n\x08requests\x18\x02 \x03(\x0b\x32\x19.evalmesh.v1.ModelRequest\x12-\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\"\"\n\x12UploadMediaRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"=\n\x13UploadMediaResponse\x12&\n\x04part\x18\x01 \x01(\x0b\x32\x18.evalmesh.v1.ContentPart\"=\n\x14\x44\x65scribeModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\"\x8e\x02\n\x10ModelDescription\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rrequest_kinds\x18\x02 \x03(\t\x12\x11\n\tstreaming\x18\x03 \x01(\x08\x12\x12\n\nmodalities\x18\x04 \x03(\t\x12\x15\n\x08logprobs\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05tools\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x12max_context_tokens\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\x0fpreferred_batch\x18\x08 \x01(\x05\x12\x11\n\x04seed\x18\t \x01(\x08H\x03\x88\x01\x01\x42\x0b\n\t_logprobsB\x08\n\x06_toolsB\x15\n\x13_max_context_tokensB\x07\n\x05_seed2\xfa\x01\n\x0cModelService\x12\x43\n\x08Generate\x12\x1c.evalmesh.v1.GenerateRequest\x1a\x17.evalmesh.v1.Completion0\x01\x12R\n\x0bUploadMedia\x12\x1f.evalmesh.v1.UploadMediaRequest\x1a .evalmesh.v1.UploadMediaResponse(\x01\x12Q\n\rDescribeModel\x12!.evalmesh.v1.DescribeModelRequest\x1a\x1d.evalmesh.v1.ModelDescriptionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65valmesh/v1/models.proto\x12\x0b\x65valmesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x04\n\tModelSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0b\n\x03url\x18\x04 \x01(\t\x12\x0f\n\x07key_ref\x18\x05 \x01(\t\x12\x14\n\x0crequest_kind\x18\x06 \x01(\t\x12\x0e\n\x06stream\x18\x07 \x01(\x08\x12\x13\n\x0b\x63oncurrency\x18\x08 \x01(\x05\x12\x11\n\tmax_tries\x18\t \x01(\x05\x12.\n\x0btry_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x07headers\x18\x0c \x03(\x0b\x32#.evalmesh.v1.ModelSpec.HeadersEntry\x12%\n\x04\x61rgs\x18\r \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nconnection\x18\x0e \x01(\t\x12\x0f\n\x07\x63\x61_file\x18\x0f \x01(\t\x12\x10\n\x08insecure\x18\x10 \x01(\x08\x12\x31\n\x0eoutage_timeout\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf9\x03\n\x10GenerationConfig\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\x11\n\x04seed\x18\t \x01(\x03H\x07\x88\x01\x01\x12\x1d\n\x10reasoning_effort\x18\n \x01(\tH\x08\x88\x01\x01\x12+\n\nextra_body\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0ctop_logprobs\x18\x0c \x01(\x05H\t\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x13\n\x11_reasoning_effortB\x0f\n\r_top_logprobs\"`\n\x0b\x43ontentPart\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\tmime_type\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"`\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x92\x01\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\'\n\x05parts\x18\x03 \x03(\x0b\x32\x18.evalmesh.v1.ContentPart\x12)\n\ntool_calls\x18\x04 \x03(\x0b\x32\x15.evalmesh.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x05 \x01(\t\"\xb8\x01\n\x0cModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x08messages\x18\x02 \x03(\x0b\x32\x14.evalmesh.v1.Message\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x15\n\rcontinuations\x18\x05 \x03(\t\x12*\n\x05tools\x18\x06 \x03(\x0b\x32\x1b.evalmesh.v1.ToolDefinition\x12\x13\n\x0btool_choice\x18\x07 \x01(\t\"]\n\x11\x43ontinuationScore\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x12\n\nbyte_count\x18\x03 \x01(\x05\x12\x0e\n\x06greedy\x18\x04 \x01(\x08\"V\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12&\n\x03top\x18\x03 \x03(\x0b\x32\x19.evalmesh.v1.TokenLogprob\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\xdf\x04\n\nCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x19\n\x0cinput_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04ttft\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\ttry_count\x18\n \x01(\x05\x12\x13\n\x0b\x65rror_class\x18\x0b \x01(\t\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12\x35\n\rcontinuations\x18\r \x03(\x0b\x32\x1e.evalmesh.v1.ContinuationScore\x12)\n\ntool_calls\x18\x0e \x03(\x0b\x32\x15.evalmesh.v1.ToolCall\x12\x0f\n\x07refusal\x18\x0f \x01(\t\x12\'\n\x05media\x18\x10 \x03(\x0b\x32\x18.evalmesh.v1.ContentPart\x12/\n\x0ctop_logprobs\x18\x11 \x03(\x0b\x32\x19.evalmesh.v1.TokenLogprob\x12*\n\nembeddings\x18\x12 \x03(\x0b\x32\x16.evalmesh.v1.EmbeddingB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokens\"\x94\x01\n\x0fGenerateRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\x12+\n\x08requests\x18\x02 \x03(\x0b\x32\x19.evalmesh.v1.ModelRequest\x12-\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\"\"\n\x12UploadMediaRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"=\n\x13UploadMediaResponse\x12&\n\x04part\x18\x01 \x01(\x0b\x32\x18.evalmesh.v1.ContentPart\"\x82\x01\n\x14\x44\x65scribeModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.evalmesh.v1.ModelSpec\x12-\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\x12\x14\n\x0crequest_kind\x18\x08 \x01(\t\"\x9d\x02\n\x10ModelDescription\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rrequest_kinds\x18\x02 \x03(\t\x12\x11\n\tstreaming\x18\x03 \x01(\x08\x12\x12\n\nmodalities\x18\x04 \x03(\t\x12\x15\n\x08logprobs\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05tools\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x12max_context_tokens\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\x0fpreferred_batch\x18\x08 \x01(\x05\x12\x11\n\x04seed\x18\t \x01(\x08H\x03\x88\x01\x01\x12\r\n\x05notes\x18\x0f \x03(\tB\x0b\n\t_logprobsB\x08\n\x06_toolsB\x15\n\x13_max_context_tokensB\x07\n\x05_seed2\xfa\x01\n\x0cModelService\x12\x43\n\x08Generate\x12\x1c.evalmesh.v1.GenerateRequest\x1a\x17.evalmesh.v1.Completion0\x01\x12R\n\x0bUploadMedia\x12\x1f.evalmesh.v1.UploadMediaRequest\x1a .evalmesh.v1.UploadMediaResponse(\x01\x12Q\n\rDescribeModel\x12!.evalmesh.v1.DescribeModelRequest\x1a\x1d.evalmesh.v1.ModelDescriptionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,39 +37,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSPEC_HEADERSENTRY']._loaded_options = None
   _globals['_MODELSPEC_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_MODELSPEC']._serialized_start=137
-  _globals['_MODELSPEC']._serialized_end=603
-  _globals['_MODELSPEC_HEADERSENTRY']._serialized_start=557
-  _globals['_MODELSPEC_HEADERSENTRY']._serialized_end=603
-  _globals['_GENERATIONCONFIG']._serialized_start=606
-  _globals['_GENERATIONCONFIG']._serialized_end=1111
-  _globals['_CONTENTPART']._serialized_start=1113
-  _globals['_CONTENTPART']._serialized_end=1209
-  _globals['_TOOLCALL']._serialized_start=1211
-  _globals['_TOOLCALL']._serialized_end=1266
-  _globals['_TOOLDEFINITION']._serialized_start=1268
-  _globals['_TOOLDEFINITION']._serialized_end=1364
-  _globals['_MESSAGE']._serialized_start=1367
-  _globals['_MESSAGE']._serialized_end=1513
-  _globals['_MODELREQUEST']._serialized_start=1516
-  _globals['_MODELREQUEST']._serialized_end=1700
-  _globals['_CONTINUATIONSCORE']._serialized_start=1702
-  _globals['_CONTINUATIONSCORE']._serialized_end=1795
-  _globals['_TOKENLOGPROB']._serialized_start=1797
-  _globals['_TOKENLOGPROB']._serialized_end=1883
-  _globals['_EMBEDDING']._serialized_start=1885
-  _globals['_EMBEDDING']._serialized_end=1912
-  _globals['_COMPLETION']._serialized_start=1915
-  _globals['_COMPLETION']._serialized_end=2522
-  _globals['_GENERATEREQUEST']._serialized_start=2525
-  _globals['_GENERATEREQUEST']._serialized_end=2673
-  _globals['_UPLOADMEDIAREQUEST']._serialized_start=2675
-  _globals['_UPLOADMEDIAREQUEST']._serialized_end=2709
-  _globals['_UPLOADMEDIARESPONSE']._serialized_start=2711
-  _globals['_UPLOADMEDIARESPONSE']._serialized_end=2772
-  _globals['_DESCRIBEMODELREQUEST']._serialized_start=2774
-  _globals['_DESCRIBEMODELREQUEST']._serialized_end=2835
-  _globals['_MODELDESCRIPTION']._serialized_start=2838
-  _globals['_MODELDESCRIPTION']._serialized_end=3108
-  _globals['_MODELSERVICE']._serialized_start=3111
-  _globals['_MODELSERVICE']._serialized_end=3361
+  _globals['_MODELSPEC']._serialized_end=654
+  _globals['_MODELSPEC_HEADERSENTRY']._serialized_start=608
+  _globals['_MODELSPEC_HEADERSENTRY']._serialized_end=654
+  _globals['_GENERATIONCONFIG']._serialized_start=657
+  _globals['_GENERATIONCONFIG']._serialized_end=1162
+  _globals['_CONTENTPART']._serialized_start=1164
+  _globals['_CONTENTPART']._serialized_end=1260
+  _globals['_TOOLCALL']._serialized_start=1262
+  _globals['_TOOLCALL']._serialized_end=1317
+  _globals['_TOOLDEFINITION']._serialized_start=1319
+  _globals['_TOOLDEFINITION']._serialized_end=1415
+  _globals['_MESSAGE']._serialized_start=1418
+  _globals['_MESSAGE']._serialized_end=1564
+  _globals['_MODELREQUEST']._serialized_start=1567
+  _globals['_MODELREQUEST']._serialized_end=1751
+  _globals['_CONTINUATIONSCORE']._serialized_start=1753
+  _globals['_CONTINUATIONSCORE']._serialized_end=1846
+  _globals['_TOKENLOGPROB']._serialized_start=1848
+  _globals['_TOKENLOGPROB']._serialized_end=1934
+  _globals['_EMBEDDING']._serialized_start=1936
+  _globals['_EMBEDDING']._serialized_end=1963
+  _globals['_COMPLETION']._serialized_start=1966
+  _globals['_COMPLETION']._serialized_end=2573
+  _globals['_GENERATEREQUEST']._serialized_start=2576
+  _globals['_GENERATEREQUEST']._serialized_end=2724
+  _globals['_UPLOADMEDIAREQUEST']._serialized_start=2726
+  _globals['_UPLOADMEDIAREQUEST']._serialized_end=2760
+  _globals['_UPLOADMEDIARESPONSE']._serialized_start=2762
+  _globals['_UPLOADMEDIARESPONSE']._serialized_end=2823
+  _globals['_DESCRIBEMODELREQUEST']._serialized_start=2826
+  _globals['_DESCRIBEMODELREQUEST']._serialized_end=2956
+  _globals['_MODELDESCRIPTION']._serialized_start=2959
+  _globals['_MODELDESCRIPTION']._serialized_end=3244
+  _globals['_MODELSERVICE']._serialized_start=3247
+  _globals['_MODELSERVICE']._serialized_end=3497
 # @@protoc_insertion_point(module_scope)

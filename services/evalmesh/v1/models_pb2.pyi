@@ -63,6 +63,7 @@ class ModelSpec(_message.Message):
     CONNECTION_FIELD_NUMBER: _builtins.int
     CA_FILE_FIELD_NUMBER: _builtins.int
     INSECURE_FIELD_NUMBER: _builtins.int
+    OUTAGE_TIMEOUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """What the endpoint calls it."""
     engine: _builtins.str
@@ -103,6 +104,10 @@ class ModelSpec(_message.Message):
     def args(self) -> _struct_pb2.Struct:
         """Engine-specific options."""
 
+    @_builtins.property
+    def outage_timeout(self) -> _duration_pb2.Duration:
+        """So long an endpoint that answers nobody is waited for before its runs end as FAILED; absent: 10 minutes."""
+
     def __init__(
         self,
         *,
@@ -122,10 +127,11 @@ class ModelSpec(_message.Message):
         connection: _builtins.str = ...,
         ca_file: _builtins.str = ...,
         insecure: _builtins.bool = ...,
+        outage_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "outage_timeout", b"outage_timeout", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "ca_file", b"ca_file", "concurrency", b"concurrency", "connection", b"connection", "display_name", b"display_name", "engine", b"engine", "headers", b"headers", "insecure", b"insecure", "key_ref", b"key_ref", "max_tries", b"max_tries", "model", b"model", "request_kind", b"request_kind", "stream", b"stream", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "ca_file", b"ca_file", "concurrency", b"concurrency", "connection", b"connection", "display_name", b"display_name", "engine", b"engine", "headers", b"headers", "insecure", b"insecure", "key_ref", b"key_ref", "max_tries", b"max_tries", "model", b"model", "outage_timeout", b"outage_timeout", "request_kind", b"request_kind", "stream", b"stream", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -726,18 +732,28 @@ class DescribeModelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    REQUEST_KIND_FIELD_NUMBER: _builtins.int
+    request_kind: _builtins.str
+    """`chat`, `completion`, `loglikelihood`: what will be asked; empty: as the model says."""
     @_builtins.property
     def model(self) -> Global___ModelSpec:
         """Which model."""
+
+    @_builtins.property
+    def config(self) -> Global___GenerationConfig:
+        """The options of what will be asked, so that it is known whether they are understood."""
 
     def __init__(
         self,
         *,
         model: Global___ModelSpec | None = ...,
+        config: Global___GenerationConfig | None = ...,
+        request_kind: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "model", b"model", "request_kind", b"request_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -758,6 +774,7 @@ class ModelDescription(_message.Message):
     MAX_CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
     PREFERRED_BATCH_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """What the endpoint calls it."""
     streaming: _builtins.bool
@@ -780,6 +797,10 @@ class ModelDescription(_message.Message):
     def modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What prompts may hold: `text`, `image`, `audio`, `video`; empty: not known."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to know although it answered, in sentences for people."""
+
     def __init__(
         self,
         *,
@@ -792,10 +813,11 @@ class ModelDescription(_message.Message):
         max_context_tokens: _builtins.int | None = ...,
         preferred_batch: _builtins.int = ...,
         seed: _builtins.bool | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "seed", b"seed", "tools", b"tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "modalities", b"modalities", "model", b"model", "preferred_batch", b"preferred_batch", "request_kinds", b"request_kinds", "seed", b"seed", "streaming", b"streaming", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "modalities", b"modalities", "model", b"model", "notes", b"notes", "preferred_batch", b"preferred_batch", "request_kinds", b"request_kinds", "seed", b"seed", "streaming", b"streaming", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logprobs: _TypeAlias = _typing.Literal["logprobs"]  # noqa: Y015
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015

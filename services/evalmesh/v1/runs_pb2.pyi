@@ -83,6 +83,9 @@ class Run(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     BENCHMARKS_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    MOVED_URL_FIELD_NUMBER: _builtins.int
+    MOVED_KEY_REF_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -97,6 +100,10 @@ class Run(_message.Message):
     """Output only. Machine-readable reason of `error`."""
     notice: _builtins.str
     """Output only. What the run waits for, when somebody should know."""
+    moved_url: _builtins.str
+    """Output only. Where the model is since a resume said so; empty: where the spec says."""
+    moved_key_ref: _builtins.str
+    """Output only. The reference to the key since then; absent: the spec's."""
     host: _builtins.str
     """Output only. Of several platforms that share one folder, the one that works on it; empty: any."""
     size_bytes: _builtins.int
@@ -121,6 +128,10 @@ class Run(_message.Message):
     def benchmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BenchmarkProgress]:
         """Output only. How far each benchmark has come."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. What was noticed before the run was accepted or resumed, in sentences for people."""
+
     def __init__(
         self,
         *,
@@ -135,14 +146,19 @@ class Run(_message.Message):
         error_reason: _builtins.str = ...,
         benchmarks: _abc.Iterable[Global___BenchmarkProgress] | None = ...,
         notice: _builtins.str = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        moved_url: _builtins.str = ...,
+        moved_key_ref: _builtins.str | None = ...,
         host: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_moved_key_ref", b"_moved_key_ref", "create_time", b"create_time", "end_time", b"end_time", "moved_key_ref", b"moved_key_ref", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "host", b"host", "name", b"name", "notice", b"notice", "size_bytes", b"size_bytes", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_moved_key_ref", b"_moved_key_ref", "attempt", b"attempt", "benchmarks", b"benchmarks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "host", b"host", "moved_key_ref", b"moved_key_ref", "moved_url", b"moved_url", "name", b"name", "notes", b"notes", "notice", b"notice", "size_bytes", b"size_bytes", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__moved_key_ref: _TypeAlias = _typing.Literal["moved_key_ref"]  # noqa: Y015
+    _WhichOneofArgType__moved_key_ref: _TypeAlias = _typing.Literal["_moved_key_ref", b"_moved_key_ref"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__moved_key_ref) -> _WhichOneofReturnType__moved_key_ref | None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
 
@@ -235,6 +251,7 @@ class RunSpec(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    STOP_AFTER_FAILURES_FIELD_NUMBER: _builtins.int
     REUSE_COMPLETIONS_FIELD_NUMBER: _builtins.int
     CLIENT_CONFIG_FIELD_NUMBER: _builtins.int
     repeats: _builtins.int
@@ -253,6 +270,10 @@ class RunSpec(_message.Message):
     """Samples per shard, at most 4096 / repeats; 0 leaves it to the server."""
     display_name: _builtins.str
     """Shown in lists and reports."""
+    stop_after_failures: _builtins.int
+    """So many requests that fail alike, with no success since the first of them, end the run as FAILED; 0: none do;
+    absent: 20.
+    """
     client_config: _builtins.str
     """The client's own words for it, a JSON object with the keys of `evalmesh eval -c`; no key in it, at most 64 KiB."""
     @_builtins.property
@@ -307,16 +328,22 @@ class RunSpec(_message.Message):
         display_name: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         roles: _abc.Mapping[_builtins.str, _models_pb2.ModelSpec] | None = ...,
+        stop_after_failures: _builtins.int | None = ...,
         reuse_completions: _abc.Iterable[_builtins.str] | None = ...,
         client_config: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "generation", b"generation", "limit", b"limit", "model", b"model", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stop_after_failures", b"_stop_after_failures", "generation", b"generation", "limit", b"limit", "model", b"model", "seed", b"seed", "stop_after_failures", b"stop_after_failures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_completions", b"reuse_completions", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stop_after_failures", b"_stop_after_failures", "benchmarks", b"benchmarks", "client_config", b"client_config", "completions_digest", b"completions_digest", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "display_name", b"display_name", "generation", b"generation", "labels", b"labels", "limit", b"limit", "model", b"model", "on_error", b"on_error", "repeats", b"repeats", "reuse_completions", b"reuse_completions", "reuse_runs", b"reuse_runs", "roles", b"roles", "seed", b"seed", "shard_size", b"shard_size", "stop_after_failures", b"stop_after_failures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__stop_after_failures: _TypeAlias = _typing.Literal["stop_after_failures"]  # noqa: Y015
+    _WhichOneofArgType__stop_after_failures: _TypeAlias = _typing.Literal["_stop_after_failures", b"_stop_after_failures"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_after_failures) -> _WhichOneofReturnType__stop_after_failures | None: ...
 
 Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
 
@@ -880,24 +907,34 @@ class ResumeRunRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TAKEOVER_FIELD_NUMBER: _builtins.int
     RESCORE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    KEY_REF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{run}`."""
     takeover: _builtins.bool
     """Also take over a run whose state says it is going on, because its platform is known to have died."""
     rescore: _builtins.bool
     """Score and report again from the stored completions; generates nothing that exists."""
+    url: _builtins.str
+    """Base URL where the model is now; empty: where it was. What is stored stays valid."""
+    key_ref: _builtins.str
+    """Reference to the key to use from now on, `env:NAME` or `secret:name/key`; absent: as before."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         takeover: _builtins.bool = ...,
         rescore: _builtins.bool = ...,
+        url: _builtins.str = ...,
+        key_ref: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_ref", b"_key_ref", "key_ref", b"key_ref"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rescore", b"rescore", "takeover", b"takeover"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_ref", b"_key_ref", "key_ref", b"key_ref", "name", b"name", "rescore", b"rescore", "takeover", b"takeover", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__key_ref: _TypeAlias = _typing.Literal["key_ref"]  # noqa: Y015
+    _WhichOneofArgType__key_ref: _TypeAlias = _typing.Literal["_key_ref", b"_key_ref"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_ref) -> _WhichOneofReturnType__key_ref | None: ...
 
 Global___ResumeRunRequest: _TypeAlias = ResumeRunRequest  # noqa: Y015
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalmesh.adapters.openai.errors import Redactor, failure_of_status, parse_retry_after
-from evalmesh.adapters.openai.limiter import AdaptiveLimiter
+from evalmesh.adapters.openai.health import duration_text
+from evalmesh.adapters.openai.limiter import AdaptiveLimiter, ServerLimit
 from evalmesh.adapters.openai.loglikelihood import _span
-from evalmesh.adapters.openai.retry import Breaker, RetryPolicy
+from evalmesh.adapters.openai.retry import RetryPolicy
 from evalmesh.dialect.sse import FrameTooLarge, SseParser
 
 SSE = (
@@ -96,29 +97,8 @@ def test_delays_are_spread_and_bounded():
         cap = min(30.0, 0.5 * 2 ** min(failures - 1, 10))
         assert min(delays) < cap * 0.05
         assert cap * 0.95 < max(delays) <= cap
-    assert policy.delay_s(50, rng, connect=True) <= policy.max_connect_delay_s
-
-
-def test_the_breaker_waits_out_brief_outages_and_probes_in_long_ones():
-    breaker = Breaker(RetryPolicy(outage_s=30, outage_failures=5, probe_interval_s=3))
-    for now in range(30):
-        breaker.connect_failed(now)
-        assert breaker.admits(now)
-    breaker.connect_failed(31)
-    assert breaker.is_open(31)
-    assert [now for now in range(31, 42) if breaker.admits(now)] == [34, 37, 40]
-    breaker.reached()
-    assert breaker.admits(41)
-    assert breaker.outage_s(41) == 0
-
-
-def test_failures_long_ago_do_not_open_the_breaker():
-    breaker = Breaker(RetryPolicy(outage_s=30, outage_failures=2))
-    breaker.connect_failed(0)
-    breaker.connect_failed(1)
-    breaker.connect_failed(1000)
-    breaker.connect_failed(1001)
-    assert not breaker.is_open(1001)
+    looks = [policy.probe_delay_s(50, rng) for _ in range(100)]
+    assert policy.max_probe_delay_s / 2 <= min(looks) < max(looks) <= policy.max_probe_delay_s
 
 
 async def test_slots_are_handed_on_in_order_and_never_lost():
@@ -179,6 +159,70 @@ async def test_the_limit_has_a_floor_and_a_ceiling():
     for _ in range(50):
         limiter.succeeded()
     assert limiter.limit == 3
+
+
+async def test_pools_of_one_server_share_its_limit_in_turn_and_each_keeps_its_own_ceiling():
+    server = ServerLimit()
+    large, small = AdaptiveLimiter(4, server=server), AdaptiveLimiter(1, server=server)
+    assert (large.limit, small.limit) == (4, 1)
+    assert all(large.try_acquire() for _ in range(4))
+    assert not small.try_acquire(), "the server has four slots, whoever takes them"
+    order = []
+
+    async def use(limiter, name):
+        await limiter.acquire()
+        order.append(name)
+
+    tasks = [asyncio.create_task(use(limiter, name)) for limiter, name in [(large, "a"), (large, "b"), (small, "s")]]
+    await asyncio.sleep(0)
+    for _ in range(2):
+        large.release()
+    await asyncio.sleep(0)
+    assert sorted(order) == ["a", "s"]
+    large.release()
+    await asyncio.gather(*tasks)
+    assert (server.in_flight, small.in_flight) == (4, 1)
+    large.overloaded(time.monotonic())
+    assert large.limit == 2, "asked for less by one pool is asked for less by the server"
+    small.close()
+    large.close()
+
+
+async def test_a_pause_of_one_pool_does_not_hold_the_others():
+    server = ServerLimit()
+    paused, other = AdaptiveLimiter(2, server=server), AdaptiveLimiter(2, server=server)
+    paused.pause(30.0)
+    waiting = asyncio.create_task(paused.acquire())
+    await asyncio.sleep(0)
+    assert other.try_acquire()
+    paused.lift()
+    assert await waiting
+
+
+async def test_a_line_that_does_not_move_is_left_when_the_time_is_over():
+    limiter = AdaptiveLimiter(1)
+    limiter.pause(30.0)
+    assert not await limiter.acquire(left_s=lambda: 0.0)
+    limiter.lift()
+    assert await limiter.acquire(left_s=lambda: 1.0)
+    limiter.release()
+    assert limiter.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (272, "4 min 32 s"),
+        (3600, "1 h"),
+        (86400, "24 h"),
+        (5400, "1 h 30 min"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds, text):
+    assert duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,28 @@ async def test_a_watch_gives_up_when_nothing_is_heard():
             [run async for run in client.watch_run("r1", reconnect_s=0.3)]
 
 
+async def test_a_watch_tells_that_the_platform_is_away_and_that_it_is_back():
+    gateway = FakeGateway()
+    gone = Unavailable("The platform went away.")
+    gateway.script = [[(1, RUN), gone], [gone], [gone], [(2, DONE)]]
+    told = []
+    async with connected(gateway) as client:
+        states = [run.state async for run in client.watch_run("r1", on_lost=told.append)]
+    assert states == [RunState.RUNNING, RunState.SUCCEEDED]
+    assert len(told) == 2, "once lost, once back, however often it was tried"
+    assert "went away" in told[0]
+    assert told[1] == ""
+
+
+async def test_a_watch_that_is_back_at_once_tells_nothing():
+    gateway = FakeGateway()
+    gateway.script = [[(1, RUN), Unavailable("A blink.")], [(2, DONE)]]
+    told = []
+    async with connected(gateway) as client:
+        assert len([run async for run in client.watch_run("r1", on_lost=told.append)]) == 2
+    assert told == []
+
+
 async def test_leaving_a_watch_ends_it_on_the_server():
     gateway = FakeGateway()
     gateway.script = [[(1, RUN), "hang"]]

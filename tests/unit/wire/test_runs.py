@@ -35,6 +35,7 @@ MODEL = st.builds(
     max_tries=st.integers(1, 100),
     try_timeout_s=SECONDS,
     total_timeout_s=SECONDS,
+    outage_timeout_s=SECONDS,
     headers=st.dictionaries(st.from_regex(r"X-[A-Za-z]{1,9}", fullmatch=True), LINE, max_size=2),
     args=FREE,
     ca_file=LINE,
@@ -86,6 +87,7 @@ SPEC = st.builds(
     dataset_dir=LINE,
     dataset_hub=st.sampled_from(["local", "huggingface", "modelscope"]),
     shard_size=st.sampled_from([0, 1]),
+    stop_after_failures=st.integers(0, 1000),
     display_name=LINE,
     labels=st.dictionaries(LINE.filter(bool), LINE, max_size=2),
     roles=st.dictionaries(st.sampled_from(["judge", "embedder"]), MODEL, max_size=2),
@@ -115,6 +117,9 @@ RUN = st.builds(
     error=TEXT,
     error_reason=st.just("INTERNAL"),
     benchmarks=st.lists(PROGRESS, max_size=2).map(tuple),
+    notes=st.lists(LINE, max_size=2).map(tuple),
+    moved_url=LINE,
+    moved_key_ref=st.none() | LINE,
 )
 
 GOOD = RunSpec(model=ModelSpec(name="m", url="http://h/v1"), benchmarks=(BenchmarkSpec(name="gsm8k"),))

@@ -1,26 +1,42 @@
-"""Whether an endpoint can work at all, found out in seconds."""
+"""Whether an endpoint can work at all: one small question of the kind that will be asked, answered in seconds.
+
+The list of models is only a help: many servers have none, or a slow one, and some answer to names they do not list.
+"""
 
 import asyncio
 import difflib
-import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from evalmesh.adapters.openai.bounds import read_start
-from evalmesh.adapters.openai.errors import explain_connect, failure_of_status
+from evalmesh.adapters.openai.errors import Failure
+from evalmesh.adapters.openai.retry import RetryPolicy
 from evalmesh.adapters.openai.target import Target
-from evalmesh.domain.errors import NotFound, Unauthenticated, Unavailable
+from evalmesh.domain.completion import as_sentence
+from evalmesh.domain.errors import (
+    EvalmeshError,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
+from evalmesh.domain.request import GenerationConfig, Message, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
 
-_log = logging.getLogger(__name__)
-
-_TRIES = 2
+MOST_TOKENS = 16
 _NAMES_SHOWN = 5
 _LIST_BYTES = 8 << 20
 """The longest lists of models take a tenth of it; one that is cut is no list."""
+_SECOND_TRY_S = 0.3
+_LIST_AFTER_S = 0.5
+"""So long the list is waited for once the question is answered."""
+
+Ask = Callable[[Request, GenerationConfig, float], Awaitable[Failure | None]]
+"""Asks a question within so many seconds; `None` when it was answered."""
 
 
 class _Model(msgspec.Struct):
@@ -31,89 +47,154 @@ class _ModelList(msgspec.Struct):
     data: list[_Model] | None = None
 
 
-async def check_endpoint(session: aiohttp.ClientSession, target: Target, model: ModelSpec, timeout_s: float) -> None:
-    """Asks for the list of models, twice at most.
+def question(kind: RequestKind) -> Request:
+    """The smallest of its kind."""
+    if kind == "loglikelihood":
+        return Request("check", 0, kind, "", prompt="1 + 1 =", continuations=(" 2",))
+    if kind == "chat":
+        return Request("check", 0, kind, "", messages=(Message("user", "Hi"),))
+    return Request("check", 0, kind, "", prompt="Hi")
 
-    Raises `Unavailable`, `Unauthenticated` or, when both the list and the server deny the model, `NotFound`.
-    """
-    problem = ""
-    for _ in range(_TRIES):
+
+def shortened(config: GenerationConfig) -> GenerationConfig:
+    """With an answer of a few tokens."""
+    return replace(config, max_tokens=min(config.max_tokens or MOST_TOKENS, MOST_TOKENS))
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCheck:
+    """Asks, and says what is wrong in the words of who asked."""
+
+    ask: Ask
+    session: Callable[[], aiohttp.ClientSession]
+    target: Callable[[], Target]
+    model: ModelSpec
+    policy: RetryPolicy
+
+    async def run(self, kind: RequestKind, config: GenerationConfig) -> Sequence[str]:
+        """See `Endpoint.check`."""
+        listing = asyncio.create_task(self._names())
+        asking = asyncio.create_task(self._asked(kind, config))
         try:
-            status, body, headers = await _exchange(session, target, timeout_s)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            problem = target.redact(_explain(error, target.where, timeout_s))
-            continue
-        if status < 500 or status == 501:
-            await _judge(session, target, model, (status, body, headers))
-            return
-        problem = failure_of_status(status, body, headers, target.redact).message
-    raise Unavailable(f"The model's endpoint {target.where} is not available. {problem}", {"url": target.where})
+            await asyncio.wait((asking,), timeout=self.policy.slow_answer_s)
+            if not asking.done() and listing.done() and listing.result() is not None:
+                return [self._slow(self.policy.slow_answer_s)]
+            failure = await asking
+            names = await self._listed(listing, wait=failure is not None)
+        finally:
+            listing.cancel()
+            asking.cancel()
+            await asyncio.gather(listing, asking, return_exceptions=True)
+        if failure is None:
+            return self._notes(names)
+        if failure.http_status == 429 and failure.retryable:
+            return [f"The endpoint {self.target().where} is busy already. {_said(failure)}"]
+        if failure.error_class == "timeout" and names is not None:
+            return [self._slow(self.policy.probe_timeout_s)]
+        raise self._refusal(failure, names or [])
 
-
-async def _judge(
-    session: aiohttp.ClientSession, target: Target, model: ModelSpec, reply: tuple[int, bytes, Mapping[str, str]]
-) -> None:
-    status, body, headers = reply
-    if status in {401, 403}:
-        raise _refused(target, model, failure_of_status(status, body, headers, target.redact).message)
-    if status >= 300:
-        # Many servers have no list of models; the requests will tell.
-        _log.info("%s does not list its models (status %d).", target.where, status)
-        return
-    names = _names(body)
-    if not names or model.name in names or f"{model.name}:latest" in names:
-        return
-    await _ask_for_model(session, target, model, names)
-
-
-async def _ask_for_model(session: aiohttp.ClientSession, target: Target, model: ModelSpec, names: list[str]) -> None:
-    """Servers answer to aliases they do not list, so only the server's own "no such model" counts."""
-    url, prompt = (
-        (target.chat_url, {"messages": [{"role": "user", "content": "Hi"}]})
-        if model.kind == "chat"
-        else (target.completions_url, {"prompt": "Hi"})
-    )
-    body = msgspec.json.encode({"model": model.name, "max_tokens": 1, **prompt})
-    near = difflib.get_close_matches(model.name, names, n=1)
-    shown = ", ".join(dict.fromkeys([*near, *names[:_NAMES_SHOWN]])) + (", …" if len(names) > _NAMES_SHOWN else "")
-    try:
-        status, said, headers = await _exchange(session, target, 10.0, (url, body))
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        status, said, headers = 0, b"", {}
-    if status in {401, 403}:
-        raise _refused(target, model, failure_of_status(status, said, headers, target.redact).message)
-    if status == 404 or b"model_not_found" in said:
-        raise NotFound(
-            f"The endpoint {target.where} does not serve the model {model.name!r}; it has: {target.redact(shown)}.",
-            {"field": "model.name"},
+    def _slow(self, waited_s: float) -> str:
+        return (
+            f"The endpoint {self.target().where} is there, but has not answered a small request within {waited_s:g} s; "
+            "it may be busy, or waking up."
         )
-    _log.warning("%s does not list the model %r; it lists: %s", target.where, model.name, target.redact(shown))
+
+    async def _asked(self, kind: RequestKind, config: GenerationConfig) -> Failure | None:
+        timeout_s = min(self.policy.probe_timeout_s, self.model.try_timeout_s)
+        failure = await self.ask(question(kind), shortened(config), timeout_s)
+        if failure is None or failure.error_class == "timeout":
+            return failure
+        if failure.http_status in {400, 422} and config.max_tokens != shortened(config).max_tokens:
+            # Some servers refuse short answers; what counts is what the run will ask for.
+            return await self.ask(question(kind), config, timeout_s)
+        if failure.retryable and failure.http_status != 429:
+            await asyncio.sleep(_SECOND_TRY_S)
+            return await self.ask(question(kind), shortened(config), timeout_s)
+        return failure
+
+    async def _names(self) -> list[str] | None:
+        """What the server lists; empty for no list of ours, `None` where nothing answers."""
+        timeout = aiohttp.ClientTimeout(total=self.policy.list_timeout_s)
+        url = self.target().models_url
+        try:
+            async with self.session().get(url, timeout=timeout, allow_redirects=False) as response:
+                body = await read_start(response.content, _LIST_BYTES)
+                return _names(body) if response.status < 300 else None if response.status >= 500 else []
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+
+    async def _listed(self, listing: "asyncio.Task[list[str] | None]", *, wait: bool) -> list[str] | None:
+        done, _ = await asyncio.wait((listing,), timeout=self.policy.list_timeout_s if wait else _LIST_AFTER_S)
+        return listing.result() if done else None
+
+    def _notes(self, names: list[str] | None) -> Sequence[str]:
+        name = self.model.name
+        if not names or name in names or f"{name}:latest" in names:
+            return []
+        note = (
+            f"The endpoint {self.target().where} answers to the model {name!r} (--model) but does not list it; it "
+            f"lists: {self._shown(names)}. Make sure that it is the one you mean."
+        )
+        return [note]
+
+    def _shown(self, names: list[str]) -> str:
+        near = difflib.get_close_matches(self.model.name, names, n=1)
+        shown = dict.fromkeys([*near, *names[:_NAMES_SHOWN]])
+        return self.target().redact(", ".join(shown)) + (", …" if len(names) > len(shown) else "")
+
+    def _refusal(self, failure: Failure, names: list[str]) -> EvalmeshError:
+        status, where = failure.http_status, self.target().where
+        if status in {401, 403}:
+            return self._refused_key(failure)
+        if failure.error_class == "connect" or (failure.retryable and failure.error_class != "malformed"):
+            return Unavailable(
+                f"The model's endpoint {where} (--api-url) is not available. {_said(failure)}", {"field": "model.url"}
+            )
+        if status == 429:
+            return Unavailable(f"The endpoint {where} takes no requests. {_said(failure)}", {"field": "model.key_ref"})
+        if (status == 404 and names and self.model.name not in names) or "model_not_found" in failure.message:
+            listed = f"; it has: {self._shown(names)}" if names else ""
+            return NotFound(
+                f"The endpoint {where} does not serve the model {self.model.name!r} (--model){listed}.",
+                {"field": "model.name"},
+            )
+        return self._not_understood(failure)
+
+    def _not_understood(self, failure: Failure) -> EvalmeshError:
+        where = self.target().where
+        if failure.http_status in {404, 405}:
+            return NotFound(
+                f"There is nothing to ask at {where} (--api-url) for the model {self.model.name!r} (--model). "
+                f"{_said(failure)}",
+                {"field": "model.url"},
+            )
+        if failure.error_class == "malformed":
+            return InvalidInput(
+                f"What {where} (--api-url) says is no answer of an OpenAI-compatible server. {_said(failure)} Check "
+                "the address, which mostly ends in /v1.",
+                {"field": "model.url"},
+            )
+        return InvalidInput(
+            f"The endpoint {where} refuses a small request of the form that the run would send. {_said(failure)} "
+            "Check --api-url, --model, --generation-config and --model-args.",
+            {"field": "generation"},
+        )
+
+    def _refused_key(self, failure: Failure) -> EvalmeshError:
+        ref = self.model.key_ref
+        if ref == "env:EVALMESH_API_KEY":
+            # By this name the command line hands on a key that was typed, too.
+            key = "the key it was given (--api-key; where none is typed, the variable EVALMESH_API_KEY)"
+        elif ref or self.model.connection:
+            key = f"the key of {ref or self.model.connection!r} (--api-key)" if ref else "the connection's key"
+        else:
+            key = "a request without a key (give one with --api-key)"
+        kind = Unauthenticated if failure.http_status == 401 else PermissionDenied
+        return kind(f"The endpoint {self.target().where} refuses {key}. {_said(failure)}", {"field": "model.key_ref"})
 
 
-async def _exchange(
-    session: aiohttp.ClientSession, target: Target, timeout_s: float, post: tuple[URL, bytes] | None = None
-) -> tuple[int, bytes, Mapping[str, str]]:
-    url, data = (target.models_url, None) if post is None else post
-    method = "GET" if post is None else "POST"
-    timeout = aiohttp.ClientTimeout(total=timeout_s)
-    async with session.request(method, url, data=data, timeout=timeout, allow_redirects=False) as response:
-        return response.status, await read_start(response.content, _LIST_BYTES), response.headers
-
-
-def _refused(target: Target, model: ModelSpec, said: str) -> Unauthenticated:
-    key = f"the key of {model.key_ref!r}" if model.key_ref else "requests without a key"
-    return Unauthenticated(
-        f"The endpoint {target.where} refuses {key}; check model.key_ref. {said}", {"field": "model.key_ref"}
-    )
-
-
-def _explain(error: BaseException, where: str, timeout_s: float) -> str:
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return explain_connect(error, where)
-    if isinstance(error, asyncio.TimeoutError):
-        return f"It did not answer within {timeout_s:g} s; check the address and whether the server is overloaded."
-    said = str(error) or type(error).__name__
-    return f"It does not answer in HTTP as expected ({said}); check the address and the port."
+def _said(failure: Failure) -> str:
+    return as_sentence(failure.message)
 
 
 def _names(body: bytes) -> list[str]:

@@ -1,6 +1,7 @@
 """What can go wrong with one try, in the words of `domain.completion.ErrorClass`."""
 
 import asyncio
+import errno
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,11 @@ _MIN_SECRET_CHARS = 4
 """Shorter "keys" are placeholders such as `x`; blanking every x would make messages unreadable."""
 
 
+_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+NO_FILES_TEXT = (
+    "evalmesh has no file descriptor left for another connection, so fewer requests are sent at once; allow more with "
+    "`ulimit -n`, or ask for less with --eval-batch-size."
+)
 _LOOKED_AT_CHARS = 8 * MESSAGE_CHARS
 
 
@@ -37,6 +43,8 @@ class Failure(msgspec.Struct, frozen=True):
     overload: bool = False
     """The server asks for less: lower the concurrency."""
     retry_after_s: float | None = None
+    short_of_files: bool = False
+    """Nothing was sent, for want of a file descriptor here."""
 
 
 class Redactor:
@@ -103,6 +111,8 @@ def failure_of_fault(fault: Fault, redact: Redactor) -> Failure:
 
 def failure_of_exception(error: BaseException, where: str, timeout_s: float, redact: Redactor) -> Failure:
     """Classifies what the HTTP client raised; `where` is the address to name, without query."""
+    if getattr(getattr(error, "os_error", error), "errno", None) in _NO_FILES:
+        return Failure("connect", NO_FILES_TEXT, short_of_files=True)
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
         # Neither a certificate becomes right by asking again, nor an address allowed.
         again = not _is_tls(error) and not is_forbidden(error)
@@ -110,14 +120,20 @@ def failure_of_exception(error: BaseException, where: str, timeout_s: float, red
     if isinstance(error, asyncio.TimeoutError):
         return Failure("timeout", f"No complete answer from {where} within {timeout_s:.3g} s.", overload=True)
     if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)):
-        return Failure("reset", redact(f"The connection to {where} broke before the answer was complete: {error}"))
+        said = f"The connection to {where} broke before the answer was complete: {error}"
+        # A server with few connections ends some before it has answered anything.
+        return Failure("reset", redact(said), overload=not isinstance(error, aiohttp.ClientPayloadError))
+    if isinstance(error, aiohttp.ClientError):
+        return _failure_of_answer(error, where, redact)
+    kind = type(error).__name__
+    return Failure("internal", redact(f"Asking {where} failed in evalmesh itself: {kind}: {error}"), retryable=False)
+
+
+def _failure_of_answer(error: aiohttp.ClientError, where: str, redact: Redactor) -> Failure:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         said = f"{PROXY} did not let the request to {where} through: it answered {error.status}"
         return Failure("connect", redact(f"{said}; no_proxy names hosts to reach without it."))
-    if isinstance(error, aiohttp.ClientError):
-        return Failure("malformed", redact(f"{where} does not answer in HTTP as expected: {error}"))
-    kind = type(error).__name__
-    return Failure("internal", redact(f"Asking {where} failed in evalmesh itself: {kind}: {error}"), retryable=False)
+    return Failure("malformed", redact(f"{where} does not answer in HTTP as expected: {error}"))
 
 
 def explain_connect(error: BaseException, where: str) -> str:

@@ -17,6 +17,7 @@ from evalmesh.adapters.openai.errors import (
     failure_of_fault,
     failure_of_status,
 )
+from evalmesh.adapters.openai.neighbours import SharedServer
 from evalmesh.adapters.openai.target import Target
 from evalmesh.dialect.addresses import Call
 from evalmesh.dialect.answer import Answer, Fault, StreamedAnswer, parse_answer
@@ -37,9 +38,9 @@ class Transport:
 
     __slots__ = (
         "_connect_timeout_s",
-        "_connections",
         "_headers",
         "_large",
+        "_server",
         "_session",
         "_stream",
         "_target",
@@ -50,7 +51,7 @@ class Transport:
     def __init__(
         self,
         target: Callable[[], Target],
-        connections: int,
+        server: SharedServer,
         *,
         stream: bool,
         try_timeout_s: float,
@@ -58,7 +59,7 @@ class Transport:
     ) -> None:
         """`target` tells the one of now: its key may change, its address does not."""
         self._target = target
-        self._connections = connections
+        self._server = server
         self._stream = stream
         self._try_timeout_s = try_timeout_s
         self._connect_timeout_s = connect_timeout_s
@@ -73,14 +74,17 @@ class Transport:
         if self._session is None:
             self._headers = target.headers
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    # One more than there are slots, so that a check need not wait for a request to end.
-                    limit=self._connections + 1,
-                    keepalive_timeout=_KEEPALIVE_S,
-                    ttl_dns_cache=30,
-                    ssl=target.tls or True,
-                    socket_factory=socket_factory(target.egress),
+                connector=self._server.connector(
+                    (target.tls, target.egress),
+                    lambda: aiohttp.TCPConnector(
+                        limit=0,  # Who asks has a slot.
+                        keepalive_timeout=_KEEPALIVE_S,
+                        ttl_dns_cache=30,
+                        ssl=target.tls or True,
+                        socket_factory=socket_factory(target.egress),
+                    ),
                 ),
+                connector_owner=False,
                 headers=target.headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
@@ -116,7 +120,7 @@ class Transport:
             return failure_of_exception(error, target.where, min(timeout_s, self._try_timeout_s), redact)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Ends what is asked; the connections are the server's."""
         if self._session is not None:
             await self._session.close()
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeat
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
-from evalmesh.cli.platform.waits import told_waits
+from evalmesh.cli.platform.waits import RECONNECT_S, say_lost, told_waits, when_ready
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunSpec, RunState
 from evalmesh.results.recorded import RecordedCompletions
@@ -157,6 +158,12 @@ def resolve(config: TaskConfig) -> tuple[TaskConfig, RunSpec]:
     return config, spec
 
 
+def say_notes(console: Console, notes: Iterable[str]) -> None:
+    """What the platform noticed before it accepted a run."""
+    for note in notes:
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+
+
 def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
     """The id of the run whose answers are copied; a server knows more runs than have left something here."""
     given = config.use_cache or ""
@@ -180,7 +187,8 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
         if earlier is not None:
             _say_differences(console, earlier, spec)
             spec = await with_earlier(client, spec, earlier)
-        run = await client.create_run(spec)
+        run = await when_ready(partial(client.create_run, spec), ready.ready_timeout, console)
+        say_notes(console, run.notes)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
         if ready.no_timestamp:
             RUNS.clear(folder, place.work_dir)
@@ -275,10 +283,11 @@ async def finish(client: AsyncClient, run: Run, folder: Path, watcher: Watcher) 
     """Watches a run to its end and writes its outputs."""
     place = watcher.place
     logs = None if place.server else place.settings().state_dir / "logs"
+    lost = say_lost(watcher.console, client.address)
     try:
         with RunProgress(watcher.console, live=watcher.live, start=run) as progress:
             async with told_waits(logs, run.id, watcher.console):
-                async for update in client.watch_run(run):
+                async for update in client.watch_run(run, reconnect_s=RECONNECT_S, on_lost=lost):
                     run = update
                     progress.update(run)
     except asyncio.CancelledError:

@@ -106,6 +106,7 @@ _KEYS_OF_SPEC: Mapping[str, str] = {
     "model.kind": "request_kind",
     "model.max_tries": "generation_config.retries",
     "model.model": "model",
+    "model.outage_timeout": "outage_timeout",
     "model.total_timeout": "timeout",
     "model.try_timeout": "timeout",
     "model.url": "api_url",

@@ -50,6 +50,15 @@ class TaskOptions:
     top_p: Annotated[float | None, Gt(0), Le(1), Flag("part of the probability that is drawn from", "P")] = None
     timeout: Annotated[float | None, Gt(0), Flag("seconds one try may take (default: 600)", "S")] = None
     stream: Annotated[bool | None, Flag("ask for streamed answers")] = None
+    ready_timeout: Annotated[
+        float, Ge(0), Flag("seconds an endpoint that is starting or waking up is waited for before the run", "S")
+    ] = 0
+    outage_timeout: Annotated[
+        float | None, Gt(0), Flag("seconds an endpoint that goes away in the run is waited for (default: 600)", "S")
+    ] = None
+    stop_after_failures: Annotated[
+        int, Ge(0), Flag("end the run when so many requests in a row fail alike, none succeeding; 0: never", "N")
+    ] = 20
 
     datasets: Annotated[list[str], Flag("benchmarks; see `evalmesh benchmarks list`", "NAME", "benchmarks")] = []
     dataset_args: Annotated[

@@ -72,9 +72,15 @@ def lost_lines(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"{benchmark['name']}: {lost:,} of {lost + metric['n_scored']:,} requests have no score")
             lines += _by_class(benchmark, metric["n_unscored"])
         if benchmark["n_not_run"]:
-            lines.append(f"{benchmark['name']}: {benchmark['n_not_run']:,} planned requests were not run")
+            lines.append(_not_run_line(benchmark))
     missing = report["benchmarks_not_reported"]
     return [*lines, f"not reported: {', '.join(missing)}"] if missing else lines
+
+
+def _not_run_line(benchmark: Mapping[str, Any]) -> str:
+    answered = benchmark.get("n_not_judged", 0)
+    line = f"{benchmark['name']}: {benchmark['n_not_run'] - answered:,} planned requests were not run"
+    return f"{line}, and {answered:,} that were answered are scored when the run goes on" if answered else line
 
 
 def _by_class(benchmark: Mapping[str, Any], n_unscored: int) -> list[str]:

@@ -101,6 +101,7 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
         dataset_hub=config.dataset_hub,
         display_name=config.name,
         labels=labels,
+        stop_after_failures=config.stop_after_failures,
     )
     return replace(spec, client_config=client_config(repeating(config, spec)))
 
@@ -146,7 +147,7 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
-    url, kind = _url(config)
+    url, kind = base_url(config.api_url)
     if not url and not config.completions and not config.connection:
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
@@ -179,15 +180,16 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
         connection=config.connection,
         ca_file=ca_file_of(config.ca_file, config.server),
         verify_tls=not config.insecure,
+        outage_timeout_s=config.outage_timeout or default.outage_timeout_s,
     )
 
 
-def _url(config: TaskConfig) -> tuple[str, str]:
+def base_url(text: str | None) -> tuple[str, str]:
     """EvalScope users also give the full address of the call; the base and the kind are in it.
 
     The address stays whole where the base alone would say less: for the responses API, and where the base has no path.
     """
-    given = (config.api_url or "").strip()
+    given = (text or "").strip()
     if not given:
         return "", "chat"
     try:
@@ -226,7 +228,7 @@ def declared(config: TaskConfig) -> tuple[Connection, ...]:
     if config.server or config.completions or config.demo or config.connection:
         return ()
     headers = _headers(config)
-    return own_connection(_url(config)[0], key_reference(config, headers.bearer), headers.shown)
+    return own_connection(base_url(config.api_url)[0], key_reference(config, headers.bearer), headers.shown)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:

@@ -15,6 +15,7 @@ from evalmesh.cli.perf.live import LoadProgress, errors_text
 from evalmesh.cli.perf.outputs import write_missing_outputs
 from evalmesh.cli.perf.words import level_label, state_words
 from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.cli.platform.waits import RECONNECT_S, say_lost
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.state import State
@@ -109,8 +110,10 @@ async def _watch(test_id: str, place: Place) -> LoadTest:
             raise FailedPrecondition(
                 f"Load test {test_id} was interrupted and is not going on; end it with: evalmesh perf cancel {test_id}"
             )
-        with LoadProgress(make_console(stderr=True), live=is_live()) as progress:
-            async for update, snapshot in client.watch_load_test(current):
+        console = make_console(stderr=True)
+        lost = say_lost(console, client.address)
+        with LoadProgress(console, live=is_live()) as progress:
+            async for update, snapshot in client.watch_load_test(current, reconnect_s=RECONNECT_S, on_lost=lost):
                 current = update
                 progress.update(current, snapshot)
     return current

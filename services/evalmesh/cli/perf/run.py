@@ -21,7 +21,7 @@ from evalmesh.cli.perf.spec import all_notes, repeating, resolve, submit_spec
 from evalmesh.cli.perf.target import LOCAL_APIS, check_api, declared, literal_keys
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, check_writable, connect
-from evalmesh.cli.platform.waits import told_waits
+from evalmesh.cli.platform.waits import RECONNECT_S, say_lost, told_waits
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.state import State
@@ -184,7 +184,8 @@ async def follow(client: "AsyncClient", test: LoadTest, folder: Path, watch: Wat
     try:
         with LoadProgress(watch.console, live=watch.live) as progress:
             async with told_waits(watch.logs, test.id, watch.console):
-                async for update, snapshot in client.watch_load_test(test):
+                lost = say_lost(watch.console, client.address)
+                async for update, snapshot in client.watch_load_test(test, reconnect_s=RECONNECT_S, on_lost=lost):
                     test = update
                     progress.update(test, snapshot)
     except asyncio.CancelledError:

@@ -1,15 +1,18 @@
-"""Tells what a run or a load test waits for: a full disk is waited out, and somebody must free it."""
+"""Tells what a run or a load test waits for: a disk that is full, an endpoint or a platform that is away."""
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
+from evalmesh.cli.live import clock_text
+from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.run import Run
 from evalmesh.runtime.telemetry import JsonFormatter
 
@@ -17,11 +20,48 @@ _LOGGER = "evalmesh.runtime.outages"
 _LOOK_EVERY_S = 1.0
 _SAY_EVERY_S = 15.0
 _NOT_WORTH_A_LINE_S = 2.0
+_READY_EVERY_S = 2.0
+RECONNECT_S = 600.0
+"""So long a client waits for a platform elsewhere that went away."""
+T = TypeVar("T")
 
 
 def waiting_notice(run: Run) -> str:
     """What the platform says a run waits for; empty where it goes on."""
     return str(getattr(run, "notice", ""))
+
+
+async def when_ready(call: Callable[[], Awaitable[T]], ready_timeout_s: float, console: Console) -> T:
+    """What the call returns; repeated while it raises that the model's endpoint is not there, with a word."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + ready_timeout_s
+    said = ""
+    while True:
+        try:
+            return await call()
+        except Unavailable as error:
+            if error.details.get("field") != "model.url":
+                raise
+            left_s = deadline_s - loop.time()
+            if left_s <= 0:
+                if ready_timeout_s:
+                    raise
+                way_out = "If it is starting or waking up, wait for it with --ready-timeout SECONDS."
+                raise Unavailable(f"{error.message} {way_out}", error.details) from None
+            if said != error.message:
+                said = error.message
+                console.print(Text(f"{said} Waiting for it for {clock_text(left_s)} more.", style="yellow"))
+            await asyncio.sleep(min(_READY_EVERY_S, left_s))
+
+
+def say_lost(console: Console, address: str) -> Callable[[str], None]:
+    """For watches: says that the connection to the platform is lost, and that it is there again."""
+
+    def say(why: str) -> None:
+        text = f"connection to {address} lost, trying again" if why else f"connected to {address} again"
+        console.print(Text(text, style="yellow"))
+
+    return say
 
 
 class WaitNews(logging.Handler):

@@ -49,8 +49,10 @@ def add_arguments(parser: Parser, _: Sequence[str]) -> None:
     resume = _one(actions, "resume", "go on where a run stopped; nothing that exists is computed again")
     resume.add_argument("--rescore", action="store_true", help="score and report again from the stored completions")
     own = {
-        "api_key": "the key, if the run was given one literally",
+        "api_url": "where the model is now (default: where it was)",
+        "api_key": "the key, if the run was given one literally, or another one from now on",
         "headers": "the headers that held keys, if the run was given some literally",
+        "ready_timeout": "",
         "processes": "",
         "runners": "",
         "ignore_errors": "",

@@ -1,16 +1,20 @@
 """`evalmesh runs resume`."""
 
 import argparse
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from evalmesh.cli.connections import keys_again, own_connection
-from evalmesh.cli.eval.evaluate import Outcome, Watcher, evaluate, finish, simulated_again
+from evalmesh.cli.connections import keys_again, own_connection, reference_to
+from evalmesh.cli.eval.evaluate import Outcome, Watcher, evaluate, finish, say_notes, simulated_again
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
+from evalmesh.cli.eval.spec import base_url
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.cli.platform.waits import when_ready
 from evalmesh.cli.runs.choosing import chosen_id, to_resume
 from evalmesh.cli.runs.listing import RECORDS
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -42,7 +46,8 @@ async def _from_outputs(args: argparse.Namespace, folder: Path) -> Outcome:
     from evalmesh.cli.eval.config import TaskConfig  # noqa: PLC0415  (few runs need it)
 
     said = {name: getattr(args, name) for name in ("work_dir", "server", "ignore_errors", "debug")}
-    said |= {name: value for name in ("api_key", "headers") if (value := getattr(args, name))}
+    names = ("api_key", "api_url", "headers", "ready_timeout")
+    said |= {name: value for name in names if (value := getattr(args, name))}
     config = TaskConfig.load(
         str(folder / RUNS.config_file), {**said, "use_cache": str(folder), "no_timestamp": False, "rerun_review": True}
     )
@@ -63,33 +68,46 @@ async def _find(client: AsyncClient, text: str | None, place: Place) -> Run:
     return await client.get_run(await chosen_id(client, text, place) if text else await to_resume(client, place))
 
 
-def _with_keys(known: Run, place: Place, args: argparse.Namespace) -> Place:
-    """The place with the run's own keys bound to the run's own address: of all keys there are, it needs no others."""
-    model = known.spec.model
+def _moves(args: argparse.Namespace, place: Place) -> dict[str, str]:
+    """Where the model is now and with which key, as far as that is said: fields of `resume_run`."""
+    moves = {"url": base_url(args.api_url)[0]} if args.api_url else {}
+    if key := (args.api_key or "").strip():
+        moves["key_ref"] = reference_to(key, place.server, moves.get("url", ""))
+    return moves
+
+
+def _with_keys(known: Run, place: Place, args: argparse.Namespace, moves: Mapping[str, str]) -> Place:
+    """The place with the run's own keys bound to the run's address: of all keys there are, it needs no others."""
+    model = known.asked.model
+    model = replace(model, url=moves.get("url") or model.url, key_ref=moves.get("key_ref", model.key_ref))
     keys = keys_again(known.id, model, args.api_key, args.headers or [])
     return replace(place, connections=own_connection(model.url, model.key_ref, model.headers), keys=keys)
 
 
 async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
     text: str | None = args.run
+    moves = _moves(args, place)
     if not place.server:
         look = replace(place, processes=False, runners=1, at_work=frozenset(), hosted=RECORDS)
         async with connect(look) as client:
             known = await _find(client, text, place)
         text = known.id
         if known.state is not RunState.SUCCEEDED:  # else there is nothing to ask for
-            place = _with_keys(known, place, args)
+            place = _with_keys(known, place, args, moves)
     console = make_console(stderr=True)
     mark = LogMark(place.settings().state_dir / "logs")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(place))
         known = await _find(client, text, place)
-        await stack.enter_async_context(simulated_again(known))
+        if not args.api_url:
+            await stack.enter_async_context(simulated_again(known))
         folder = RUNS.find_folder(known.id, place.work_dir) or RUNS.folder_of(known, place.work_dir)
         if known.state is RunState.SUCCEEDED and not args.rescore and not (folder / "report.json").is_file():
             # It ended while nobody watched: all that is missing are its outputs.
             resumed = known
         else:
             takeover = not known.state.terminal and not place.goes_on(known)
-            resumed = await client.resume_run(known, takeover=takeover, rescore=args.rescore)
+            wish = partial(client.resume_run, known, takeover=takeover, rescore=args.rescore, **moves)
+            resumed = await when_ready(wish, args.ready_timeout, console)
+            say_notes(console, resumed.notes)
         return await finish(client, resumed, folder, Watcher(console, is_live(), mark, place))

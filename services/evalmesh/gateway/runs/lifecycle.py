@@ -1,10 +1,11 @@
 """What may happen to a run, and what each change sets in motion."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
-from evalmesh.domain.errors import FailedPrecondition, NotFound
+from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.progress import BenchmarkRecord, RunRecord
 from evalmesh.domain.run import RUN_FORMAT, BenchmarkProgress, Run, RunSpec
 from evalmesh.domain.stage import StageKind
@@ -15,15 +16,50 @@ from evalmesh.gateway.submission import Submissions
 from evalmesh.runtime.progress import change_progress, change_run_progress, read_progress
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.telemetry import current_trace
+from evalmesh.wire.runs.checks import check_model
 from evalmesh.wire.runs.shard_files import RunFiles
 
 
-class SpecCheck(Protocol):
-    """Asks the services that know whether a spec can work; raises what is wrong with it."""
+class SpecChecks(Protocol):
+    """Ask the services that know whether a spec can work; return what to know although it does.
 
-    async def __call__(self, spec: RunSpec) -> None:
-        """`InvalidInput`, `NotFound`, `Unavailable`, `Unauthenticated`, `Unimplemented`."""
+    Raise what is wrong: `InvalidInput`, `NotFound`, `Unavailable`, `Unauthenticated`, `Unimplemented`.
+    """
+
+    async def check_run(self, spec: RunSpec) -> Sequence[str]:
+        """Data and endpoints."""
         ...
+
+    async def check_models(self, spec: RunSpec) -> Sequence[str]:
+        """Endpoints alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """How a run should go on."""
+
+    takeover: bool = False
+    """Also one that says it is going on."""
+    rescore: bool = False
+    url: str = ""
+    """Where the model is now; empty: where it was."""
+    key_ref: str | None = None
+    """Its key from now on; `None`: as before."""
+
+    def moves(self, run: Run) -> Run:
+        """The run with its model where it is now. Raises `InvalidInput`."""
+        if not self.url and self.key_ref is None:
+            return run
+        if run.spec.model.engine == "recorded":
+            raise InvalidInput("url: this run asks no model, so it needs no address; leave it out.", {"field": "url"})
+        moved = replace(
+            run,
+            moved_url=self.url or run.moved_url,
+            moved_key_ref=run.moved_key_ref if self.key_ref is None else self.key_ref,
+        )
+        check_model(moved.asked.model)
+        return moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +67,7 @@ class RunLifecycle(Submissions[RunSpec, Run]):
     """Creates, reads, lists, cancels and resumes runs."""
 
     files: RunFiles
+    checks: SpecChecks
     host: str = ""
     """Whose runners serve what is submitted or resumed here; see `Run.host`."""
 
@@ -58,12 +95,17 @@ class RunLifecycle(Submissions[RunSpec, Run]):
             outcomes=known.outcomes,
         )
 
-    async def resume(self, run_id: str, *, takeover: bool = False, rescore: bool = False) -> Run:
-        """Goes on where the run stopped. Raises `FailedPrecondition` when there is nothing to go on with."""
+    async def resume(self, run_id: str, wish: Resume) -> Run:
+        """Goes on where the run stopped.
+
+        Raises `FailedPrecondition` when there is nothing to go on with, and what is wrong with the endpoints that are
+        still needed.
+        """
+        notes: tuple[str, ...] = ()
 
         def queued(run: Run) -> Run:
-            _check_resumable(run, takeover=takeover, rescore=rescore)
-            return replace(
+            _check_resumable(run, wish)
+            again = replace(
                 run,
                 state=State.QUEUED,
                 attempt=run.attempt + 1,
@@ -72,18 +114,33 @@ class RunLifecycle(Submissions[RunSpec, Run]):
                 error="",
                 error_reason="",
             )
+            return replace(wish.moves(again), notes=notes)
 
         known = await self.book.get(run_id)
-        _check_resumable(known, takeover=takeover, rescore=rescore)
+        _check_resumable(known, wish)
+        moved = wish.moves(known)
+        if not wish.rescore and not await self._all_answered(known):
+            notes = tuple(await self.checks.check_models(moved.asked))
         await self.book.bus.purge(run_id)
-        if rescore:
+        if wish.rescore:
             for spec in known.spec.benchmarks:
                 await self._forget_scores(run_id, spec.name)
         await self.control.set_control(run_id, "run")
         await self.control.set_active(run_id, active=True)
         run = await self.book.change(run_id, queued)
         await self.book.bus.publish([self.first(run)])
-        return await self.stored.look(await self.get(run_id), size=False, answered=not rescore)
+        return await self.stored.look(await self.get(run_id), size=False, answered=not wish.rescore)
+
+    async def _all_answered(self, run: Run) -> bool:
+        """Whether no model is asked any more, so that none need be there."""
+        for spec in run.spec.benchmarks:
+            files = self.files.of(run.id, spec.name)
+            if (index := await files.find_index()) is None:
+                return False
+            for stage in (await files.read_plan()).graph.stages:
+                if stage.role and len(await files.of(stage.name).there()) < index.shard_count:
+                    return False
+        return True
 
     async def _forget_scores(self, run_id: str, benchmark: str) -> None:
         """Everything that a judgement has touched, of this benchmark and no other; what models said stays."""
@@ -118,31 +175,31 @@ def finish_item(run: Run, cancel: str) -> WorkItem:
     return WorkItem(run.id, Task.FINISH, error=cancel, attempt=run.attempt, trace=current_trace())
 
 
-def run_lifecycle(records: RunRecords, files: RunFiles, check: SpecCheck, host: str = "") -> RunLifecycle:
+def run_lifecycle(records: RunRecords, files: RunFiles, checks: SpecChecks, host: str = "") -> RunLifecycle:
     """Planned by the data set loader, ended by the report aggregator."""
 
     async def draft(spec: RunSpec) -> Run:
         for earlier in spec.reuse_runs:
             await records.get(earlier)
-        await check(spec)
-        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, host=host)
+        notes = tuple(await checks.check_run(spec))
+        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, host=host, notes=notes)
 
     def first(run: Run) -> WorkItem:
         return WorkItem(run.id, Task.PLAN, attempt=run.attempt, trace=current_trace())
 
-    return RunLifecycle(records, records.store, draft, first, finish_item, files, host)
+    return RunLifecycle(records, records.store, draft, first, finish_item, files, checks, host)
 
 
-def _check_resumable(run: Run, *, takeover: bool, rescore: bool) -> None:
+def _check_resumable(run: Run, wish: Resume) -> None:
     if run.format != RUN_FORMAT:
         raise FailedPrecondition(
             f"Run {run.id} was made by an older version of evalmesh, which kept its shards in another way. Start a new "
             f"run with --use-cache {run.id}: what it has generated is copied."
         )
-    if run.state is State.SUCCEEDED and not rescore:
+    if run.state is State.SUCCEEDED and not wish.rescore:
         raise FailedPrecondition(
             f"Run {run.id} has succeeded; there is nothing to resume. To ask failed requests again, start a new run "
             f"with --use-cache {run.id}: what succeeded is copied."
         )
-    if not run.state.terminal and not takeover:
+    if not run.state.terminal and not wish.takeover:
         raise FailedPrecondition(f"Run {run.id} is going on ({run.state}); watch it with: evalmesh runs watch {run.id}")

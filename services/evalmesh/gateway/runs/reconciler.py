@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.run import Run, RunState
-from evalmesh.domain.work import PoolWish, Task, WorkItem
+from evalmesh.domain.work import PoolNote, PoolWish, Task, WorkItem
 from evalmesh.gateway.runs.deletion import RunDeletion
 from evalmesh.gateway.runs.lifecycle import finish_item
 from evalmesh.runtime.runs import RunRecords
@@ -86,11 +86,12 @@ class Reconciler:
         if run.state.terminal:
             await self._records.stop(run)
             return
+        if run.state is RunState.RUNNING and not await self._look_at_pools(run, seen, now):
+            return
         if now - run.change_time < self._policy.settle_s:
             return
         if await self._records.bus.pending(run.id):
             seen.empty_looks = 0
-            await self._look_at_pools(run, seen, now)
             return
         seen.empty_looks += 1
         if seen.empty_looks >= _LOOKS:
@@ -108,35 +109,43 @@ class Reconciler:
         again = WorkItem(run.id, Task.PLAN, attempt=run.attempt, handovers=int(now) % 2**31, trace=current_trace())
         await self._records.bus.publish([again])
 
-    async def _look_at_pools(self, run: Run, seen: _Seen, now: float) -> None:
-        if run.state is not RunState.RUNNING:
-            return
+    async def _look_at_pools(self, run: Run, seen: _Seen, now: float) -> bool:
+        """Says in the run what it waits for; `False` when it cannot go on and was ended."""
         notice = ""
         for wish in await self._records.store.list_pools(run.id):
-            found = await self._unserved(wish, seen, now)
+            notes = await self._records.store.pool_notes(wish.pool.id)
+            fresh = sorted(
+                (note for note in notes if now - note.time < self._policy.note_fresh_s), key=lambda note: note.time
+            )
+            notice = next((note.trouble for note in reversed(fresh) if note.trouble), notice)
+            found = self._unserved(wish, fresh, seen, now)
             if found is None:
                 continue
             if found:
                 await self._records.fail(run.id, _refused(wish, found), "POOL_REFUSED")
-                return
+                return False
             notice = (
                 f"No model runner serves {wish.pool.model.label} (pool {wish.pool.id}) yet; the run goes on as soon as "
                 "one does."
             )
         if notice != run.notice:
-            await self._records.change(run.id, lambda current: replace(current, notice=notice))
+            await self._records.change(
+                run.id, lambda current: current if current.winding_up else replace(current, notice=notice)
+            )
+        return True
 
-    async def _unserved(self, wish: PoolWish, seen: _Seen, now: float) -> str | None:
-        """Why runners refuse a pool nobody has served for too long, "" if none says; `None`: it is served, or new."""
-        notes = await self._records.store.pool_notes(wish.pool.id)
-        fresh = [note for note in notes if now - note.time < self._policy.note_fresh_s]
+    def _unserved(self, wish: PoolWish, fresh: list[PoolNote], seen: _Seen, now: float) -> str | None:
+        """Why runners refuse a pool nobody has served for too long, "" if none says; `None`: it is served, or new.
+
+        `fresh`: notes on the pool, the newest last.
+        """
         if any(note.serves for note in fresh):
             seen.unserved_since.pop(wish.pool.id, None)
             return None
         since = seen.unserved_since.setdefault(wish.pool.id, now)
         if now - since < self._policy.pool_wait_s:
             return None
-        return max(fresh, key=lambda note: note.time).message if fresh else ""
+        return fresh[-1].message if fresh else ""
 
 
 def _refused(wish: PoolWish, why: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from evalmesh.domain.run import Run
 from evalmesh.gateway.following import watch_interval_s
 from evalmesh.gateway.runs.deletion import RunDeletion
-from evalmesh.gateway.runs.lifecycle import RunLifecycle
+from evalmesh.gateway.runs.lifecycle import Resume, RunLifecycle
 from evalmesh.gateway.runs.listing import RunListing
 from evalmesh.gateway.runs.watch import watch_run
 from evalmesh.v1 import runs_pb2 as pb
@@ -60,7 +60,13 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
 
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.Run:
         name = parse_name("runs", request.name)
-        return run_to_proto(await self._lifecycle.resume(name, takeover=request.takeover, rescore=request.rescore))
+        wish = Resume(
+            takeover=request.takeover,
+            rescore=request.rescore,
+            url=request.url,
+            key_ref=request.key_ref if request.HasField("key_ref") else None,
+        )
+        return run_to_proto(await self._lifecycle.resume(name, wish))
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.RunEvent]:
         name = parse_name("runs", request.name)

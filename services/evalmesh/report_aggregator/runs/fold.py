@@ -53,6 +53,7 @@ class Tallies:
     errored: list[ErroredSample] = field(default_factory=list)
     n_samples: int = 0
     n_not_run: int = 0
+    n_not_judged: int = 0
     n_reused: int = 0
     error_classes: dict[str, int] = field(default_factory=dict)
     input_tokens: int = 0
@@ -105,6 +106,7 @@ class Tallies:
         self.errored += other.errored[: ERRORED_KEPT - len(self.errored)]
         self.n_samples += other.n_samples
         self.n_not_run += other.n_not_run
+        self.n_not_judged += other.n_not_judged
         self.n_reused += other.n_reused
         for error_class, count in other.error_classes.items():
             self.count_error(error_class, count)
@@ -223,6 +225,7 @@ class Folder:
         for one in loaded:
             if one.scores is None:
                 tallies.n_not_run += one.shard.requests
+                tallies.n_not_judged += len(one.completions)
             else:
                 tallies.add_scores(one.rows[0].sample.subset, rules, one.scores)
             if one.lost:

@@ -118,6 +118,7 @@ class Joiner:
             categories=tuple(self._part(name, sums, parts) for name, parts in by_category.items()),
             errored_samples=tuple(sums.errored),
             n_not_run=sums.n_not_run,
+            n_not_judged=sums.n_not_judged,
             n_reused=sums.n_reused,
             error_classes=dict(sums.error_classes),
             usage=_usage(sums, latencies),

@@ -71,11 +71,12 @@ def _run(run: Run, *, complete: bool) -> dict[str, Any]:
         "error": run.error,
         "error_reason": run.error_reason,
         "client_config": run.spec.client_config,
+        "notes": list(run.notes),
     }
 
 
 def _model(run: Run) -> dict[str, Any]:
-    model: ModelSpec = run.spec.model
+    model: ModelSpec = run.asked.model
     return {
         "name": model.name,
         "label": model.label,
@@ -139,6 +140,7 @@ def _benchmark(report: BenchmarkReport, plan: BenchmarkPlan | None, title: str) 
         "categories": [_subset(category) for category in report.categories],
         "errored_samples": [_errored(sample) for sample in report.errored_samples],
         "n_not_run": report.n_not_run,
+        "n_not_judged": report.n_not_judged,
         "n_reused": report.n_reused,
         "error_classes": dict(sorted(report.error_classes.items())),
         **_outcomes(report.outcomes),

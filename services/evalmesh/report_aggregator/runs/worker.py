@@ -64,7 +64,7 @@ class ReduceWorker:
     # Shards
 
     async def _arrive(self, item: WorkItem) -> None:
-        plan = await self._plans.get(item.run, item.benchmark)
+        plan = await self._plans.get(item.run, item.benchmark, item.attempt)
         assert item.shard is not None  # noqa: S101  (arrivals are about shards)
         counts = ShardCounts(item.stage, item.shard.index)
         judged = item.stage == plan.graph.judged
@@ -117,7 +117,7 @@ class ReduceWorker:
         from evalmesh.report_aggregator.runs.fold import Folder  # noqa: PLC0415  (brings pyarrow)
 
         files = self._files.of(item.run, item.benchmark)
-        folder = Folder(files, await self._plans.get(item.run, item.benchmark), self._turn)
+        folder = Folder(files, await self._plans.get(item.run, item.benchmark, item.attempt), self._turn)
         first = item.block * BLOCK_SHARDS
         try:
             # What else there is to know of a shard is in its rows.
@@ -132,7 +132,7 @@ class ReduceWorker:
         run = (await self._records.store.get(item.run)).value
         if run.state.terminal or run.attempt != item.attempt:
             return
-        plan = await self._plans.get(item.run, item.benchmark)
+        plan = await self._plans.get(item.run, item.benchmark, item.attempt)
         joiner = Joiner(Folder(self._files.of(item.run, item.benchmark), plan, self._turn), run.spec.on_error)
         if await joiner.kept() is None:
             await joiner.join(complete=True)
@@ -153,7 +153,9 @@ class ReduceWorker:
         run = (await self._records.store.get(item.run)).value
         if run.state.terminal or run.attempt != item.attempt:
             return
-        state = RunState.CANCELLED if run.state is RunState.CANCELLING else RunState.SUCCEEDED
+        state = RunState.SUCCEEDED
+        if run.state is RunState.CANCELLING:
+            state = RunState.FAILED if run.error else RunState.CANCELLED
         ended = replace(run, state=state, end_time=self._records.clock.now())
         plans, reports = await self._benchmark_reports(run)
         if plans:
@@ -183,7 +185,7 @@ class ReduceWorker:
         plans, reports = [], []
         for spec in run.spec.benchmarks:
             try:
-                plan = await self._plans.get(run.id, spec.name)
+                plan = await self._plans.get(run.id, spec.name, run.attempt)
             except NotFound:
                 continue
             joiner = Joiner(Folder(self._files.of(run.id, spec.name), plan, self._turn), run.spec.on_error)

@@ -105,6 +105,7 @@ def _check_role(role: str, model: ModelSpec) -> None:
 def _check_shards(spec: RunSpec) -> None:
     """A shard's requests are in memory at once, and its results in one object."""
     check_int("repeats", spec.repeats, 1, "ask for at least 1 generation per sample.")
+    check_int("stop_after_failures", spec.stop_after_failures, 0, "use a count of requests, or 0 to never stop.")
     check_int("shard_size", spec.shard_size, 0, "use at least 1 sample per shard, or 0 to leave it to the planner.")
     if spec.repeats > MOST_SHARD_REQUESTS:
         way_out = (
@@ -133,7 +134,8 @@ def check_model(model: ModelSpec) -> None:
         )
     check_int("model.concurrency", model.concurrency, 1, f"allow 1 to {_MOST_IN_FLIGHT} requests.", _MOST_IN_FLIGHT)
     check_int("model.max_tries", model.max_tries, 1, f"allow 1 to {_MOST_TRIES} tries.", _MOST_TRIES)
-    for field, timeout_s in (("try_timeout", model.try_timeout_s), ("total_timeout", model.total_timeout_s)):
+    for field in ("try_timeout", "total_timeout", "outage_timeout"):
+        timeout_s = getattr(model, f"{field}_s")
         if not (math.isfinite(timeout_s) and 0 < timeout_s <= 1e9):
             raise bad(f"model.{field}", timeout_s, "use a number of seconds above 0.")
     check_headers("model.headers", model.headers)

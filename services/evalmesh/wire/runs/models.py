@@ -66,6 +66,8 @@ class ModelDescription:
     logprobs: bool | None = None
     tools: bool | None = None
     max_context_tokens: int | None = None
+    notes: tuple[str, ...] = ()
+    """What to know although the endpoint answered."""
 
 
 def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
@@ -87,6 +89,7 @@ def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
         connection=model.connection,
         ca_file=model.ca_file,
         insecure=not model.verify_tls,
+        outage_timeout=duration_to_proto(model.outage_timeout_s),
     )
 
 
@@ -115,6 +118,9 @@ def model_from_proto(model: pb.ModelSpec) -> ModelSpec:
         connection=model.connection,
         ca_file=model.ca_file,
         verify_tls=not model.insecure,
+        outage_timeout_s=(
+            duration_from_proto(model.outage_timeout) if model.HasField("outage_timeout") else default.outage_timeout_s
+        ),
     )
 
 
@@ -141,7 +147,7 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
     if not request.id:
         raise InvalidInput(f"{field}.id: an id is needed to tell the completions apart.", {"field": f"{field}.id"})
     derived = "chat" if request.messages else "loglikelihood" if request.continuations else "completion"
-    kind = cast("RequestKind", one_of(request.kind or derived, get_args(RequestKind), f"{field}.kind"))
+    kind = request_kind(request.kind or derived, f"{field}.kind")
     _check_parts(request, kind, field)
     tools = tools_from_proto(request.tools, f"{field}.tools")
     return Request(
@@ -155,6 +161,11 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
         tools=tools,
         tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
     )
+
+
+def request_kind(name: str, field: str) -> RequestKind:
+    """Raises `InvalidInput` for one that there is not."""
+    return cast("RequestKind", one_of(name, get_args(RequestKind), field))
 
 
 def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> None:
@@ -253,4 +264,5 @@ def description_from_proto(proto: pb.ModelDescription) -> ModelDescription:
         proto.logprobs if proto.HasField("logprobs") else None,
         proto.tools if proto.HasField("tools") else None,
         proto.max_context_tokens if proto.HasField("max_context_tokens") else None,
+        tuple(proto.notes),
     )

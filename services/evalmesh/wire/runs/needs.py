@@ -34,7 +34,9 @@ def needs_from_proto(proto: benchmarks_pb2.ModelNeeds) -> Needs:
     )
 
 
-def capabilities_to_proto(model: str, capabilities: Capabilities) -> models_pb2.ModelDescription:
+def capabilities_to_proto(
+    model: str, capabilities: Capabilities, notes: Iterable[str] = ()
+) -> models_pb2.ModelDescription:
     """What the endpoint of `model` can do; what is not known stays absent."""
     return models_pb2.ModelDescription(
         model=model,
@@ -46,6 +48,7 @@ def capabilities_to_proto(model: str, capabilities: Capabilities) -> models_pb2.
         max_context_tokens=capabilities.max_context_tokens,
         preferred_batch=capabilities.preferred_batch,
         seed=capabilities.seed,
+        notes=notes,
     )
 
 

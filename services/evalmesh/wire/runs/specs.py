@@ -105,6 +105,7 @@ def spec_to_proto(spec: RunSpec) -> pb.RunSpec:
         display_name=spec.display_name,
         labels=spec.labels,
         client_config=spec.client_config,
+        stop_after_failures=spec.stop_after_failures,
         roles={role: model_to_proto(model) for role, model in spec.roles.items()},
     )
     if spec.limit is not None:
@@ -136,6 +137,9 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         generation=generation_from_proto(proto.generation),
         limit=_limit_from_proto(proto.limit, "limit") if proto.HasField("limit") else None,
         repeats=proto.repeats or default.repeats,
+        stop_after_failures=(
+            proto.stop_after_failures if proto.HasField("stop_after_failures") else default.stop_after_failures
+        ),
         seed=proto.seed if proto.HasField("seed") else default.seed,
         on_error=_on_error(proto.on_error),
         reuse_runs=tuple(parse_name("runs", name) for name in proto.reuse_runs),
@@ -193,6 +197,9 @@ def run_to_proto(run: Run) -> pb.Run:
         error_reason=run.error_reason,
         benchmarks=[progress_to_proto(b) for b in run.benchmarks],
         notice=run.notice,
+        notes=run.notes,
+        moved_url=run.moved_url,
+        moved_key_ref=run.moved_key_ref,
         host=run.host,
         size_bytes=run.size_bytes,
     )
@@ -219,6 +226,9 @@ def run_from_proto(proto: pb.Run) -> Run:
         error_reason=proto.error_reason,
         benchmarks=tuple(progress_from_proto(b) for b in proto.benchmarks),
         notice=proto.notice,
+        notes=tuple(proto.notes),
+        moved_url=proto.moved_url,
+        moved_key_ref=proto.moved_key_ref if proto.HasField("moved_key_ref") else None,
         host=proto.host,
         size_bytes=proto.size_bytes,
     )
