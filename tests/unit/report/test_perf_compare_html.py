@@ -29,7 +29,8 @@ def test_curves_of_all_lie_over_each_other(folder, capsys):
     assert "<b>two" not in page, "names of users are no markup"
     assert 'badge bad">worse' in page
     assert page.count("<title>A, parallel 8: ") == 8
-    assert capsys.readouterr().out.count("ttft_ms.p50") == 4
+    out = capsys.readouterr().out
+    assert out.count("ttft_ms.p50") == 4, out
 
 
 def test_each_is_compared_with_the_first(folder, capsys):

@@ -99,7 +99,7 @@ def plain(text: str, most: int) -> str:
 def comparison_table(comparison: Document, b: str = "B", *, verbose: bool = False) -> Table:
     """Two lines for each metric of each benchmark."""
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("Benchmark", overflow="fold")
+    table.add_column("Benchmark", no_wrap=True)
     for heading in ("A", b, f"{b} - A", "Won", "Lost", "p", "Verdict"):
         table.add_column(heading, justify="left" if heading == "Verdict" else "right", no_wrap=True)
     for benchmark in comparison["benchmarks"]:

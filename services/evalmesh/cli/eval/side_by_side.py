@@ -99,7 +99,7 @@ def side_table(reports: Sequence[Document], *, verbose: bool) -> Table:
     rows = list(side_rows(reports, verbose=verbose))
     with_subsets = any(row.subset for row in rows)
     for heading in ("Benchmark", *(("Subset",) if with_subsets else ()), "Metric"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for label in labels(reports):
         table.add_column(Text(printable(label)), justify="right", overflow="fold", min_width=15)
     for row in rows:

@@ -59,10 +59,10 @@ def _table(level: Mapping[str, Any]) -> Table:
     table = plain_table()
     table.title = Text(level["label"], style="bold")
     table.title_justify = "left"
-    table.add_column("Metric", overflow="fold")
+    table.add_column("Metric", no_wrap=True)
     for heading in ("A", "B", "Change", "95% interval"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("B is", no_wrap=True)
+    table.add_column("B is")  # which breaks at words where a terminal is narrow
     for one in level["metrics"]:
         if one["metric"] in _SHOWN:
             word = "differs within these runs" if one["differs_within_runs"] else one["verdict"] or ""
