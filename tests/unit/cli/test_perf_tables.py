@@ -426,6 +426,21 @@ def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
     assert "figures are judged together" in text
 
 
+def test_what_too_few_requests_leave_undecided_is_told_as_that():
+    few = make_level()
+    few["window"]["effective_requests"] = 9.0
+    console = paper()
+    render_comparison(console, compare_reports(perf(make_level()), perf(few)))
+    assert "undecided without enough requests: " in console.export_text()
+    console = paper()
+    render_comparison(console, compare_reports(perf(make_level()), perf(make_level(ttft=100.0))))
+    assert ("undecided without enough requests: " in console.export_text()) == any(
+        one["verdict"] == "undecided" and one["p_value"] is None
+        for level in compare_reports(perf(make_level()), perf(make_level(ttft=100.0)))["levels"]
+        for one in level["metrics"]
+    )
+
+
 def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):
     for name, level in (("a", make_level()), ("b", make_level(ttft=100.0))):
         (tmp_path / name).mkdir()
