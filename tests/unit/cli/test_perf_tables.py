@@ -26,6 +26,7 @@ from evalmesh.cli.__main__ import main
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.compare import compare_reports, render_comparison
 from evalmesh.cli.perf.outcome import PerfOutcome, objective
+from evalmesh.cli.perf.remarks import notes_of
 from evalmesh.cli.perf.show import show_outcome, show_perf
 from evalmesh.cli.perf.words import milliseconds, per_second
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -439,6 +440,14 @@ def test_what_too_few_requests_leave_undecided_is_told_as_that():
         for level in compare_reports(perf(make_level()), perf(make_level(ttft=100.0)))["levels"]
         for one in level["metrics"]
     )
+
+
+def test_a_note_is_told_once_however_it_is_put_together():
+    first, second = "Prompts were given.", "Every request has the same prompt."
+    told = perf(make_level()) | {"notes": [second, f"{first} {second}"]}
+    assert notes_of(told) == [f"{first} {second}"]
+    assert notes_of(told, [first, second]) == []
+    assert notes_of(told, [first]) == [f"{first} {second}"]
 
 
 def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):
