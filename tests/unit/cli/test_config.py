@@ -178,6 +178,8 @@ def test_full_addresses_are_understood(url, base, kind):
         ({"dataset_args": {"gsm8k": {"few_shots": 1}}}, ["dataset_args.gsm8k.few_shots", "'few_shot_num'"]),
         ({"dataset_args": {"gsm8k": {"filters": {"remove": "x"}}}}, ["filters.remove", "'remove_until'"]),
         ({"model": None}, ["model", "--model"]),
+        ({"model": 405}, ["model: 405", "in quotes"]),
+        ({"model": True}, ["model: True is no text", "in quotes"]),
         ({"api_url": None}, ["api_url", "--api-url", "--demo"]),
         ({"datasets": []}, ["benchmarks", "--datasets"]),
     ],
