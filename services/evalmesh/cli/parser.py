@@ -87,11 +87,10 @@ class Parser(ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         near = [self.meant[value]] if isinstance(value, str) and value in self.meant else []
         near += get_close_matches(str(value), map(str, action.choices or ()), n=1, cutoff=0.5)
-        if action.choices is None or value in action.choices or not near:
-            super()._check_value(action, value)
+        if action.choices is None or value in action.choices:
             return
-        message = f"{value!r} is none of {', '.join(map(str, action.choices))}. Did you mean {near[0]}?"
-        raise argparse.ArgumentError(action, message)
+        message = f"{value!r} is none of {', '.join(map(str, action.choices))}."
+        raise argparse.ArgumentError(action, f"{message} Did you mean {near[0]}?" if near else message)
 
     def error(self, message: str) -> NoReturn:
         """As argparse does, without the pages of usage."""

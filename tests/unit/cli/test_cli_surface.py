@@ -59,6 +59,8 @@ def test_help_is_light_and_documents_exit_codes():
         (["eval", "--modle", "x"], "--model"),
         (["eval", "--api_key", "sk-secret"], "--api-key"),
         (["evl"], "Did you mean eval?"),
+        (["zzz"], "'zzz' is none of eval, perf, "),
+        (["perf", "compare", "a", "b", "--fail-on", "zzz"], "'zzz' is none of never, worse, undecided."),
         (["eval", "--tasks", "gsm8k"], "Use --datasets."),
         (["eval", "--num_fewshot", "3"], "Did you mean --num-fewshot?"),
         (["eval", "--quiet"], "standard error: 2>/dev/null"),

@@ -129,6 +129,7 @@ def test_variables_of_openai_count_where_nothing_is_said_and_their_key_goes_home
     [
         ("benchmarks[1].subsets: 'x' is not allowed", "dataset_args.arc.subset_list: 'x' is not allowed"),
         ("benchmarks.arc.few_shot_num = 1 must be 0; name one in few_shot_split", "dataset_args.arc.few_shot_num"),
+        ("dataset_args.arc.few_shot_split: there is no such key", "dataset_args.arc.few_shot_split: there"),
         ("model.url: 'x' is not allowed", "api_url: 'x'"),
         ("generation.stop[0]: '' is not allowed", "generation_config.stop_seqs[0]"),
         ("reuse_runs[0]: 'x' is not allowed", "use_cache: 'x'"),
@@ -178,6 +179,8 @@ def test_full_addresses_are_understood(url, base, kind):
         ({"dataset_args": {"gsm8k": {"few_shots": 1}}}, ["dataset_args.gsm8k.few_shots", "'few_shot_num'"]),
         ({"dataset_args": {"gsm8k": {"filters": {"remove": "x"}}}}, ["filters.remove", "'remove_until'"]),
         ({"model": None}, ["model", "--model"]),
+        ({"model": 405}, ["model: 405", "in quotes"]),
+        ({"model": True}, ["model: True is no text", "in quotes"]),
         ({"api_url": None}, ["api_url", "--api-url", "--demo"]),
         ({"datasets": []}, ["benchmarks", "--datasets"]),
     ],

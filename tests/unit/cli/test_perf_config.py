@@ -427,6 +427,16 @@ def test_a_folder_with_one_data_file_is_that_file(tmp_path):
     assert "data.jsonl, more.jsonl" in refusal(*BASE, "--dataset", "openqa", "--dataset-path", str(tmp_path))
 
 
+def test_a_folder_is_no_way_around_what_is_asked_of_a_file(tmp_path):
+    (tmp_path / "data.jsonl").write_text("")
+    assert "data.jsonl' is empty" in refusal(*BASE, "--dataset", "openqa", "--dataset-path", str(tmp_path))
+    (tmp_path / "data.jsonl").write_text("{}\n")
+    (tmp_path / "data.jsonl").chmod(0)
+    if not os.access(tmp_path / "data.jsonl", os.R_OK):  # root may read everything
+        told = refusal(*BASE, "--dataset", "openqa", "--dataset-path", str(tmp_path))
+        assert "data.jsonl' cannot be read: permission denied" in told
+
+
 # The objective.
 
 

@@ -64,6 +64,17 @@ def test_a_load_test_is_exported_again_without_a_platform(folder, capsys):
     assert main(["perf", "export", str(folder / "nowhere"), "--export", "prometheus", "--work-dir", str(folder)]) == 2
 
 
+def test_a_load_test_is_exported_by_all_the_names_it_is_looked_at_by(folder, capsys):
+    kept = folder / "work" / "20260225_061320_lt-1"
+    kept.mkdir(parents=True)
+    for name in ("perf.json", "perf.yaml"):
+        (folder / name).rename(kept / name)
+    for name in ("latest", "lt-1", kept.name):
+        words = ["perf", "export", name, "--export", "csv", "--work-dir", str(kept.parent)]
+        assert main(words) == 0, capsys.readouterr().err
+        assert f"csv: {kept / 'figures.csv'}" in capsys.readouterr().out
+
+
 def test_the_command_that_exports_again_holds_no_key(folder):
     command = again_command(folder, "wandb", {"project": "serving team", "api_key": "hidden"})
     assert command == f"evalmesh perf export {folder} --export wandb --export-args 'project=serving team'"

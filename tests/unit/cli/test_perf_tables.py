@@ -26,6 +26,7 @@ from evalmesh.cli.__main__ import main
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.compare import compare_reports, render_comparison
 from evalmesh.cli.perf.outcome import PerfOutcome, objective
+from evalmesh.cli.perf.remarks import notes_of
 from evalmesh.cli.perf.show import show_outcome, show_perf
 from evalmesh.cli.perf.words import milliseconds, per_second
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -424,6 +425,29 @@ def test_a_comparison_has_a_table_per_level_with_intervals_and_verdicts():
     assert row(same, "error_rate").split()[3:5] == ["+0.00", "pp"]
     assert not row(same, "request_rate").endswith(("worse", "better", "no difference"))
     assert "figures are judged together" in text
+
+
+def test_what_too_few_requests_leave_undecided_is_told_as_that():
+    few = make_level()
+    few["window"]["effective_requests"] = 9.0
+    console = paper()
+    render_comparison(console, compare_reports(perf(make_level()), perf(few)))
+    assert "undecided without enough requests: " in console.export_text()
+    console = paper()
+    render_comparison(console, compare_reports(perf(make_level()), perf(make_level(ttft=100.0))))
+    assert ("undecided without enough requests: " in console.export_text()) == any(
+        one["verdict"] == "undecided" and one["p_value"] is None
+        for level in compare_reports(perf(make_level()), perf(make_level(ttft=100.0)))["levels"]
+        for one in level["metrics"]
+    )
+
+
+def test_a_note_is_told_once_however_it_is_put_together():
+    first, second = "Prompts were given.", "Every request has the same prompt."
+    told = perf(make_level()) | {"notes": [second, f"{first} {second}"]}
+    assert notes_of(told) == [f"{first} {second}"]
+    assert notes_of(told, [first, second]) == []
+    assert notes_of(told, [first]) == [f"{first} {second}"]
 
 
 def test_show_and_compare_take_folders_and_print_json(tmp_path, capsys, monkeypatch):

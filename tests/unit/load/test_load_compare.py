@@ -82,6 +82,17 @@ def test_more_failures_are_worse_from_none_at_all() -> None:
     assert 0 < change["difference_ci95"][0] < 0.05 < change["difference_ci95"][1]
 
 
+@pytest.mark.parametrize(("effective", "counts"), [(2.0, (60, 20)), (None, (60, 0)), (2.0, (48, 12))])
+def test_a_breakdown_is_worse_however_few_answers_are_left(effective: float | None, counts: tuple[int, int]) -> None:
+    a, b = perf(0.1, (8,)), perf(0.1, (8,))
+    (level,) = b["levels"]
+    level["window"] |= {"ok": counts[1], "errors": {"http_429": counts[0]}, "effective_requests": effective}
+    level["error_rate"] = counts[0] / sum(counts)
+    level["rates_ci95"]["error_rate"] = [level["error_rate"] - 0.2, 1.0]
+    assert metric_of(compare(a, b), "error_rate")["verdict"] == "worse"
+    assert metric_of(compare(b, a), "error_rate")["verdict"] == "better"
+
+
 def test_documents_of_earlier_versions_are_judged_as_well() -> None:
     a, b = perf(0.1, (8,)), perf(0.12, (8,))
     for one in (a, b):

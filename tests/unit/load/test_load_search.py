@@ -151,7 +151,15 @@ def test_the_upper_bound_is_kept() -> None:
     answer, probes, _ = walked(SearchSpec("parallel", high=50), knee(1e9))
     assert (answer.state, answer.value, answer.bracket) == ("found", 50, (50, None))
     assert max(probe.value for probe in probes) == 50
-    assert "highest load allowed" in answer.stop_rule
+    assert answer.stop_rule == "The highest load allowed, 50, meets the objective."
+
+
+def test_an_end_that_only_the_estimate_decides_is_not_called_met() -> None:
+    def shows(value: float, level: int) -> Observation:
+        return seen(value, level, passed=True, decision="undecided")
+
+    answer, _, _ = walked(SearchSpec("parallel", high=4), shows)
+    assert answer.stop_rule.startswith("The highest load allowed, 4, was taken as meeting")
 
 
 def test_the_time_is_kept() -> None:

@@ -26,6 +26,7 @@ from tests.unit.report.perf_builders import (
 from evalmesh.domain.load_test import LoadLevel, LoadTarget, SearchSpec, SloTerm
 from evalmesh.domain.state import State
 from evalmesh.load.measure.figures import build_level
+from evalmesh.pages.load_tests.charts import short
 from evalmesh.pages.load_tests.page import render_perf_html
 from evalmesh.report_aggregator.load_tests.perf_json import build_perf, encode_perf
 
@@ -89,6 +90,17 @@ def test_charts_and_tables_can_be_read_by_a_screen_reader():
 
 def test_a_clean_load_test_has_no_banner():
     assert banners(page_of(make_level())) == []
+
+
+def test_a_level_that_is_never_best_is_not_on_the_line_of_the_best():
+    good, better = make_level(0, 1), make_level(1, 8)
+    broken = make_failures(make_level(2, 64), http_429=60_000)
+    html = rendered(good, better, broken)
+    assert "; never best: " in html
+    lines = re.findall(r"best trade-off: [^;]*", html)
+    assert lines
+    assert not any(short(broken["output_token_rate"]) in line for line in lines)
+    assert all(short(better["output_token_rate"]) in line for line in lines)
 
 
 def test_a_limited_client_is_said_in_red_before_any_number():

@@ -173,6 +173,13 @@ def test_the_head_says_whose_run_of_which_model_on_which_data(build):
     assert "/data/capitals.csv" in shown
 
 
+def test_a_chart_counts_samples_and_not_their_repeats(build):
+    metric = replace(make_metric(n=180), n_samples=60)
+    shown = Page(render_html(build(make_benchmark(metrics=(metric,), n_samples=60, repeats=3)))).shown
+    assert "n = 60" in shown
+    assert "n = 180" not in shown
+
+
 def test_subsets_are_in_the_order_of_people(build):
     subsets = tuple(SubsetReport(f"part {n}", (make_metric(value=0.5, n=50),)) for n in (1, 10, 11, 2, 20, 3))
     shown = Page(render_html(build(make_benchmark(subsets=subsets)))).shown

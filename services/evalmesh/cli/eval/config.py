@@ -99,7 +99,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
         if value is None or isinstance(value, str):
             return value
         if isinstance(value, (bool, int, float)):
-            raise InvalidInput(f"model: {value} is a number to YAML; put it in quotes.", {"field": "model"})
+            raise InvalidInput(f"model: {value} is no text to YAML; put it in quotes.", {"field": "model"})
         raise Unimplemented(
             f"model: a {type(value).__name__} is EvalScope's way to pass a model object and not supported here; serve "
             f"the model behind an OpenAI-compatible endpoint and use api_url.",

@@ -129,7 +129,7 @@ _KEYS_OF_SPEC: Mapping[str, str] = {
 _NAME = r"[a-z0-9][a-z0-9_-]*"
 _PATH = re.compile(
     rf"\b(?:(?:model|generation)(?:\.[a-z_]+)+|benchmarks\.{_NAME}\.[a-z_]+|benchmarks\[\d+\]\.[a-z_]+"
-    rf"|benchmarks(?=:)|completions_digest|display_name(?=:)|few_shot_split|reuse_runs\[\d+\])"
+    rf"|benchmarks(?=:)|completions_digest|display_name(?=:)|(?<!\.)few_shot_split|reuse_runs\[\d+\])"
 )
 
 

@@ -41,7 +41,19 @@ def render_comparison(console: Console, result: Mapping[str, Any]) -> None:
             console.print(Text(f"only in {side.upper()}: {', '.join(labels)}", style="dim"), soft_wrap=True)
 
 
+_TOO_FEW = (
+    "undecided without enough requests: a level has fewer than 40 that say something new, or a figure has no interval. "
+    "More of them (--number, --duration) or --repeats 3 decide; --fail-on undecided stops a pipeline at it."
+)
+
+
 def _legend(result: Mapping[str, Any]) -> list[str]:
+    metrics = [one for level in result["levels"] for one in level["metrics"]]
+    unknown = any(one["verdict"] == "undecided" and one["p_value"] is None for one in metrics)
+    return [*_judged(result), *([_TOO_FEW] if unknown else [])]
+
+
+def _judged(result: Mapping[str, Any]) -> list[str]:
     if not result["judged"]:
         return []
     tolerance = f"{100 * result['tolerance']:g}%"

@@ -80,7 +80,9 @@ def _document(text: str, work_dir: Path) -> tuple[dict[str, Any], Path]:
         return kind.read_report(given), given.parent
     folder: Path | None = given
     if not given.is_dir():
-        folder = None if _PATH_SIGNS.intersection(text) else LOAD_TESTS.find_folder(LOAD_TESTS.id_of(text), work_dir)
+        folder = None
+        if not _PATH_SIGNS.intersection(text):
+            folder = LOAD_TESTS.find_folder(LOAD_TESTS.id_of(text, work_dir), work_dir)
     for kind in (LOAD_TESTS, RUNS):
         if folder is not None and (path := kind.report_at(folder)) is not None:
             return kind.read_report(path), folder

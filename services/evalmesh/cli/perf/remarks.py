@@ -153,8 +153,16 @@ def notes_of(perf: Mapping[str, Any], said: Iterable[str] = ()) -> list[str]:
     """Notes of a load test, the most important first, each once; not what was `said` before."""
     told = [*perf["notes"], *_silent_sources(perf["levels"]), *level_notes(perf["levels"])]
     known = set(said)
-    kept = [note for note in dict.fromkeys(told) if note not in known and note.partition(": ")[2] not in known]
+    told = [note for note in dict.fromkeys(told) if note.partition(": ")[2] not in known and _beyond(note, known)]
+    kept = [note for note in told if not any(note in other for other in told if other != note)]
     return sorted(kept, key=_weight)
+
+
+def _beyond(note: str, known: Iterable[str]) -> str:
+    """What a note of several sentences says that is not known."""
+    for one in known:
+        note = note.replace(one, "")
+    return note.strip()
 
 
 def _silent_sources(levels: Sequence[Level]) -> list[str]:

@@ -49,24 +49,35 @@ def local_files(config: PerfConfig) -> LocalFiles:
 def _data_file(text: str) -> Path:
     path = Path(text).expanduser()
     field = {"field": "dataset_path"}
-    try:
-        if path.is_file():
-            with path.open("rb") as file:
-                if not file.read(1):
-                    raise InvalidInput(f"dataset_path: {text!r} is empty; give a file with rows.", field)
-            return path
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise InvalidInput(f"dataset_path: {text!r} cannot be read: {why}; check its permissions.", field) from None
+    if _is_readable(path):
+        return path
     if not path.is_dir():
         raise InvalidInput(f"dataset_path: {text!r} is no file; give a file of this machine.", field)
     # A few are enough to tell that it is not one: the folder may be a whole disk.
     files = (one for one in path.rglob("*") if one.name.endswith(_DATA_SUFFIXES) and one.is_file())
     found = list(islice(files, _MOST_NAMED))
-    if len(found) == 1:
+    if len(found) == 1 and _is_readable(found[0]):
         return found[0]
     names = ", ".join(sorted(str(one.relative_to(path)) for one in found)) or "no data file"
     raise InvalidInput(f"dataset_path: {text!r} is a folder with {names}; name one file of it.", field)
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether it is a file; raises `InvalidInput` for one that is empty or closed to us."""
+    field = {"field": "dataset_path"}
+    try:
+        if not path.is_file():
+            if path.is_dir():
+                next(path.iterdir(), None)
+            return False
+        with path.open("rb") as file:
+            if file.read(1):
+                return True
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        message = f"dataset_path: '{path}' cannot be read: {why}; check its permissions."
+        raise InvalidInput(message, field) from None
+    raise InvalidInput(f"dataset_path: '{path}' is empty; give a file with rows.", field)
 
 
 def to_load_test_spec(config: PerfConfig, uploads: Uploads) -> LoadTestSpec:

@@ -148,7 +148,7 @@ class _Change:
 def _changes(ours: Sequence[Document], theirs: Sequence[Document], tolerance: float) -> list[_Change]:
     values = {path: (_values(ours, path), _values(theirs, path)) for path in (*_HIGHER, *_LOWER)}
     there = {path: both for path, both in values.items() if all(both)}
-    judged, enough = _judged_paths(there), _enough(ours) and _enough(theirs)
+    judged = _judged_paths(there)
     one_run = len(ours) == len(theirs) == 1
     found = []
     for path, (a, b) in there.items():
@@ -157,7 +157,7 @@ def _changes(ours: Sequence[Document], theirs: Sequence[Document], tolerance: fl
         if first is not None and second is not None:
             margin = _margin(path, max(tolerance, ONE_RUN) if one_run else tolerance)
             p_value, interval = _difference(first, second, margin)
-        known = p_value if path in judged and enough else None
+        known = p_value if path in judged and _enough(ours, path) and _enough(theirs, path) else None
         means = math.fsum(a) / len(a), math.fsum(b) / len(b)
         found.append(_Change(path, *means, path in judged, known, interval, one_run))
     return found
@@ -181,9 +181,15 @@ def _alike(a: "_Figure | None", b: "_Figure | None") -> "tuple[_Figure | None, _
     return a, replace(b, below=max(b.below, spread), above=max(b.above, spread), df=a.df)
 
 
-def _enough(levels: Sequence[Document]) -> bool:
-    """Whether the levels can be judged; documents of before `effective_requests` was told are trusted."""
-    effective = levels[0]["window"].get("effective_requests")
+def _enough(levels: Sequence[Document], path: str) -> bool:
+    """Whether the levels can be judged; old documents, without `effective_requests`, are trusted.
+
+    Failures are no part of the effective requests, so the share of them goes by all that ended.
+    """
+    window = levels[0]["window"]
+    effective = window.get("effective_requests")
+    if path == "error_rate":
+        effective = window["ok"] + sum(window["errors"].values())
     return len(levels) > 1 or effective is None or effective >= _LEAST_EFFECTIVE
 
 

@@ -228,7 +228,8 @@ class Search:
             rule = f"Not even {self._spec.low:g}, the lowest load, meets the objective."
             return self._answer(history, low, high, rule, "none")
         if high is None:
-            rule = f"The highest load allowed, {low.value:g}, meets the objective."
+            met = "meets the objective" if low.decision == "met" else "was taken as meeting the objective"
+            rule = f"The highest load allowed, {low.value:g}, {met}."
         elif self._spec.variable == "parallel":
             rule = f"The bracket, {low.value:g} to {high.value:g}, is at most one or {self._spec.resolution:.0%} wide."
         else:

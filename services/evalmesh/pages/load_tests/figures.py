@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from evalmesh.load.measure.best import why_not
 from evalmesh.pages.load_tests.charts import Chart, Rule, Series, Wish, chart, short
 
 Level = Mapping[str, Any]
@@ -155,7 +156,7 @@ def _front(
     if not any(level[rate] for level in levels):
         rate, unit = ("request_rate", "requests/s")
     known = [
-        (at, level[rate], name, label, bool(level["client_limited"]))
+        (at, level[rate], name, label, bool(level["client_limited"]), why_not(level))
         for at, level, name, label in zip(values, levels, loads.names, loads.labels, strict=True)
         if at is not None and level[rate] is not None
     ]
@@ -163,21 +164,24 @@ def _front(
         return None
     known.sort(key=lambda one: (one[0] if least else -one[0], -one[1]))
     front, most = [], -1.0
-    for at, reached, *_ in known:
-        if reached > most:
+    for at, reached, *_, flaw in known:
+        if reached > most and flaw is None:
             most = reached
             front.append((at, reached))
     points = Series(
         "levels",
         "s0 plain",
         [(at, reached) for at, reached, *_ in known],
-        [f"{name}: {short(reached)} {unit} at {short(at)}" for at, reached, name, *_ in known],
-        labels=[label for *_, label, _ in known],
+        [
+            f"{name}: {short(reached)} {unit} at {short(at)}" + (f"; never best: {flaw}" if flaw else "")
+            for at, reached, name, *_, flaw in known
+        ],
+        labels=[label for _, _, _, label, *_ in known],
         joined=False,
-        doubtful=[limited for *_, limited in known],
+        doubtful=[limited for *_, limited, _ in known],
     )
     wish = replace(wish, y_title=unit, y="linear", x_from_zero=False)
-    return chart(wish, [Series("best trade-off", "s0", front), points])
+    return chart(wish, [*([Series("best trade-off", "s0", front)] if front else []), points])
 
 
 def objective_charts(levels: Sequence[Level], loads: Loads) -> list[Chart]:

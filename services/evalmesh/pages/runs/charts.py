@@ -203,9 +203,11 @@ def _best_first(pair: _Pair) -> tuple[bool, float, list[tuple[int, int, str]]]:
 def _row(label: str, metric: Mapping[str, Any], scale: Scale) -> ChartRow:
     ci95 = metric["ci95"]
     interval = f"95% CI {number(ci95[0])} to {number(ci95[1])}, " if ci95 else ""
-    note = f"{interval}n = {metric['n_scored']}"
+    samples = metric.get("n_samples")
+    many = metric["n_scored"] if samples is None else samples
+    note = f"{interval}n = {many}"
     if metric["n_errored"] or metric["n_unscored"]:
         note += f", {metric['n_errored']} errored, {metric['n_unscored']} unscored"
     lost = metric["n_errored"] + metric["n_unscored"]
-    short_note = f"n = {metric['n_scored']:,}" + (f", {lost:,} lost" if lost else "")
+    short_note = f"n = {many:,}" + (f", {lost:,} lost" if lost else "")
     return ChartRow(label, mark(metric, scale), number(metric["value"]), note, short_note)
