@@ -65,7 +65,9 @@ async def test_a_server_that_restarts_costs_nothing():
 
 
 @pytest.mark.parametrize(
-    "away", [status(502), status(503), status(504), status(529), status(429), reset, stall], ids=str
+    "away",
+    [status(502), status(503), status(504), status(529), status(429), reset, stall],
+    ids=["502", "503", "504", "529", "429", "reset", "stall"],
 )
 async def test_a_server_that_answers_nobody_for_a_while_loses_nothing(server, away: Behaviour):
     """Each request may fail twice; it is refused until a look is answered."""

@@ -34,8 +34,9 @@ class HabitServer(RawServer):
         body = json.loads(data)
         said = [message["content"] for message in body["messages"]]
         streamed = body.get("stream", False)
-        if said[-1] == _AGAIN:
-            self.heard[said[0]] = said[1]
+        if said[-1] == _AGAIN or said[0] not in self._habits:
+            # The second turn, or what an endpoint asks to see whether anybody is there.
+            self.heard.update({said[0]: said[1]} if said[-1] == _AGAIN else {})
             reply = sound() if streamed else sound_json()
         else:
             found = self._habits[said[0]].reply(streamed=streamed)

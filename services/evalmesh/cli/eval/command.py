@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if config.demo:
         console.print("The model is simulated, reached over real HTTP; see --api-url for your own.")
     outcome = run_async(evaluate(config, console, live=is_live()))
-    show_outcome(make_console(), outcome, work_dir=config.work_dir)
+    show_outcome(make_console(), outcome, work_dir=config.work_dir, prices=config.price)
     code = outcome.exit_code(ignore_errors=config.ignore_errors)
     sent = _exported(config, outcome, options)
     return code or (exits.OK if sent else exits.FAILED)

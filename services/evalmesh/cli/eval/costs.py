@@ -1,6 +1,6 @@
 """What a run costs: tokens, seconds and, where prices are given, money."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 CHARS_PER_TOKEN = 4
@@ -18,12 +18,13 @@ def money(input_tokens: int, output_tokens: int, prices: Sequence[float]) -> flo
     return (input_tokens * prices[0] + output_tokens * prices[1]) / _PER
 
 
-def cost_lines(report: Mapping[str, Any], prices: Sequence[float]) -> Iterator[str]:
-    """Tokens, seconds and money of each benchmark, of those whose tokens the endpoint has told."""
-    for one in report["benchmarks"]:
-        usage = one.get("usage") or {}
-        read, written = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
-        if not read and not written:
-            continue
-        price = f", {money(read, written, prices):,.4f}" if prices else ""
-        yield f"{one['name']}: {read:,} input and {written:,} output tokens{price}"
+def cost_line(report: Mapping[str, Any], prices: Sequence[float]) -> str:
+    """Tokens, seconds and money of a run, where the endpoint has told of tokens; else empty."""
+    usages = [one.get("usage") or {} for one in report["benchmarks"]]
+    read, written = (int(sum(one.get(name) or 0 for one in usages)) for name in ("input_tokens", "output_tokens"))
+    if not read and not written:
+        return ""
+    took_s = report["run"]["duration_s"]
+    time = f" in {took_s:,.1f} s" if took_s else ""
+    price = f", {money(read, written, prices):,.4f} at {prices[0]:g} and {prices[1]:g} a million" if prices else ""
+    return f"tokens   {read:,} input and {written:,} output{time}{price}"

@@ -11,6 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from evalmesh.cli.console import SafeConsole, is_live, make_console, one_place
+from evalmesh.cli.eval.costs import cost_line
 from evalmesh.cli.eval.evaluate import Outcome
 from evalmesh.cli.eval.reuse import reuse_lines
 from evalmesh.cli.eval.table import heading, remarks, render_table, warnings
@@ -26,8 +27,8 @@ _MALFORMED = "malformed_row"
 _MALFORMED_ROW = re.compile(r"malformed row: (?:(?P<file>.{1,300}?: )(?P<line>line \d+): )?(?P<rest>.*)")
 
 
-def show_outcome(console: SafeConsole, outcome: Outcome, *, work_dir: str) -> None:
-    """Prints everything about a finished run."""
+def show_outcome(console: SafeConsole, outcome: Outcome, *, work_dir: str, prices: Sequence[float] = ()) -> None:
+    """Prints everything about a finished run; `prices` are those of a million input and output tokens."""
     run, report = outcome.run, outcome.report
     if run.state is not RunState.SUCCEEDED:
         why = f": {run.error}" if run.error else ""
@@ -40,6 +41,8 @@ def show_outcome(console: SafeConsole, outcome: Outcome, *, work_dir: str) -> No
         if not one_place():
             for line in warnings(report):  # a table in a file warns nobody who looks at the terminal
                 make_console(stderr=True).say(f"warning: {line}", "bold red")
+        if line := cost_line(report, prices):
+            console.print(Text(line), soft_wrap=True)
         console.print(Text(f"report   {outcome.folder / 'report.html'}"), soft_wrap=True)
         console.print(Text(f"results  {outcome.folder / 'results'}"), soft_wrap=True)
     console.print(Text(f"outputs  {outcome.folder}"), soft_wrap=True)
