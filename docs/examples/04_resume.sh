@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Kills an evaluation in the middle and goes on with it: what was answered is not asked again.
 set -euo pipefail
+PATH=$PATH:$(cd "$(dirname "$0")/../../.venv/bin" 2>/dev/null && pwd)  # of a checkout, where no other is active
 cd "$(mktemp -d)"
 
 # A slow model, so that there is a middle: 50 ms per answer, four at a time.
 evalmesh simulate --port 0 --benchmarks starter_math --ttft 50ms --max-concurrency 4 >simulator.log &
 simulator=$!
 trap 'kill $simulator' EXIT
-until grep -q http simulator.log; do sleep 0.05; done
+until grep -qs http simulator.log; do kill -0 $!; sleep 0.05; done
 url=$(grep -o 'http://[^ ]*' simulator.log)
 
 asked() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Scores answers that exist already, with the scorer and the report of a run. No model is asked.
 set -euo pipefail
+PATH=$PATH:$(cd "$(dirname "$0")/../../.venv/bin" 2>/dev/null && pwd)  # of a checkout, where no other is active
 cd "$(mktemp -d)"
 
 evalmesh benchmarks preview starter_math

@@ -2,12 +2,13 @@
 # Measures a simulated endpoint at two levels of load, then a slower one, and compares the two level by level.
 # Yours: leave out `simulate`, and put your endpoint's address into --url.
 set -euo pipefail
+PATH=$PATH:$(cd "$(dirname "$0")/../../.venv/bin" 2>/dev/null && pwd)  # of a checkout, where no other is active
 cd "$(mktemp -d)"
 
 serve() { # NAME ARGUMENTS...: starts a simulated model; its address is in $url
     evalmesh simulate --port 0 "${@:2}" >"$1.log" &
     trap 'kill $(jobs -p)' EXIT
-    until grep -q http "$1.log"; do sleep 0.05; done
+    until grep -qs http "$1.log"; do kill -0 $!; sleep 0.05; done
     url=$(grep -o 'http://[^ ]*' "$1.log")/chat/completions
 }
 load="--parallel 2 8 --number 60 240 --sleep-interval 0

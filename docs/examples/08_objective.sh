@@ -2,11 +2,12 @@
 # Arrivals at a fixed rate against an objective (goodput, verdict, exit code), and a search for the most load that meets
 # it. The simulated model works on four requests at a time and takes 125 ms for each: 32 per second are its end.
 set -euo pipefail
+PATH=$PATH:$(cd "$(dirname "$0")/../../.venv/bin" 2>/dev/null && pwd)  # of a checkout, where no other is active
 cd "$(mktemp -d)"
 
 evalmesh simulate --port 0 --ttft 50ms --itl 5ms --max-concurrency 4 >simulator.log &
 trap 'kill $!' EXIT
-until grep -q http simulator.log; do sleep 0.05; done
+until grep -qs http simulator.log; do kill -0 $!; sleep 0.05; done
 url=$(grep -o 'http://[^ ]*' simulator.log)/chat/completions
 ask="--url $url --model simulated --dataset random --max-prompt-length 64 --max-tokens 16 --seed 1"
 

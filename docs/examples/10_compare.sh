@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compares two runs sample by sample, and lets a pipeline decide by the result. Yours: two outputs folders.
 set -euo pipefail
+PATH=$PATH:$(cd "$(dirname "$0")/../../.venv/bin" 2>/dev/null && pwd)  # of a checkout, where no other is active
 cd "$(mktemp -d)"
 
 evalmesh simulate --port 0 --benchmarks starter_math --skill 0.5 >before.log &
@@ -8,7 +9,7 @@ before=$!
 evalmesh simulate --port 0 --benchmarks starter_math --skill 0.8 --seed 1 >after.log &
 after=$!
 trap 'kill $before $after' EXIT
-until grep -q http before.log && grep -q http after.log; do sleep 0.05; done
+until grep -qs http before.log && grep -qs http after.log; do kill -0 $before $after; sleep 0.05; done
 
 for name in before after; do
   evalmesh eval --model "$name" --api-url "$(grep -o 'http://[^ ]*' $name.log)" --datasets starter_math \

@@ -39,6 +39,19 @@ class Failing(TestEndpoint):
         return Completion(request.sample_id, request.repeat, request.digest, error=error)
 
 
+class Refusing(TestEndpoint):
+    """Refuses at once and for good, at most `limit` at a time."""
+
+    __test__ = False
+    tries = 0
+
+    async def generate(self, request, config, ask_again=None):
+        async with self._slots:
+            self.tries += 1
+            await asyncio.sleep(self.latency_s)
+        return Completion(request.sample_id, request.repeat, request.digest, error=GONE)
+
+
 SERVER = CompletionError("server", "The endpoint answered 500: oops", 500)
 TOO_LONG = CompletionError("bad_request", "The endpoint answered 400: too long", 400)
 GONE = CompletionError("bad_request", "The endpoint answered 404: no such model", 404)
@@ -93,6 +106,15 @@ async def test_failures_alike_without_one_success_end_the_run(opened, tmp_path, 
     assert endpoint.tries <= 2 * (20 + 30), "each once or twice: those that made it sure, and those that were under way"
     assert await written(opened, "r1", 20) == [], "what failed is asked again by a resume"
     assert plan.requests == 200
+
+
+async def test_the_rest_of_a_large_shard_is_not_asked_once_it_is_known(opened, tmp_path):
+    endpoint = Refusing(limit=8)
+    await plan_run(opened, "r1", spec_of(tmp_path, 400, shard_size=400))
+    async with running(opened, endpoint):
+        run = await ended(opened, "r1")
+    assert "20 requests in a row failed alike" in run.error
+    assert endpoint.tries <= 20 + 2 * 8, "those that made it sure, and those that were under way"
 
 
 async def test_a_key_that_is_revoked_in_mid_run_ends_it_and_keeps_what_was_answered(opened, tmp_path):

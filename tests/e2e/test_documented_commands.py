@@ -123,7 +123,7 @@ PAGES: Mapping[str, Page] = {
     "docs/guides/local-engines.md": Page(not_here={"evalmesh perf": "needs an engine and its weights"}),
     "docs/guides/exporters.md": Page(
         not_here={
-            "pip": _INSTALLS,
+            ".venv/bin/pip": _INSTALLS,
             "python -m venv": _INSTALLS,
             "~/.venvs": _INSTALLS,
             "evalmesh perf ... --export": "needs an account; tests/component/test_exporters.py has servers of its own",
@@ -139,7 +139,7 @@ PAGES: Mapping[str, Page] = {
             "evalmesh runs cancel RUN": "kill $UP; unset EVALMESH_SERVER",
         },
         not_here={
-            "pip": _INSTALLS,
+            ".venv/bin/pip": _INSTALLS,
             "export EVALMESH_S3": "needs a bucket: tests/e2e/test_on_s3.py has one",
             "evalmesh store": "needs a bucket: tests/e2e/test_on_s3.py has one",
         },

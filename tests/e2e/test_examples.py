@@ -52,6 +52,27 @@ def test_examples_are_numbered_and_each_is_looked_at():
     assert set(SCRIPTS) == set(SAYS)
 
 
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name.endswith(".sh")])
+def test_where_no_environment_is_active_an_example_takes_that_of_its_checkout(name, tmp_path):
+    """Its `evalmesh` fails here: the example ends at once, and waits for nothing."""
+    bin_dir = tmp_path / ".venv/bin"
+    for folder in (bin_dir, tmp_path / "docs/examples"):
+        folder.mkdir(parents=True)
+    (bin_dir / "evalmesh").write_text(f"#!/bin/sh\ntouch {tmp_path}/called\nexit 1\n")
+    (bin_dir / "evalmesh").chmod(0o755)
+    script = tmp_path / "docs/examples" / name
+    script.write_text((EXAMPLES / name).read_text())
+    done = subprocess.run(
+        ["bash", script],
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert (tmp_path / "called").exists()
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_example(name, tmp_path):
     output = run_example(name, tmp_path)

@@ -188,3 +188,12 @@ def test_a_prune_leaves_the_newest_and_what_a_run_that_has_not_succeeded_counts_
     said = runs(tmp_path, "prune", "--older-than", "0s")
     assert "2 runs deleted" in said.stdout, said.stderr
     assert listed(tmp_path) == []
+
+
+def test_without_the_platforms_data_a_list_tells_of_the_outputs_that_are_left(tmp_path):
+    for name in ("20261130_072855_1m8nnpnkekh2vw", "20261130_072859_1m8nnpt2g0a1bc"):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / name / "report.json").write_text("{}")
+    done = evalmesh("runs", "list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("no runs here; 2 outputs folders are in outputs: evalmesh report FOLDER")

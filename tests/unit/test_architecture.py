@@ -172,3 +172,16 @@ def test_the_config_guide_has_every_key() -> None:
     cells = re.findall(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*) \|", guide, re.MULTILINE)
     rows = [name for cell in cells for name in re.findall(r"[a-z_]+", cell)]
     assert set(rows) == set(TaskConfig.model_fields)
+
+
+def test_every_guide_can_be_reached_from_the_readme() -> None:
+    guides = ROOT / "docs/guides"
+    found, ahead = (
+        set[str](),
+        set(re.findall(r"\(docs/guides/([\w-]+\.md)", (ROOT / "README.md").read_text(encoding="utf-8"))),
+    )
+    while ahead:
+        found |= ahead
+        texts = [(guides / name).read_text(encoding="utf-8") for name in ahead]
+        ahead = {name for text in texts for name in re.findall(r"\(([\w-]+\.md)", text)} - found
+    assert {path.name for path in guides.iterdir()} == found

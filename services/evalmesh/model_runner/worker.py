@@ -208,7 +208,8 @@ class PoolWorker:
         asking = self._asking.setdefault(run, set())
         asking.update(tasks)
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if tasks:  # The first that knows that the run leads nowhere speaks for those that are not asked yet.
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
                 task.cancel()

@@ -105,10 +105,18 @@ def list_runs(args: argparse.Namespace) -> int:
         if total > len(entries):
             print(f"{total - len(entries)} more; see them with --limit {total}")
     elif where == RunFilter() and not args.state:
-        print("no runs yet; try: evalmesh eval --demo")
+        print(_nothing_yet(None if place.server else Path(args.work_dir)))
     else:
         print("no run is like that; see all with: evalmesh runs list")
     return exits.OK
+
+
+def _nothing_yet(work_dir: Path | None) -> str:
+    left = sum(1 for _ in work_dir.glob("*/report.json")) if work_dir else 0
+    if left:
+        folders = "1 outputs folder is" if left == 1 else f"{left} outputs folders are"
+        return f"no runs here; {folders} in {work_dir}: evalmesh report FOLDER, evalmesh runs resume FOLDER"
+    return "no runs yet; try: evalmesh eval --demo"
 
 
 def filter_of(args: argparse.Namespace) -> RunFilter:
