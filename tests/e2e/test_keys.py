@@ -46,7 +46,7 @@ class Listener:
                 outer.heard.append(f"{self.path} {self.headers}")
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(b'{"data": []}')
+                self.wfile.write(b'{"data": [], "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}')
 
             do_POST = do_GET  # noqa: N815
 

@@ -103,7 +103,7 @@ def test_perf_yaml_repeats_and_a_dry_run_asks_nothing(model, tmp_path):
     assert yaml.safe_load(dry.stdout)["levels"] == [{"parallel": 2, "rate": 0.0, "number": 9, "duration_s": 0.0}]
     assert model.stats()["requests"] == asked
     ran(evalmesh("perf", "-c", tmp_path / "outputs" / "perf.yaml", cwd=tmp_path), 0)
-    again = report_of(tmp_path / "outputs")
+    again = report_of(folder_in(tmp_path / "outputs"))
     assert again["load_test"]["id"] != first["load_test"]["id"]
     assert again["spec"] == first["spec"]
 
@@ -240,7 +240,7 @@ def test_a_refused_key_is_5(tmp_path):
 
 
 def test_an_objective_that_is_missed_is_7_only_when_strict(model, tmp_path):
-    words = (*target(model), *SHORT, "--parallel", "2", "--number", "60", "--no-timestamp")
+    words = (*target(model), *SHORT, "--parallel", "2", "--number", "60", "--no-timestamp", "--overwrite")
 
     def strict(slo: str) -> tuple[Done, bool]:
         done = evalmesh(*words, "--slo", slo, "--strict", cwd=tmp_path)

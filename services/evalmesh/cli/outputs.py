@@ -195,9 +195,9 @@ class Outputs:
     def write_config(self, values: Mapping[str, Any], one: Submission, folder: Path) -> None:
         """The config that asks for the same again. `values` hold no key, at most the name of what holds it."""
         folder.mkdir(parents=True, exist_ok=True)
-        # Whoever repeats it says again what may be replaced.
+        # Whoever repeats it says again where it goes, and what may be replaced.
         text = yaml.safe_dump(
-            {key: value for key, value in values.items() if key != "overwrite"},
+            {key: value for key, value in values.items() if key not in {"no_timestamp", "overwrite"}},
             sort_keys=False,
             allow_unicode=True,
             width=1 << 16,

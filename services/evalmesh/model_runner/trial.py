@@ -36,6 +36,8 @@ class Trial:
         self._changed = changed
         self._good_at = float("-inf")
         """When the newest of the requests that were answered was sent."""
+        self._freed_at = float("-inf")
+        """When all that were held were let go, since there was nobody else to tell whose their failures are."""
         self._alike: dict[tuple[str, int | None], set[str]] = {}
         """Requests that failed since the last success, by how."""
         self._own: set[str] = set()
@@ -54,12 +56,16 @@ class Trial:
             if self.held:
                 self._tell()
 
-    async def failed(self, request: str, error: CompletionError) -> None:
-        """Returns when the failure is the request's own, or `HopelessError`."""
+    async def failed(self, request: str, error: CompletionError, sent_at: float) -> None:
+        """Returns when the failure is the request's own, or `HopelessError`; `sent_at` is when it was first sent.
+
+        Who was sent before the newest success tells nothing of what would come after it, however late it fails.
+        """
         if not self._stop_after or request in self._own or self._is_its_own(error):
             return
         alike = self._alike.setdefault((error.error_class, error.http_status), set())
-        alike.add(request)
+        if sent_at >= self._good_at:
+            alike.add(request)
         if len(alike) >= self._stop_after and self._hopeless is None:
             self._hopeless = HopelessError(error, len(alike))
             self._tell()
@@ -82,15 +88,17 @@ class Trial:
         self.held += 1
         self._changed()
         try:
-            while self._hopeless is None and self._good_at <= failed_at:
+            while self._hopeless is None and max(self._good_at, self._freed_at) <= failed_at:
                 busy = self.open > self.held
                 try:
                     async with asyncio.timeout(self._hold_s):
                         await self._news.wait()
                 except TimeoutError:
-                    # Nobody else is asked, and nobody has come meanwhile: there is nothing to wait for.
+                    # Nobody else is asked, and nobody has come meanwhile: there is nothing to wait for, and who is
+                    # let go now goes on trying, which the others need not wait for.
                     if not busy and self.open <= self.held:
-                        return
+                        self._freed_at = time.time()
+                        self._tell()
         finally:
             self.held -= 1
             self._changed()

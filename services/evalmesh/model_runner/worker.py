@@ -227,12 +227,13 @@ class PoolWorker:
 
         async def ask() -> None:
             completion = await self._endpoint.generate(
-                request, work.header.generation, lambda error: trial.failed(name, error)
+                request, work.header.generation, lambda error, sent_at: trial.failed(name, error, sent_at)
             )
             if completion.error is None:
                 trial.succeeded(completion.timing.start_time if completion.timing is not None else time.time())
             else:
-                await trial.failed(name, completion.error)
+                sent_at = completion.timing.start_time if completion.timing is not None else time.time()
+                await trial.failed(name, completion.error, sent_at)
             work.add(completion)
 
         def answered(_: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ from evalmesh.domain.needs import Capabilities
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.work import Pool
 
-AskAgain = Callable[[CompletionError], Awaitable[None]]
+AskAgain = Callable[[CompletionError, float], Awaitable[None]]
 """Awaited before a request that has failed twice is tried once more; raises when that would lead nowhere."""
 
 

@@ -1,5 +1,6 @@
 """What calls of every resource have in common: pages, watches that go on, downloads and uploads."""
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import timedelta
@@ -66,7 +67,8 @@ class Calls:
     async def _download(self, method: Any, request: Any, path: Path) -> Path:
         """Writes a stream of pieces; the file appears when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
+        # Two that watch one run may fetch the same file into the same folder.
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             with part.open("wb") as sink:
                 async for piece in self._channel.stream(method, request):

@@ -17,6 +17,9 @@ from evalmesh.simulator.tokens import count_tokens
 _MAX_REMEMBERED = 16_384
 
 
+_LOOKS = frozenset({"Hi", "1 + 1 ="})
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A prompt, understood."""
@@ -26,6 +29,8 @@ class Question:
     n_tokens: int
     match: Match | None
     answer: Answer | None
+    is_look: bool = False
+    """Whether it is what an endpoint asks to see whether anybody is there."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +64,7 @@ class Brain:
         if question is None:
             match = self._knowledge.match(text)
             answer = answer_of(match) if match is not None else None
-            question = Question(digest, count_tokens(text), match, answer)
+            question = Question(digest, count_tokens(text), match, answer, is_look=text.strip() in _LOOKS)
             if len(self._questions) >= _MAX_REMEMBERED:
                 self._questions.clear()
             self._questions[digest] = question

@@ -104,7 +104,7 @@ def _close(stats: Stats, plan: Plan) -> None:
         stats.cut += part.cut
         stats.right += part.outcome == "right"
         stats.wrong += part.outcome == "wrong"
-        stats.unknown += part.outcome == "unknown"
+        stats.unknown += part.outcome == "unknown" and not part.question.is_look
         match = part.question.match
         if match is not None:
             tally = stats.sample(match.known.benchmark, match.known.sample.id, match.copies)

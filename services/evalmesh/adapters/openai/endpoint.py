@@ -174,7 +174,7 @@ class OpenAIEndpoint:
             if not await self._goes_on(answer, progress, sent_at, crowded=crowded):
                 return failed(request, progress)
             if progress.failures >= _TRIES_BEFORE_ASKING and ask_again is not None:
-                await ask_again(error_of(answer))
+                await ask_again(error_of(answer), progress.first_sent_at)
             delay_s = self._policy.delay_s(max(1, progress.tries - progress.away), self._rng)
             if delay_s >= self._left_s(progress):
                 return failed(request, progress, self._gave_up())
@@ -260,6 +260,7 @@ class OpenAIEndpoint:
         start_time, started, sent_at = time.time(), time.perf_counter(), time.monotonic()
         if progress.deadline is None:
             progress.deadline = self._health.clock() + self._model.total_timeout_s
+        progress.first_sent_at = progress.first_sent_at or start_time
         progress.tries += 1
         timeout_s = min(self._model.try_timeout_s, max(self._left_s(progress), 0.001))
         answer = await self._transport.ask(self._url, body, timeout_s)

@@ -10,7 +10,7 @@ from evalmesh.domain.request import Request
 class Progress:
     """How far one request has come. Times are of `Health.clock`, which stands still in outages."""
 
-    __slots__ = ("away", "began", "crowded_out", "deadline", "failure", "timing", "tries")
+    __slots__ = ("away", "began", "crowded_out", "deadline", "failure", "first_sent_at", "timing", "tries")
 
     def __init__(self, now: float) -> None:
         self.tries = 0
@@ -22,6 +22,8 @@ class Progress:
         self.deadline: float | None = None
         """Set with the first send."""
         self.failure: Failure | None = None
+        self.first_sent_at = 0.0
+        """Unix seconds."""
         self.timing: Timing | None = None
 
     @property
