@@ -26,6 +26,11 @@ async def answer(wire, _):
     await wire.send(plain("200 OK", json.dumps(ANSWER).encode()))
 
 
+def questions(server: RawServer) -> list[bytes]:
+    """Bodies of questions, without the look that comes before the first."""
+    return [body for body in server.bodies if b'"Hi"' not in body]
+
+
 @asynccontextmanager
 async def opened(url: str, **spec) -> AsyncIterator[OpenAIEndpoint]:
     endpoint = open_openai_endpoint(
@@ -52,7 +57,7 @@ async def test_requests_and_checks_go_through_the_proxy_of_the_environment(varia
             await endpoint.check()
             completion = await endpoint.generate(ASK, GenerationConfig())
     assert (completion.error, completion.text) == (None, "4")
-    assert len(proxy.bodies) == 1
+    assert len(questions(proxy)) == 1
 
 
 async def test_a_proxy_that_is_away_is_told_from_a_server_that_is(monkeypatch):
@@ -108,7 +113,7 @@ async def test_the_responses_api_is_asked_where_the_address_names_it():
         async with opened(server.url.replace("/chat/completions", "/responses")) as endpoint:
             completion = await endpoint.generate(asked, config)
     assert (completion.text, completion.finish_reason, completion.usage.output_tokens) == ("4", "stop", 1)
-    assert json.loads(server.bodies[0]) == {
+    assert json.loads(questions(server)[0]) == {
         "model": "m",
         "max_output_tokens": 9,
         "reasoning": {"effort": "low"},
@@ -130,7 +135,7 @@ async def test_null_removes_what_would_be_sent():
     with RawServer(answer) as server:
         async with opened(server.url, stream=True, args={"extra_body": {"temperature": None}}) as endpoint:
             await endpoint.generate(ASK, config)
-    assert json.loads(server.bodies[0]).keys() == {"model", "messages", "stream"}
+    assert json.loads(questions(server)[0]).keys() == {"model", "messages", "stream"}
 
 
 async def test_newer_limits_take_the_place_of_the_old_one():
@@ -138,4 +143,4 @@ async def test_newer_limits_take_the_place_of_the_old_one():
     with RawServer(answer) as server:
         async with opened(server.url) as endpoint:
             await endpoint.generate(ASK, config)
-    assert json.loads(server.bodies[0]).keys() == {"model", "messages", "max_completion_tokens"}
+    assert json.loads(questions(server)[0]).keys() == {"model", "messages", "max_completion_tokens"}

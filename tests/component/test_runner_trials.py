@@ -25,17 +25,16 @@ class Failing(TestEndpoint):
         self.tries = 0
 
     async def generate(self, request, config, ask_again=None):
-        error = self.fails(request)
+        error, sent_at = self.fails(request), time.time()
         if error is None:
             self.tries += 1
-            sent_at = time.time()
             answer = await super().generate(request, config)
             return replace(answer, timing=Timing(sent_at, time.time() - sent_at))
         for n in range(3):
             self.tries += 1
             await asyncio.sleep(self.latency_s)
             if n == 1 and ask_again is not None:
-                await ask_again(error)
+                await ask_again(error, sent_at)
         return Completion(request.sample_id, request.repeat, request.digest, error=error)
 
 

@@ -109,14 +109,15 @@ async def test_pictures_go_from_rows_to_the_wire_and_are_stored_once(pictures, t
         assert stored == {media_part(data).sha256: data for _, data in PICTURES}
 
         expected = {f"picture number {number}?": data for number, (_, data) in enumerate(PICTURES * 2)}
-        for body in bodies:
+        asked = [body for body in bodies if body["messages"][0]["content"] != "Hi"]  # the look before a run
+        for body in asked:
             image, text = body["messages"][0]["content"]
             picture = next(data for words, data in expected.items() if words in text["text"])
             assert image == {
                 "type": "image_url",
                 "image_url": {"url": f"data:image/png;base64,{base64.b64encode(picture).decode()}"},
             }
-        assert len(bodies) == 12
+        assert len(asked) == 12
 
         row = (await results_of(client, run, NAME))[0]
         shown = json.loads(row["prompt"])[0]["content"]
@@ -128,7 +129,8 @@ async def test_pictures_go_from_rows_to_the_wire_and_are_stored_once(pictures, t
         }
 
         again = await run_to_end(client, replace(spec, reuse_runs=(run.id,)))
-        assert (again.state, len(bodies)) == (RunState.SUCCEEDED, 12)
+        assert again.state is RunState.SUCCEEDED
+        assert sum(body["messages"][0]["content"] != "Hi" for body in bodies) == 12
 
 
 async def test_the_client_library_asks_with_media_and_tools(tmp_path):
@@ -167,7 +169,7 @@ async def test_requests_that_fit_into_no_one_message_are_all_asked(tmp_path):
         found = [one async for one in client.generate(spec, requests)]
         assert sorted(one.sample_id for one in found) == sorted(one.sample_id for one in requests)
         assert not [one.error for one in found if one.error]
-        assert model.stats.requests == len(requests)
+        assert model.stats.requests == len(requests) + 1  # and the look before them
         with pytest.raises(InvalidInput, match="Two requests have the id s0#0"):
             await anext(client.generate(spec, [requests[0], replace(requests[0], prompt="Other")]))
 

@@ -48,7 +48,7 @@ OUTCOMES = {
 
 
 def _number(text: str) -> int:
-    return int(text.partition("entry ")[2].partition("?")[0])
+    return int(text.partition("entry ")[2].partition("?")[0] or 0)  # none in what is asked before a run
 
 
 async def _answer(request: web.Request) -> web.Response:

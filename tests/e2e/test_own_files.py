@@ -52,7 +52,8 @@ def test_a_chinese_spreadsheet_export_is_read_and_said_so(work):
         assert "exam.csv is read as gb18030" in output
         assert "the fields of exam.csv are taken to end at semicolons" in output
         assert "column '题目' is read as question" in output
-    assert "malformed row: exam.csv: line 4" in done.stdout
+    assert "malformed_row 1: exam.csv: column '答案' is 'Z'" in done.stdout
+    assert "(line 4)" in done.stdout
 
 
 def test_several_sets_have_names_and_are_reused_under_others(work):

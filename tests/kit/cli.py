@@ -32,7 +32,9 @@ class Done:
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment without what would steer the command."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EVALMESH_")}
+    # Nor with the width of a terminal, which test runners set for their workers.
+    steering = ("EVALMESH_", "OPENAI_", "COLUMNS")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
     return {**clean, **variables}
 
 
