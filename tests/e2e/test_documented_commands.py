@@ -109,13 +109,17 @@ PAGES: Mapping[str, Page] = {
         | {
             "--stages 30s:5 60s:5-50 30s:50": "--stages 1s:5 1s:5-20 1s:20",
             ".../v1": "$SIM",
+            "compare A B C": "compare A.json B.json A.json",
             "compare A B": "compare A.json B.json",
             "evalmesh perf export ID --export mlflow": "evalmesh perf export A.json --export csv",
             " --tokenizer-path ./qwen2.5": "",
             "--number 100 800 1600": "--number 5 10 20",
             "--max-tokens 2048": "--max-tokens 8",
         },
-        not_here={"evalmesh perf watch": "follows a load test that goes on", "evalmesh perf cancel": "ends one"},
+        not_here={
+            "evalmesh perf watch": "follows a load test that goes on",
+            "evalmesh perf cancel": "ends one",
+        },
     ),
     "docs/guides/server-metrics.md": Page(
         filled_in=_SHORT | {"http://gpu-node:9400/metrics": "$SIM/../metrics"},
