@@ -208,8 +208,13 @@ class PoolWorker:
         asking = self._asking.setdefault(run, set())
         asking.update(tasks)
         try:
-            if tasks:  # The first that knows that the run leads nowhere speaks for those that are not asked yet.
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            pending = set(tasks)
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+                # The first that knows that the run leads nowhere speaks for those that are not asked yet; a defect
+                # that one request meets is its own.
+                if any(not one.cancelled() and isinstance(one.exception(), HopelessError) for one in done):
+                    break
         finally:
             for task in tasks:
                 task.cancel()
