@@ -8,10 +8,16 @@ from contextlib import asynccontextmanager
 Pieces = Callable[[], Iterator[bytes]]
 PIECE = 64 << 10
 LIST = b'{"object": "list", "data": [{"id": "m"}]}'
+_SOUND = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
+_LOOK = b'"Hi"'
+"""In what an endpoint asks first, to see whether anybody is there."""
 
 
 class Hostile:
-    """Answers every POST with `head` and as many of `pieces` as the client takes; GET lists the model `m`."""
+    """Answers every question but the first small one with `head` and as many of `pieces` as the client takes.
+
+    GET lists the model `m`.
+    """
 
     def __init__(self, head: bytes, pieces: Pieces) -> None:
         self._answer = b"HTTP/1.1 " + head + b"\r\nConnection: close\r\n\r\n"
@@ -29,9 +35,12 @@ class Hostile:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            if head.startswith(b"GET"):
+            length = int((head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]) or 0)
+            asked = await reader.readexactly(length)
+            if head.startswith(b"GET") or _LOOK in asked:
+                said = LIST if head.startswith(b"GET") else _SOUND
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(LIST), LIST)
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(said), said)
                 )
                 await writer.drain()
                 return
