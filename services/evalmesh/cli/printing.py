@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from evalmesh.cli.console import SafeConsole, console_into, make_console
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.process.files import appearing
 
 _BY_SUFFIX = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex"}
 
@@ -36,20 +36,15 @@ def emit(pieces: Iterable[str], output: str | None) -> None:
         sys.stdout.writelines(map(_encodable, pieces))
         return
     path = Path(output).expanduser()
-    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(map(_encodable, pieces))
-        part.replace(path)
+        with appearing(path) as file:
+            file.writelines(piece.encode("utf-8", "replace") for piece in pieces)
     except OSError as error:
         raise InvalidInput(
             f"output: {output!r} cannot be written ({(error.strerror or str(error)).lower()}); name another file.",
             {"field": "output"},
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     print(f"wrote {path}", file=sys.stderr)
 
 

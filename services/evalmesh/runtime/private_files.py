@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from evalmesh.domain.errors import FailedPrecondition
+from evalmesh.process.files import appearing
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -32,8 +33,5 @@ def private_folder(path: Path) -> Path:
 
 def write_private(path: Path, text: str) -> None:
     """Writes a file of mode 0600 in one step: what was there, a link included, is replaced and not written through."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    part.replace(path)
+    with appearing(path, 0o600) as file:
+        file.write(text.encode())

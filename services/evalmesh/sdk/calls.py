@@ -1,6 +1,5 @@
 """What calls of every resource have in common: pages, watches that go on, downloads and uploads."""
 
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import timedelta
@@ -11,6 +10,7 @@ from google.protobuf import duration_pb2
 
 from evalmesh.domain.errors import OutOfRange, Unavailable
 from evalmesh.domain.run import Run
+from evalmesh.process.files import appearing
 from evalmesh.sdk.channel import Channel, Patience
 from evalmesh.wire.names import make_name, parse_name
 from evalmesh.wire.runs.reports import PIECE_BYTES
@@ -68,14 +68,9 @@ class Calls:
         """Writes a stream of pieces; the file appears when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two that watch one run may fetch the same file into the same folder.
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as sink:
-                async for piece in self._channel.stream(method, request):
-                    sink.write(piece.data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with appearing(path) as sink:
+            async for piece in self._channel.stream(method, request):
+                sink.write(piece.data)
         return path
 
     async def _upload(self, method: Any, path: Path, make: Callable[[bytes], Any]) -> Any:

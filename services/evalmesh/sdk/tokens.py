@@ -10,10 +10,11 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.process.files import appearing
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _ANY = ("0.0.0.0", "[::]")  # noqa: S104  (what a platform may listen on, compared here)
@@ -58,17 +59,14 @@ def known(address: str, token_file: Path) -> Iterator[None]:
         raise PermissionError(f"{folder} belongs to another user")
     folder.chmod(0o700)
     entry = folder / _name(address)
-    part = entry.with_name(f"{entry.name}.{os.getpid()}")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(str(token_file))
-        file.flush()
-        # Held exactly as long as this process lives: what is not locked is about a platform that was killed.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        part.replace(entry)
-        try:
-            yield
-        finally:
-            entry.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        with appearing(entry) as file:
+            file.write(os.fsencode(token_file))
+            # Held exactly as long as this process lives: what is not locked is about a platform that was killed.
+            held = stack.enter_context(os.fdopen(os.dup(file.fileno()), "wb"))
+            fcntl.flock(held, fcntl.LOCK_EX)
+        stack.callback(entry.unlink, missing_ok=True)
+        yield
 
 
 def _own_token(address: str) -> str:

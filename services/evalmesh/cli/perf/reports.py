@@ -11,6 +11,7 @@ from evalmesh.cli.console import make_console
 from evalmesh.cli.outputs import LOAD_TESTS
 from evalmesh.cli.perf.show import show_perf
 from evalmesh.cli.perf.values import parse_share
+from evalmesh.cli.printing import emit
 from evalmesh.cli.which import LATEST
 from evalmesh.domain.errors import InvalidInput, NotFound
 
@@ -83,7 +84,7 @@ def compare(args: argparse.Namespace) -> int:
     if args.html:
         from evalmesh.pages.load_tests.comparison import render_comparison_html  # noqa: PLC0415  # brings Jinja
 
-        Path(args.html).expanduser().write_text(render_comparison_html(perfs, results), encoding="utf-8")
+        emit([render_comparison_html(perfs, results)], args.html)
     if args.format == "json":
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2))
     else:
