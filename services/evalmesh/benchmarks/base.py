@@ -86,6 +86,8 @@ class Prompt:
     continuations: tuple[str, ...] = ()
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str = ""
+    rolling: bool = False
+    """The continuations are texts to be scored whole (`domain.request.Request.rolling`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class PlannedSample:
     continuations: tuple[str, ...] = ()
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str = ""
+    rolling: bool = False
 
     def requests(self) -> tuple[Request, ...]:
         """One request per repeat."""
@@ -70,6 +71,7 @@ class PlannedSample:
                 continuations=self.continuations,
                 tools=self.tools,
                 tool_choice=self.tool_choice,
+                rolling=self.rolling,
             )
             for repeat, digest in enumerate(self.digests)
         )

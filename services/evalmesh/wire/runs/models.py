@@ -158,6 +158,7 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
         messages=tuple(message_from_proto(m, f"{field}.messages[{i}]") for i, m in enumerate(request.messages)),
         prompt=request.prompt,
         continuations=tuple(request.continuations),
+        rolling=request.rolling,
         tools=tools,
         tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
     )
@@ -176,6 +177,10 @@ def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> Non
         raise InvalidInput(f"{field}: a {kind} request has {_ASKS[kind]}.", {"field": field})
     if (kind == "loglikelihood") != bool(request.continuations):
         raise InvalidInput(f"{field}: loglikelihood requests have continuations, and only they.", {"field": field})
+    if request.rolling and (kind != "loglikelihood" or request.prompt):
+        raise InvalidInput(
+            f"{field}.rolling: only loglikelihood requests without a prompt are rolling.", {"field": f"{field}.rolling"}
+        )
     if request.tools and kind != "chat":
         raise InvalidInput(f"{field}.tools: only chat requests have tools.", {"field": f"{field}.tools"})
 
@@ -188,6 +193,7 @@ def request_to_proto(request: Request) -> pb.ModelRequest:
         prompt=request.prompt,
         kind=request.kind,
         continuations=request.continuations,
+        rolling=request.rolling,
         tools=tools_to_proto(request.tools),
         tool_choice=request.tool_choice,
     )
