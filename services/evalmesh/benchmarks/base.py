@@ -88,6 +88,8 @@ class Prompt:
     tool_choice: str = ""
     rolling: bool = False
     """The continuations are texts to be scored whole (`domain.request.Request.rolling`)."""
+    contexts: tuple[str, ...] = ()
+    """Comes after `text` and before the continuation of the same place."""
 
 
 @dataclass(frozen=True, slots=True)

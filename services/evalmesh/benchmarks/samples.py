@@ -118,6 +118,7 @@ def render(benchmark: Benchmark, settings: PromptSettings, sample: Sample) -> Pl
         tools=prompt.tools,
         tool_choice=prompt.tool_choice,
         rolling=prompt.rolling,
+        contexts=prompt.contexts,
     )
 
 

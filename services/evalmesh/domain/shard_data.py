@@ -57,6 +57,7 @@ class PlannedSample:
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str = ""
     rolling: bool = False
+    contexts: tuple[str, ...] = ()
 
     def requests(self) -> tuple[Request, ...]:
         """One request per repeat."""
@@ -72,6 +73,7 @@ class PlannedSample:
                 tools=self.tools,
                 tool_choice=self.tool_choice,
                 rolling=self.rolling,
+                contexts=self.contexts,
             )
             for repeat, digest in enumerate(self.digests)
         )

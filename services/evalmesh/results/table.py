@@ -288,13 +288,13 @@ def _beside_text(planned: PlannedSample, completion: Completion | None) -> tuple
         _to_json(plain_parts(completion.media)) if completion.media else None,
         [
             {
-                "text": text,
+                "text": None if text is None else (before or "") + text,
                 "logprob": one.logprob,
                 "n_tokens": one.n_tokens or None,
                 "n_bytes": one.n_bytes or None,
                 "is_greedy": one.is_greedy,
             }
-            for text, one in zip_longest(planned.continuations, completion.continuations)
+            for before, text, one in zip_longest(planned.contexts, planned.continuations, completion.continuations)
             if one is not None
         ]
         or None,

@@ -76,6 +76,7 @@ def arrived(request: Request) -> Request:
         found.tools,
         found.tool_choice,
         found.rolling,
+        found.contexts,
     )
 
 
@@ -89,6 +90,7 @@ def test_a_conversation_arrives_whole(request):
     [
         JUDGE,
         ROLLING,
+        Request("s", 0, "loglikelihood", "", prompt="It", continuations=(" bad",) * 2, contexts=(" is", " was")),
         Request("s", 0, "completion", "", prompt="Once"),
         Request("s", 0, "embedding", "", prompt="Once"),
         Request("s", 0, "chat", "", (Message("user", "x"),), tools=(ToolDefinition("add"),), tool_choice="add"),
@@ -132,6 +134,8 @@ URL = pb.Message(role="user", parts=[pb.ContentPart(kind="image", text="http://1
         (pb.ModelRequest(id="1", prompt="x", kind="loglikelihood"), "loglikelihood requests have continuations"),
         (pb.ModelRequest(id="1", prompt="x", continuations=["y"], rolling=True), "without a prompt are rolling"),
         (pb.ModelRequest(id="1", prompt="x", rolling=True), "without a prompt are rolling"),
+        (pb.ModelRequest(id="1", prompt="x", continuations=["y"], contexts=["a", "b"]), "one for each of"),
+        (pb.ModelRequest(id="1", prompt="x", contexts=["a"]), "one for each of"),
         (pb.ModelRequest(id="1", prompt="x", continuations=["y"], kind="completion"), "have continuations, and only"),
         (pb.ModelRequest(id="1", prompt="x", kind="chit-chat"), "`chat`, `completion`, `loglikelihood`"),
         (pb.ModelRequest(id="1", prompt="x", tools=[pb.ToolDefinition(name="a")]), "only chat requests have tools"),

@@ -23,7 +23,7 @@ _TIE = 1e-6
 
 def prompts(request: Request) -> list[str]:
     """One prompt per continuation, joined as they are."""
-    return [request.prompt + continuation for continuation in request.continuations]
+    return [before + continuation for before, continuation in request.pairs]
 
 
 def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
@@ -32,8 +32,8 @@ def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
     if len(choices) != len(request.continuations):
         return _unusable(f"{len(choices)} choices for {len(request.continuations)} prompts")
     scores: list[ContinuationScore] = []
-    for continuation, choice in zip(request.continuations, choices, strict=True):
-        judged = _judge(request.prompt, continuation, choice)
+    for (before, continuation), choice in zip(request.pairs, choices, strict=True):
+        judged = _judge(before, continuation, choice)
         if isinstance(judged, str):
             return _unusable(judged)
         scores.append(judged)
