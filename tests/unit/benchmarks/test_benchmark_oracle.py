@@ -68,12 +68,31 @@ ROWS = {
         "default",
         list(FREE_TEXT.items()),
     ),
+    "hellaswag": (
+        {
+            "ind": 4,
+            "activity_label": "Mooping floor",
+            "ctx_a": "A man is in a house.",
+            "ctx_b": "the man",
+            "endings": ["w", "x", "y", "z"],
+            "label": "2",
+        },
+        "default",
+        LETTER_C,
+    ),
+    "winogrande": (
+        {"sentence": "Ann taught Eve, so _ knew more.", "option1": "Ann", "option2": "Eve", "answer": "1"},
+        "winogrande_xl",
+        [("The teacher knows more.\nANSWER: A", 1), ("Ann", 1), ("ANSWER: B", 0), ("", 0)],
+    ),
     "starter_mcq": (
         {"question": "What follows?", "choices": ["w", "x", "y", "z"], "answer": "C", "subject": "science"},
         "science",
         LETTER_C,
     ),
 }
+ELSEWHERE = {"wikitext"}
+"""Nothing is generated: see test_perplexity."""
 CASES = [(name, text, value) for name, (_, _, cases) in ROWS.items() for text, value in cases]
 
 
@@ -83,7 +102,7 @@ def sample_of(name):
 
 
 def test_every_built_in_benchmark_has_an_oracle():
-    assert set(ROWS) == set(registry.names())
+    assert set(ROWS) | ELSEWHERE == set(registry.names())
 
 
 @pytest.mark.parametrize(("name", "text", "value"), CASES)
@@ -117,7 +136,7 @@ def test_the_prompt_holds_the_question_and_never_the_solution(name):
     assert sample.input in message.content
     assert "9 x 2" not in message.content
     assert "{" not in message.content.replace("\\boxed{}", "")
-    if sample.choices:
+    if len(sample.choices) == 4:
         assert "A) w\nB) x\nC) y\nD) z" in message.content
         assert "one of A, B, C, D" in message.content
 
