@@ -22,6 +22,7 @@ _BUILT_IN = (
     "general_qa",
     "gsm8k",
     "hellaswag",
+    "ifeval",
     "mmlu",
     "starter_math",
     "starter_mcq",

@@ -36,6 +36,15 @@ FREE_TEXT = {
     "The Rhine.": {"exact_match": 0, "contains": 0, "f1": 0, "rouge_l": 0},
     "": {"exact_match": 0, "contains": 0, "f1": 0, "rouge_l": 0},
 }
+INSTRUCTIONS = {
+    "roses are red\nviolets are blue": (1, 1, 1, 1),
+    "<think>No commas, then.</think>roses are red": (1, 1, 1, 1),
+    "Sure, here it is:\nroses are red": (0, 0, 1, 1),
+    "Roses, red": (0, 0, 0, 0),
+    "Roses are red": (0, 0.5, 0, 0.5),
+    "": (0, 0, 0, 0),
+}
+LEVELS = ("prompt_level_strict", "inst_level_strict", "prompt_level_loose", "inst_level_loose")
 ROWS = {
     "gsm8k": (
         {"question": "What does she make?", "answer": "16 - 7 = <<16-7=9>>9\n9 * 2 = $<<9*2=18>>18\n#### 18"},
@@ -79,6 +88,19 @@ ROWS = {
         },
         "default",
         LETTER_C,
+    ),
+    "ifeval": (
+        {
+            "key": 1000,
+            "prompt": "Write on roses in lower case without commas.",
+            "instruction_id_list": ["punctuation:no_comma", "change_case:english_lowercase"],
+            "kwargs": [{"num_words": None}, {}],
+        },
+        "default",
+        [
+            (text, {**dict(zip(LEVELS, values, strict=True)), "instructions": 2})
+            for text, values in INSTRUCTIONS.items()
+        ],
     ),
     "winogrande": (
         {"sentence": "Ann taught Eve, so _ knew more.", "option1": "Ann", "option2": "Eve", "answer": "1"},
