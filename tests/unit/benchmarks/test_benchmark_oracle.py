@@ -102,6 +102,21 @@ ROWS = {
             for text, values in INSTRUCTIONS.items()
         ],
     ),
+    "drop": (
+        {
+            "passage": "The Cats won 24 to 3.",
+            "question": "Who won?",
+            "answers_spans": {"spans": ["The Cats"], "types": ["span"]},
+        },
+        "default",
+        [
+            ("They did.\nANSWER: cats", {"f1": 1, "exact_match": 1}),
+            ("<think>ANSWER: Dogs</think>the Cats.", {"f1": 1, "exact_match": 1}),
+            ("Answer: the wild cats", {"f1": 0.67, "exact_match": 0}),
+            ("ANSWER: Dogs", {"f1": 0, "exact_match": 0}),
+            ("", {"f1": 0, "exact_match": 0}),
+        ],
+    ),
     "winogrande": (
         {"sentence": "Ann taught Eve, so _ knew more.", "option1": "Ann", "option2": "Eve", "answer": "1"},
         "winogrande_xl",
