@@ -24,6 +24,7 @@ _BUILT_IN = (
     "gsm8k",
     "hellaswag",
     "ifeval",
+    "math_500",
     "mmlu",
     "starter_math",
     "starter_mcq",
