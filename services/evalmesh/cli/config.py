@@ -56,8 +56,9 @@ class Config(BaseModel):
         name: str = info.field_name
         kind, optional = _kind(cls.model_fields[name].annotation)
         if get_origin(kind) is dict:
-            mapping = _mapping(value, name)
-            if get_args(kind)[1] is str and isinstance(mapping, Mapping):
+            texts = get_args(kind)[1] is str
+            mapping = _mapping(value, name, texts=texts)
+            if texts and isinstance(mapping, Mapping):
                 return {key: str(one) if isinstance(one, (int, float)) else one for key, one in mapping.items()}
             return mapping
         if isinstance(value, bool) and kind in {int, float}:
@@ -161,16 +162,20 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
     return (kinds[0] if len(kinds) == 1 else None), len(kinds) < len(get_args(annotation))
 
 
-def _mapping(value: Any, name: str) -> Any:
-    if value is None:
-        return {}
-    if name == "headers" and (isinstance(value, list) or (isinstance(value, str) and not value.startswith("{"))):
-        return headers_of(value if isinstance(value, list) else [value], name)
+def _mapping(value: Any, name: str, *, texts: bool) -> Any:
     if isinstance(value, list):
-        if not all(isinstance(part, str) and "=" in part for part in value):
-            raise InvalidInput(f"{name}: the value (withheld) is not allowed; write NAME=VALUE.", {"field": name})
-        return {key.strip(): text.strip() for key, _, text in (part.partition("=") for part in value)}
-    return parse_options(value, name) if isinstance(value, str) else value
+        # Each word of a flag that may be repeated.
+        found: dict[str, Any] = {}
+        for part in value:
+            if not isinstance(part, str):
+                raise InvalidInput(f"{name}: the value (withheld) is not allowed; write NAME=VALUE.", {"field": name})
+            found |= _mapping(part, name, texts=texts)
+        return found
+    if isinstance(value, str) and name == "headers" and not value.startswith("{"):
+        return headers_of([value], name)
+    if isinstance(value, str):
+        return parse_options(value, name, texts=texts)
+    return {} if value is None else value
 
 
 def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidInput:
