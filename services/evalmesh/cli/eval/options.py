@@ -75,7 +75,7 @@ class TaskOptions:
     repeats: Annotated[int, Ge(1), Flag("generations per sample")] = 1
     seed: Annotated[int, Flag("of every random choice")] = 42
     completions: Annotated[
-        str | None, Flag("answers made elsewhere: they are scored, as by `evalmesh score`, and nothing is asked", "FILE")
+        str | None, Flag("answers made elsewhere: they are scored, as by `evalmesh score`", "FILE")
     ] = None
 
     eval_batch_size: Annotated[int | None, Ge(1), Flag("most requests in flight (default: 64)", group="execution")] = (
