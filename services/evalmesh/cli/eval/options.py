@@ -93,6 +93,9 @@ class TaskOptions:
 
     no_timestamp: Annotated[bool, Flag("write into the work directory itself", group="output")] = False
     overwrite: Annotated[bool, Flag("with --no-timestamp: replace the outputs that are there")] = False
+    no_predictions: Annotated[
+        bool, Flag("leave out predictions/ and reviews/, copies for EvalScope's scripts: results/ holds all of it")
+    ] = False
     name: Annotated[str, Flag("shown in lists and reports")] = ""
     labels: Annotated[
         dict[str, str], Flag("kept with the run; may be repeated", "NAME=VALUE", also=("--label",), nargs="+")

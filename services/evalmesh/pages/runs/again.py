@@ -21,6 +21,7 @@ _OF_SCORE = frozenset(
         "limit",
         "model",
         "name",
+        "no_predictions",
         "on_error",
         "repeats",
         "server",
