@@ -91,7 +91,7 @@ class Grid:
         left_out = [self._in_words(place) for place in range(len(self.columns)) if place not in kept]
         if any(left_out):
             told = ", ".join(words for words in left_out if words)
-            console.print(Text(f"no room for: {told}", style="dim"), soft_wrap=True)
+            console.print(Text(f"no room for: {told}", style="dim"))
 
     def _value(self, place: int) -> str | None:
         """What all rows have there; `None` where they differ."""
