@@ -8,9 +8,8 @@ import yaml
 
 from evalmesh.cli.__main__ import exit_code, main
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import Outcome
 from evalmesh.cli.eval.live import RunProgress, Speed
-from evalmesh.cli.eval.outputs import lost_count
+from evalmesh.cli.eval.outcome import Outcome, lost_count
 from evalmesh.cli.eval.show import make_console, show_outcome
 from evalmesh.cli.eval.spec import repeating
 from evalmesh.cli.flags import build_parser, parse

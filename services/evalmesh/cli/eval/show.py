@@ -12,8 +12,7 @@ from rich.text import Text
 
 from evalmesh.cli.console import SafeConsole, is_live, make_console, one_place
 from evalmesh.cli.eval.costs import cost_line
-from evalmesh.cli.eval.evaluate import Outcome
-from evalmesh.cli.eval.reuse import reuse_lines
+from evalmesh.cli.eval.outcome import Outcome, reuse_lines
 from evalmesh.cli.eval.table import heading, remarks, render_table, warnings
 from evalmesh.cli.printable import one_line
 from evalmesh.domain.run import RunState
