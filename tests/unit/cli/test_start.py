@@ -41,7 +41,6 @@ def test_a_look_at_what_is_there_loads_no_platform(words, tmp_path) -> None:
     script = LOOK.replace("{words}", repr(words))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "\n")
-    assert (tmp_path / "said.txt").read_text()
 
 
 @pytest.mark.parametrize(
