@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evalmesh.cli import exits
 from evalmesh.cli.addresses import check_server
 from evalmesh.cli.connections import declared_in_environment
+from evalmesh.cli.console import make_console
+from evalmesh.cli.platform.shown_log import show_warnings
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, ResourceExhausted
 from evalmesh.domain.state import Submission
@@ -151,13 +153,19 @@ async def _remember(client: "AsyncClient", platform: LocalPlatform) -> None:
 def _client(address: str, token: str | None) -> "AsyncClient":
     from evalmesh.sdk import AsyncClient  # noqa: PLC0415  # see above
 
-    return AsyncClient(address, token=token)
+    return AsyncClient(address, token=token, on_wait=_say_waiting)
+
+
+def _say_waiting(what: str) -> None:
+    make_console(stderr=True).print(what, style="dim", markup=False, highlight=False)
 
 
 def start_logging(settings: LocalSettings) -> None:
     """Into the work directory, of which nobody else sees the part that is the platform's. Raises `InvalidInput`."""
     check_writable(settings.work_dir, settings.state_dir / "logs", private=settings.state_dir)
     configure_logging("evalmesh", settings.log_level, log_file(settings))
+    if settings.log_level == "DEBUG":
+        show_warnings(log_file(settings))
 
 
 def check_writable(work_dir: Path, folder: Path, private: Path | None = None) -> None:
