@@ -31,7 +31,7 @@ from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.hosts import living_hosts
 
 _EXTRAS = {"s3": "minio", "perf": "tokenizers", "wandb": "wandb", "mlflow": "mlflow", "clearml": "clearml"}
-_EXTRAS |= {"otlp": "opentelemetry.sdk", "nvml": "pynvml"}
+_EXTRAS |= {"transformers": "transformers", "vllm": "vllm", "otlp": "opentelemetry.sdk", "nvml": "pynvml"}
 _OF_ENDPOINTS = ("model", "api_url", "api_key", "headers", "ca_file", "insecure", "request_kind")
 _FEW_DESCRIPTORS = 4096
 _LITTLE_BYTES = 1 << 30
@@ -163,4 +163,4 @@ def _endpoint(args: argparse.Namespace) -> Finding:
             },
         )
         run_async(rehearse(config, counted=False))
-    return Finding("endpoint", "ok", f"{config.api_url} answers for {config.model}")
+    return Finding("endpoint", "ok", f"{config.api_url or 'this machine'} answers for {config.model}")
