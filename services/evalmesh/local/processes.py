@@ -12,7 +12,7 @@ from evalmesh.domain.errors import InvalidInput, Unavailable
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.process.child import Command, last_lines
 from evalmesh.process.environment import everything, without_keys
-from evalmesh.runtime.child import KeptChild, PipedChild
+from evalmesh.process.piped import KeptChild, PipedChild
 
 _START_S = 30.0
 _DRAIN_MORE_S = 3.0

@@ -22,7 +22,7 @@ import msgspec
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InternalError, InvalidInput, Unavailable
 from evalmesh.process.child import Command
 from evalmesh.process.environment import essentials
-from evalmesh.runtime.child import ChildGoneError, PipedChild
+from evalmesh.process.piped import ChildGoneError, PipedChild
 from evalmesh.scorer.calls import HEADER, MARK, MOST_BYTES, Call, Raised, Returned, frame, path_of, types_of
 
 T = TypeVar("T")
