@@ -80,7 +80,7 @@ async def test_questions_are_answered_as_the_engine_likes_and_printing_disturbs_
     opened = await talk.hear()
     assert isinstance(opened, Opened)
     assert opened.capabilities.preferred_batch == 8
-    assert len(opened.weights) == 64
+    assert len(opened.capabilities.weights) == 64
     for number, prompt in enumerate(["hang", "print noise", "large 3000000", "raise nothing good", "plain"]):
         talk.ask(number, prompt)
     answers = {said.number: said.completion for said in [await talk.answer() for _ in range(4)]}
@@ -114,7 +114,7 @@ async def test_a_note_is_told_and_what_is_forgotten_is_not_answered(talk: _Talk,
 async def test_an_engine_that_does_not_open_says_why(talk: _Talk, tmp_path: Path) -> None:
     talk.tell(Open(ECHO, EngineOptions(str(tmp_path))))
     refused = await talk.hear()
-    assert refused == Refused(f"The folder {tmp_path} has no config.json, so it holds no model.", "model.name")
+    assert refused == Refused(f"The folder {tmp_path} has no config.json, so it holds no model.", "model.model")
     assert await talk.child.ended() == "exit code 0"
 
 

@@ -165,7 +165,7 @@ async def _open(message: Open, pipes: Pipes) -> Engine | None:
     module, _, name = message.implementation.partition(":")
     try:
         engine = await cast("OpenEngine", getattr(importlib.import_module(module), name))(message.options, pipes)
-        pipes.say(Opened(engine.describe(), fingerprint(engine.sources())))
+        pipes.say(Opened(replace(engine.describe(), weights=fingerprint(engine.sources()))))
     except EngineError as error:
         pipes.say(Refused(error.sentence, error.field))
     except ModuleNotFoundError as error:

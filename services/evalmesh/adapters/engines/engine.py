@@ -14,7 +14,7 @@ class EngineError(Exception):
     """It cannot be opened: one sentence for whoever chose the model or the option."""
 
     def __init__(self, sentence: str, field: str = "model.args") -> None:
-        """`field`: the part of the spec that has to change: `model.name`, `model.args.device_map`."""
+        """`field`: the part of the spec that has to change: `model.model`, `model.args.device_map`."""
         super().__init__(sentence)
         self.sentence = sentence
         self.field = field
@@ -65,7 +65,7 @@ class Engine(Protocol):
     """One copy of a model. Called on the event loop of the child, which it must not block for long."""
 
     def describe(self) -> Capabilities:
-        """What this model can do. `preferred_batch` is how many requests at once keep it busy."""
+        """What this model can do. `preferred_batch` is how many requests at once keep it busy; `weights` is not its concern."""
         ...
 
     def sources(self) -> Sequence[Path]:

@@ -52,10 +52,10 @@ class EngineArgs(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """Whether texts begin with the start token where no chat template says so; `None`: as the tokenizer does."""
     max_length: int | None = None
     """Tokens of prompt and answer together; `None`: as many as the model was made for."""
-    data_parallel: int = 1
-    """So many copies of the model, each in a process and on devices of its own."""
+    data_parallel: int | None = None
+    """So many copies of the model, each in a process and on devices of its own; `None`: one for each of `devices`."""
     devices: tuple[str | int, ...] = ()
-    """GPUs to use, by number or UUID; empty: all that are visible. With `data_parallel` they are shared out."""
+    """GPUs to use, by number or UUID; empty: all that are visible. Several copies share them out."""
 
 
 class TransformersArgs(EngineArgs, frozen=True, kw_only=True):
@@ -144,7 +144,7 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
                 f"model.args.{typed} is {value!r}; {_way_out(str(error))}", {"field": f"{FIELD}.{typed}"}
             ) from error
     args = msgspec.convert(read, kind.args)
-    if args.data_parallel < 1:
+    if args.data_parallel is not None and args.data_parallel < 1:
         raise InvalidInput(
             f"model.args.data_parallel is {args.data_parallel}; ask for at least 1 copy.",
             {"field": f"{FIELD}.data_parallel"},

@@ -41,8 +41,6 @@ class Opened(msgspec.Struct, tag="opened"):
     """The model is loaded."""
 
     capabilities: Capabilities
-    weights: str
-    """What was loaded, as a digest of its files."""
 
 
 class Refused(msgspec.Struct, tag="refused"):

@@ -49,6 +49,7 @@ def capabilities_to_proto(
         preferred_batch=capabilities.preferred_batch,
         seed=capabilities.seed,
         notes=notes,
+        weights=capabilities.weights,
     )
 
 
@@ -63,6 +64,7 @@ def capabilities_from_proto(proto: models_pb2.ModelDescription) -> Capabilities:
         proto.tools if proto.HasField("tools") else None,
         proto.max_context_tokens if proto.HasField("max_context_tokens") else None,
         proto.preferred_batch or 1,
+        proto.weights,
     )
 
 
