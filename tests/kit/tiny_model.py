@@ -42,6 +42,8 @@ class Shape:
     layers: int = 2
     heads: int = 4
     kv_heads: int = 2
+    head_dim: int | None = None
+    """`None`: the heads share the hidden size out. vLLM knows 32, 64, 80 and more."""
     context: int = 2048
     dtype: str = "float32"
     bos: bool = False
@@ -94,7 +96,7 @@ def model_config(shape: Shape, core: Tokenizer) -> dict[str, Any]:
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.hidden // shape.heads,
+        "head_dim": shape.head_dim or shape.hidden // shape.heads,
         "max_position_embeddings": shape.context,
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
@@ -208,7 +210,7 @@ def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2) -> Path:
     import torch  # noqa: PLC0415 - seconds, and only here
     from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    shape = Shape(hidden=64, context=256)
+    shape = Shape(hidden=64, head_dim=32, context=256)
     core = tokenizer(folder, shape)
     config = _write_configs(folder, shape, core)
     # Several threads wait for each other where others work too, and so small a model gains nothing from them.
