@@ -15,7 +15,7 @@ from evalmesh.adapters.engines.options import EngineArgs, EngineKind
 from evalmesh.adapters.roots import Roots
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.digest import pool_id
-from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, PermissionDenied, Unavailable
+from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, PermissionDenied
 from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
@@ -201,7 +201,7 @@ async def test_a_model_that_cannot_be_loaded_is_one_sentence(
     house: House, model: ModelSpec, args: dict[str, str], wrong: str
 ) -> None:
     endpoint = opened(house, replace(model, args=args))
-    with pytest.raises((InvalidInput, Unavailable)) as caught:
+    with pytest.raises((InvalidInput, FailedPrecondition)) as caught:
         await endpoint.check()
     assert wrong in caught.value.message
     with pytest.raises(EndpointGone):

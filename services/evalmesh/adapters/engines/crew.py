@@ -28,6 +28,7 @@ _SMALL_COMPANY = 8
 _ALONE_TWICE = 2
 _MOST_BARREN = 10
 """A copy that dies so often in a row, nothing being answered in between, is given up."""
+_LEAST_LIMIT = 16
 _LONGEST_PAUSE_S = 10.0
 _TOLD_S = 20.0
 """A note is told for so long among what requests wait for."""
@@ -87,7 +88,7 @@ class Crew:
         limit: int,
         before: Callable[[], Awaitable[None]],
     ) -> None:
-        """`limit`: requests in flight in one copy. `before`: awaited before anything is started."""
+        """`limit`: the most requests in flight in one copy. `before`: awaited before anything is started."""
         self.model = model
         self._seats = [_Seat(replica) for replica in replicas(self._noted)]
         self._limit = limit
@@ -169,6 +170,8 @@ class Crew:
             seat.up = True
             self._keeping.append(asyncio.create_task(self._keep(seat, opened), name=f"keep-{self.model}"))
         self.opened = opened
+        # Two batches: one that is worked on, and one to choose the next from.
+        self._limit = min(self._limit, max(2 * opened.capabilities.preferred_batch, _LEAST_LIMIT))
         self._admit()
         return opened
 

@@ -9,7 +9,7 @@ from evalmesh.adapters.engines.engine import EngineRequest
 from evalmesh.adapters.engines.protocol import Opened
 from evalmesh.domain.completion import Completion, CompletionError, as_sentence
 from evalmesh.domain.content import media_of
-from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, Unavailable
+from evalmesh.domain.errors import LOADING, EvalmeshError, FailedPrecondition, InvalidInput, Unavailable
 from evalmesh.domain.needs import Capabilities
 from evalmesh.domain.request import GenerationConfig, Message, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
@@ -53,17 +53,20 @@ class EngineEndpoint:
 
     async def check(self, kind: RequestKind | None = None, config: GenerationConfig | None = None) -> Sequence[str]:
         """See the port. Raises `Unavailable` with the detail `loading` while the model is being loaded."""
+        was_open = self._crew.opened is not None
         try:
             async with asyncio.timeout(_CHECK_S):
                 opened = await self._crew.open()
+                self._check_weights(opened)
+                kind = kind if kind in opened.capabilities.kinds else self._model.kind
+                if kind in opened.capabilities.kinds:
+                    await self._check_answer(kind, config or GenerationConfig())
         except TimeoutError:
-            raise Unavailable(
-                f"The model {self._model.name} is being loaded.", {"field": "model.model", "loading": "true"}
-            ) from None
-        self._check_weights(opened)
-        kind = kind if kind in opened.capabilities.kinds else self._model.kind
-        if kind in opened.capabilities.kinds:
-            await self._check_answer(kind, config or GenerationConfig())
+            if not was_open:
+                raise Unavailable(
+                    f"The model {self._model.name} is being loaded.", {"field": "model.model", LOADING: "true"}
+                ) from None
+            # It is at work, or slow.
         return list(self._crew.notes)
 
     def _check_weights(self, opened: Opened) -> None:
@@ -78,10 +81,7 @@ class EngineEndpoint:
         request = _question(kind)
         small = replace(config, max_tokens=min(config.max_tokens or _MOST_TOKENS, _MOST_TOKENS))
         try:
-            async with asyncio.timeout(_CHECK_S):
-                completion = await self._crew.answer(EngineRequest(request, small))
-        except TimeoutError:
-            return  # It is at work, or slow.
+            completion = await self._crew.answer(EngineRequest(request, small))
         except EndpointGone as gone:
             raise Unavailable(gone.message, {"field": "model.model"}) from gone
         if completion.error is not None:

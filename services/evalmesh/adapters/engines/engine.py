@@ -65,7 +65,11 @@ class Engine(Protocol):
     """One copy of a model. Called on the event loop of the child, which it must not block for long."""
 
     def describe(self) -> Capabilities:
-        """What this model can do. `preferred_batch` is how many requests at once keep it busy; `weights` is not its concern."""
+        """What this model can do. `weights` stays empty.
+
+        `preferred_batch` is how many requests at once keep it busy; twice as many are asked of it, so that it can
+        choose, unless the user wants fewer.
+        """
         ...
 
     def sources(self) -> Sequence[Path]:
@@ -75,6 +79,8 @@ class Engine(Protocol):
     async def answer(self, request: EngineRequest) -> Completion:
         """The answer, or a completion with the error that this request alone is to blame for.
 
+        An answer ends where the context does, with the finish reason `length`; a prompt that leaves no room for one is
+        a `bad_request`.
         Called many times at once; the engine batches as it likes. When it is cancelled, the request leaves the batch.
         What it raises becomes an error of class `internal`; it need set neither `tries` nor `timing`.
         """

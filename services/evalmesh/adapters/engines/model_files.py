@@ -1,6 +1,7 @@
 """A model in a folder of this machine: whether it is one, seen before a process is started to load it."""
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -26,7 +27,9 @@ def local_model(name: str) -> Path | None:
     if not there:
         if _HUB_NAME.fullmatch(name) and not name.startswith((".", "~")):
             return None
-        raise NotFound(f"There is no folder {name!r} here (--model), from which the model could be loaded.", _FIELD)
+        raise NotFound(
+            f"There is no folder {name!r} here (--model), from which the model could be loaded.{_near(folder)}", _FIELD
+        )
     if not folder.is_dir():
         raise InvalidInput(
             f"{name!r} (--model) is a file; name the folder that has the model's config.json and its weights.", _FIELD
@@ -36,6 +39,15 @@ def local_model(name: str) -> Path | None:
 
 
 _FIELD = {"field": FIELD}
+
+
+def _near(folder: Path) -> str:
+    try:
+        there = {path.name: path for path in folder.parent.iterdir() if path.is_dir()}
+    except OSError:
+        there = {}
+    near = get_close_matches(folder.name, there, n=1)
+    return f" Did you mean {str(there[near[0]])!r}?" if near else ""
 
 
 def _check_folder(name: str, folder: Path) -> None:

@@ -46,20 +46,29 @@ def environments(args: EngineArgs, *, from_hub: bool) -> Sequence[Mapping[str, s
     copies = args.data_parallel or max(1, len(args.devices) // _devices_each(args))
     if copies == 1:
         return [{**common, "CUDA_VISIBLE_DEVICES": ",".join(devices)} if args.devices else common]
-    if not devices:
-        threads = str(max(1, (os.cpu_count() or 1) // copies))
-        own = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        return [{**common, **own}] * copies
-    if len(devices) < copies:
-        there = "1 GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
+    if devices and len(devices) < copies:
+        there = "is 1 GPU" if len(devices) == 1 else f"are {len(devices)} GPUs"
         raise InvalidInput(
-            f"model.args.data_parallel asks for {copies} copies of the model, and there "
-            f"{'is' if len(devices) == 1 else 'are'} {there} here; ask for as many, or list devices to share in "
-            "model.args.devices.",
+            f"model.args.data_parallel asks for {copies} copies of the model, and there {there} here; ask for as many, "
+            "or list devices in model.args.devices, where one may stand twice.",
             {"field": f"{FIELD}.data_parallel"},
         )
-    each = len(devices) // copies
-    return [{**common, "CUDA_VISIBLE_DEVICES": ",".join(devices[at * each : (at + 1) * each])} for at in range(copies)]
+    return [{**common, **share} for share in shares(copies, devices)]
+
+
+def shares(count: int, devices: Sequence[str] | None = None) -> Sequence[Mapping[str, str]]:
+    """Variables by which each of so many processes takes its part of the devices, or of the processors.
+
+    `devices`: GPUs to share out; `None`: all that are visible. Where there are fewer than processes, all see all.
+    """
+    devices = visible_gpus() if devices is None else devices
+    if count == 1 or 0 < len(devices) < count:
+        return [{}] * count
+    if not devices:
+        threads = str(max(1, (os.cpu_count() or 1) // count))
+        return [{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}] * count
+    each = len(devices) // count
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[at * each : (at + 1) * each])} for at in range(count)]
 
 
 def visible_gpus() -> list[str]:

@@ -24,7 +24,7 @@ from evalmesh.adapters.engines.protocol import (
     size_of,
 )
 from evalmesh.domain.completion import Completion, as_sentence
-from evalmesh.domain.errors import InvalidInput, Unavailable
+from evalmesh.domain.errors import FailedPrecondition, InvalidInput, Unavailable
 from evalmesh.process.child import Command, last_lines
 from evalmesh.process.piped import ChildGoneError, PipedChild
 
@@ -83,7 +83,8 @@ class Replica:
     async def start(self) -> Opened:
         """Returns when the model is loaded.
 
-        Raises `InvalidInput` when it cannot be, `Unavailable` when the process dies of it.
+        Raises `InvalidInput` when it cannot be, `FailedPrecondition` when the process dies of it, `Unavailable` when
+        it takes too long.
         """
         launch = self._launch
         self._log_from = launch.log.stat().st_size if launch.log is not None and launch.log.exists() else 0
@@ -99,7 +100,7 @@ class Replica:
             raise Unavailable(f"The model {self._model} was not loaded within {launch.start_s:g} s.") from None
         except (asyncio.IncompleteReadError, ConnectionError, ChildGoneError, ValueError) as error:
             how = await self._ending(child)
-            raise Unavailable(
+            raise FailedPrecondition(
                 f"The engine {how} while it loaded the model {self._model}.{self._words(child)}",
                 {"field": "model.model"},
             ) from error

@@ -13,6 +13,7 @@ from evalmesh.benchmarks.naming import suggestion
 from evalmesh.cli.config import Config, placed
 from evalmesh.cli.connections import default_url
 from evalmesh.cli.eval.datasets import read_set, split_names
+from evalmesh.cli.eval.engines import runs_here
 from evalmesh.cli.eval.keys import EVAL_TYPE_ADVICE, EVAL_TYPES, TASK_ADVICE, sift
 from evalmesh.cli.eval.options import TaskOptions
 from evalmesh.cli.options import from_file, parse_options
@@ -38,6 +39,8 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     def beside(cls, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Own data too are named from the file that names them."""
         found = super().beside(values, folder)
+        if isinstance(model := found.get("model"), str) and model and (folder / model).is_dir():
+            found["model"] = str(folder / model)
         if isinstance(args := found.get("dataset_args"), Mapping):
             found["dataset_args"] = {
                 name: placed(own, folder, ("local_path",)) if isinstance(own, Mapping) else own
@@ -62,7 +65,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
         if not isinstance(values, Mapping):
             return values
         given = sift(values, cls.model_fields, TASK_ADVICE, "")
-        elsewhere = any(map(given.get, ("api_url", "demo", "completions", "connection")))
+        elsewhere = any(map(given.get, ("api_url", "demo", "completions", "connection"))) or runs_here(given)
         return given if elsewhere or not default_url() else {**given, "api_url": default_url()}
 
     @field_validator("datasets", mode="before")
@@ -111,7 +114,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     def _eval_type(cls, value: str | None) -> str | None:
         if value is None or value in EVAL_TYPES:
             return value
-        way_out = EVAL_TYPE_ADVICE.get(value, "this build evaluates OpenAI-compatible endpoints: use openai_api.")
+        way_out = EVAL_TYPE_ADVICE.get(value, f"use one of {', '.join(EVAL_TYPES)}.")
         raise Unimplemented(f"eval_type: {value[:40]!r} is not supported; {way_out}", {"field": "eval_type"})
 
     @model_validator(mode="after")

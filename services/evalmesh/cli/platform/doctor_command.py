@@ -31,7 +31,7 @@ from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.hosts import living_hosts
 
 _EXTRAS = {"s3": "minio", "perf": "tokenizers", "wandb": "wandb", "mlflow": "mlflow", "clearml": "clearml"}
-_EXTRAS |= {"otlp": "opentelemetry.sdk", "nvml": "pynvml"}
+_EXTRAS |= {"transformers": "transformers", "vllm": "vllm", "otlp": "opentelemetry.sdk", "nvml": "pynvml"}
 _FEW_DESCRIPTORS = 4096
 _LITTLE_BYTES = 1 << 30
 _STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
