@@ -96,7 +96,7 @@ class VllmEngine:
         self._numbers = count()
         self._sources = [Path(one) for one in (model, args.tokenizer, args.lora) if one]
         self._lora = _lora_request(args.lora)
-        self._defaults: Mapping[str, Any] = llm.model_config.get_diff_sampling_param()
+        self._defaults = _defaults(llm.model_config)
         tokenizer = AutoTokenizer.from_pretrained(
             args.tokenizer or model,
             revision=None if args.tokenizer else args.revision or None,
@@ -228,6 +228,13 @@ def _sampling_params(wish: Wish, max_tokens: int, parser: Mapping[str, Any]) -> 
     if wish.guided:
         fields["structured_outputs"] = StructuredOutputsParams(**wish.guided)
     return SamplingParams(**fields, max_tokens=max_tokens, output_kind=RequestOutputKind.DELTA)
+
+
+def _defaults(model_config: Any) -> Mapping[str, Any]:
+    """Of sampling, as the model's generation_config.json and Transformers have them: greedy where nothing is said."""
+    said = {**(model_config.try_get_generation_config() or {}), **(model_config.override_generation_config or {})}
+    defaults = dict(model_config.get_diff_sampling_param())
+    return defaults if said.get("do_sample") else {**defaults, "temperature": 0.0}
 
 
 def _lora_request(folder: str) -> Any:
