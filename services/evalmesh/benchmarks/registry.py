@@ -16,7 +16,19 @@ from evalmesh.domain.layout import is_safe_name
 
 GROUP = "evalmesh.benchmarks"
 
-_BUILT_IN = ("arc", "general_mcq", "general_qa", "gsm8k", "mmlu", "starter_math", "starter_mcq")
+_BUILT_IN = (
+    "arc",
+    "general_mcq",
+    "general_qa",
+    "gsm8k",
+    "hellaswag",
+    "ifeval",
+    "mmlu",
+    "starter_math",
+    "starter_mcq",
+    "wikitext",
+    "winogrande",
+)
 
 
 def get(name: str) -> Benchmark:

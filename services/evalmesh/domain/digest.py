@@ -22,6 +22,9 @@ _HOW_IT_IS_RUN = frozenset({"data_parallel", "devices", "batch_size", "batch_tok
 """Options of our own engines that change no answer."""
 _MORE = "\0more"
 """Stands where a role would, and is none."""
+_ROLLING = "\0rolling"
+"""Comes after the texts of a rolling request."""
+_CONTEXTS = "\0contexts"
 
 
 def canonical_json(value: Any) -> bytes:
@@ -94,7 +97,9 @@ class GenerationDigest:
         digest = self._common.copy()
         before = (planned.sample.id, planned.kind, planned.prompt, str(repeat))
         digest.update(b"".join([*map(_framed, before), *map(self._message, planned.messages)]))
-        parts = [*planned.continuations]
+        # Marks that no text can be make it another question; so requests of before the fields keep their digest.
+        parts = [*planned.continuations, *([_ROLLING] if planned.rolling else [])]
+        parts += [_CONTEXTS, *planned.contexts] if planned.contexts else []
         if not all(message.plain for message in planned.messages) or planned.tools or planned.tool_choice:
             # What a plain text cannot say comes after it, so that plain requests keep the digest they always had.
             parts += [_MORE, canonical_json([planned.messages, planned.tools, planned.tool_choice]).decode()]

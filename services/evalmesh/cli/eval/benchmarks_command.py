@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
@@ -129,7 +130,9 @@ def _show_sample(one: PreviewedSample) -> None:
         print("\n".join([f"--- {message.role}", *_lines_of(message)]))
     if one.prompt:
         print(f"--- prompt\n{one.prompt}")
-    for continuation in one.continuations:
+    for context, continuation in zip_longest(one.contexts, one.continuations):
+        if context:
+            print(f"--- context\n{context}")
         print(f"--- continuation\n{continuation}")
     for tool in one.tools:
         print(f"--- tool {tool.name}\n{tool.description}\n{json.dumps(tool.parameters, ensure_ascii=False)}")

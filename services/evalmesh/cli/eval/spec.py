@@ -73,6 +73,8 @@ _DATASET_KEYS = {
     "system_prompt": ("system_prompt", str),
     "extra_params": ("extra", dict),
 }
+_EXTRA_KEYS = ("scoring",)
+"""Settings that only some benchmarks have; written like the others, or into `extra_params`."""
 _FORM_KEYS = {"columns": dict, "encoding": str, "delimiter": str}
 """How the rows of own files are to be read."""
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
@@ -303,7 +305,7 @@ def _generation(config: TaskConfig) -> dict[str, Any]:
 def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
     """One benchmark of the run with its `dataset_args`."""
     field = f"dataset_args.{one.name}"
-    keys = (*_DATASET_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
+    keys = (*_DATASET_KEYS, *_EXTRA_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
     given = sift(config.dataset_args.get(one.name, {}), keys, DATASET_ADVICE, field)
     given = {key: value for key, value in given.items() if value is not None}
     # What is said for all benchmarks gives way to what is said for this one.
@@ -314,6 +316,8 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
         for key, (target, kind) in _DATASET_KEYS.items()
         if key in given
     }
+    if own := {key: given[key] for key in _EXTRA_KEYS if key in given}:
+        values["extra"] = {**values.get("extra", {}), **own}
     if one.local_path and "local_path" in values:
         raise _wrong(f"{field}.local_path", values["local_path"], f"datasets name {one.local_path!r}; say it once.")
     if one.local_path:
