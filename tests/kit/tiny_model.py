@@ -205,7 +205,7 @@ def write_choices(path: Path, number: int, seed: int = 7) -> Path:
     return path
 
 
-def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2) -> Path:
+def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2, head_dim: int | None = None) -> Path:
     """Trains until the answers cost `least_loss` nats a token, which leaves some of them wrong."""
     import torch  # noqa: PLC0415 - seconds, and only here
     from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
@@ -254,15 +254,16 @@ def _lessons(core: Tokenizer, seed: int) -> tuple[Any, Any]:
     return torch.tensor(ids), torch.tensor(labels)
 
 
-def kept_model(cache: Path) -> Path:
+def kept_model(cache: Path, head_dim: int | None = None) -> Path:
     """The trained model out of `cache`; made there by the first who asks, in a process of its own."""
-    folder = cache / f"sums-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
+    folder = cache / f"sums-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}-{head_dim or ''}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             unfinished = folder.with_suffix(".new")
-            subprocess.run([sys.executable, "-m", "tests.kit.tiny_model", str(unfinished)], check=True)
+            words = ["-m", "tests.kit.tiny_model", str(unfinished), *(["--head-dim", str(head_dim)] if head_dim else [])]
+            subprocess.run([sys.executable, *words], check=True)
             unfinished.rename(folder)
     return folder
 
@@ -283,4 +284,6 @@ def greedy(model: Any, ids: list[int], tokens: int, ends: tuple[int, ...]) -> It
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    trained_model(parser.parse_args().folder)
+    parser.add_argument("--head-dim", type=int)
+    asked = parser.parse_args()
+    trained_model(asked.folder, head_dim=asked.head_dim)

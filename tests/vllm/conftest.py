@@ -15,7 +15,7 @@ from evalmesh.domain.digest import pool_id
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
-from tests.kit.tiny_model import random_model
+from tests.kit.tiny_model import kept_model, random_model
 
 collect_ignore_glob = [] if find_spec("vllm") else ["test_*.py"]
 
@@ -30,6 +30,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_model(
         tmp_path_factory.mktemp("models") / "tiny", hidden=128, heads=2, kv_heads=1, context=CONTEXT, bos=True
     )
+
+
+@pytest.fixture(scope="session")
+def sums_model(pytestconfig: pytest.Config) -> Path:
+    """As elsewhere, with heads that vLLM takes."""
+    return kept_model(Path(pytestconfig.cache.mkdir("tiny_models")), head_dim=32)
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +54,15 @@ def tokenizer(tiny: Path) -> Any:
     return AutoTokenizer.from_pretrained(tiny)
 
 
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where engines write what they have to say."""
+    return tmp_path_factory.mktemp("logs")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    house = House(HouseRules(logs=tmp_path_factory.mktemp("logs")))
+async def house(logs: Path) -> AsyncIterator[House]:
+    house = House(HouseRules(logs=logs))
     yield house
     await house.close()
 
@@ -58,7 +70,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def endpoint(house: House, tiny: Path) -> AsyncIterator[EngineEndpoint]:
     """The tiny model, loaded once for all tests."""
-    endpoint = await opened(house, tiny)
+    endpoint = await opened(house, tiny, enable_log_requests=True)
     yield endpoint
     await endpoint.close()
 

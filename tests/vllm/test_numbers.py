@@ -87,9 +87,7 @@ async def test_a_long_text_is_scored_whole_in_windows_of_the_context(endpoint, r
 
 async def test_the_greedy_answer_is_that_of_transformers_and_scored_as_greedy(endpoint, reference, tokenizer):
     ask = "what is the number of the house?"
-    chat = tokenizer.apply_chat_template(
-        [{"role": "user", "content": ask}], add_generation_prompt=True, tokenize=False
-    )
+    chat = tokenizer.apply_chat_template([{"role": "user", "content": ask}], add_generation_prompt=True, tokenize=False)
     for request, text in (
         (Request("s", 0, "chat", "d", messages=(Message("user", ask),)), chat),
         (Request("s", 0, "completion", "d", prompt=ask), None),
@@ -98,7 +96,8 @@ async def test_the_greedy_answer_is_that_of_transformers_and_scored_as_greedy(en
         wanted = list(greedy(reference, ids, 24, (tokenizer.eos_token_id,)))
         answer = await endpoint.generate(request, GenerationConfig(max_tokens=24, temperature=0.0, top_logprobs=2))
         assert answer.error is None
-        assert answer.text == tokenizer.decode(wanted, skip_special_tokens=True)
+        # vLLM leaves out what may become a character with the next token.
+        assert answer.text == tokenizer.decode(wanted, skip_special_tokens=True).rstrip("\ufffd")
         assert answer.usage is not None
         assert (answer.usage.input_tokens, answer.usage.output_tokens) == (len(ids), len(wanted))
         total = sum(token.logprob for token in answer.top_logprobs)

@@ -75,12 +75,12 @@ class Texts:
 
     def continuations(self, request: Request, most: int) -> Iterator[list[Piece]]:
         """What each continuation of a log-likelihood request is scored by; `most`: tokens that the context holds."""
-        for continuation in request.continuations:
-            if getattr(request, "rolling", False):
+        for context, continuation in request.pairs:
+            if request.rolling:
                 tokens = self._tokens(continuation, {"add_special_tokens": False})
                 yield list(windows(tokens, self._prefix(), most))
             else:
-                before, scored = self._pair(request.prompt, continuation)
+                before, scored = self._pair(context, continuation)
                 cut = max(0, len(before) + len(scored) - most - 1)
                 yield [Piece(before[cut:], scored[max(0, cut - len(before)) :])] if scored else []
 

@@ -67,8 +67,7 @@ def _start(model_name: str, args: VllmArgs) -> tuple[Any, int]:
         chosen["dtype"] = arguments.checkpoint_dtype(model.hf_config)
     context = int(model.max_model_len)
     arguments.allow_one_more()
-    config = AsyncEngineArgs(**chosen | {"max_model_len": context + 1}).create_engine_config()
-    return AsyncLLM.from_vllm_config(config, disable_log_stats=True), context
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**chosen | {"max_model_len": context + 1})), context
 
 
 def _why_not(error: Exception, overheard: Overheard) -> str:
