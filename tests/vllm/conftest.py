@@ -15,7 +15,6 @@ from evalmesh.domain.digest import pool_id
 from evalmesh.domain.errors import Unavailable
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
-from tests.kit.tiny_model import kept_model, random_model
 
 collect_ignore_glob = [] if find_spec("vllm") else ["test_*.py"]
 
@@ -27,6 +26,8 @@ ARGS = {"enforce_eager": True}
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random numbers; vLLM's attention takes no heads smaller than 32."""
+    from tests.kit.tiny_model import random_model  # noqa: PLC0415
+
     return random_model(
         tmp_path_factory.mktemp("models") / "tiny", hidden=128, heads=2, kv_heads=1, context=CONTEXT, bos=True
     )
@@ -35,6 +36,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sums_model(pytestconfig: pytest.Config) -> Path:
     """As elsewhere, with heads that vLLM takes."""
+    from tests.kit.tiny_model import kept_model  # noqa: PLC0415 - the ordinary suite reads this file too
+
     return kept_model(Path(pytestconfig.cache.mkdir("tiny_models")), head_dim=32)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from tests.vllm.conftest import opened
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig, Request
-from tests.vllm.conftest import opened
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
@@ -69,5 +69,5 @@ async def test_the_model_speaks_as_with_the_adapter_merged_into_it(
 
 
 async def test_a_folder_without_an_adapter_is_refused(house, tiny, tmp_path):
-    with pytest.raises(InvalidInput, match="model.args.lora is .* which has no adapter_config.json"):
+    with pytest.raises(InvalidInput, match=r"model.args.lora is .* which has no adapter_config.json"):
         await opened(house, tiny, lora=str(tmp_path))

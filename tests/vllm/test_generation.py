@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
+from tests.vllm.conftest import CONTEXT
 
 from evalmesh.adapters.engines.endpoint import EngineEndpoint
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.request import GenerationConfig, Message, Request
-from tests.vllm.conftest import CONTEXT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 

@@ -1,12 +1,12 @@
 """Log probabilities and greedy answers are those of the model as Transformers runs it."""
 
 import pytest
+from tests.kit.tiny_model import greedy
+from tests.vllm.conftest import CONTEXT
 
 from evalmesh.adapters.engines.endpoint import EngineEndpoint
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.request import GenerationConfig, Message, Request
-from tests.kit.tiny_model import greedy
-from tests.vllm.conftest import CONTEXT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 

@@ -6,12 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.kit.tiny_model import random_model
+from tests.vllm.conftest import CONTEXT, opened
 
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig, Request
-from tests.kit.tiny_model import random_model
-from tests.vllm.conftest import CONTEXT, opened
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
@@ -26,8 +26,8 @@ def descendants(pid: int) -> list[tuple[int, str]]:
     found = [(pid, "")]
     for one, _ in found:
         for task in Path(f"/proc/{one}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found.append((int(child), Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")))
+            children = (task / "children").read_text().split()
+            found += [(int(child), Path(f"/proc/{child}/cmdline").read_text()) for child in children]
     return found[1:]
 
 
@@ -74,5 +74,5 @@ async def test_options_that_cannot_be_are_refused_in_a_sentence(house, tiny, arg
 
 
 async def test_a_model_that_vllm_has_no_kernels_for_is_refused_with_its_reason(house, tmp_path):
-    with pytest.raises(InvalidInput, match="vLLM cannot load the model: .*16"):
+    with pytest.raises(InvalidInput, match=r"vLLM cannot load the model: .*16"):
         await opened(house, random_model(tmp_path / "small", hidden=32, heads=2, kv_heads=1))
