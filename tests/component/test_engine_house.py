@@ -216,7 +216,7 @@ async def test_a_model_that_cannot_be_loaded_is_one_sentence(
             {"precison": "float16"},
             "model.args has 'precison', which the engine transformers does not know; did you mean 'precision'?",
         ),
-        ("", {"dtype": "int3"}, "model.args.dtype is 'int3'; invalid enum value 'int3'."),
+        ("", {"dtype": "int3"}, "model.args.dtype is 'int3'; give one of auto, "),
         ("", {"precision": "torch.float16", "dtype": "bfloat16"}, "model.args says dtype twice, as 'dtype' too"),
         ("", {"data_parallel": 0}, "model.args.data_parallel is 0; ask for at least 1 copy."),
         ("/nowhere/at-all", {}, "There is no folder '/nowhere/at-all' here"),

@@ -3,7 +3,8 @@
 `die`: the process ends; `die-once`: unless the file `args.died` is there, which is made; `die-with N`: when at least N
 requests are in flight. `raise`: the engine raises. `hang`: no answer, ever. `stuck`: the whole process stands still.
 `print`: something is printed before the answer. `note`: a note is told. `large N`: an answer of so many characters.
-`wait`: no answer before the file `args.gate` is there. Everything else is answered with itself.
+`wait`: no answer before the file `args.gate` is there. Everything else is answered with itself. Each answer takes
+`args.pause_s`.
 """
 
 import asyncio
@@ -63,6 +64,7 @@ class EchoEngine:
 
     async def _obey(self, prompt: str) -> str:
         word, _, rest = prompt.partition(" ")
+        await asyncio.sleep(float(str(self.options.args.get("pause_s", 0))))
         if word in {"hang", "wait", "die-with"}:
             await self._wait(word, rest)
         elif word == "large":

@@ -33,6 +33,7 @@ async def _main() -> None:
             settings=settings,
             runs=opened.runs,
             bus=opened.bus,
+            signals=opened.signals,
             objects=opened.objects,
             open_endpoint=endpoints,
             clock=SystemClock(),

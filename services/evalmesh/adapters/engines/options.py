@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal, cast
+from types import UnionType
+from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
@@ -27,6 +28,14 @@ _DTYPES: Mapping[str, str] = {
     "bf16": "bfloat16",
     "fp32": "float32",
     "float": "float32",
+}
+_WORDS: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    dict: "a mapping",
+    tuple: "a list",
 }
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -149,7 +158,7 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
             read[name] = msgspec.convert(_dtype(value) if name == "dtype" else value, names[name].type, strict=False)
         except msgspec.ValidationError as error:
             raise InvalidInput(
-                f"model.args.{typed} is {value!r}; {_way_out(str(error))}", {"field": f"{FIELD}.{typed}"}
+                f"model.args.{typed} is {value!r}; {_way_out(names[name].type)}", {"field": f"{FIELD}.{typed}"}
             ) from error
     if rest:
         read[kind.rest] = {**rest, **cast("dict[str, object]", read.get(kind.rest, {}))}
@@ -169,5 +178,8 @@ def _dtype(value: object) -> object:
     return _DTYPES.get(name, name)
 
 
-def _way_out(error: str) -> str:
-    return f"{error[:1].lower()}{error[1:].removesuffix('.')}."
+def _way_out(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"give one of {', '.join(map(str, get_args(kind)))}."
+    inner = [get_origin(one) or one for one in (get_args(kind) if isinstance(kind, UnionType) else (kind,))]
+    return f"give {' or '.join(_WORDS[one] for one in inner if one in _WORDS)}."
