@@ -262,8 +262,8 @@ def kept_model(cache: Path, head_dim: int | None = None) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             unfinished = folder.with_suffix(".new")
-            words = ["-m", "tests.kit.tiny_model", str(unfinished), *(["--head-dim", str(head_dim)] if head_dim else [])]
-            subprocess.run([sys.executable, *words], check=True)
+            heads = ["--head-dim", str(head_dim)] if head_dim else []
+            subprocess.run([sys.executable, "-m", "tests.kit.tiny_model", str(unfinished), *heads], check=True)
             unfinished.rename(folder)
     return folder
 

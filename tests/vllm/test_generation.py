@@ -114,7 +114,7 @@ async def test_a_prompt_that_fills_the_context_is_refused_with_its_length(endpoi
     answer = await ask(endpoint, "river " * CONTEXT)
     assert answer.error is not None
     assert answer.error.error_class == "bad_request"
-    assert f"context of {CONTEXT}" in answer.error.message
+    assert f"the model holds {CONTEXT}" in answer.error.message
 
 
 async def test_a_request_that_nobody_waits_for_leaves_the_batch(endpoint, logs):

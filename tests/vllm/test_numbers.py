@@ -63,18 +63,22 @@ async def test_choices_of_one_letter_are_scored_beside_long_ones(endpoint, refer
     assert [score.logprob for score in scores] == pytest.approx(wanted, abs=NEAR)
 
 
-async def test_a_prompt_too_long_for_the_context_loses_its_beginning(endpoint, reference, tokenizer):
-    whole, before = tokenizer.encode(LONG + " a river"), tokenizer.encode(LONG.rstrip())
-    assert len(before) > CONTEXT
-    after = tokenizer.encode(LONG.rstrip() + "  a river")[len(before) :]
-    score = (await scored(endpoint, loglikelihood(LONG, " a river"))).continuations[0]
-    kept = before[len(before) + len(after) - CONTEXT - 1 :]
-    assert len(whole) > CONTEXT
-    assert score.logprob == pytest.approx(sum_of(reference, kept, after), abs=NEAR)
+async def test_a_prompt_as_long_as_the_context_is_scored_and_a_longer_one_refused(endpoint, reference, tokenizer):
+    ids = tokenizer.encode(LONG)[: CONTEXT + 1]
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    prompt, last = text[:-1].rstrip(), text[len(text[:-1].rstrip()) :]
+    before, whole = tokenizer.encode(prompt), tokenizer.encode(text)
+    assert len(whole) == CONTEXT + 1
+    score = (await scored(endpoint, loglikelihood(prompt, last))).continuations[0]
+    assert score.logprob == pytest.approx(sum_of(reference, before, whole[len(before) :]), abs=NEAR)
+    refused = await endpoint.generate(loglikelihood(LONG, " a river"), GenerationConfig())
+    assert refused.error is not None
+    assert refused.error.error_class == "bad_request"
+    assert f"the model holds {CONTEXT}" in refused.error.message
 
 
 async def test_a_long_text_is_scored_whole_in_windows_of_the_context(endpoint, reference, tokenizer):
-    tokens = tokenizer.encode(LONG, add_special_tokens=False)
+    tokens = tokenizer.encode(LONG)
     assert len(tokens) > 2 * CONTEXT
     wanted = sum_of(reference, [tokenizer.bos_token_id], tokens[:CONTEXT])
     for begin in range(CONTEXT, len(tokens), CONTEXT):

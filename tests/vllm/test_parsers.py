@@ -11,6 +11,9 @@ from evalmesh.adapters.engines.vllm.parsing import Parsed, Parsers
 from evalmesh.domain.content import ToolDefinition
 from evalmesh.domain.request import Message, Request
 
+# What libraries warn of while they are imported is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
 TOOL = ToolDefinition("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}})
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 4}}\n</tool_call>'
 

@@ -13,7 +13,7 @@ import msgspec
 from evalmesh.adapters.engines.child import end_all
 from evalmesh.adapters.engines.engine import EngineError, EngineOptions, EngineRequest, Host
 from evalmesh.adapters.engines.options import VllmArgs
-from evalmesh.adapters.engines.texts import CannotSay, Piece, Texts
+from evalmesh.adapters.engines.texts import Refused, Texts, load_tokenizer
 from evalmesh.adapters.engines.vllm import arguments, likelihood
 from evalmesh.adapters.engines.vllm.answers import Gathered
 from evalmesh.adapters.engines.vllm.overheard import Overheard
@@ -21,7 +21,7 @@ from evalmesh.adapters.engines.vllm.parsing import Parsed, Parsers
 from evalmesh.adapters.engines.vllm.sampling import Wish, read_wish
 from evalmesh.domain.completion import Completion, CompletionError, ContinuationScore, Timing, Usage
 from evalmesh.domain.needs import TEXT, Capabilities
-from evalmesh.domain.request import Request
+from evalmesh.domain.request import Request, RequestKind
 
 _CLOSE_S = 2.0
 _MOST_CHARS = 1000
@@ -86,8 +86,6 @@ class VllmEngine:
 
     def __init__(self, model: str, args: VllmArgs, started: _Started, host: Host) -> None:
         """Raises `EngineError`."""
-        from transformers import AutoTokenizer  # noqa: PLC0415
-
         self._llm = llm = started.llm
         self._context = started.context
         self._overheard = started.overheard
@@ -96,16 +94,7 @@ class VllmEngine:
         self._sources = [Path(one) for one in (model, args.tokenizer, args.lora) if one]
         self._lora = _lora_request(args.lora)
         self._defaults = _defaults(llm.model_config)
-        tokenizer = AutoTokenizer.from_pretrained(
-            args.tokenizer or model,
-            revision=None if args.tokenizer else args.revision or None,
-            trust_remote_code=args.trust_remote_code,
-        )
-        try:
-            self._texts = Texts(tokenizer, args)
-        except OSError as error:
-            field = "model.args.chat_template"
-            raise EngineError(f"{field} cannot be read: {error}", field) from error
+        self._texts = Texts(load_tokenizer(model, args), args, forces_calls=bool(args.tool_call_parser))
         self._parsers = Parsers(args.reasoning_parser, args.tool_call_parser, llm.get_tokenizer(), llm.model_config)
 
     async def load_adapter(self) -> None:
@@ -121,11 +110,14 @@ class VllmEngine:
             raise EngineError("vLLM did not load the adapter.", arguments.LORA)
 
     def describe(self) -> Capabilities:
+        kinds: set[RequestKind] = {"completion", "loglikelihood"}
+        if self._texts.chats:
+            kinds.add("chat")
         return Capabilities(
-            frozenset({"chat", "completion", "loglikelihood"}),
+            frozenset(kinds),
             modalities=TEXT,
             logprobs=True,
-            tools=self._parsers.reads_tools,
+            tools=self._parsers.reads_tools and self._texts.takes_tools,
             max_context_tokens=self._context,
             preferred_batch=self._llm.vllm_config.scheduler_config.max_num_seqs,
         )
@@ -140,7 +132,7 @@ class VllmEngine:
                 return await self._score(asked)
             return await self._generate(request)
         except Exception as error:
-            if not isinstance(error, (CannotSay, ValueError, TypeError, *_refusals())):
+            if not isinstance(error, (Refused, ValueError, TypeError, *_refusals())):
                 raise
             message = " ".join(str(error).split())[:_MOST_CHARS]
             failed = CompletionError("bad_request", message)
@@ -150,11 +142,14 @@ class VllmEngine:
         request, started = question.request, time.time()
         clock, first = time.perf_counter(), None
         wish = read_wish(question, self._defaults)
-        variables = self._texts.variables(wish.template)
-        prompt = self._texts.prompt(request, variables)
+        variables = self._texts.variables(question.config)
+        prompt = self._texts.prompt(request, question.config)
         room = self._context - len(prompt)
         if room < 1:
-            raise CannotSay(f"The prompt has {len(prompt)} tokens, and the model's context of {self._context} no room.")
+            raise Refused(
+                f"The prompt has {len(prompt)} tokens, and the model holds {self._context} of prompt and answer "
+                "together (--model-args max_length=N says otherwise)."
+            )
         reading = self._parsers.begin(request, variables)
         params = _sampling_params(wish, min(wish.max_tokens or room, room), reading.sampling if reading else {})
         also = reading.generating(prompt, variables) if reading else {}
@@ -168,7 +163,7 @@ class VllmEngine:
 
     async def _score(self, request: Request) -> Completion:
         """All pieces at once: vLLM orders them."""
-        cut = list(self._texts.continuations(request, self._context))
+        cut = list(likelihood.pieces_of(request, self._texts, self._context))
         outputs = await asyncio.gather(*(asyncio.gather(*map(self._read, pieces)) for pieces in cut))
         scores: list[ContinuationScore] = [
             likelihood.score(text, pieces, found)
@@ -184,7 +179,7 @@ class VllmEngine:
             usage=Usage(input_tokens=read, output_tokens=0),
         )
 
-    async def _read(self, piece: Piece) -> Any:
+    async def _read(self, piece: likelihood.Piece) -> Any:
         from vllm import SamplingParams  # noqa: PLC0415
         from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
 

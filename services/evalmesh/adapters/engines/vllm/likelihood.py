@@ -7,13 +7,39 @@ log probabilities of its prompt and shares the cached prefix with its neighbours
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from evalmesh.adapters.engines.texts import Piece
+from evalmesh.adapters.engines.texts import Refused, Texts
 from evalmesh.domain.completion import ContinuationScore
+from evalmesh.domain.request import Request
 
 _Position = tuple[float, bool]
 """Log probability of the token in its place, and whether no other is likelier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Tokens that are scored, and those before them; together at most one more than the context holds."""
+
+    before: Sequence[int]
+    scored: Sequence[int]
+
+
+def pieces_of(request: Request, texts: Texts, context: int) -> Iterator[list[Piece]]:
+    """What each continuation is scored by. Raises `Refused` for one that is too long."""
+    for before, after in request.pairs:
+        if request.rolling:
+            yield [Piece(*window) for window in texts.windows(after, context)]
+            continue
+        piece = Piece(*texts.pair(before, after))
+        size = len(piece.before) + len(piece.scored)
+        if size > context + 1:
+            raise Refused(
+                f"The prompt and a continuation have {size} tokens together, and the model holds {context} "
+                "(--model-args max_length=N says otherwise)."
+            )
+        yield [piece] if piece.scored else []
 
 
 def prompt_of(piece: Piece) -> list[int]:

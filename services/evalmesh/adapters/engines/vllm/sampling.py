@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalmesh.adapters.engines.engine import EngineRequest
-from evalmesh.adapters.engines.texts import CannotSay
+from evalmesh.adapters.engines.texts import Refused
 from evalmesh.domain.request import GenerationConfig
 
 _SAME_NAME = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "repetition_penalty")
@@ -31,13 +31,11 @@ class Wish:
     """For `SamplingParams`."""
     guided: Mapping[str, Any]
     """For `StructuredOutputsParams`; empty: anything may be said."""
-    template: Mapping[str, Any]
-    """Variables of the chat template."""
     max_tokens: int | None
 
 
 def read_wish(question: EngineRequest, defaults: Mapping[str, Any]) -> Wish:
-    """`defaults`: what the model's generation_config.json says. Raises `CannotSay` for a key nobody here knows."""
+    """`defaults`: what the model's generation_config.json says. Raises `Refused` for a key nobody here knows."""
     config = question.config
     body: dict[str, Any] = {name: value for name, value in config.extra_body.items() if value is not None}
     unset = config.extra_body.keys() - body.keys()
@@ -53,7 +51,7 @@ def read_wish(question: EngineRequest, defaults: Mapping[str, Any]) -> Wish:
         sampling["logprobs"] = config.top_logprobs
     longest = next((int(body[name]) for name in _LENGTHS if name in body), config.max_tokens)
     default = sampling.pop("max_tokens", None)
-    return Wish(sampling, _guided(body, config), _mapping(body, "chat_template_kwargs"), longest or default)
+    return Wish(sampling, _guided(body, config), longest or default)
 
 
 def _check_names(body: Mapping[str, Any]) -> None:
@@ -62,13 +60,13 @@ def _check_names(body: Mapping[str, Any]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             advice = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(known))}."
-            raise CannotSay(f"generation.extra_body has {name!r}, which the engine vllm does not know; {advice}")
+            raise Refused(f"generation.extra_body has {name!r}, which the engine vllm does not know; {advice}")
 
 
 def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = body.get(name, {})
     if not isinstance(value, Mapping):
-        raise CannotSay(f"generation.extra_body.{name} is {value!r}; give a mapping.")
+        raise Refused(f"generation.extra_body.{name} is {value!r}; give a mapping.")
     return value
 
 
@@ -79,7 +77,7 @@ def _guided(body: Mapping[str, Any], config: GenerationConfig) -> Mapping[str, A
     asked += [dict(field)] if (field := getattr(config, "guided", None)) else []
     asked = [one for one in asked if one]
     if len(asked) > 1:
-        raise CannotSay("The answer's form is asked for more than once (guided_..., structured_outputs); leave one.")
+        raise Refused("The answer's form is asked for more than once (guided_..., structured_outputs); leave one.")
     return asked[0] if asked else {}
 
 
@@ -93,7 +91,7 @@ def _response_format(wanted: Mapping[str, Any]) -> dict[str, Any]:
     schema = wanted.get("json_schema")
     if kind == "json_schema" and isinstance(schema, Mapping) and isinstance(schema.get("schema"), Mapping):
         return {"json": dict(schema["schema"])}
-    raise CannotSay(
+    raise Refused(
         f"generation.extra_body.response_format is {dict(wanted)!r}; give type text, json_object, or json_schema with "
         "a json_schema.schema."
     )
