@@ -18,11 +18,13 @@ GROUP = "evalmesh.benchmarks"
 
 _BUILT_IN = (
     "arc",
+    "drop",
     "general_mcq",
     "general_qa",
     "gsm8k",
     "hellaswag",
     "ifeval",
+    "math_500",
     "mmlu",
     "starter_math",
     "starter_mcq",

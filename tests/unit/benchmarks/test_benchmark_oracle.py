@@ -102,6 +102,40 @@ ROWS = {
             for text, values in INSTRUCTIONS.items()
         ],
     ),
+    "math_500": (
+        {
+            "problem": "What is half of $a^2$?",
+            "solution": "9 x 2",
+            "answer": "\\frac{a^2}{2}",
+            "subject": "Algebra",
+            "level": 2,
+            "unique_id": "test/algebra/1.json",
+        },
+        "default",
+        [
+            ("It is \\boxed{\\frac{a^2}{2}}", 1),
+            ("<think>\\boxed{a}</think>\\boxed{\\dfrac12 a^2}", 1),
+            ("\\[\\boxed{0.5a^{2}}\\]", 1),
+            ("\\boxed{\\frac{a}{2}}", 0),
+            ("I cannot.", 0),
+            ("", 0),
+        ],
+    ),
+    "drop": (
+        {
+            "passage": "The Cats won 24 to 3.",
+            "question": "Who won?",
+            "answers_spans": {"spans": ["The Cats"], "types": ["span"]},
+        },
+        "default",
+        [
+            ("They did.\nANSWER: cats", {"f1": 1, "exact_match": 1}),
+            ("<think>ANSWER: Dogs</think>the Cats.", {"f1": 1, "exact_match": 1}),
+            ("Answer: the wild cats", {"f1": 0.67, "exact_match": 0}),
+            ("ANSWER: Dogs", {"f1": 0, "exact_match": 0}),
+            ("", {"f1": 0, "exact_match": 0}),
+        ],
+    ),
     "winogrande": (
         {"sentence": "Ann taught Eve, so _ knew more.", "option1": "Ann", "option2": "Eve", "answer": "1"},
         "winogrande_xl",

@@ -162,4 +162,4 @@ def _endpoint(args: argparse.Namespace) -> Finding:
             },
         )
         run_async(rehearse(config, counted=False))
-    return Finding("endpoint", "ok", f"{config.api_url} answers for {config.model}")
+    return Finding("endpoint", "ok", f"{config.api_url or 'this machine'} answers for {config.model}")
