@@ -111,7 +111,7 @@ def test_without_a_gpu_the_cache_is_a_small_part_of_the_memory_unless_something_
     ("line", "cause"),
     [
         (
-            "(VllmWorker-0 pid=24) ERROR 11-30 08:50:25 [multiproc_executor.py:953] ValueError: Available memory is less.\n",
+            "(VllmWorker-0 pid=24) ERROR 11-30 [multiproc_executor.py:953] ValueError: Available memory is less.\n",
             "ValueError: Available memory is less.",
         ),
         (

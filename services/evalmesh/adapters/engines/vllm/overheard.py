@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import BinaryIO
 
 _ERROR = re.compile(r"(?:^|[\]\s])((?:\w+\.)*\w*(?:Error|Exception)): (.{3,})$")
@@ -32,7 +33,8 @@ class Overheard:
 
     def _read(self, source: BinaryIO) -> None:
         for line in source:
-            self._to.write(line)
+            with suppress(OSError):  # A full disk must not stop those who write, and they would wait for us.
+                self._to.write(line)
             if cause := cause_in(line.decode(errors="replace")):
                 self._errors.append((time.monotonic(), cause))
                 self._found.set()
