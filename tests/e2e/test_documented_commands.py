@@ -77,6 +77,9 @@ PAGES: Mapping[str, Page] = {
         """ printf '{"query": "Which river?", "response": "The Danube"}\\n' > faq.jsonl""",
         filled_in={"starter_math": "starter_math --limit 5"},
     ),
+    "docs/guides/vllm.md": Page(
+        not_here={"pip install": _INSTALLS, "evalmesh eval --engine vllm": "needs vLLM: `make test-vllm` evaluates so"}
+    ),
     "docs/guides/score-existing-completions.md": Page(
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
         filled_in={"--model old-model": "--model old-model --limit 1"},
