@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 
 from evalmesh.domain.errors import EvalmeshError
+from evalmesh.ports.endpoint import TRACED_CALL
 from evalmesh.runtime.telemetry.rooms import current_room
 
 Attributes = Mapping[str, AttributeValue]
@@ -143,7 +144,8 @@ class LaterSpan:
             yield  # it will begin a trace, whose id is not known before its sampler was asked
             return
         context = trace.SpanContext(above.trace_id, self.id, is_remote=False, trace_flags=above.trace_flags)
-        token = otel_context.attach(trace.set_span_in_context(trace.NonRecordingSpan(context), self.parent))
+        marked = otel_context.set_value(TRACED_CALL, True, self.parent)  # noqa: FBT003  (a value)
+        token = otel_context.attach(trace.set_span_in_context(trace.NonRecordingSpan(context), marked))
         try:
             yield
         finally:
