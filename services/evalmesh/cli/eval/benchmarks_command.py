@@ -18,6 +18,7 @@ from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
 from evalmesh.cli.plain import plain
 from evalmesh.cli.tables import Column, Grid
 from evalmesh.domain.content import describe
+from evalmesh.domain.natural_order import natural
 from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.results.dataset import RunDataset, preview_rows
@@ -66,7 +67,7 @@ def _show(info: BenchmarkInfo) -> None:
         "shape": info.shape,
         "metrics": ", ".join(info.metrics),
         "split": info.split,
-        "subsets": ", ".join(info.subsets),
+        "subsets": ", ".join(sorted(info.subsets, key=natural)),
         "few-shot": str(info.few_shot_num),
         "modelscope": info.modelscope_id,
         "huggingface": info.huggingface_id,
