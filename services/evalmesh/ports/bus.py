@@ -25,7 +25,7 @@ class Delivery(Protocol):
 
     @property
     def waited_s(self) -> float:
-        """From queued to now, by the clocks of two machines."""
+        """From queued to taken, by the clocks of two machines."""
         ...
 
     async def ack(self) -> None:

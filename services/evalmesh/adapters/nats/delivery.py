@@ -18,7 +18,7 @@ _VOID_AFTER_S = 1.0
 class NatsDelivery:
     """One item, taken from its queue."""
 
-    __slots__ = ("_breaks", "_connection", "_queued", "_reply", "_timeout_s", "delivered", "item")
+    __slots__ = ("_breaks", "_connection", "_reply", "_timeout_s", "delivered", "item", "waited_s")
 
     def __init__(self, connection: NatsConnection, msg: Msg, item: Item, timeout_s: float) -> None:
         self._connection = connection
@@ -27,11 +27,7 @@ class NatsDelivery:
         self._timeout_s = timeout_s
         self.item = item
         self.delivered = msg.metadata.num_delivered
-        self._queued = msg.metadata.timestamp
-
-    @property
-    def waited_s(self) -> float:
-        return max(0.0, (datetime.now(UTC) - self._queued).total_seconds())
+        self.waited_s = max(0.0, (datetime.now(UTC) - msg.metadata.timestamp).total_seconds())
 
     async def ack(self) -> None:
         await self._settle(b"+ACK")
