@@ -201,6 +201,35 @@ def test_what_was_said_is_sent_where_the_operator_asks_for_it(tmp_path, model, q
     assert answer["parts"][0]["content"]
 
 
+def test_a_load_test_is_one_trace_with_its_levels(tmp_path, model):
+    levels = ("--parallel", "1", "2", "--number", "4", "6", "--max-tokens", "4")
+    load = ("--dataset", "random", "--min-prompt-length", "8", "--max-prompt-length", "8", *levels)
+    with collector() as seen:
+        done = evalmesh(
+            "perf", "--url", f"{model.url}/chat/completions", "--model", "m", *load,
+            cwd=tmp_path, within_s=120, OTEL_EXPORTER_OTLP_ENDPOINT=seen.url,
+        )  # fmt: skip
+        assert (done.returncode, done.quiet) == (3, True), done.stderr  # some requests are refused
+        spans = seen.spans
+    assert len({span.trace_id for span in spans}) == 1
+    found = sorted((span for span in spans if span.name == "level"), key=lambda span: span.start_ns)
+    assert [span.attributes["evalmesh.parallel"] for span in found] == [1, 2]
+    assert [(span.service, span.name) for span in way_up(found[0], spans)] == [
+        ("evalmesh-load-generator", "level"),
+        ("evalmesh-load-generator", "conduct"),
+        ("evalmesh-gateway", "evalmesh.v1.LoadTestService/CreateLoadTest"),
+        ("evalmesh", "evalmesh perf"),
+    ]
+    assert {span.service for span in spans if span.name == "report"} == {"evalmesh-report-aggregator"}
+    (figures,) = tmp_path.glob("outputs/*/perf.json")
+    told = json.loads(figures.read_text())["levels"]
+    answered, failed = sum(one["ok"] for one in told), sum(sum(one["errors"].values()) for one in told)
+    assert seen.total("evalmesh.load.levels") == 2
+    assert seen.total("evalmesh.load.requests", error__type="") == answered
+    assert seen.total("evalmesh.load.requests", error__type="http_400") == failed > 0
+    assert answered + failed == 10
+
+
 @pytest.mark.parametrize("status", [None, 503, 400], ids=["away", "busy", "refuses"])
 def test_a_collector_that_takes_nothing_costs_one_warning(tmp_path, model, questions, status):
     with collector(status or 200) as seen:
