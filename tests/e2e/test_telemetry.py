@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.kit.cli import Done, evalmesh, report_in
-from tests.kit.otlp import Collector, collector
+from tests.kit.otlp import Collector, collector, grpc_collector
 from tests.kit.platform import run_to_end, write_questions
 from tests.kit.simulator import simulator
 
@@ -199,6 +199,17 @@ def test_what_was_said_is_sent_where_the_operator_asks_for_it(tmp_path, model, q
     (answer,) = json.loads(call.attributes["gen_ai.output.messages"])
     assert answer["role"] == "assistant"
     assert answer["parts"][0]["content"]
+
+
+def test_a_collector_may_speak_grpc(tmp_path, model, questions):
+    with grpc_collector() as seen:
+        by_grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_HEADERS": "x-key=abc"}
+        done = evaluate(tmp_path, model, questions, OTEL_EXPORTER_OTLP_ENDPOINT=seen.url, **by_grpc)
+    assert (done.returncode, done.quiet, "telemetry" in done.stderr) == (0, True, False), done.stderr
+    assert {path for path, _ in seen.requests} == {"/v1/traces", "/v1/metrics", "/v1/logs"}
+    assert {headers["x-key"] for headers in seen.headers} == {"abc"}
+    assert len([span for span in seen.spans if span.name == "chat simulated"]) == len(SETS) * ROWS
+    assert seen.total("evalmesh.completions", "evalmesh-model-runner") == len(SETS) * ROWS
 
 
 def test_a_load_test_is_one_trace_with_its_levels(tmp_path, model):

@@ -1,13 +1,15 @@
-"""A collector: takes traces, metrics and logs over OTLP (HTTP, protobuf) and keeps them as they were decoded."""
+"""A collector: takes traces, metrics and logs over OTLP (HTTP or gRPC) and keeps them as they were decoded."""
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -200,3 +202,29 @@ def collector(status: int = 200) -> Iterator[Collector]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+@contextmanager
+def grpc_collector() -> Iterator[Collector]:
+    """Listens for the block, over gRPC."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    found = Collector(f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+
+    def keep(path: str, answer: Callable[[], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def export(request: Any, context: grpc.ServicerContext) -> Any:
+            found.headers.append({key: value for key, value in context.invocation_metadata() if isinstance(value, str)})
+            found.requests.append((path, request))
+            return answer()
+
+        return export
+
+    for path, (wanted, answer) in _KINDS.items():
+        (service,) = (one for one in wanted.DESCRIPTOR.file.services_by_name.values())
+        method = grpc.unary_unary_rpc_method_handler(keep(path, answer), wanted.FromString, answer.SerializeToString)
+        handler = grpc.method_handlers_generic_handler(service.full_name, {"Export": method})
+        server.add_generic_rpc_handlers((handler,))
+    server.start()
+    try:
+        yield found
+    finally:
+        server.stop(0).wait(5)

@@ -48,6 +48,13 @@ def test_an_exporter_that_is_not_known_is_said_and_the_others_are_used():
     assert "OTEL_TRACES_EXPORTER=zipkin" in complaint
 
 
+def test_a_protocol_that_is_not_known_is_said():
+    export = export_wanted({ENDPOINT: "http://c:4318", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"})
+    assert set(export.protocols) == {"metrics", "logs"}
+    (complaint,) = export.complaints
+    assert "http/json" in complaint
+
+
 def test_what_may_be_secret_in_an_address_is_not_shown():
     assert export_wanted({ENDPOINT: "https://user:secret@c:4318/x?key=secret"}).where == "c:4318/x"
 

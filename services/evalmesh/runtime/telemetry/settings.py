@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 SIGNALS = ("traces", "metrics", "logs")
+PROTOCOLS = ("http/protobuf", "grpc")
 _NAME = "evalmesh"
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
@@ -34,7 +35,14 @@ def export_wanted(environment: Mapping[str, str] = os.environ) -> Export:
             "OTEL_EXPORTER_OTLP_ENDPOINT"
         )
         if exporter == "otlp" or (there and not exporter):
-            protocols[signal] = _protocol(signal, environment)
+            protocol = _protocol(signal, environment)
+            if protocol not in PROTOCOLS:
+                complaints.append(
+                    f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: only {' and '.join(PROTOCOLS)} are known here, so no "
+                    f"{signal} are sent"
+                )
+                continue
+            protocols[signal] = protocol
             places.append(_shown(there or "localhost"))
         elif exporter not in {"", "none"}:
             complaints.append(f"{variable}={exporter}: only otlp and none are known here, so no {signal} are sent")
