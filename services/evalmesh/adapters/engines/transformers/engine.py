@@ -13,14 +13,14 @@ import torch
 
 from evalmesh.adapters.engines.engine import EngineOptions, EngineRequest, Host
 from evalmesh.adapters.engines.options import TransformersArgs
+from evalmesh.adapters.engines.texts import Refused, Texts
 from evalmesh.adapters.engines.transformers.budget import Budget
 from evalmesh.adapters.engines.transformers.decoding import Decoder
 from evalmesh.adapters.engines.transformers.forward import Forward
 from evalmesh.adapters.engines.transformers.likelihood import Judge, Judging, Piece, Text
 from evalmesh.adapters.engines.transformers.loading import Loaded, fetched, load
 from evalmesh.adapters.engines.transformers.sampling import Chooser
-from evalmesh.adapters.engines.transformers.texts import Texts
-from evalmesh.adapters.engines.transformers.wishes import Refused, Wishes
+from evalmesh.adapters.engines.transformers.wishes import Wishes
 from evalmesh.adapters.engines.transformers.writing import Task, Writing
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.needs import TEXT, Capabilities
