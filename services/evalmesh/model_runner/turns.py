@@ -2,14 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from evalmesh.domain.completion import Completion, Timing, Usage
 from evalmesh.domain.request import GenerationConfig, Message, Request
-from evalmesh.ports.endpoint import AskAgain, Endpoint
+from evalmesh.ports.endpoint import AskAgain
+
+
+class Asks(Protocol):
+    """What answers one request: an endpoint, or what stands before it."""
+
+    async def generate(
+        self, request: Request, config: GenerationConfig, ask_again: AskAgain | None = None
+    ) -> Completion:
+        """See `Endpoint.generate`."""
+        ...
 
 
 async def converse(
-    endpoint: Endpoint,
+    model: Asks,
     request: Request,
     config: GenerationConfig,
     ask_again: AskAgain | None = None,
@@ -19,7 +30,7 @@ async def converse(
     """Asks turn after turn; the completion tells the whole conversation. A turn that fails ends it, with its error.
 
     Args:
-        endpoint: Sees one request for each turn.
+        model: Sees one request for each turn.
         request: With any number of `followups`.
         config: Of each turn.
         ask_again: See `Endpoint.generate`, which also says what this raises.
@@ -27,11 +38,11 @@ async def converse(
         keep: Gets what is answered, after each turn but the last.
     """
     if not request.followups:
-        return await endpoint.generate(request, config, ask_again)
+        return await model.generate(request, config, ask_again)
     so_far = begun
     while True:
         answers = () if so_far is None else so_far.turns
-        found = await endpoint.generate(_turn(request, answers), config, ask_again)
+        found = await model.generate(_turn(request, answers), config, ask_again)
         if found.error is not None or len(answers) == len(request.followups):
             return _joined(so_far, found, answers)
         so_far = replace(_joined(so_far, found, (*answers, found.text)), text="", unfinished=True)
