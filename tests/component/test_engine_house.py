@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.kit.echo_engine import ENGINES
 
 from evalmesh.adapters.engines.endpoint import EngineEndpoint
 from evalmesh.adapters.engines.house import House, HouseRules
-from evalmesh.adapters.engines.options import EngineArgs, EngineKind
 from evalmesh.adapters.roots import Roots
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.digest import pool_id
@@ -20,18 +20,6 @@ from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import EndpointGone
-
-
-class EchoArgs(EngineArgs, frozen=True, kw_only=True):
-    """Of the engine of these tests."""
-
-    diary: str = ""
-    died: str = ""
-    gate: str = ""
-    fail: str = ""
-
-
-ENGINES = {"transformers": EngineKind("tests.kit.echo_engine:open_echo", EchoArgs, (), "transformers")}
 
 
 @pytest.fixture

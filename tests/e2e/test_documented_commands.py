@@ -77,6 +77,9 @@ PAGES: Mapping[str, Page] = {
         """ printf '{"query": "Which river?", "response": "The Danube"}\\n' > faq.jsonl""",
         filled_in={"starter_math": "starter_math --limit 5"},
     ),
+    "docs/guides/vllm.md": Page(
+        not_here={"pip install": _INSTALLS, "evalmesh eval --engine vllm": "needs vLLM: `make test-vllm` evaluates so"}
+    ),
     "docs/guides/score-existing-completions.md": Page(
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
         filled_in={"--model old-model": "--model old-model --limit 1"},
@@ -148,6 +151,15 @@ PAGES: Mapping[str, Page] = {
             ".venv/bin/pip": _INSTALLS,
             "export EVALMESH_S3": "needs a bucket: tests/e2e/test_on_s3.py has one",
             "evalmesh store": "needs a bucket: tests/e2e/test_on_s3.py has one",
+        },
+    ),
+    "docs/guides/telemetry.md": Page(
+        before=_UP,
+        filled_in={
+            "http://127.0.0.1:4318": "http://127.0.0.1:9",
+            "--datasets gsm8k": "--datasets starter_math",
+            "127.0.0.1:9464": "127.0.0.1:0",
+            "evalmesh up --address 127.0.0.1:9090": "up; kill $UP",
         },
     ),
     "docs/guides/security.md": Page(

@@ -15,8 +15,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from evalmesh.adapters.engines.engine import EngineError, EngineOptions, EngineRequest, Host
+from evalmesh.adapters.engines.options import EngineArgs, EngineKind
 from evalmesh.domain.completion import Completion, Usage
 from evalmesh.domain.needs import TEXT, Capabilities
+
+
+class EchoArgs(EngineArgs, frozen=True, kw_only=True):
+    """Its options, see the module."""
+
+    diary: str = ""
+    died: str = ""
+    gate: str = ""
+    fail: str = ""
+    pause_s: float = 0.0
+
+
+ENGINES = {"transformers": EngineKind("tests.kit.echo_engine:open_echo", EchoArgs, (), "transformers")}
+"""It stands for an engine that there is."""
 
 
 class EchoEngine:

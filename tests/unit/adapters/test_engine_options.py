@@ -18,6 +18,13 @@ def test_options_are_read_from_text_and_by_the_names_of_other_tools() -> None:
     assert read("vllm", **{"tensor-parallel-size": 2}).tensor_parallel_size == 2
 
 
+def test_vllm_takes_its_own_options_by_their_names() -> None:
+    args = read("vllm", **{"max-num-seqs": 8, "max_model_len": 512, "engine_args": {"seed": 1}})
+    assert isinstance(args, VllmArgs)
+    assert args.max_length == 512
+    assert args.engine_args == {"max_num_seqs": 8, "seed": 1}
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -114,7 +114,9 @@ class Crew:
     def load(self) -> Occupancy:
         """Of all copies."""
         there = sum(not seat.lost for seat in self._seats) or 1
-        return Occupancy(sum(len(seat.asked) for seat in self._seats), self._limit * there)
+        # What is taken for a model that is not loaded yet, other runners cannot do meanwhile.
+        limit = self._limit if self.opened is not None else min(self._limit, _LEAST_LIMIT)
+        return Occupancy(sum(len(seat.asked) for seat in self._seats), limit * there)
 
     @property
     def trouble(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
@@ -93,8 +93,10 @@ class VllmArgs(EngineArgs, frozen=True, kw_only=True):
     """Folder of an adapter that is used for every request."""
     reasoning_parser: str = ""
     """Takes the thinking out of answers, by its name in vLLM."""
+    tool_call_parser: str = ""
+    """Finds the calls of tools in answers, by its name in vLLM."""
     engine_args: dict[str, Any] = {}
-    """Everything else that vLLM's `AsyncEngineArgs` takes, by its name there."""
+    """Everything else that vLLM's `AsyncEngineArgs` takes, by its name there; may be given without this name around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class EngineKind:
     packages: tuple[str, ...]
     """Without them it cannot be opened."""
     extra: str
+    rest: str = ""
+    """The option that takes what the table does not name, for an engine that knows more options than we do."""
 
 
 ENGINES: Mapping[str, EngineKind] = {
@@ -116,7 +120,7 @@ ENGINES: Mapping[str, EngineKind] = {
         ("torch", "transformers", "accelerate"),
         "transformers",
     ),
-    "vllm": EngineKind("evalmesh.adapters.engines.vllm.engine:open_vllm", VllmArgs, ("vllm",), "vllm"),
+    "vllm": EngineKind("evalmesh.adapters.engines.vllm.engine:open_vllm", VllmArgs, ("vllm",), "vllm", "engine_args"),
 }
 
 
@@ -135,9 +139,13 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
     """The options as the engine takes them. Raises `InvalidInput` with the name that was typed."""
     names = {field.encode_name: field for field in msgspec.structs.fields(kind.args)}
     read: dict[str, object] = {}
+    rest: dict[str, object] = {}
     for typed, value in given.items():
         name = typed.replace("-", "_")
         name = name if name in names else _ALIASES.get(name, name)
+        if name not in names and kind.rest:
+            rest[typed.replace("-", "_")] = value
+            continue
         if name not in names:
             near = difflib.get_close_matches(typed, [*names, *_ALIASES], n=1)
             advice = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(names))}."
@@ -152,6 +160,8 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
             raise InvalidInput(
                 f"model.args.{typed} is {value!r}; {_way_out(names[name].type)}", {"field": f"{FIELD}.{typed}"}
             ) from error
+    if rest:
+        read[kind.rest] = {**rest, **cast("dict[str, object]", read.get(kind.rest, {}))}
     args = msgspec.convert(read, kind.args)
     if args.data_parallel is not None and args.data_parallel < 1:
         raise InvalidInput(

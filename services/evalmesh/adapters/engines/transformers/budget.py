@@ -79,16 +79,12 @@ def _cache_tokens(config: Any, dtype: torch.dtype, device: torch.device) -> int:
 def _token_bytes(config: Any, dtype: torch.dtype) -> int:
     """Of keys and values of one token, in all layers."""
     text = config.get_text_config(decoder=True)
-    heads = _said(text, 1, "num_attention_heads", "n_head")
-    layers = _said(text, 1, "num_hidden_layers", "n_layer")
-    head = _said(text, 0, "head_dim") or _said(text, 1, "hidden_size", "n_embd") // heads
-    return max(1, 2 * layers * _said(text, heads, "num_key_value_heads") * head * dtype.itemsize)
-
-
-def _said(config: Any, default: int, *names: str) -> int:
-    """The first of these that the config has."""
-    found = (getattr(config, name, None) for name in names)
-    return int(next((value for value in found if value), default))
+    heads: int = getattr(text, "num_attention_heads", 0) or getattr(text, "n_head", 1)
+    hidden: int = getattr(text, "hidden_size", 0) or getattr(text, "n_embd", 1)
+    layers: int = getattr(text, "num_hidden_layers", 0) or getattr(text, "n_layer", 1)
+    kv_heads: int = getattr(text, "num_key_value_heads", None) or heads
+    head: int = getattr(text, "head_dim", None) or hidden // heads
+    return max(1, int(2 * layers * kv_heads * head * dtype.itemsize))
 
 
 def _free_memory() -> int:

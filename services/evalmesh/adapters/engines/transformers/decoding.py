@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from evalmesh.adapters.engines.texts import Texts
 from evalmesh.adapters.engines.transformers.budget import Budget, out_of_memory
 from evalmesh.adapters.engines.transformers.cache import SlotCache
 from evalmesh.adapters.engines.transformers.forward import Forward
 from evalmesh.adapters.engines.transformers.sampling import choose
-from evalmesh.adapters.engines.transformers.texts import Texts
 from evalmesh.adapters.engines.transformers.writing import Writing
 
 _GROWTH = 64

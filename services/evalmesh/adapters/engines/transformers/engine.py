@@ -13,14 +13,14 @@ import torch
 
 from evalmesh.adapters.engines.engine import EngineOptions, EngineRequest, Host
 from evalmesh.adapters.engines.options import TransformersArgs
+from evalmesh.adapters.engines.texts import Refused, Texts
 from evalmesh.adapters.engines.transformers.budget import Budget
 from evalmesh.adapters.engines.transformers.decoding import Decoder
 from evalmesh.adapters.engines.transformers.forward import Forward
 from evalmesh.adapters.engines.transformers.likelihood import Judge, Judging, Piece, Text
-from evalmesh.adapters.engines.transformers.loading import Loaded, load
+from evalmesh.adapters.engines.transformers.loading import Loaded, fetched, load
 from evalmesh.adapters.engines.transformers.sampling import Chooser
-from evalmesh.adapters.engines.transformers.texts import Texts
-from evalmesh.adapters.engines.transformers.wishes import Refused, Wishes
+from evalmesh.adapters.engines.transformers.wishes import Wishes
 from evalmesh.adapters.engines.transformers.writing import Task, Writing
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.needs import TEXT, Capabilities
@@ -47,6 +47,7 @@ class TransformersEngine:
 
     def __init__(self, options: EngineOptions, args: TransformersArgs, loaded: Loaded, host: Host) -> None:
         self._name = options.model
+        self._args = args
         self._loaded = loaded
         self._texts = Texts(loaded.tokenizer, args)
         self._wishes = Wishes(loaded.model.generation_config, loaded.ends)
@@ -71,8 +72,11 @@ class TransformersEngine:
         )
 
     def sources(self) -> Sequence[Path]:
-        folder = Path(self._name).expanduser()
-        return [folder] if folder.is_dir() else []
+        args = self._args
+        named = [fetched(self._name, args.revision), fetched(args.tokenizer, "") if args.tokenizer else None]
+        if args.chat_template and "{" not in args.chat_template:
+            named.append(Path(args.chat_template).expanduser())
+        return [path for path in named if path is not None]
 
     async def answer(self, request: EngineRequest) -> Completion:
         loop = asyncio.get_running_loop()
@@ -91,7 +95,8 @@ class TransformersEngine:
         try:
             return await future
         finally:
-            if task is not None and not future.done():
+            # A wait that is cancelled has cancelled the future, too.
+            if task is not None and (future.cancelled() or not future.done()):
                 task.forgotten = True
 
     async def close(self) -> None:
