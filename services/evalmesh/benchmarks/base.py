@@ -236,7 +236,10 @@ class Benchmark:
     def for_spec(self, spec: BenchmarkSpec) -> "Benchmark":
         """The benchmark in the mode that the spec chooses; `spec.validate_spec` has checked that there is one."""
         shape = self.modes.get(scoring_of(spec))
-        return self if shape is None else replace(self, shape=shape, template="")
+        if shape is None:
+            return self
+        # What is computed over all samples is computed of the values that a shape gives.
+        return replace(self, shape=shape, template="", reducers=tuple(getattr(shape, "reducers", ())))
 
     def request_kind(self, model_kind: RequestKind) -> RequestKind:
         """How a model of this kind is asked: in its own kind where the shape can, else in the shape's usual one."""

@@ -11,6 +11,7 @@ from pydantic import SecretStr, field_validator, model_validator
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.naming import suggestion
 from evalmesh.cli.config import NO_TEXT, Config, as_unquoted, placed
+from evalmesh.cli.config_help import document
 from evalmesh.cli.connections import default_url
 from evalmesh.cli.eval.datasets import read_set, split_names
 from evalmesh.cli.eval.engines import runs_here
@@ -137,6 +138,9 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
                 "ignore_errors: true contradicts on_error 'fail'; leave one of them out.", {"field": "ignore_errors"}
             )
         return self
+
+
+document(TaskConfig, (TaskOptions, PlaceOptions))
 
 
 def _known(name: str) -> str:

@@ -131,13 +131,3 @@ def _changed_keys(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) 
 def _shown(value: Any) -> str:
     text = "not set" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def reuse_lines(report: Mapping[str, Any]) -> list[str]:
-    """Per benchmark how many answers were copied, and how many asked for."""
-    lines = []
-    for one in report["benchmarks"]:
-        metric = next(m for m in one["metrics"] if m["name"] == one["primary_metric"])
-        total = metric["n_scored"] + metric["n_errored"] + metric["n_unscored"]
-        lines.append(f"{one['name']}: {one['n_reused']:,} reused, {max(total - one['n_reused'], 0):,} asked")
-    return lines

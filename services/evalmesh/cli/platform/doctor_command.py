@@ -32,6 +32,7 @@ from evalmesh.runtime.hosts import living_hosts
 
 _EXTRAS = {"s3": "minio", "perf": "tokenizers", "wandb": "wandb", "mlflow": "mlflow", "clearml": "clearml"}
 _EXTRAS |= {"transformers": "transformers", "vllm": "vllm", "otlp": "opentelemetry.sdk", "nvml": "pynvml"}
+_OF_ENDPOINTS = ("model", "api_url", "api_key", "headers", "ca_file", "insecure", "request_kind")
 _FEW_DESCRIPTORS = 4096
 _LITTLE_BYTES = 1 << 30
 _STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
@@ -155,7 +156,7 @@ def _endpoint(args: argparse.Namespace) -> Finding:
         config = TaskConfig.load(
             None,
             {
-                **{name: value for name in ("model", "api_url", "api_key") if (value := getattr(args, name))},
+                **{name: value for name in _OF_ENDPOINTS if (value := getattr(args, name))},
                 "datasets": ["starter_math"],
                 "limit": 1,
                 "work_dir": folder,

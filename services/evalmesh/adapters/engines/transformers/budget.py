@@ -79,9 +79,9 @@ def _cache_tokens(config: Any, dtype: torch.dtype, device: torch.device) -> int:
 def _token_bytes(config: Any, dtype: torch.dtype) -> int:
     """Of keys and values of one token, in all layers."""
     text = config.get_text_config(decoder=True)
-    heads: int = getattr(text, "num_attention_heads", None) or getattr(text, "n_head", 1)
-    hidden: int = getattr(text, "hidden_size", None) or getattr(text, "n_embd", 1)
-    layers: int = getattr(text, "num_hidden_layers", None) or getattr(text, "n_layer", 1)
+    heads: int = getattr(text, "num_attention_heads", 0) or getattr(text, "n_head", 1)
+    hidden: int = getattr(text, "hidden_size", 0) or getattr(text, "n_embd", 1)
+    layers: int = getattr(text, "num_hidden_layers", 0) or getattr(text, "n_layer", 1)
     kv_heads: int = getattr(text, "num_key_value_heads", None) or heads
     head: int = getattr(text, "head_dim", None) or hidden // heads
     return max(1, int(2 * layers * kv_heads * head * dtype.itemsize))

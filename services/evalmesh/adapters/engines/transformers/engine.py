@@ -12,6 +12,7 @@ import msgspec
 import torch
 
 from evalmesh.adapters.engines.engine import EngineOptions, EngineRequest, Host
+from evalmesh.adapters.engines.model_files import sources_of
 from evalmesh.adapters.engines.options import TransformersArgs
 from evalmesh.adapters.engines.texts import Refused, Texts
 from evalmesh.adapters.engines.transformers.budget import Budget
@@ -47,6 +48,7 @@ class TransformersEngine:
 
     def __init__(self, options: EngineOptions, args: TransformersArgs, loaded: Loaded, host: Host) -> None:
         self._name = options.model
+        self._args = args
         self._loaded = loaded
         self._texts = Texts(loaded.tokenizer, args)
         self._wishes = Wishes(loaded.model.generation_config, loaded.ends)
@@ -71,8 +73,7 @@ class TransformersEngine:
         )
 
     def sources(self) -> Sequence[Path]:
-        folder = Path(self._name).expanduser()
-        return [folder] if folder.is_dir() else []
+        return sources_of(self._name, self._args)
 
     async def answer(self, request: EngineRequest) -> Completion:
         loop = asyncio.get_running_loop()
@@ -91,7 +92,8 @@ class TransformersEngine:
         try:
             return await future
         finally:
-            if task is not None and not future.done():
+            # A wait that is cancelled has cancelled the future, too.
+            if task is not None and (future.cancelled() or not future.done()):
                 task.forgotten = True
 
     async def close(self) -> None:

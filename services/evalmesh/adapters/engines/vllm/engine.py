@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from evalmesh.adapters.engines.engine import EngineError, EngineOptions, EngineRequest, Host
+from evalmesh.adapters.engines.model_files import sources_of
 from evalmesh.adapters.engines.options import VllmArgs
 from evalmesh.adapters.engines.texts import Refused, Texts, load_tokenizer, said_by
 from evalmesh.adapters.engines.vllm import arguments, likelihood
@@ -93,7 +94,8 @@ class VllmEngine:
         self._overheard = started.overheard
         self._host = host
         self._numbers = count()
-        self._sources = [Path(one) for one in (model, args.tokenizer, args.lora) if one]
+        self._model = model
+        self._args = args
         self._lora = _lora_request(args.lora)
         self._defaults = _defaults(llm.model_config)
         self._texts = Texts(load_tokenizer(model, args), args, forces_calls=bool(args.tool_call_parser))
@@ -137,7 +139,7 @@ class VllmEngine:
         )
 
     def sources(self) -> Sequence[Path]:
-        return self._sources
+        return [*sources_of(self._model, self._args), *([Path(self._args.lora)] if self._args.lora else [])]
 
     async def answer(self, request: EngineRequest) -> Completion:
         asked = request.request
