@@ -57,20 +57,6 @@ def load(name: str, args: TransformersArgs) -> Loaded:
     return Loaded(model.eval(), tokenizer, _context(config, tokenizer, args), _ends(model, tokenizer))
 
 
-def fetched(name: str, revision: str) -> Path | None:
-    """The folder of a model or tokenizer; of one from a hub, where it was put when it was loaded."""
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
-    for file in ("config.json", "tokenizer_config.json"):
-        try:
-            found = cached_file(name, file, revision=revision or None, local_files_only=True)
-        except OSError:
-            continue
-        if found is not None:
-            return Path(found).parent
-    return None
-
-
 def _how(args: TransformersArgs, device_map: Any) -> dict[str, Any]:
     how: dict[str, Any] = {"dtype": args.dtype if args.dtype == "auto" else getattr(torch, args.dtype)}
     if device_map is not None:
