@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils import cached_file
 from transformers.utils import logging as library_logging
 
 from evalmesh.adapters.engines.engine import EngineError
