@@ -225,6 +225,9 @@ async def test_a_house_has_rules(model: ModelSpec, tmp_path: Path) -> None:
     house = House(HouseRules(Roots([str(tmp_path / "elsewhere")], "THE_ROOTS"), remote_code=False), engines=ENGINES)
     with pytest.raises(PermissionDenied, match="THE_ROOTS"):
         opened(house, model)
+    house = House(HouseRules(Roots([model.name], "THE_ROOTS")), engines=ENGINES)
+    with pytest.raises(PermissionDenied, match=r"model.args.chat_template.*THE_ROOTS"):
+        opened(house, replace(model, args={"chat_template": "/etc/hostname"}))
     house = House(HouseRules(remote_code=False), engines=ENGINES)
     with pytest.raises(PermissionDenied, match="trust_remote_code"):
         opened(house, replace(model, args={"trust_remote_code": "true"}))

@@ -166,6 +166,15 @@ PAGES: Mapping[str, Page] = {
             "evalmesh store": "needs a bucket: tests/e2e/test_on_s3.py has one",
         },
     ),
+    "docs/guides/telemetry.md": Page(
+        before=_UP,
+        filled_in={
+            "http://127.0.0.1:4318": "http://127.0.0.1:9",
+            "--datasets gsm8k": "--datasets starter_math",
+            "127.0.0.1:9464": "127.0.0.1:0",
+            "evalmesh up --address 127.0.0.1:9090": "up; kill $UP",
+        },
+    ),
     "docs/guides/security.md": Page(
         before=_UP,
         filled_in={

@@ -12,6 +12,10 @@ import msgspec
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 
 FIELD = "model.args"
+PATHS = ("tokenizer", "chat_template", "lora")
+"""Options that may name files of the runner's machine."""
+CODE = ("trust_remote_code", "engine_args")
+"""By which a spec can have code run that it brings along."""
 _ALIASES: Mapping[str, str] = {
     "precision": "dtype",
     "torch_dtype": "dtype",
