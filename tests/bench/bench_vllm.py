@@ -105,13 +105,10 @@ async def measure(folder: Path, requests: int, tokens: int, rounds: int) -> None
         if turn:  # the first one warms both up
             ratios.append(own / theirs)
             of_cpu.append(own_cpu / their_cpu)
-            print(
-                f"round {turn}: bare {theirs:,.0f} tokens/s, ours {own:,.0f} tokens/s, ratio {ratios[-1]:.3f}",
-                flush=True,
-            )
-    print(
-        f"ours / bare: {statistics.median(ratios):.3f} by the clock, {statistics.median(of_cpu):.3f} by processor time"
-    )
+            said = f"bare {theirs:,.0f} tokens/s, ours {own:,.0f} tokens/s: {ratios[-1]:.3f}, {of_cpu[-1]:.3f} of processor"
+            print(f"round {turn}: {said}", flush=True)
+    clock, processor = statistics.median(ratios), statistics.median(of_cpu)
+    print(f"ours / bare: {clock:.3f} by the clock, {processor:.3f} by processor time")
     await endpoint.close()
     await house.close()
     llm.shutdown(timeout=1)

@@ -68,7 +68,7 @@ def _start(model_name: str, args: VllmArgs) -> tuple[Any, int]:
     model = AsyncEngineArgs(**chosen).create_engine_config().model_config
     if chosen["dtype"] == "auto":
         chosen["dtype"] = arguments.checkpoint_dtype(model.hf_config)
-    context = int(model.max_model_len)
+    context = arguments.readable(model.hf_config, int(model.max_model_len))
     arguments.allow_one_more()
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**chosen | {"max_model_len": context + 1})), context
 
