@@ -70,6 +70,9 @@ PAGES: Mapping[str, Page] = {
     ),
     "CONTRIBUTING.md": Page(not_here={"make ": "is how this suite was started"}),
     "docs/guides/config.md": Page(),
+    "docs/guides/benchmarks.md": Page(
+        filled_in={"--datasets arc": "--datasets starter_mcq --limit 5", '"arc"': '"starter_mcq"'}
+    ),
     "docs/guides/first-run.md": Page(not_here={"python3 -m venv": _INSTALLS, ".venv/bin/pip": _INSTALLS}),
     "docs/guides/your-own-data.md": Page(
         before="for name in exam law tax; do"
