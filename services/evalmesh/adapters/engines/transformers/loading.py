@@ -69,7 +69,7 @@ def _config(name: str, code: dict[str, Any]) -> Any:
     try:
         return AutoConfig.from_pretrained(name, **code)
     except Exception as error:
-        text = said_by(error)
+        text = str(error)
         if "trust_remote_code" in text:
             raise EngineError(
                 f"{name!r} comes with code of its own, which is not run unless you say so: "
