@@ -10,7 +10,15 @@ from evalmesh.cli.config import NO_TEXT, as_unquoted
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
-from evalmesh.cli.eval.engines import IN_FLIGHT, check_runs_here, engine_args, engine_of, model_name, runs_here
+from evalmesh.cli.eval.engines import (
+    IN_FLIGHT,
+    check_runs_here,
+    engine_args,
+    engine_of,
+    kind_for,
+    model_name,
+    runs_here,
+)
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
 from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
@@ -206,7 +214,7 @@ def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine)
         name=model_name(config.model, config.server),
         engine=engine,
         display_name=config.model_id or "",
-        kind=config.request_kind or "chat",
+        kind=config.request_kind or kind_for(config.model, config.model_args, config.server),
         concurrency=transport.get("batch_size") or config.eval_batch_size or IN_FLIGHT,
         try_timeout_s=timeout_s,
         total_timeout_s=max(default.total_timeout_s, 2.0 * timeout_s),
