@@ -67,7 +67,7 @@ class ModelSpec(_message.Message):
     model: _builtins.str
     """What the endpoint calls it."""
     engine: _builtins.str
-    """`openai`, or `recorded` for completions made elsewhere."""
+    """`openai`, `anthropic`, `litellm`, or `recorded` for completions made elsewhere."""
     display_name: _builtins.str
     """What reports call it; empty: the last part of `model`."""
     url: _builtins.str
@@ -75,7 +75,7 @@ class ModelSpec(_message.Message):
     key_ref: _builtins.str
     """`env:NAME` or `secret:name/key`."""
     request_kind: _builtins.str
-    """`chat` or `completion`."""
+    """`chat`, `completion`, `embedding`, `rerank` or `image`."""
     stream: _builtins.bool
     """Ask for streamed answers, which measures time to first token."""
     concurrency: _builtins.int
@@ -401,12 +401,13 @@ class ModelRequest(_message.Message):
     CONTINUATIONS_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id; comes back in the completion."""
     prompt: _builtins.str
     """A text to go on with, instead of a conversation."""
     kind: _builtins.str
-    """`chat`, `completion`, `loglikelihood` or `embedding`; empty: what the other fields make it."""
+    """`chat`, `completion`, `loglikelihood`, `embedding`, `rerank` or `image`; empty: what the other fields make it."""
     tool_choice: _builtins.str
     """`auto`, `none`, `required` or the name of a tool; empty leaves it to the endpoint."""
     @_builtins.property
@@ -421,6 +422,10 @@ class ModelRequest(_message.Message):
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolDefinition]:
         """Chat: what the model may call."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Embedding: texts, instead of a prompt. Rerank: the documents; the prompt is the query."""
+
     def __init__(
         self,
         *,
@@ -431,10 +436,11 @@ class ModelRequest(_message.Message):
         continuations: _abc.Iterable[_builtins.str] | None = ...,
         tools: _abc.Iterable[Global___ToolDefinition] | None = ...,
         tool_choice: _builtins.str = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "id", b"id", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "id", b"id", "inputs", b"inputs", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -554,6 +560,7 @@ class Completion(_message.Message):
     MEDIA_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The request's id."""
     text: _builtins.str
@@ -606,6 +613,10 @@ class Completion(_message.Message):
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """Embedding requests: one per input."""
 
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Rerank requests: how relevant each document is, in the order of the documents."""
+
     def __init__(
         self,
         *,
@@ -627,10 +638,11 @@ class Completion(_message.Message):
         media: _abc.Iterable[Global___ContentPart] | None = ...,
         top_logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "input_tokens", b"input_tokens", "latency", b"latency", "output_tokens", b"output_tokens", "start_time", b"start_time", "ttft", b"ttft"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "scores", b"scores", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
@@ -735,7 +747,7 @@ class DescribeModelRequest(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     REQUEST_KIND_FIELD_NUMBER: _builtins.int
     request_kind: _builtins.str
-    """`chat`, `completion`, `loglikelihood`: what will be asked; empty: as the model says."""
+    """`chat`, `completion`, `loglikelihood`, ...: what will be asked; empty: as the model says."""
     @_builtins.property
     def model(self) -> Global___ModelSpec:
         """Which model."""
@@ -791,7 +803,7 @@ class ModelDescription(_message.Message):
     """Whether it takes a seed; absent: not known."""
     @_builtins.property
     def request_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """`chat`, `completion`, `loglikelihood`, `embedding`."""
+        """`chat`, `completion`, `loglikelihood`, `embedding`, `rerank`, `image`."""
 
     @_builtins.property
     def modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
