@@ -82,3 +82,9 @@ def key_header(url: str, key: str) -> tuple[str, str]:
         # What begins like this is a token of Entra, which Azure takes as everybody does.
         return "api-key", key
     return "Authorization", f"Bearer {key}"
+
+
+def provider_url(model: str) -> str:
+    """What stands for a provider whose address only litellm knows: keys are bound to it as to any other host."""
+    provider = "".join(letter if letter.isalnum() else "-" for letter in model.partition("/")[0].lower())
+    return f"https://{provider.strip('-') or 'none'}.litellm"

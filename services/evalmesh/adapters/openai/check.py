@@ -164,6 +164,12 @@ class EndpointCheck:
                 f"{_said(failure)}",
                 {"field": "model.url"},
             )
+        if failure.error_class == "bad_request" and failure.http_status is None:
+            return InvalidInput(
+                f"{_said(failure)} Leave benchmarks that need them out, or serve the model with what tells them: vLLM, "
+                "SGLang, or completions that echo.",
+                {"field": "model"},
+            )
         if failure.error_class == "malformed":
             return InvalidInput(
                 f"What {where} (--api-url) says is no answer of {self.server}. {_said(failure)} Check the "

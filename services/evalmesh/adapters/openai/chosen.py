@@ -62,11 +62,14 @@ class ChosenWays:
                 if failure.error_class != "malformed" and failure.http_status not in _ANOTHER_WAY:
                     return failure  # It says nothing of the way.
                 failures.append(failure)
-        tried = " ".join(f"By {way.name}: {one.message}" for way, one in zip(self.of(kind), failures, strict=True))
+        tried = [
+            f"{way.name}: {one.message.rpartition(f'by {way.name}: ')[2]}"
+            for way, one in zip(self.of(kind), failures, strict=True)
+        ]
         statuses = {one.http_status for one in failures}
         return Failure(
             "bad_request",
-            f"The endpoint {self._where} tells no log probabilities of a given text. {tried}",
+            f"The endpoint {self._where} tells no log probabilities of a given text. Tried were " + " ".join(tried),
             statuses.pop() if len(statuses) == 1 else None,
             retryable=False,
         )

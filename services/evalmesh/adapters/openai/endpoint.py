@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from evalmesh.adapters.openai.access import Access
+from evalmesh.adapters.openai.anthropic_door import ANTHROPIC, AnthropicDoor
 from evalmesh.adapters.openai.check import EndpointCheck, question, shortened
 from evalmesh.adapters.openai.chosen import ChosenWays
 from evalmesh.adapters.openai.errors import NO_FILES_TEXT, Failure, failure_of_fault
@@ -364,10 +365,13 @@ def open_openai_endpoint(
     media: MediaFiles | None = None,
     neighbours: Neighbours | None = None,
 ) -> OpenAIEndpoint:
-    """Opens nothing yet: the first request connects.
+    """By the engine of its model. Opens nothing yet: the first request connects.
 
     Raises `InvalidInput` for a url, header or option that cannot be used, `PermissionDenied` for a host that may not be
     asked (with this key), `NotFound` for a key that is not there.
     """
-    entrance = Entrance(lambda: resolve_target(pool.model, servers))
+    if pool.model.engine == "anthropic":
+        entrance = Entrance(lambda: resolve_target(pool.model, servers, ANTHROPIC), AnthropicDoor)
+    else:
+        entrance = Entrance(lambda: resolve_target(pool.model, servers))
     return OpenAIEndpoint(pool, entrance, policy, rng, media, neighbours)

@@ -132,7 +132,7 @@ def _judged(request: Request, answer: Answer, texts: Sequence[ScoredText | None]
 def _unusable(found: str, name: str) -> Fault:
     return Fault(
         "malformed",
-        f"The endpoint does not give the log probabilities of a prompt ({name}): it sent {found}.",
+        f"The endpoint does not give the log probabilities of a prompt by {name}: it sent {found}.",
         final=True,
     )
 

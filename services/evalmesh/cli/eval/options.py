@@ -17,8 +17,14 @@ class TaskOptions:
 
     model: Annotated[str | None, Flag("what the endpoint calls the model", "NAME", "model")] = None
     model_id: Annotated[str | None, Flag("what reports call it (default: last part of --model)", "NAME")] = None
+    engine: Annotated[
+        Literal["openai", "anthropic", "litellm"] | None,
+        Flag("which API the endpoint speaks; litellm: any provider, as in --model provider/name (default: openai)"),
+    ] = None
     model_args: Annotated[dict[str, Any], Flag("options of the engine, as k=v or JSON")] = {}
-    api_url: Annotated[str | None, Flag("base URL of an OpenAI-compatible endpoint, with its /v1", "URL")] = None
+    api_url: Annotated[str | None, Flag("base URL of the endpoint, for OpenAI-compatible ones with its /v1", "URL")] = (
+        None
+    )
     api_key: Annotated[
         Any,  # a secret in the config
         Flag(

@@ -14,13 +14,13 @@ from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
 from evalmesh.cli.options import parse_options
 from evalmesh.cli.outputs import client_config
-from evalmesh.dialect.addresses import read_address
+from evalmesh.dialect.addresses import provider_url, read_address
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.row_form import RowForm
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.run import BenchmarkSpec, Engine, ModelSpec, RunSpec
 from evalmesh.results.json_values import public_url
 from evalmesh.wire.runs.checks import check_form
 
@@ -148,7 +148,8 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     url, kind = base_url(config.api_url)
-    if not url and not config.completions and not config.connection:
+    engine = engine_of(config)
+    if not url and not config.completions and not config.connection and engine != "litellm":
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
             "--demo for a simulated model.",
@@ -165,7 +166,7 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     stream = config.stream if config.stream is not None else transport.get("stream", False)
     return ModelSpec(
         name=config.model or (DEMO_MODEL if config.demo else "recorded"),
-        engine="recorded" if config.completions else "openai",
+        engine=engine,
         display_name=config.model_id or "",
         url="" if config.completions else url,
         key_ref="" if config.completions or config.demo else key_reference(config, headers.bearer),
@@ -184,10 +185,24 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     )
 
 
+def engine_of(config: TaskConfig) -> Engine:
+    """As it is said, else by the call that the address names."""
+    if config.completions:
+        return "recorded"
+    if config.engine is not None:
+        return config.engine
+    try:
+        call = read_address((config.api_url or "").strip()).call
+    except ValueError:
+        call = None
+    return "anthropic" if call == "messages" else "openai"
+
+
 def base_url(text: str | None) -> tuple[str, str]:
     """EvalScope users also give the full address of the call; the base and the kind are in it.
 
-    The address stays whole where the base alone would say less: for the responses API, and where the base has no path.
+    The address stays whole where the base alone would say less: for the responses and messages APIs, and where the base
+    has no path.
     """
     given = (text or "").strip()
     if not given:
@@ -201,9 +216,9 @@ def base_url(text: str | None) -> tuple[str, str]:
     shown = public_url(given) if "@" in given or "?" in given else given
     if not usable:
         raise _wrong("api_url", shown, "give an http address, e.g. http://127.0.0.1:8000/v1.")
-    if address.call in {"embeddings", "rerank"}:
+    if address.call in {"embeddings", "rerank", "images"}:
         raise _wrong("api_url", shown, f"it names {address.call}, and evaluations ask for text.")
-    whole = address.call == "responses" or not urlsplit(address.base).path
+    whole = address.call in {"responses", "messages"} or not urlsplit(address.base).path
     return given if whole else address.base, "completion" if address.call == "completions" else "chat"
 
 
@@ -228,7 +243,10 @@ def declared(config: TaskConfig) -> tuple[Connection, ...]:
     if config.server or config.completions or config.demo or config.connection:
         return ()
     headers = _headers(config)
-    return own_connection(base_url(config.api_url)[0], key_reference(config, headers.bearer), headers.shown)
+    url = base_url(config.api_url)[0]
+    if not url and engine_of(config) == "litellm":
+        url = provider_url(config.model or "")
+    return own_connection(url, key_reference(config, headers.bearer), headers.shown)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:

@@ -47,6 +47,10 @@ _MAX_HEADER_CHARS = 8000
 """Servers take 8 KiB a line."""
 
 
+_EXAMPLES = {"openai": "http://127.0.0.1:8000/v1", "anthropic": "https://api.anthropic.com"}
+"""Addresses of the engines that need one."""
+
+
 def bad(field: str, value: object, way_out: str) -> InvalidInput:
     """The error every check raises."""
     shown = repr(value[:120] if isinstance(value, (str, bytes)) else value)
@@ -128,10 +132,8 @@ def check_model(model: ModelSpec) -> None:
     check_text("model.display_name", model.display_name)
     check_key_ref("model.key_ref", model.key_ref, "model runner")
     check_text("model.connection", model.connection, 256)
-    if model.engine == "openai" and (model.url or not model.connection):
-        check_url(
-            "model.url", model.url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url)."
-        )
+    if model.engine in _EXAMPLES and (model.url or not model.connection):
+        check_url("model.url", model.url, f"use the base URL, e.g. `{_EXAMPLES[model.engine]}` (--api-url).")
     check_int("model.concurrency", model.concurrency, 1, f"allow 1 to {_MOST_IN_FLIGHT} requests.", _MOST_IN_FLIGHT)
     check_int("model.max_tries", model.max_tries, 1, f"allow 1 to {_MOST_TRIES} tries.", _MOST_TRIES)
     for field in ("try_timeout", "total_timeout", "outage_timeout"):
