@@ -102,12 +102,13 @@ class Peers:
         """The part of `check_run` that is about endpoints: each is asked something small."""
         notes: list[str] = []
         if spec.model.engine != "recorded":
-            kind = needs[0].kind if needs else ""
-            has = await self._describe(spec.model, notes, spec.generation, kind)
-            check_needs(spec.model, needs, has)
+            # What one kind of question tells of an endpoint says little of another kind.
+            for kind in dict.fromkeys(one.kind for one in needs) or ("",):
+                has = await self._describe(spec.model, notes, spec.generation, kind)
+                check_needs(spec.model, [one for one in needs if one.kind == kind], has)
         for model in spec.roles.values():
             await self._describe(model, notes)
-        return notes
+        return list(dict.fromkeys(notes))
 
     async def _describe(
         self, model: ModelSpec, notes: list[str], config: GenerationConfig | None = None, kind: str = ""

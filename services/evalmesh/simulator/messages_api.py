@@ -51,7 +51,7 @@ def read_messages(data: bytes) -> ChatBody:
         model=body.model,
         stream=body.stream,
         stop=body.stop_sequences,
-        messages=[*_system(body.system), *body.messages],
+        messages=[*_system(body.system), *(turn for message in body.messages for turn in _turns(message))],
         max_tokens=body.max_tokens,
         tools=[_tool(tool) for tool in body.tools or ()],
         tool_choice=_choice(body.tool_choice),
@@ -62,6 +62,17 @@ def read_messages(data: bytes) -> ChatBody:
 
 def _system(given: str | list[dict[str, Any]] | None) -> list[ChatMessage]:
     return [ChatMessage("system", given)] if given else []
+
+
+def _turns(message: ChatMessage) -> list[ChatMessage]:
+    """Results of tools are turns of their own elsewhere."""
+    parts = message.content if isinstance(message.content, list) else []
+    results = [part for part in parts if part.get("type") == "tool_result"]
+    others = [part for part in parts if part.get("type") != "tool_result"]
+    if not results:
+        return [message]
+    turns = [ChatMessage("tool", part.get("content")) for part in results]
+    return [*turns, ChatMessage(message.role, others)] if others else turns
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def read_responses(data: bytes) -> ChatBody:
         if isinstance(body.input, str):
             messages.append(ChatMessage("user", body.input))
         else:
-            messages += [msgspec.convert(item, ChatMessage) for item in body.input if "role" in item]
+            messages += [turn for item in body.input if (turn := _turn(item)) is not None]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"The request body cannot be read: {error}.") from None
     if not body.input or not messages:
@@ -66,6 +66,13 @@ def read_responses(data: bytes) -> ChatBody:
         messages=messages,
         max_completion_tokens=body.max_output_tokens if body.max_output_tokens is not None else body.max_tokens,
     )
+
+
+def _turn(item: dict[str, Any]) -> ChatMessage | None:
+    """Calls of tools, and thoughts, are no turns that are read."""
+    if item.get("type") == "function_call_output":
+        return ChatMessage("tool", item.get("output"))
+    return msgspec.convert(item, ChatMessage) if "role" in item else None
 
 
 @dataclass(frozen=True, slots=True)

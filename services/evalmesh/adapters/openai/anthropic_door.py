@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import msgspec
 
 from evalmesh.adapters.openai.target import Manner, Target, check_extra_body
-from evalmesh.adapters.openai.ways import Media, Way
+from evalmesh.adapters.openai.ways import Media, Way, cut
 from evalmesh.dialect.answer import Answer
 from evalmesh.dialect.anthropic.addresses import VERSION, key_header, read_address
 from evalmesh.dialect.anthropic.answer import StreamedMessage, parse_message
 from evalmesh.dialect.anthropic.body import conversation, option_fields
-from evalmesh.dialect.bodies import cut_at, merged
+from evalmesh.dialect.bodies import merged
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.needs import Capabilities, Modality
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
@@ -64,7 +64,4 @@ class AnthropicDoor:
 def _cut(request: Request, config: GenerationConfig, answer: Answer) -> Answer:
     """Ends the answer at stop sequences that this API does not take."""
     del request
-    blank = [stop for stop in config.stop if not stop.strip()]
-    if blank and (text := cut_at(blank, answer.text)) is not None:
-        answer.text, answer.finish_reason = text, "stop"
-    return answer
+    return cut(answer, [stop for stop in config.stop if not stop.strip()])

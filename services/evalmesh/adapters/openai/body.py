@@ -152,8 +152,14 @@ class BodyEncoder:
 
 
 def _as_responses(fields: Mapping[str, object]) -> dict[str, object]:
-    """The same options by the names of the responses API, whose streams always tell their usage."""
-    found = {name: value for name, value in fields.items() if name not in {"stream_options", "logprobs"}}
+    """The same options by the names of the responses API, whose streams always tell their usage.
+
+    It has no stop sequences: whoever reads the answer cuts it there. It keeps what is asked, unless it is told not to.
+    """
+    found = {name: value for name, value in fields.items() if name not in {"stream_options", "logprobs", "stop"}}
+    found["store"] = False
+    if "top_logprobs" in found:
+        found["include"] = ["message.output_text.logprobs"]
     if "max_tokens" in found:
         found["max_output_tokens"] = found.pop("max_tokens")
     if "reasoning_effort" in found:

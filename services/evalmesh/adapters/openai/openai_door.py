@@ -10,7 +10,7 @@ import msgspec
 from evalmesh.adapters.openai.body import BodyEncoder
 from evalmesh.adapters.openai.loglikelihood import scoring_ways
 from evalmesh.adapters.openai.target import Target, check_extra_body
-from evalmesh.adapters.openai.ways import Media, Way
+from evalmesh.adapters.openai.ways import Media, Way, cut
 from evalmesh.dialect.addresses import Call
 from evalmesh.dialect.answer import Answer, Fault, StreamedAnswer, parse_answer
 from evalmesh.dialect.bodies import merged
@@ -66,7 +66,7 @@ class OpenAIDoor:
         call: Call = "completions" if kind == "completion" else "responses" if self._responses else "chat"
         url, encode = self._target.url(call), self._bodies.encode
         if call == "responses":
-            return (Way(url, encode, parse_response, StreamedResponse, _with_logprobs),)
+            return (Way(url, encode, parse_response, StreamedResponse, _as_asked),)
         return (Way(url, encode, parse_answer, StreamedAnswer, _with_logprobs),)
 
     def _whole(self, call: Call, fields: _Fields, parse: _Parse) -> Way:
@@ -107,3 +107,8 @@ def _with_logprobs(request: Request, config: GenerationConfig, answer: Answer) -
     if config.top_logprobs is not None:
         answer.top_logprobs = read_token_logprobs(answer.logprobs)
     return answer
+
+
+def _as_asked(request: Request, config: GenerationConfig, answer: Answer) -> Answer:
+    """Of the responses API, which has no stop sequences."""
+    return cut(_with_logprobs(request, config, answer), config.stop)

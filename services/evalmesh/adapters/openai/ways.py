@@ -10,6 +10,7 @@ from typing import Protocol
 from yarl import URL
 
 from evalmesh.dialect.answer import Answer, Fault
+from evalmesh.dialect.bodies import cut_at
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.needs import Capabilities
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
@@ -84,6 +85,13 @@ class Door(Protocol):
     def ways(self, kind: RequestKind) -> Sequence[Way]:
         """One, or several to be tried in this order; none for a kind that it has not."""
         ...
+
+
+def cut(answer: Answer, stops: Sequence[str]) -> Answer:
+    """Ended where a server would have ended it that knows these stop sequences."""
+    if stops and (text := cut_at(stops, answer.text)) is not None:
+        answer.text, answer.finish_reason = text, "stop"
+    return answer
 
 
 def not_served(model: str, kind: RequestKind, model_kind: str) -> InvalidInput:
