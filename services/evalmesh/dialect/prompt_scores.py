@@ -52,7 +52,7 @@ def prompt_logprobs(choice: ScoredChoice) -> ScoredText | None:
         # The prompt's own token stands first; it is the last in rank of those that are told.
         own = max(entries, key=lambda one: count_of(one.get("rank")) or 0) if entries else {}
         text, value = own.get("decoded_token"), number_of(own.get("logprob"))
-        if entries and (not isinstance(text, str) or value is None):
+        if place is not None and (not isinstance(text, str) or (value is None and tokens)):
             return None
         tokens.append(text if isinstance(text, str) else "")
         values.append(value)
@@ -167,6 +167,11 @@ def span_of(text: str, begin: int, tokens: Sequence[str], offsets: Sequence[int]
     if at >= 0:
         ends = list(accumulate(map(len, tokens)))
         starts = [0, *ends[:-1]]
+    elif tokens and not tokens[0] and text.endswith(rest := "".join(tokens[1:])):
+        # What the first token says is not told (vLLM), as nothing is known of it.
+        at = 0
+        ends = list(accumulate(map(len, tokens[1:]), initial=len(text) - len(rest)))
+        starts = [0, *ends[:-1]]
     elif (places := _places(text, tokens)) is not None:
         at = 0
         starts, ends = places
@@ -206,6 +211,8 @@ def _placed(text: str, tokens: Sequence[str]) -> tuple[list[int], list[int]] | N
             parts += 1
             continue
         gap = next((n for n in range(bool(parts), 3 * parts + 1) if text.startswith(token, at + n)), None)
+        if gap is None and parts and len(text) - at <= 3 * parts:
+            gap = len(text) - at  # The run ends the text, and this was generated.
         if gap is None:
             return None
         starts += [at] * parts

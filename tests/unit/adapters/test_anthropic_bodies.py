@@ -148,5 +148,5 @@ def test_headers_carry_key_and_version():
 
 def test_models_of_other_kinds_are_refused():
     model = ModelSpec("claude", engine="anthropic", url="http://127.0.0.1:1", kind="completion")
-    with pytest.raises(InvalidInput, match="chat alone"):
+    with pytest.raises(InvalidInput, match="has chat"):
         AnthropicDoor(model, resolve_target(model, any_server(), ANTHROPIC))

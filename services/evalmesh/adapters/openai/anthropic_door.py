@@ -30,7 +30,7 @@ class AnthropicDoor:
         """Raises `InvalidInput` for a kind of model that this API has not."""
         if model.kind != "chat":
             raise InvalidInput(
-                f"model.request_kind: {model.kind!r} is not allowed; the engine anthropic has chat alone.",
+                f"model.request_kind: {model.kind!r} is not allowed; the engine anthropic has chat (--request-kind).",
                 {"field": "model.request_kind"},
             )
         self._model = model

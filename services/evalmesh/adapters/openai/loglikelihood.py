@@ -124,7 +124,7 @@ def _judged(request: Request, answer: Answer, texts: Sequence[ScoredText | None]
         if isinstance(judged, str):
             return _unusable(judged, name)
         scores.append(judged)
-    answer.text = ""
+    answer.text, answer.finish_reason = "", "stop"
     answer.continuations = tuple(scores)
     return answer
 
