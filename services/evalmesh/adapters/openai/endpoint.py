@@ -14,6 +14,7 @@ from evalmesh.adapters.openai.chosen import ChosenWays
 from evalmesh.adapters.openai.errors import NO_FILES_TEXT, Failure, failure_of_fault
 from evalmesh.adapters.openai.health import Doubt, Health, is_away
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
+from evalmesh.adapters.openai.litellm_door import LiteLLMAsker, LiteLLMDoor, resolve_litellm
 from evalmesh.adapters.openai.loglikelihood import joined
 from evalmesh.adapters.openai.neighbours import Neighbours
 from evalmesh.adapters.openai.openai_door import OpenAIDoor
@@ -372,6 +373,8 @@ def open_openai_endpoint(
     """
     if pool.model.engine == "anthropic":
         entrance = Entrance(lambda: resolve_target(pool.model, servers, ANTHROPIC), AnthropicDoor)
+    elif pool.model.engine == "litellm":
+        entrance = Entrance(lambda: resolve_litellm(pool.model, servers), LiteLLMDoor, LiteLLMAsker)
     else:
         entrance = Entrance(lambda: resolve_target(pool.model, servers))
     return OpenAIEndpoint(pool, entrance, policy, rng, media, neighbours)

@@ -147,8 +147,9 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
-    url, kind = base_url(config.api_url)
     engine = engine_of(config)
+    # What belongs to a provider's address only litellm knows.
+    url, kind = base_url(config.api_url) if engine != "litellm" else ((config.api_url or "").strip(), "chat")
     if not url and not config.completions and not config.connection and engine != "litellm":
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "

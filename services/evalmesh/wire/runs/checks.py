@@ -47,8 +47,12 @@ _MAX_HEADER_CHARS = 8000
 """Servers take 8 KiB a line."""
 
 
-_EXAMPLES = {"openai": "http://127.0.0.1:8000/v1", "anthropic": "https://api.anthropic.com"}
-"""Addresses of the engines that need one."""
+_EXAMPLES = {
+    "openai": "http://127.0.0.1:8000/v1",
+    "anthropic": "https://api.anthropic.com",
+    "litellm": "http://127.0.0.1:8000/v1",
+}
+"""Addresses of the engines that have one."""
 
 
 def bad(field: str, value: object, way_out: str) -> InvalidInput:
@@ -132,7 +136,7 @@ def check_model(model: ModelSpec) -> None:
     check_text("model.display_name", model.display_name)
     check_key_ref("model.key_ref", model.key_ref, "model runner")
     check_text("model.connection", model.connection, 256)
-    if model.engine in _EXAMPLES and (model.url or not model.connection):
+    if model.engine in _EXAMPLES and (model.url or not (model.connection or model.engine == "litellm")):
         check_url("model.url", model.url, f"use the base URL, e.g. `{_EXAMPLES[model.engine]}` (--api-url).")
     check_int("model.concurrency", model.concurrency, 1, f"allow 1 to {_MOST_IN_FLIGHT} requests.", _MOST_IN_FLIGHT)
     check_int("model.max_tries", model.max_tries, 1, f"allow 1 to {_MOST_TRIES} tries.", _MOST_TRIES)
