@@ -18,7 +18,8 @@ def check_limit(limit: Any, field: str) -> None:
     """Raises `InvalidInput` unless it is a whole number of at least 1, a fraction above 0 and below 1, or `None`."""
     if limit is None:
         return
-    is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool) and math.isfinite(limit)
+    # A whole number may be too large for any float.
+    is_number = type(limit) is int or (isinstance(limit, float) and math.isfinite(limit))
     if not is_number or not 0 < limit <= _MOST or (isinstance(limit, float) and limit >= 1):
         shown = repr(limit) if len(repr(limit)) <= 40 else f"{repr(limit)[:37]}..."
         raise InvalidInput(f"{field}: {shown} is not allowed; {_WAY_OUT}", {"field": field, "value": str(limit)})

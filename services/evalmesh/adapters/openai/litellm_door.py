@@ -96,7 +96,7 @@ def resolve_litellm(model: ModelSpec, servers: ModelServers) -> Target:
     if target.egress.restricted:
         raise InvalidInput(
             "model.engine: litellm connects by itself, and this model runner may only ask addresses that it looks at; "
-            "use openai or anthropic here, or a runner without EVALMESH_MODEL_RUNNER_EGRESS=restricted.",
+            "use openai or anthropic here, or a runner with EVALMESH_EGRESS=open.",
             {"field": "model.engine"},
         )
     return target if model.url else replace(target, where=f"litellm's provider {provider}")
