@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.kit.skips import (  # noqa: F401  (hooks: being here is what makes them work)
@@ -11,6 +12,10 @@ from tests.kit.skips import (  # noqa: F401  (hooks: being here is what makes th
     pytest_sessionstart,
     pytest_terminal_summary,
 )
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("evalmesh", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("evalmesh")
 
 
 @pytest.fixture(scope="session", autouse=True)

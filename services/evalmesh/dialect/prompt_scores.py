@@ -135,26 +135,16 @@ def judge_end(continuation: str, found: ScoredText | None) -> ContinuationScore 
     return "tokens that do not repeat the prompt" if span is None else _sum(span, continuation, found)
 
 
-def judge_whole(text: str, found: ScoredText | None) -> ContinuationScore | str:
-    """Of a text from its first token on, which can be told only where something precedes it."""
-    if found is None:
-        return "no logprobs of the prompt's tokens"
-    span = span_of(text, 0, found.tokens, found.offsets)
-    if span is None:
-        return "tokens that do not repeat the text"
-    if len(span) and found.values[span[0]] is None:
+def _sum(span: range, continuation: str, found: ScoredText) -> ContinuationScore | str:
+    values = [found.values[at] for at in span]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return (
             "no value for the first token of a text, since its tokenizer puts no start token before it "
             "(model_args prefix=TOKEN names one to put there)"
         )
-    return _sum(span, text, found)
-
-
-def _sum(span: range, continuation: str, found: ScoredText) -> ContinuationScore:
-    # The very first token has nothing before it.
-    total = sum(value for at in span if (value := found.values[at]) is not None)
     greedy = all(found.greedy[at] for at in span)
-    return ContinuationScore(total, len(span), len(continuation.encode()), greedy)
+    return ContinuationScore(sum(known), len(span), len(continuation.encode()), greedy)
 
 
 def span_of(text: str, begin: int, tokens: Sequence[str], offsets: Sequence[int] | None) -> range | None:

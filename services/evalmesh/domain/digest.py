@@ -20,6 +20,9 @@ _REMEMBERED_BYTES = 16 << 10
 """Of one message: many long documents would fill the process."""
 _MORE = "\0more"
 """Stands where a role would, and is none."""
+_ROLLING = "\0rolling"
+"""Comes after the texts of a rolling request."""
+_CONTEXTS = "\0contexts"
 
 
 def canonical_json(value: Any) -> bytes:
@@ -86,7 +89,9 @@ class GenerationDigest:
         digest = self._common.copy()
         before = (planned.sample.id, planned.kind, planned.prompt, str(repeat))
         digest.update(b"".join([*map(_framed, before), *map(self._message, planned.messages)]))
-        parts = [*planned.continuations]
+        # Marks that no text can be make it another question; so requests of before the fields keep their digest.
+        parts = [*planned.continuations, *([_ROLLING] if planned.rolling else [])]
+        parts += [_CONTEXTS, *planned.contexts] if planned.contexts else []
         if not all(message.plain for message in planned.messages) or planned.tools or planned.tool_choice:
             # What a plain text cannot say comes after it, so that plain requests keep the digest they always had.
             parts += [_MORE, canonical_json([planned.messages, planned.tools, planned.tool_choice]).decode()]

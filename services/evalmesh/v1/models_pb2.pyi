@@ -401,6 +401,8 @@ class ModelRequest(_message.Message):
     CONTINUATIONS_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    ROLLING_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id; comes back in the completion."""
@@ -410,6 +412,8 @@ class ModelRequest(_message.Message):
     """`chat`, `completion`, `loglikelihood`, `embedding`, `rerank` or `image`; empty: what the other fields make it."""
     tool_choice: _builtins.str
     """`auto`, `none`, `required` or the name of a tool; empty leaves it to the endpoint."""
+    rolling: _builtins.bool
+    """Log-likelihood without a prompt: each continuation is scored whole, in windows of the model's context."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """A conversation."""
@@ -421,6 +425,10 @@ class ModelRequest(_message.Message):
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolDefinition]:
         """Chat: what the model may call."""
+
+    @_builtins.property
+    def contexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Log-likelihood: what stands between the prompt and the continuation of the same place; none, or one for each."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -436,11 +444,13 @@ class ModelRequest(_message.Message):
         continuations: _abc.Iterable[_builtins.str] | None = ...,
         tools: _abc.Iterable[Global___ToolDefinition] | None = ...,
         tool_choice: _builtins.str = ...,
+        rolling: _builtins.bool = ...,
+        contexts: _abc.Iterable[_builtins.str] | None = ...,
         inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "id", b"id", "inputs", b"inputs", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "id", b"id", "inputs", b"inputs", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,7 +10,6 @@ from evalmesh.dialect.prompt_scores import (
     echoed,
     judge,
     judge_end,
-    judge_whole,
     parse_chat_scores,
     parse_generated,
     prompt_logprobs,
@@ -82,7 +81,6 @@ def test_every_form_says_the_same(form):
         ("It is ", "very good", 2),  # the blank belongs to the continuation, as lm-evaluation-harness has it
         ("It is\n", "very good", None),  # which is not what was scored
         ("It is ve", "ry good", 2),  # a token across the border belongs to it as well
-        ("", "It is very good", 4),
     ],
 )
 def test_where_a_continuation_begins(context, continuation, tokens):
@@ -113,11 +111,9 @@ def test_a_template_around_the_texts_leaves_the_continuation_at_the_end():
 
 
 def test_a_whole_text_needs_something_before_it():
-    assert judge_whole("It is", ScoredText(["<s>", "It", " is"], [None, -1, -2], [True] * 3)) == ContinuationScore(
-        -3, 2, 5, is_greedy=True
-    )
-    judged = judge_whole("It is", ScoredText(["It", " is"], [None, -2], [True] * 2))
-    assert "prefix=" in str(judged)
+    with_start = ScoredText(["<s>", "It", " is"], [None, -1, -2], [True] * 3)
+    assert judge("", "It is", with_start) == ContinuationScore(-3, 2, 5, is_greedy=True)
+    assert "prefix=" in str(judge("", "It is", ScoredText(["It", " is"], [None, -2], [True] * 2)))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from evalmesh.adapters.openai.access import Access
@@ -15,7 +15,7 @@ from evalmesh.adapters.openai.errors import NO_FILES_TEXT, Failure, failure_of_f
 from evalmesh.adapters.openai.health import Doubt, Health, is_away
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
 from evalmesh.adapters.openai.litellm_door import LiteLLMAsker, LiteLLMDoor, resolve_litellm
-from evalmesh.adapters.openai.loglikelihood import joined
+from evalmesh.adapters.openai.loglikelihood import alone, joined
 from evalmesh.adapters.openai.neighbours import Neighbours
 from evalmesh.adapters.openai.openai_door import OpenAIDoor
 from evalmesh.adapters.openai.progress import Progress, Question, answered, error_of, failed
@@ -247,8 +247,7 @@ class OpenAIEndpoint:
         return None
 
     def _encoded(self, way: Way, request: Request, config: GenerationConfig, media: Media) -> list[bytes]:
-        alone = [replace(request, continuations=(one,)) for one in request.continuations] if way.one_by_one else []
-        return [way.encode(one, config, media) for one in alone or (request,)]
+        return [way.encode(one, config, media) for one in _each(way, request)]
 
     async def _ask_by(self, way: Way, request: Request, config: GenerationConfig) -> Failure | None:
         bodies = self._encoded(way, request, config, {})
@@ -259,13 +258,10 @@ class OpenAIEndpoint:
         """One exchange, or one for each continuation where they are asked by themselves."""
         request, way, answers = question.request, question.way, []
         assert way is not None  # noqa: S101 - for the type checker
-        for place, body in enumerate(question.bodies):
+        for one, body in zip(_each(way, request), question.bodies, strict=True):
             answer = await self._transport.ask(way, body, timeout_s)
             if isinstance(answer, Failure):
                 return answer
-            one = (
-                replace(request, continuations=request.continuations[place : place + 1]) if way.one_by_one else request
-            )
             found = way.finish(one, question.config, answer)
             if not isinstance(found, Answer):
                 return failure_of_fault(found, self._target.redact)
@@ -356,6 +352,11 @@ class OpenAIEndpoint:
 
     def _gave_up(self) -> str:
         return f" Gave up: total_timeout_s={self._model.total_timeout_s:g} leaves no time for another try."
+
+
+def _each(way: Way, request: Request) -> Sequence[Request]:
+    """What is asked by itself."""
+    return alone(request) if way.one_by_one else (request,)
 
 
 def open_openai_endpoint(

@@ -4,6 +4,7 @@ One token is generated besides, for many servers refuse to generate none; it is 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,6 @@ from evalmesh.dialect.prompt_scores import (
     echoed,
     judge,
     judge_end,
-    judge_whole,
     parse_chat_scores,
     parse_generated,
     prompt_logprobs,
@@ -79,7 +79,7 @@ def _each(
 
 def _texts(request: Request, prefix: str) -> list[str]:
     """One prompt per continuation, joined as they are."""
-    return [prefix + request.prompt + continuation for continuation in request.continuations]
+    return [prefix + before + continuation for before, continuation in request.pairs]
 
 
 def _completions(asked: Mapping[str, Any], request: Request, prefix: str) -> Mapping[str, Any]:
@@ -99,10 +99,11 @@ def _generate(request: Request, prefix: str) -> Mapping[str, Any]:
 
 def _chat(request: Request, prefix: str) -> Mapping[str, Any]:
     """The context is what the user says, and the continuation what the assistant does."""
-    said = [{"role": "user", "content": prefix + request.prompt}] if request.prompt else []
+    ((before, continuation),) = request.pairs
+    said = [{"role": "user", "content": prefix + before}] if before else []
     return {
         **_ONE_TOKEN,
-        "messages": [*said, {"role": "assistant", "content": "".join(request.continuations)}],
+        "messages": [*said, {"role": "assistant", "content": continuation}],
         "prompt_logprobs": 1,
         "add_generation_prompt": False,
         "continue_final_message": True,
@@ -114,13 +115,8 @@ def _judged(request: Request, answer: Answer, texts: Sequence[ScoredText | None]
     if len(texts) != len(request.continuations):
         return _unusable(f"{len(texts)} choices for {len(request.continuations)} prompts", name)
     scores: list[ContinuationScore] = []
-    for continuation, found in zip(request.continuations, texts, strict=True):
-        if name == CHAT:
-            judged = judge_end(continuation, found)
-        elif getattr(request, "rolling", False):
-            judged = judge_whole(continuation, found)
-        else:
-            judged = judge(request.prompt, continuation, found)
+    for (before, continuation), found in zip(request.pairs, texts, strict=True):
+        judged = judge_end(continuation, found) if name == CHAT else judge(before, continuation, found)
         if isinstance(judged, str):
             return _unusable(judged, name)
         scores.append(judged)
@@ -135,6 +131,16 @@ def _unusable(found: str, name: str) -> Fault:
         f"The endpoint does not give the log probabilities of a prompt by {name}: it sent {found}.",
         final=True,
     )
+
+
+def alone(request: Request) -> list[Request]:
+    """A request for each continuation."""
+    contexts: list[tuple[str, ...]] = [(one,) for one in request.contexts]
+    contexts = contexts or [()] * len(request.continuations)
+    return [
+        replace(request, continuations=(one,), contexts=context)
+        for one, context in zip(request.continuations, contexts, strict=True)
+    ]
 
 
 def joined(answers: Sequence[Answer]) -> Answer:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
@@ -18,6 +19,7 @@ from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
 from evalmesh.cli.plain import plain
 from evalmesh.cli.tables import Column, Grid
 from evalmesh.domain.content import describe
+from evalmesh.domain.natural_order import natural
 from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.results.dataset import RunDataset, preview_rows
@@ -66,7 +68,7 @@ def _show(info: BenchmarkInfo) -> None:
         "shape": info.shape,
         "metrics": ", ".join(info.metrics),
         "split": info.split,
-        "subsets": ", ".join(info.subsets),
+        "subsets": ", ".join(sorted(info.subsets, key=natural)),
         "few-shot": str(info.few_shot_num),
         "modelscope": info.modelscope_id,
         "huggingface": info.huggingface_id,
@@ -129,7 +131,9 @@ def _show_sample(one: PreviewedSample) -> None:
         print("\n".join([f"--- {message.role}", *_lines_of(message)]))
     if one.prompt:
         print(f"--- prompt\n{one.prompt}")
-    for continuation in one.continuations:
+    for context, continuation in zip_longest(one.contexts, one.continuations):
+        if context:
+            print(f"--- context\n{context}")
         print(f"--- continuation\n{continuation}")
     for tool in one.tools:
         print(f"--- tool {tool.name}\n{tool.description}\n{json.dumps(tool.parameters, ensure_ascii=False)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from evalmesh.cli.config import NO_TEXT, as_unquoted
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
@@ -72,6 +73,8 @@ _DATASET_KEYS = {
     "system_prompt": ("system_prompt", str),
     "extra_params": ("extra", dict),
 }
+_EXTRA_KEYS = ("scoring",)
+"""Settings that only some benchmarks have; written like the others, or into `extra_params`."""
 _FORM_KEYS = {"columns": dict, "encoding": str, "delimiter": str}
 """How the rows of own files are to be read."""
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
@@ -294,7 +297,7 @@ def _generation(config: TaskConfig) -> dict[str, Any]:
 def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
     """One benchmark of the run with its `dataset_args`."""
     field = f"dataset_args.{one.name}"
-    keys = (*_DATASET_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
+    keys = (*_DATASET_KEYS, *_EXTRA_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
     given = sift(config.dataset_args.get(one.name, {}), keys, DATASET_ADVICE, field)
     given = {key: value for key, value in given.items() if value is not None}
     # What is said for all benchmarks gives way to what is said for this one.
@@ -305,6 +308,8 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
         for key, (target, kind) in _DATASET_KEYS.items()
         if key in given
     }
+    if own := {key: given[key] for key in _EXTRA_KEYS if key in given}:
+        values["extra"] = {**values.get("extra", {}), **own}
     if one.local_path and "local_path" in values:
         raise _wrong(f"{field}.local_path", values["local_path"], f"datasets name {one.local_path!r}; say it once.")
     if one.local_path:
@@ -329,8 +334,8 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
 
 def _form(given: Mapping[str, Any], field: str) -> RowForm:
     said = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _FORM_KEYS.items() if key in given}
-    if not all(isinstance(text, str) for text in said.get("columns", {}).values()):
-        raise _wrong(f"{field}.columns", said["columns"], 'give names, as in {"question": "q"}.')
+    for key, text in said.get("columns", {}).items():
+        _typed(text, str, f"{field}.columns.{key}")
     form = RowForm.said(said.get("columns", {}), said.get("encoding", ""), said.get("delimiter", ""))
     check_form(f"{field}.", form)
     return form
@@ -352,7 +357,7 @@ def _subsets(value: Any, field: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, list) or not value:
         raise _wrong(field, value, "give a list of subsets, or leave it out for all.")
-    return tuple(str(part) for part in value)
+    return tuple(_typed(part, str, field) for part in value)
 
 
 def _typed(value: Any, kind: type, field: str) -> Any:
@@ -368,4 +373,6 @@ def _typed(value: Any, kind: type, field: str) -> Any:
 
 
 def _wrong(field: str, value: Any, way_out: str) -> InvalidInput:
+    if way_out.startswith("give text") and (unquoted := as_unquoted(value)):
+        return InvalidInput(f"{field}: {unquoted} {NO_TEXT}", {"field": field})
     return InvalidInput(f"{field}: {repr(value)[:80]} is not allowed; {way_out}", {"field": field})

@@ -159,6 +159,8 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
         messages=tuple(message_from_proto(m, f"{field}.messages[{i}]") for i, m in enumerate(request.messages)),
         prompt=request.prompt,
         continuations=tuple(request.continuations),
+        rolling=request.rolling,
+        contexts=tuple(request.contexts),
         tools=tools,
         tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
         inputs=tuple(request.inputs),
@@ -181,12 +183,21 @@ def request_kind(name: str, field: str) -> RequestKind:
 
 def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> None:
     """Raises `InvalidInput` unless exactly what the kind needs is given."""
-    if bool(request.messages) == bool(request.prompt or request.continuations or request.inputs):
+    given = request.prompt or request.continuations or request.contexts or request.inputs
+    if bool(request.messages) == bool(given):
         raise InvalidInput(f"{field}: give either messages or a prompt.", {"field": field})
     if (kind == "chat") != bool(request.messages):
         raise InvalidInput(f"{field}: a {kind} request has {_ASKS[kind]}.", {"field": field})
     if (kind == "loglikelihood") != bool(request.continuations):
         raise InvalidInput(f"{field}: loglikelihood requests have continuations, and only they.", {"field": field})
+    if request.rolling and (kind != "loglikelihood" or request.prompt):
+        raise InvalidInput(
+            f"{field}.rolling: only loglikelihood requests without a prompt are rolling.", {"field": f"{field}.rolling"}
+        )
+    if request.contexts and (request.rolling or len(request.contexts) != len(request.continuations)):
+        raise InvalidInput(
+            f"{field}.contexts: give one for each of the continuations, or none.", {"field": f"{field}.contexts"}
+        )
     takes_inputs = kind in {"embedding", "rerank"}
     if (request.inputs and not takes_inputs) or (kind == "rerank" and not (request.inputs and request.prompt)):
         raise InvalidInput(f"{field}.inputs: a {kind} request has {_ASKS[kind]}.", {"field": f"{field}.inputs"})
@@ -204,6 +215,8 @@ def request_to_proto(request: Request) -> pb.ModelRequest:
         prompt=request.prompt,
         kind=request.kind,
         continuations=request.continuations,
+        rolling=request.rolling,
+        contexts=request.contexts,
         tools=tools_to_proto(request.tools),
         tool_choice=request.tool_choice,
         inputs=request.inputs,
