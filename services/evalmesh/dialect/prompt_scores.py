@@ -155,13 +155,11 @@ def span_of(text: str, begin: int, tokens: Sequence[str], offsets: Sequence[int]
     """
     at = "".join(tokens).find(text)
     if at >= 0:
-        ends = list(accumulate(map(len, tokens)))
-        starts = [0, *ends[:-1]]
+        starts, ends = _edges(tokens)
     elif tokens and not tokens[0] and text.endswith(rest := "".join(tokens[1:])):
         # What the first token says is not told (vLLM), as nothing is known of it.
         at = 0
-        ends = list(accumulate(map(len, tokens[1:]), initial=len(text) - len(rest)))
-        starts = [0, *ends[:-1]]
+        starts, ends = _edges([text[: len(text) - len(rest)], *tokens[1:]])
     elif (places := _places(text, tokens)) is not None:
         at = 0
         starts, ends = places
@@ -176,10 +174,23 @@ def span_of(text: str, begin: int, tokens: Sequence[str], offsets: Sequence[int]
     return range(inside[0], inside[-1] + 1) if inside else None
 
 
+def _edges(tokens: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Start and end of each token in their joined text.
+
+    A token without text is the beginning of the character that the next one shows; as the first it may be a mark.
+    """
+    ends = list(accumulate(map(len, tokens)))
+    starts = [0, *ends[:-1]]
+    for at in range(len(tokens) - 2, 0, -1):
+        if not tokens[at]:
+            ends[at] = ends[at + 1]
+    return starts, ends
+
+
 def _places(text: str, tokens: Sequence[str]) -> tuple[list[int], list[int]] | None:
     """Start and end of each token in the text, where some are parts of characters; `None` where they do not fit.
 
-    All parts of one run stand for all characters of the run. What precedes the text has no place in it.
+    What precedes the text has no place in it.
     """
     for skipped in range(min(len(tokens), 3)):
         if (found := _placed(text, tokens[skipped:])) is not None:
@@ -191,29 +202,31 @@ def _places(text: str, tokens: Sequence[str]) -> tuple[list[int], list[int]] | N
 def _placed(text: str, tokens: Sequence[str]) -> tuple[list[int], list[int]] | None:
     starts: list[int] = []
     ends: list[int] = []
-    at, parts = 0, 0
+    at, run = 0, ""
+    """Where the next token begins, and what is shown of the parts before it; each as one character."""
     for token in tokens:
-        if at >= len(text) and not parts:
+        if at >= len(text) and not run:
             starts.append(at)  # generated after the prompt
             ends.append(at + 1)
             continue
         if not token or _PIECE in token:
-            parts += 1
+            run += _PIECE if token else " "
             continue
-        gap = next((n for n in range(bool(parts), 3 * parts + 1) if text.startswith(token, at + n)), None)
-        if gap is None and parts and len(text) - at <= 3 * parts:
+        gap = next((n for n in range(_PIECE in run, 3 * len(run) + 1) if text.startswith(token, at + n)), None)
+        if gap is None and run and len(text) - at <= 3 * len(run):
             gap = len(text) - at  # The run ends the text, and this was generated.
         if gap is None:
             return None
-        starts += [at] * parts
-        ends += [at + gap] * parts
-        at, parts = at + gap, 0
+        starts += [at] * len(run)
+        # Parts of which nothing is shown begin the character that this token shows.
+        ends += [at + (gap or len(token))] * len(run)
+        at, run = at + gap, ""
         starts.append(at)
         at += len(token)
         ends.append(at)
-    starts += [at] * parts
-    ends += [max(len(text), at + 1)] * parts
-    return (starts, ends) if parts or at >= len(text) else None
+    starts += [at] * len(run)
+    ends += [max(len(text), at + 1)] * len(run)
+    return (starts, ends) if run or at >= len(text) else None
 
 
 def _value(raw: msgspec.Raw) -> Any:

@@ -96,6 +96,9 @@ def test_where_a_continuation_begins(context, continuation, tokens):
         (["<s>", "答案", "是", "\ufffd", "\ufffd"], 2),
         (["<s>", "答案", "\ufffd", "\ufffd", "\ufffd"], 3),  # a part may belong to either side
         (["", "答案", "是", "\ufffd", "", "。"], 2),
+        (["\ufffd", "", "", "", "", "案", "", "", "是", "", "", "好", "。"], 3),  # vLLM's, byte by byte
+        (["", "", "", "案", "", "是", "", "", "好"], 3),
+        (["<s>", "答", "", "案", "是", "", "好"], 2),
     ],
 )
 def test_tokens_that_are_parts_of_characters_are_placed(tokens, count):
