@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.kit.pictures import COLOURS, png
 from tests.kit.platform import metrics_of, opened, run_to_end, write_questions
 from tests.kit.simulator import SimulatorProcess, served, simulator
 
+from evalmesh.domain.content import ContentPart
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.media import sniff_mime
 from evalmesh.domain.request import GenerationConfig, Message, Request
@@ -147,3 +149,20 @@ async def test_a_run_over_messages_has_the_models_accuracy(tmp_path):
             values[path] = (await metrics_of(client, run, "general_mcq"))["accuracy"]["value"]
         right = sum(sample["right"] for sample in model.samples("general_mcq").values())
         assert values == pytest.approx(dict.fromkeys(values, right / 3 / 40))
+
+
+async def test_images_go_through_every_door(tmp_path):
+    async with served() as (model, url, _), opened(tmp_path / "work") as (_, client):
+        part = await client.upload_media(png(1, COLOURS[0]))
+        look = Message("user", (ContentPart("text", "What colour is it?"), part))
+        doors = (("openai", url), ("openai", f"{url}/responses"), ("anthropic", url))
+        for number, (engine, address) in enumerate(doors, start=1):
+            spec = ModelSpec("simulated", engine=engine, url=address)
+            [answered] = [one async for one in client.generate(spec, [Request("s", 0, "chat", "", messages=(look,))])]
+            assert answered.error is None
+            assert model.stats.images == number
+        sound = await client.upload_media(b"RIFF\x24\0\0\0WAVEfmt ")
+        heard = Request("s", 0, "chat", "", messages=(Message("user", (sound,)),))
+        [refused] = [one async for one in client.generate(spec, [heard])]
+        assert refused.error is not None
+        assert "audio/wav" in refused.error.message
