@@ -26,6 +26,7 @@ class ChosenWays:
         self._pool = pool
         self._where = where
         self._ways: dict[RequestKind, Sequence[Way]] = {}
+        self._known: dict[RequestKind, Way] = {}
         self._finding = asyncio.Lock()
 
     @property
@@ -42,11 +43,12 @@ class ChosenWays:
 
     def known(self, kind: RequestKind) -> Way | None:
         """The way, where there is nothing to find out any more."""
-        ways = self.of(kind)
-        if len(ways) == 1:
-            return ways[0]
-        place = self._server.ways.get((self._pool, kind))
-        return None if place is None else ways[place]
+        way = self._known.get(kind)
+        if way is None and (ways := self.of(kind)):
+            place = 0 if len(ways) == 1 else self._server.ways.get((self._pool, kind))
+            if place is not None:
+                way = self._known[kind] = ways[place]
+        return way
 
     async def find(self, kind: RequestKind, config: GenerationConfig, ask: AskBy) -> Way | Failure:
         """Tries them in their order, one caller at a time; the failure names what each was answered."""

@@ -177,7 +177,7 @@ class OpenAIEndpoint:
                     progress.failure = refusal
                     return failed(request, progress)
                 # Not before there is a slot: bodies with media are large, and many requests wait.
-                unready = await self._prepare(question)
+                unready = None if self._written(question) else await self._prepare(question)
                 answer = await self._try(question, progress, unready)
                 crowded = isinstance(answer, Failure) and self._is_crowded(answer)
             except EvalmeshError as error:
@@ -227,19 +227,26 @@ class OpenAIEndpoint:
             progress.away += await self._health.was_away(doubt) and not crowded
         return progress.failures < self._model.max_tries
 
-    async def _prepare(self, question: Question) -> Failure | None:
-        """Finds the way and writes the bodies; `None` when that is done. Raises `InvalidInput`."""
+    def _written(self, question: Question) -> bool:
+        """Writes the body if nothing has to be waited for; whether it is there. Raises `InvalidInput`."""
         if question.bodies:
-            return None
+            return True
+        request = question.request
+        way = self._ways.known(request.kind)
+        if way is None or any(not message.plain for message in request.messages):
+            return False
+        question.way, question.bodies = way, self._encoded(way, request, question.config, {})
+        return True
+
+    async def _prepare(self, question: Question) -> Failure | None:
+        """The same with media, or where the way has to be found first; `None` when that is done."""
         request, config = question.request, question.config
         if request.kind not in self.capabilities.kinds:
             raise not_served(self._model.name, request.kind, self._model.kind)
         way = self._ways.known(request.kind) or await self._ways.find(request.kind, config, self._ask_by)
         if isinstance(way, Failure):
             return way
-        wanted = {
-            part.sha256 for message in request.messages if not message.plain for part in media_of(message.content)
-        }
+        wanted = {part.sha256 for message in request.messages for part in media_of(message.content)}
         if wanted and self._media is None:
             raise InvalidInput("This model runner has no object store to take media from.")
         media = {sha256: await self._media.read(sha256) for sha256 in wanted} if self._media is not None else {}
@@ -247,7 +254,9 @@ class OpenAIEndpoint:
         return None
 
     def _encoded(self, way: Way, request: Request, config: GenerationConfig, media: Media) -> list[bytes]:
-        return [way.encode(one, config, media) for one in _each(way, request)]
+        if not way.one_by_one:
+            return [way.encode(request, config, media)]
+        return [way.encode(one, config, media) for one in alone(request)]
 
     async def _ask_by(self, way: Way, request: Request, config: GenerationConfig) -> Failure | None:
         bodies = self._encoded(way, request, config, {})
@@ -256,15 +265,14 @@ class OpenAIEndpoint:
 
     async def _ask(self, question: Question, timeout_s: float) -> Answer | Failure:
         """One exchange, or one for each continuation where they are asked by themselves."""
-        request, way, answers = question.request, question.way, []
+        way, answers = question.way, []
         assert way is not None  # noqa: S101 - for the type checker
-        for one, body in zip(_each(way, request), question.bodies, strict=True):
+        asked = alone(question.request) if way.one_by_one else (question.request,)
+        for one, body in zip(asked, question.bodies, strict=True):
             answer = await self._transport.ask(way, body, timeout_s)
-            if isinstance(answer, Failure):
-                return answer
-            found = way.finish(one, question.config, answer)
+            found = answer if isinstance(answer, Failure) else way.finish(one, question.config, answer)
             if not isinstance(found, Answer):
-                return failure_of_fault(found, self._target.redact)
+                return found if isinstance(found, Failure) else failure_of_fault(found, self._target.redact)
             answers.append(found)
         return answers[0] if len(answers) == 1 else joined(answers)
 
@@ -352,11 +360,6 @@ class OpenAIEndpoint:
 
     def _gave_up(self) -> str:
         return f" Gave up: total_timeout_s={self._model.total_timeout_s:g} leaves no time for another try."
-
-
-def _each(way: Way, request: Request) -> Sequence[Request]:
-    """What is asked by itself."""
-    return alone(request) if way.one_by_one else (request,)
 
 
 def open_openai_endpoint(
