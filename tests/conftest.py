@@ -29,6 +29,14 @@ def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session")
+def sums_model(pytestconfig: pytest.Config) -> Path:
+    """Folder of a model that adds numbers, and errs now and then; trained once (20 s) and kept with pytest's cache."""
+    from tests.kit.tiny_model import kept_model  # noqa: PLC0415 - few tests want it
+
+    return kept_model(Path(pytestconfig.cache.mkdir("tiny_models")))
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real benchmark rows beside the checkout; tests that need it are skipped where it is absent."""
     folder = Path(

@@ -202,6 +202,8 @@ class Benchmark:
     system: str = ""
     modes: Mapping[str, Shape] = field(default_factory=dict)
     """Other ways to ask its questions, beside `generate`; a run chooses with `extra["scoring"]`."""
+    mode: str = GENERATE
+    """The one it is in."""
     modalities: frozenset[Modality] = TEXT
     """What its prompts hold."""
     tools: bool = False
@@ -235,8 +237,15 @@ class Benchmark:
 
     def for_spec(self, spec: BenchmarkSpec) -> "Benchmark":
         """The benchmark in the mode that the spec chooses; `spec.validate_spec` has checked that there is one."""
-        shape = self.modes.get(scoring_of(spec))
-        return self if shape is None else replace(self, shape=shape, template="")
+        return self.in_mode(scoring_of(spec))
+
+    def in_mode(self, mode: str) -> "Benchmark":
+        """The benchmark in one of its modes; as it stands where it has none of this name."""
+        shape = self.modes.get(mode)
+        if shape is None:
+            return self
+        # What is computed over all samples is computed of the values that a shape gives.
+        return replace(self, shape=shape, mode=mode, template="", reducers=tuple(getattr(shape, "reducers", ())))
 
     def request_kind(self, model_kind: RequestKind) -> RequestKind:
         """How a model of this kind is asked: in its own kind where the shape can, else in the shape's usual one."""

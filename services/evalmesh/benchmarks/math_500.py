@@ -1,8 +1,8 @@
 r"""MATH-500: 500 competition problems in five levels, of the MATH test set; the answer is an expression in LaTeX.
 
-Lightman et al., "Let's Verify Step by Step", arXiv:2305.20050; Hendrycks et al., "Measuring Mathematical Problem Solving
-With the MATH Dataset", arXiv:2103.03874. Licence: MIT. An answer is right if it is equal to the accepted one as text, as
-a number or as an expression (`scoring.math_equal`).
+Lightman et al., "Let's Verify Step by Step", arXiv:2305.20050; Hendrycks et al., "Measuring Mathematical Problem
+Solving With the MATH Dataset", arXiv:2103.03874. Licence: MIT. An answer is right if it is equal to the accepted one as
+text, as a number or as an expression (`scoring.math_equal`).
 """
 
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo, Row, RowContext

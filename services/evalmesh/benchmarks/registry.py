@@ -18,6 +18,7 @@ GROUP = "evalmesh.benchmarks"
 
 _BUILT_IN = (
     "arc",
+    "boolq",
     "drop",
     "general_mcq",
     "general_qa",

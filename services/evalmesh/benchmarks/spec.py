@@ -1,8 +1,9 @@
 """A user's wishes for one benchmark: checked, and merged with what the benchmark says itself."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from importlib.util import find_spec
 
 from evalmesh.benchmarks.base import GENERATE, SCORING, Benchmark, scoring_keys, scoring_of
 from evalmesh.benchmarks.naming import suggestion
@@ -65,6 +66,7 @@ def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
     if spec.remove_until == "":
         raise _wrong(where + "remove_until", "", "must not be empty; leave it out to keep the whole completion")
     _check_mode(benchmark, spec, where)
+    _check_packages(benchmark.for_spec(spec), spec, where)
     _check_columns(benchmark, spec, where)
     for key in spec.extra.keys() - (scoring_keys(spec) if benchmark.modes else set()):
         known = [one.name for one in fields(BenchmarkSpec) if one.name not in {"name", "extra"}]
@@ -88,6 +90,17 @@ def _check_mode(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
     if benchmark.modes and mode not in {GENERATE, *benchmark.modes}:
         known = [GENERATE, *benchmark.modes]
         raise _wrong(where + SCORING, mode, f"is not a way to ask {benchmark.name}. {suggestion(mode, known)}")
+
+
+def _check_packages(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
+    packages: Mapping[str, str] = getattr(benchmark.shape, "packages", {})
+    if missing := [package for module, package in packages.items() if find_spec(module) is None]:
+        raise _wrong(
+            where + SCORING,
+            scoring_of(spec),
+            f"needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed here: "
+            f"pip install 'evalmesh[{getattr(benchmark.shape, 'extra', '')}]'",
+        )
 
 
 def _check_few_shot(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:

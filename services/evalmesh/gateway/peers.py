@@ -1,7 +1,7 @@
 """The services behind the gateway: where they are, and what they say about a spec."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.domain.needs import Capabilities, Needs
 from evalmesh.domain.request import GenerationConfig
-from evalmesh.domain.run import ModelSpec, RunSpec
+from evalmesh.domain.run import OWN_ENGINES, ModelSpec, RunSpec
 from evalmesh.gateway.forward import bearer, raise_if_away
 from evalmesh.gateway.settings import GatewaySettings
 from evalmesh.runtime.entrance import peer_credentials, read_tokens
@@ -24,6 +24,8 @@ from evalmesh.v1 import (
     load_generators_pb2_grpc,
     models_pb2,
     models_pb2_grpc,
+    reports_pb2,  # noqa: F401  (telemetry names what is passed on; likewise the next)
+    scoring_pb2,  # noqa: F401
 )
 from evalmesh.wire.errors import from_rpc_error
 from evalmesh.wire.load_tests.specs import load_spec_to_proto
@@ -87,10 +89,10 @@ class Peers:
     token: str = field(default="", repr=False)
     """What they are shown."""
 
-    async def check_run(self, spec: RunSpec) -> Sequence[str]:
+    async def check_run(self, spec: RunSpec) -> tuple[RunSpec, Sequence[str]]:
         """Asks the data set loader about the data and the model runner about the endpoint, and compares the two.
 
-        Returns what to know although it all works.
+        Returns the spec with the weights of models that run here, and what to know although it all works.
         """
         loader = benchmarks_pb2_grpc.BenchmarkServiceStub(self.loader())
         wanted = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
@@ -98,17 +100,21 @@ class Peers:
         needs = [needs_from_proto(one) for one in needed.needs]
         return await self.check_models(spec, needs)
 
-    async def check_models(self, spec: RunSpec, needs: Sequence[Needs] = ()) -> Sequence[str]:
+    async def check_models(self, spec: RunSpec, needs: Sequence[Needs] = ()) -> tuple[RunSpec, Sequence[str]]:
         """The part of `check_run` that is about endpoints: each is asked something small."""
         notes: list[str] = []
-        if spec.model.engine != "recorded":
+        model, roles = spec.model, dict(spec.roles)
+        if model.engine != "recorded":
+            far = model.engine in OWN_ENGINES and spec.generation.max_tokens is None
             # What one kind of question tells of an endpoint says little of another kind.
             for kind in dict.fromkeys(one.kind for one in needs) or ("",):
-                has = await self._describe(spec.model, notes, spec.generation, kind)
-                check_needs(spec.model, [one for one in needs if one.kind == kind], has)
-        for model in spec.roles.values():
-            await self._describe(model, notes)
-        return list(dict.fromkeys(notes))
+                has = await self._describe(model, notes, spec.generation, kind)
+                wanted = [one for one in needs if one.kind == kind]
+                check_needs(model, _as_far_as_it_goes(wanted, has, notes) if far else wanted, has)
+                model = replace(model, weights=has.weights)
+        for role, one in roles.items():
+            roles[role] = replace(one, weights=(await self._describe(one, notes)).weights)
+        return replace(spec, model=model, roles=roles), list(dict.fromkeys(notes))
 
     async def _describe(
         self, model: ModelSpec, notes: list[str], config: GenerationConfig | None = None, kind: str = ""
@@ -139,3 +145,16 @@ class Peers:
             raise_if_away(error, service)
             raised: EvalmeshError = from_rpc_error(error)
             raise raised from error
+
+
+def _as_far_as_it_goes(needs: Sequence[Needs], has: Capabilities, notes: list[str]) -> Sequence[Needs]:
+    """An engine of ours ends an answer where its context does, which is no reason to refuse a benchmark's own bound."""
+    most = has.max_context_tokens
+    long = [need.benchmark for need in needs if most is not None and (need.context_tokens or 0) >= most]
+    if not long:
+        return needs
+    notes.append(
+        f"The model holds {most} tokens in all, prompts included, and {', '.join(long)} would let answers be as long; "
+        "those that come so far are cut there. Bound them with --max-tokens."
+    )
+    return [replace(need, context_tokens=None) for need in needs]

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
+from evalmesh.adapters.engines.placing import shares
 from evalmesh.adapters.model_servers import to_json
 from evalmesh.domain.errors import InvalidInput, Unavailable
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.process.child import Command, last_lines
 from evalmesh.process.environment import everything, without_keys
-from evalmesh.runtime.child import KeptChild, PipedChild
+from evalmesh.process.piped import KeptChild, PipedChild
+from evalmesh.runtime.telemetry.settings import service_name
 
 _START_S = 30.0
 _DRAIN_MORE_S = 3.0
@@ -119,6 +121,8 @@ class ServiceProcesses:
             "EVALMESH_BUS_URL": self._bus_url,
             "EVALMESH_OBJECTS_URL": settings.store_url,
             "EVALMESH_LOG_LEVEL": settings.log_level,
+            "EVALMESH_METRICS_ADDRESS": self._metrics_address(room),
+            "OTEL_SERVICE_NAME": service_name(room, alone=False),
             "EVALMESH_ACK_WAIT_S": str(settings.ack_wait_s),
             "EVALMESH_DRAIN_S": str(settings.drain_s),
             "EVALMESH_END_WITH_STDIN": "true",
@@ -126,6 +130,8 @@ class ServiceProcesses:
             "EVALMESH_DATASET_LOADER_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
             "EVALMESH_MODEL_RUNNER_ROOTS": "/",
+            "EVALMESH_MODEL_RUNNER_REMOTE_CODE": "true",
+            "EVALMESH_MODEL_RUNNER_LOGS_DIR": str(settings.state_dir / "logs"),
             "EVALMESH_LOAD_GENERATOR_SEATS": str(settings.generators),
             "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.scratch_dir),
             **{f"EVALMESH_{one}_HOST": settings.host for one in ("GATEWAY", "MODEL_RUNNER", "LOAD_GENERATOR")},
@@ -135,14 +141,21 @@ class ServiceProcesses:
         child = self.children[name] = ServiceProcess(room, name, settings, told)
         return child
 
+    def _metrics_address(self, room: str) -> str:
+        """One port each: the gateway has the first, the others those that follow, in the order of their start."""
+        host, _, port = self._settings.metrics_address.rpartition(":")
+        if not port or port == "0":
+            return self._settings.metrics_address
+        return f"{host}:{int(port) + (0 if room == 'gateway' else len(self.children) + 1)}"
+
     async def start(self) -> str:
         """Starts all; returns the gateway's address."""
         hosted = self._settings.hosted
         first = [self._child(room, room) for room in _WORKERS if hosted is None or room in hosted]
         if hosted is None or "model_runner" in hosted:
-            for number in range(max(1, self._settings.runners)):
+            for number, devices in enumerate(shares(max(1, self._settings.runners))):
                 name = "model_runner" if number == 0 else f"model_runner-{number}"
-                first.append(self._child(name, "model_runner"))
+                first.append(self._child(name, "model_runner", **devices))
         starts = [asyncio.create_task(child.kept.start()) for child in first]
         try:
             await asyncio.gather(*starts)

@@ -15,6 +15,7 @@ from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.request import Request
 from evalmesh.domain.work import WorkItem
+from evalmesh.model_runner.calls import ModelCalls
 from evalmesh.model_runner.holds import Holds
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.shard_run import ShardRun
@@ -26,6 +27,7 @@ from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.plans import PlanCache
 from evalmesh.runtime.stages import PassOn
+from evalmesh.runtime.telemetry.metrics import REUSED
 from evalmesh.runtime.work import RunCancelledError
 from evalmesh.wire.runs.shard_files import RunFiles, StageFiles
 
@@ -48,6 +50,7 @@ class PoolWorker:
         self,
         *,
         endpoint: Endpoint,
+        calls: ModelCalls,
         files: RunFiles,
         plans: PlanCache,
         pass_on: PassOn,
@@ -59,6 +62,8 @@ class PoolWorker:
         holds: Holds,
     ) -> None:
         self._endpoint = endpoint
+        self._calls = calls
+        self._unwatch = calls.watch()
         self._holds = holds
         self._lost = lost
         self._files = files
@@ -202,6 +207,7 @@ class PoolWorker:
         if not work.header.reuse:
             return
         by_digest = {request.digest: request for request in work.missing()}
+        before = work.generated
         for earlier in work.header.reuse:
             outputs = self._files.of(earlier.run, earlier.benchmark or work.header.benchmark).of(earlier.stage)
             try:
@@ -209,6 +215,7 @@ class PoolWorker:
             except NotFound:
                 completions = await outputs.read_parts(earlier.shard)
             work.reuse(earlier.run, completions, by_digest)
+        REUSED.add(work.generated - before)
 
     async def _ask_all(self, work: ShardRun, trial: Trial) -> None:
         run = work.header.run
@@ -239,7 +246,7 @@ class PoolWorker:
         name = f"{work.header.benchmark}/{request.id}"
 
         async def ask() -> None:
-            completion = await self._endpoint.generate(
+            completion = await self._calls.generate(
                 request, work.header.generation, lambda error, sent_at: trial.failed(name, error, sent_at)
             )
             if completion.error is None:
@@ -315,4 +322,5 @@ class PoolWorker:
     async def close(self) -> None:
         """Frees the endpoint."""
         self._unfollow()
+        self._unwatch()
         await self._endpoint.close()

@@ -121,6 +121,11 @@ ROWS = {
             ("", 0),
         ],
     ),
+    "boolq": (
+        {"question": "is it so", "passage": "It is.", "answer": True},
+        "default",
+        [("It says so.\nANSWER: yes", 1), ("<think>No?</think>Yes.", 1), ("ANSWER: no", 0), ("Perhaps", 0), ("", 0)],
+    ),
     "drop": (
         {
             "passage": "The Cats won 24 to 3.",

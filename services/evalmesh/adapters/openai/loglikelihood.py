@@ -112,6 +112,8 @@ def _chat(request: Request, prefix: str) -> Mapping[str, Any]:
 
 def _judged(request: Request, answer: Answer, texts: Sequence[ScoredText | None], name: str) -> Answer | Fault:
     """Adds what each continuation's tokens are worth, in the order of the continuations."""
+    if answer.finish_reason == "content_filter" and not texts:
+        return Fault("reported", "A content filter of the endpoint held the prompt back.", "400")
     if len(texts) != len(request.continuations):
         return _unusable(f"{len(texts)} choices for {len(request.continuations)} prompts", name)
     scores: list[ContinuationScore] = []

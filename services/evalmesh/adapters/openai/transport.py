@@ -8,6 +8,8 @@ from typing import Protocol
 
 import aiohttp
 import msgspec
+from opentelemetry import context as otel_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.openai.bounds import LARGE_AT_ONCE, BodyReader, StreamMeter, TooMuch, read_start
@@ -22,13 +24,16 @@ from evalmesh.adapters.openai.neighbours import SharedServer
 from evalmesh.adapters.openai.target import Target
 from evalmesh.adapters.openai.ways import Streamed, Way
 from evalmesh.dialect.answer import Answer, Fault
+from evalmesh.dialect.errors import Said, is_filtered, said_in_body
 from evalmesh.dialect.sse import FrameTooLarge, SseParser, is_stream
+from evalmesh.ports.endpoint import TRACED_CALL
 
 _LARGE_BODY_BYTES = 1 << 20
 _KEEPALIVE_S = 15.0
 _END_OF_STREAM_S = 1.0
 _LIST_BYTES = 8 << 20
 """The longest lists of models take a tenth of it; one that is cut is no list."""
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class _Model(msgspec.Struct):
@@ -151,10 +156,14 @@ class Transport:
         target = self._target()
         redact = target.redact
         try:
-            response = await self._opened().post(way.url, data=data, timeout=timeout, allow_redirects=False)
+            response = await self._opened().post(
+                way.url, data=data, timeout=timeout, allow_redirects=False, headers=_trace_headers()
+            )
             try:
                 if not 200 <= response.status < 300:
                     start = await read_start(response.content)
+                    if 400 <= response.status < 500 and is_filtered(said_in_body(start)):
+                        return _filtered()
                     return failure_of_status(response.status, start, response.headers, redact)
                 return await self._read(way, response.content, redact)
             finally:
@@ -183,10 +192,27 @@ class Transport:
         else:
             with BodyReader(self._large) as reader:
                 found = way.parse(await reader.read(content, start))
-        return found if isinstance(found, Answer) else failure_of_fault(found, redact)
+        if isinstance(found, Answer):
+            return found
+        reported = found.kind == "reported" and is_filtered(Said(found.message, found.code))
+        return _filtered() if reported else failure_of_fault(found, redact)
 
     def _timeout_of(self, total_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total_s, sock_connect=min(self._connect_timeout_s, total_s))
+
+
+def _trace_headers() -> dict[str, str] | None:
+    """By which a server that sends traces itself adds its part to the call's."""
+    if not otel_context.get_value(TRACED_CALL):
+        return None
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers)
+    return headers
+
+
+def _filtered() -> Answer:
+    """What a content filter leaves of an answer where the server reports its work as an error."""
+    return Answer("", None, "content_filter", None, ())
 
 
 async def _read_stream(

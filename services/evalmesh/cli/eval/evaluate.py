@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from evalmesh.benchmarks import registry
-from evalmesh.cli import exits
-from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.eval.completions import as_json_lines
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import lost_count, write_config_of, write_outputs
+from evalmesh.cli.eval.outcome import Outcome
+from evalmesh.cli.eval.outputs import write_config_of, write_outputs
 from evalmesh.cli.eval.reuse import Earlier, differences, find_earlier, report_differences, with_earlier
 from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, sets_of, to_run_spec
 from evalmesh.cli.outputs import RUNS
@@ -30,35 +29,13 @@ from evalmesh.cli.platform.waits import RECONNECT_S, say_lost, told_waits, when_
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunSpec, RunState
 from evalmesh.results.recorded import RecordedCompletions
+from evalmesh.runtime.telemetry import span, trace_id
 from evalmesh.sdk import AsyncClient
 from evalmesh.wire.runs.checks import check_spec
 
 DEMO_PORT = 8809
 """Tried first, so that the completions of one demo can be reused by the next."""
-_UNREACHABLE = frozenset({"auth", "connect"})
 _NO_DIGEST_YET = "0" * 64
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an evaluation ended."""
-
-    run: Run
-    folder: Path
-    report: dict[str, Any] | None
-    """`None` when the run ended before there was one."""
-
-    def exit_code(self, *, ignore_errors: bool) -> int:
-        """What the process should exit with."""
-        if self.run.state is RunState.CANCELLED:
-            return exits.CANCELLED
-        if self.run.state is RunState.FAILED or self.report is None:
-            return exits.UNAVAILABLE if exit_code(self.run.error_reason) == exits.UNAVAILABLE else exits.FAILED
-        scored, lost = lost_count(self.report)
-        if lost and not scored:
-            kinds = {kind for benchmark in self.report["benchmarks"] for kind in benchmark["error_classes"]}
-            return exits.UNAVAILABLE if kinds and kinds <= _UNREACHABLE else exits.FAILED
-        return exits.PARTIAL if lost and not ignore_errors else exits.OK
 
 
 def place_of(config: TaskConfig) -> Place:
@@ -164,6 +141,12 @@ def say_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
+def say_trace(console: Console, *, debug: bool) -> None:
+    """Where spans are sent: what the run's are found by."""
+    if debug and (known := trace_id()):
+        console.print(Text(f"trace {known}"), soft_wrap=True)
+
+
 def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
     """The id of the run whose answers are copied; a server knows more runs than have left something here."""
     given = config.use_cache or ""
@@ -176,6 +159,7 @@ def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(span("evalmesh eval"))
         stack.enter_context(told_in_keys([one.name for one in sets_of(config)]))
         asked = await stack.enter_async_context(simulated(config))
         ready, spec = resolve(asked)
@@ -189,6 +173,7 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
             spec = await with_earlier(client, spec, earlier)
         run = await when_ready(partial(client.create_run, spec), ready.ready_timeout, console)
         say_notes(console, run.notes)
+        say_trace(console, debug=ready.debug)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
         if ready.no_timestamp:
             RUNS.clear(folder, place.work_dir)

@@ -10,6 +10,7 @@ from evalmesh.cli.config import NO_TEXT, as_unquoted
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
+from evalmesh.cli.eval.engines import IN_FLIGHT, check_runs_here, engine_args, engine_of, model_name, runs_here
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
 from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
@@ -21,7 +22,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.row_form import RowForm
-from evalmesh.domain.run import BenchmarkSpec, Engine, ModelSpec, RunSpec
+from evalmesh.domain.run import OWN_ENGINES, BenchmarkSpec, Engine, ModelSpec, RunSpec
 from evalmesh.results.json_values import public_url
 from evalmesh.wire.runs.checks import check_form
 
@@ -119,6 +120,8 @@ def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
     elif reference := spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):
         values["api_key"] = reference
     values["headers"] = dict(spec.model.headers)
+    # From wherever it is asked for again.
+    values["model"] = spec.model.name if spec.model.engine in OWN_ENGINES else config.model
     if "generation_config" in values:
         values["generation_config"].pop("extra_headers", None)  # they are among the headers now
     for name in ("dataset_dir", "completions", "ca_file"):
@@ -150,13 +153,15 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
-    engine = engine_of(config)
+    engine = engine_of(dict(config))
+    if engine in OWN_ENGINES:
+        return _own_model(config, transport, engine)
     # What belongs to a provider's address only litellm knows.
     url, kind = base_url(config.api_url) if engine != "litellm" else ((config.api_url or "").strip(), "chat")
     if not url and not config.completions and not config.connection and engine != "litellm":
         raise InvalidInput(
-            "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
-            "--demo for a simulated model.",
+            "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or have the "
+            "model run here with --engine transformers, or try --demo for a simulated model.",
             {"field": "api_url"},
         )
     if not config.model and not config.completions and not config.demo:
@@ -189,17 +194,26 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     )
 
 
-def engine_of(config: TaskConfig) -> Engine:
-    """As it is said, else by the call that the address names."""
-    if config.completions:
-        return "recorded"
-    if config.engine is not None:
-        return config.engine
-    try:
-        call = read_address((config.api_url or "").strip()).call
-    except ValueError:
-        call = None
-    return "anthropic" if call == "messages" else "openai"
+def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine) -> ModelSpec:
+    check_runs_here({name: getattr(config, name) for name in config.model_fields_set}, engine)
+    if not config.model:
+        raise InvalidInput(
+            f"model: missing; name the folder of the model that {engine} runs, or its name on a hub, with --model.",
+            {"field": "model"},
+        )
+    default = ModelSpec(name="")
+    timeout_s = float(transport.get("timeout") or config.timeout or default.try_timeout_s)
+    return ModelSpec(
+        name=model_name(config.model, config.server),
+        engine=engine,
+        display_name=config.model_id or "",
+        kind=config.request_kind or "chat",
+        concurrency=transport.get("batch_size") or config.eval_batch_size or IN_FLIGHT,
+        try_timeout_s=timeout_s,
+        total_timeout_s=max(default.total_timeout_s, 2.0 * timeout_s),
+        args=engine_args(config.model_args, config.server),
+        outage_timeout_s=config.outage_timeout or default.outage_timeout_s,
+    )
 
 
 def base_url(text: str | None) -> tuple[str, str]:
@@ -244,18 +258,18 @@ def _headers(config: TaskConfig, transport: Mapping[str, Any] | None = None) -> 
 
 def declared(config: TaskConfig) -> tuple[Connection, ...]:
     """What a platform of this command's own is told about the config's keys: they go to its address."""
-    if config.server or config.completions or config.demo or config.connection:
+    if config.server or config.completions or config.demo or config.connection or runs_here(dict(config)):
         return ()
     headers = _headers(config)
     url = base_url(config.api_url)[0]
-    if not url and engine_of(config) == "litellm":
+    if not url and engine_of(dict(config)) == "litellm":
         url = provider_url(config.model or "")
     return own_connection(url, key_reference(config, headers.bearer), headers.shown)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:
     """Keys that were typed, by the variable that references name."""
-    if config.server:
+    if config.server or runs_here(dict(config)):
         return {}
     headers = _headers(config)
     return {**headers.keys, **literal_key(_key(config) or headers.bearer)}

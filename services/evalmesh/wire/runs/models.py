@@ -70,6 +70,8 @@ class ModelDescription:
     max_context_tokens: int | None = None
     notes: tuple[str, ...] = ()
     """What to know although the endpoint answered."""
+    weights: str = ""
+    """Digest of the files of a model that runs there."""
 
 
 def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
@@ -92,6 +94,7 @@ def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
         ca_file=model.ca_file,
         insecure=not model.verify_tls,
         outage_timeout=duration_to_proto(model.outage_timeout_s),
+        weights=model.weights,
     )
 
 
@@ -123,6 +126,7 @@ def model_from_proto(model: pb.ModelSpec) -> ModelSpec:
         outage_timeout_s=(
             duration_from_proto(model.outage_timeout) if model.HasField("outage_timeout") else default.outage_timeout_s
         ),
+        weights=model.weights,
     )
 
 
@@ -297,4 +301,5 @@ def description_from_proto(proto: pb.ModelDescription) -> ModelDescription:
         proto.tools if proto.HasField("tools") else None,
         proto.max_context_tokens if proto.HasField("max_context_tokens") else None,
         tuple(proto.notes),
+        proto.weights,
     )
