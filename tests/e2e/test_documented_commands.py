@@ -179,6 +179,7 @@ PAGES: Mapping[str, Page] = {
             "evalmesh up --address 127.0.0.1:9090": "up; kill $UP",
         },
     ),
+    "docs/guides/use-the-sdk.md": Page(before=_UP, filled_in={"evalmesh up --address 127.0.0.1:9090": "up; kill $UP"}),
     "docs/guides/security.md": Page(
         before=_UP,
         filled_in={

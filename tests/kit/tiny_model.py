@@ -49,6 +49,8 @@ class Shape:
     bos: bool = False
     """Whether the tokenizer puts a start token before every text."""
     template: str | None = TEMPLATE
+    tied: bool = True
+    """Whether what reads tokens also writes them."""
     window: int | None = None
     """Makes it a Mistral whose attention slides over so many tokens."""
     generation: dict[str, Any] | None = None
@@ -100,7 +102,7 @@ def model_config(shape: Shape, core: Tokenizer) -> dict[str, Any]:
         "max_position_embeddings": shape.context,
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": shape.tied,
         "dtype": shape.dtype,
         "bos_token_id": core.token_to_id(BEGIN) if shape.bos else None,
         "eos_token_id": core.token_to_id(END),
@@ -122,17 +124,18 @@ def _write_configs(folder: Path, shape: Shape, core: Tokenizer) -> dict[str, Any
 
 def random_model(folder: Path, seed: int = 0, **shape: Any) -> Path:
     """One that says nothing of sense, and not the same thing twice; `shape` as in `Shape`."""
-    form = Shape(**shape)
+    # Where the two are one, random layers say what they were told.
+    form = Shape(**{"tied": False, **shape})
     core = tokenizer(folder, form, _sentences())
     config = _write_configs(folder, form, core)
     rng = np.random.default_rng(seed)
     hidden, head = form.hidden, config["head_dim"]
 
     def normal(*sizes: int) -> np.ndarray[Any, Any]:
-        # As a trained model has it: what a layer adds is as large as what it was given.
-        return (rng.standard_normal(sizes) * 2 / math.sqrt(sizes[-1])).astype(np.float32)
+        return (rng.standard_normal(sizes) / math.sqrt(sizes[-1])).astype(np.float32)
 
-    weights = {"model.embed_tokens.weight": normal(config["vocab_size"], hidden) * math.sqrt(hidden) / 4}
+    weights = {"model.embed_tokens.weight": normal(config["vocab_size"], hidden) * math.sqrt(hidden)}
+    weights["lm_head.weight"] = 2 * normal(config["vocab_size"], hidden)
     weights["model.norm.weight"] = np.ones(hidden, np.float32)
     for layer in range(form.layers):
         name = f"model.layers.{layer}."

@@ -54,6 +54,16 @@ async def test_two_copies_answer_as_one_does_and_a_death_costs_a_try(house, endp
         await copies.close()
 
 
+async def test_a_model_spread_over_two_processes_answers_as_in_one(house, endpoint, tiny, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # else each process has a core of its own, which few machines have
+    spread = await opened(house, tiny, tensor_parallel_size=2)
+    try:
+        answers = await ask_all(spread, 20)
+        assert [answer.text for answer in answers] == [answer.text for answer in await ask_all(endpoint, 20)]
+    finally:
+        await spread.close()
+
+
 @pytest.mark.parametrize(
     ("args", "field", "words"),
     [
@@ -74,5 +84,5 @@ async def test_options_that_cannot_be_are_refused_in_a_sentence(house, tiny, arg
 
 
 async def test_a_model_that_vllm_has_no_kernels_for_is_refused_with_its_reason(house, tmp_path):
-    with pytest.raises(InvalidInput, match=r"vLLM cannot load the model: .*16"):
+    with pytest.raises(InvalidInput, match=r"vLLM loads the model and cannot run it: .*head_dim=16"):
         await opened(house, random_model(tmp_path / "small", hidden=32, heads=2, kv_heads=1))

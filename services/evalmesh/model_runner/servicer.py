@@ -11,6 +11,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.media import MAX_MEDIA_BYTES
 from evalmesh.domain.work import Pool
 from evalmesh.model_runner.calls import ModelCalls
+from evalmesh.model_runner.turns import converse
 from evalmesh.ports.endpoint import Endpoint, EndpointGone, EndpointOpener
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.v1 import models_pb2_grpc
@@ -55,7 +56,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
 
             async def ask(place: int) -> tuple[int, Completion]:
                 try:
-                    return place, await calls.generate(asked[place], config)
+                    return place, await converse(calls, asked[place], config)
                 except EndpointGone as gone:
                     one = asked[place]
                     error = CompletionError("connect", gone.message)

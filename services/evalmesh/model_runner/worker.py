@@ -20,6 +20,7 @@ from evalmesh.model_runner.holds import Holds
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.shard_run import ShardRun
 from evalmesh.model_runner.trial import HopelessError, Trial
+from evalmesh.model_runner.turns import converse
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.endpoint import Endpoint, EndpointGone
 from evalmesh.ports.environment import Clock
@@ -175,7 +176,7 @@ class PoolWorker:
         after = (await self._plans.get(run, benchmark)).graph.stage(stage).after
         header, rows = await self._files.of(run, benchmark).read_requests(shard, *after[:1])
         work = ShardRun(header, rows, self._source)
-        work.checkpointed = work.restore(await outputs.read_parts(shard)) > 0
+        work.checkpointed = work.restore(await outputs.read_parts(shard, unfinished=True)) > 0
         await self._reuse(work)
         self._shard_requests = max(1, len(work.requests))
         return work
@@ -246,8 +247,13 @@ class PoolWorker:
         name = f"{work.header.benchmark}/{request.id}"
 
         async def ask() -> None:
-            completion = await self._calls.generate(
-                request, work.header.generation, lambda error, sent_at: trial.failed(name, error, sent_at)
+            completion = await converse(
+                self._calls,
+                request,
+                work.header.generation,
+                lambda error, sent_at: trial.failed(name, error, sent_at),
+                work.begun(request),
+                work.keep,
             )
             if completion.error is None:
                 trial.succeeded(completion.timing.start_time if completion.timing is not None else time.time())

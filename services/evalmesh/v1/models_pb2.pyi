@@ -411,6 +411,7 @@ class ModelRequest(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     ROLLING_FIELD_NUMBER: _builtins.int
     CONTEXTS_FIELD_NUMBER: _builtins.int
+    FOLLOWUPS_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id; comes back in the completion."""
@@ -439,6 +440,10 @@ class ModelRequest(_message.Message):
         """Log-likelihood: what stands between the prompt and the continuation of the same place; none, or one for each."""
 
     @_builtins.property
+    def followups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Chat: what the user says next, one after the other, each once the model has answered what came before."""
+
+    @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Embedding: texts, instead of a prompt. Rerank: the documents; the prompt is the query."""
 
@@ -454,11 +459,12 @@ class ModelRequest(_message.Message):
         tool_choice: _builtins.str = ...,
         rolling: _builtins.bool = ...,
         contexts: _abc.Iterable[_builtins.str] | None = ...,
+        followups: _abc.Iterable[_builtins.str] | None = ...,
         inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "id", b"id", "inputs", b"inputs", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "followups", b"followups", "id", b"id", "inputs", b"inputs", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +584,7 @@ class Completion(_message.Message):
     MEDIA_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The request's id."""
@@ -632,6 +639,10 @@ class Completion(_message.Message):
         """Embedding requests: one per input."""
 
     @_builtins.property
+    def turns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a request with followups: the answers before the last one, which is the text."""
+
+    @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Rerank requests: how relevant each document is, in the order of the documents."""
 
@@ -656,11 +667,12 @@ class Completion(_message.Message):
         media: _abc.Iterable[Global___ContentPart] | None = ...,
         top_logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
+        turns: _abc.Iterable[_builtins.str] | None = ...,
         scores: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "input_tokens", b"input_tokens", "latency", b"latency", "output_tokens", b"output_tokens", "start_time", b"start_time", "ttft", b"ttft"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "scores", b"scores", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "scores", b"scores", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft", "turns", b"turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015

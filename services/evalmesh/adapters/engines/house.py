@@ -12,7 +12,7 @@ from evalmesh.adapters.engines.crew import Crew
 from evalmesh.adapters.engines.endpoint import EngineEndpoint
 from evalmesh.adapters.engines.engine import EngineOptions
 from evalmesh.adapters.engines.model_files import FIELD, local_model
-from evalmesh.adapters.engines.options import CODE, ENGINES, PATHS, EngineArgs, EngineKind, read_args, require
+from evalmesh.adapters.engines.options import ENGINES, PATHS, EngineArgs, EngineKind, code_in, read_args, require
 from evalmesh.adapters.engines.options import FIELD as ARGS
 from evalmesh.adapters.engines.placing import environments
 from evalmesh.adapters.engines.protocol import Open
@@ -111,13 +111,12 @@ class House:
             for field, path in {FIELD: str(folder or ""), **named}.items():
                 if path and _is_there(path):
                     self._rules.roots.check(Path(path).expanduser(), field, path)
-        for name in CODE if not self._rules.remote_code else ():
-            if getattr(args, name, None):
-                raise PermissionDenied(
-                    f"{ARGS}.{name}: this model runner runs no code that a spec brings along; its operator can allow "
-                    "it (EVALMESH_MODEL_RUNNER_REMOTE_CODE).",
-                    {"field": f"{ARGS}.{name}"},
-                )
+        if not self._rules.remote_code and (name := code_in(args)):
+            raise PermissionDenied(
+                f"{ARGS}.{name}: this model runner runs no code that a spec brings along; its operator can allow "
+                "it (EVALMESH_MODEL_RUNNER_REMOTE_CODE).",
+                {"field": f"{ARGS}.{name}"},
+            )
 
     def _log_of(self, model: ModelSpec) -> Path | None:
         logs = self._rules.logs

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import UnionType
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -14,7 +14,7 @@ from evalmesh.domain.errors import InvalidInput, Unimplemented
 FIELD = "model.args"
 PATHS = ("tokenizer", "chat_template", "lora")
 """Options that may name files of the runner's machine."""
-CODE = ("trust_remote_code", "engine_args")
+CODE = ("trust_remote_code",)
 """By which a spec can have code run that it brings along."""
 _ALIASES: Mapping[str, str] = {
     "precision": "dtype",
@@ -103,6 +103,16 @@ class VllmArgs(EngineArgs, frozen=True, kw_only=True):
     """Everything else that vLLM's `AsyncEngineArgs` takes, by its name there; may be given without this name around."""
 
 
+def code_in(args: EngineArgs) -> str:
+    """The option by which code would be run that a spec brings along; empty when there is none.
+
+    Numbers and truths name no code; any other option that is not in a table of ours may.
+    """
+    rest: Mapping[str, object] = getattr(args, "engine_args", {})
+    words = (name for name, value in rest.items() if value is not None and not isinstance(value, int | float))
+    return next((name for name in CODE if getattr(args, name, None)), next(words, ""))
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """One engine."""
@@ -144,6 +154,9 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
     names = {field.encode_name: field for field in msgspec.structs.fields(kind.args)}
     read: dict[str, object] = {}
     rest: dict[str, object] = {}
+    inner = given.get(kind.rest, {})
+    if isinstance(inner, Mapping):  # as if given without that name around, so that no option is read past its table
+        given = {**{name: value for name, value in given.items() if name != kind.rest}, **inner}
     for typed, value in given.items():
         name = typed.replace("-", "_")
         name = name if name in names else _ALIASES.get(name, name)
@@ -165,7 +178,7 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
                 f"model.args.{typed} is {value!r}; {_way_out(names[name].type)}", {"field": f"{FIELD}.{typed}"}
             ) from error
     if rest:
-        read[kind.rest] = {**rest, **cast("dict[str, object]", read.get(kind.rest, {}))}
+        read[kind.rest] = rest
     args = msgspec.convert(read, kind.args)
     if args.data_parallel is not None and args.data_parallel < 1:
         raise InvalidInput(

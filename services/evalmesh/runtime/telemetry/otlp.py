@@ -6,6 +6,7 @@ at most.
 """
 
 import logging
+import re
 import threading
 import time
 import uuid
@@ -188,7 +189,8 @@ class OneWarning(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See the class."""
         if not self.said:
-            self.said = " ".join(record.getMessage().split())[:300]
+            # Some collectors take their key in the query of the address.
+            self.said = re.sub(r"\?\S+", "", " ".join(record.getMessage().split()))[:300]
             self._say(self.said)
 
 

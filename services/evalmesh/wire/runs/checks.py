@@ -47,11 +47,8 @@ _MAX_HEADER_CHARS = 8000
 """Servers take 8 KiB a line."""
 
 
-_EXAMPLES = {
-    "openai": "http://127.0.0.1:8000/v1",
-    "anthropic": "https://api.anthropic.com",
-    "litellm": "http://127.0.0.1:8000/v1",
-}
+_SERVER = "http://127.0.0.1:8000/v1"
+_EXAMPLES = {"openai": _SERVER, "anthropic": "https://api.anthropic.com", "litellm": _SERVER}
 """Addresses of the engines that have one."""
 
 

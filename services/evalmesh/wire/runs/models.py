@@ -165,6 +165,7 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
         continuations=tuple(request.continuations),
         rolling=request.rolling,
         contexts=tuple(request.contexts),
+        followups=tuple(request.followups),
         tools=tools,
         tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
         inputs=tuple(request.inputs),
@@ -202,13 +203,21 @@ def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> Non
         raise InvalidInput(
             f"{field}.contexts: give one for each of the continuations, or none.", {"field": f"{field}.contexts"}
         )
+    if request.followups and kind != "chat":
+        raise InvalidInput(
+            f"{field}.followups: only chat requests have several turns.", {"field": f"{field}.followups"}
+        )
+    _check_inputs(request, kind, field)
+    if request.tools and kind != "chat":
+        raise InvalidInput(f"{field}.tools: only chat requests have tools.", {"field": f"{field}.tools"})
+
+
+def _check_inputs(request: pb.ModelRequest, kind: RequestKind, field: str) -> None:
     takes_inputs = kind in {"embedding", "rerank"}
     if (request.inputs and not takes_inputs) or (kind == "rerank" and not (request.inputs and request.prompt)):
         raise InvalidInput(f"{field}.inputs: a {kind} request has {_ASKS[kind]}.", {"field": f"{field}.inputs"})
     if kind == "embedding" and request.inputs and request.prompt:
         raise InvalidInput(f"{field}: give either a prompt or inputs.", {"field": field})
-    if request.tools and kind != "chat":
-        raise InvalidInput(f"{field}.tools: only chat requests have tools.", {"field": f"{field}.tools"})
 
 
 def request_to_proto(request: Request) -> pb.ModelRequest:
@@ -221,6 +230,7 @@ def request_to_proto(request: Request) -> pb.ModelRequest:
         continuations=request.continuations,
         rolling=request.rolling,
         contexts=request.contexts,
+        followups=request.followups,
         tools=tools_to_proto(request.tools),
         tool_choice=request.tool_choice,
         inputs=request.inputs,
@@ -235,6 +245,7 @@ def completion_to_proto(completion: Completion, request_id: str) -> pb.Completio
         reasoning=completion.reasoning or "",
         finish_reason=completion.finish_reason,
         try_count=completion.tries,
+        turns=completion.turns,
         continuations=scores_to_proto(completion.continuations),
         tool_calls=calls_to_proto(completion.tool_calls),
         refusal=completion.refusal or "",
@@ -279,6 +290,7 @@ def completion_from_proto(proto: pb.Completion) -> Completion:
         usage=None if usage == Usage() else usage,
         timing=timing if proto.HasField("start_time") else None,
         tries=proto.try_count,
+        turns=tuple(proto.turns),
         continuations=scores_from_proto(proto.continuations),
         tool_calls=calls_from_proto(proto.tool_calls),
         refusal=proto.refusal or None,

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils import cached_file
 from transformers.utils import logging as library_logging
 
 from evalmesh.adapters.engines.engine import EngineError
@@ -57,20 +56,6 @@ def load(name: str, args: TransformersArgs) -> Loaded:
     return Loaded(model.eval(), tokenizer, _context(config, tokenizer, args), _ends(model, tokenizer))
 
 
-def fetched(name: str, revision: str) -> Path | None:
-    """The folder of a model or tokenizer; of one from a hub, where it was put when it was loaded."""
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
-    for file in ("config.json", "tokenizer_config.json"):
-        try:
-            found = cached_file(name, file, revision=revision or None, local_files_only=True)
-        except OSError:
-            continue
-        if found is not None:
-            return Path(found).parent
-    return None
-
-
 def _how(args: TransformersArgs, device_map: Any) -> dict[str, Any]:
     how: dict[str, Any] = {"dtype": args.dtype if args.dtype == "auto" else getattr(torch, args.dtype)}
     if device_map is not None:
@@ -84,7 +69,7 @@ def _config(name: str, code: dict[str, Any]) -> Any:
     try:
         return AutoConfig.from_pretrained(name, **code)
     except Exception as error:
-        text = said_by(error)
+        text = str(error)
         if "trust_remote_code" in text:
             raise EngineError(
                 f"{name!r} comes with code of its own, which is not run unless you say so: "

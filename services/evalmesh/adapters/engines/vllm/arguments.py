@@ -91,6 +91,16 @@ def checkpoint_dtype(config: Any) -> str:
     return "float32" if str(dtype).removeprefix("torch.") == "float32" else "auto"
 
 
+def readable(config: Any, max_model_len: int) -> int:
+    """Tokens that the model reads, when vLLM is given one more; of the longest there can be.
+
+    With longrope one more would be another model: above the length it was trained with, other factors are taken.
+    """
+    text = config.get_text_config()
+    ropes = (getattr(text, "rope_parameters", None), getattr(text, "rope_scaling", None))
+    return max_model_len - 1 if "longrope" in str(ropes) else max_model_len
+
+
 def cpu_cache(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Room for keys and values without a GPU, where nobody says how much.
 

@@ -1,6 +1,7 @@
 """The engine `vllm`: vLLM's asynchronous engine in this process, and its workers in processes of theirs."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from evalmesh.adapters.engines.child import end_all
 from evalmesh.adapters.engines.engine import EngineError, EngineOptions, EngineRequest, Host
+from evalmesh.adapters.engines.model_files import sources_of
 from evalmesh.adapters.engines.options import VllmArgs
-from evalmesh.adapters.engines.texts import Refused, Texts, load_tokenizer
+from evalmesh.adapters.engines.texts import Refused, Texts, load_tokenizer, said_by
 from evalmesh.adapters.engines.vllm import arguments, likelihood
 from evalmesh.adapters.engines.vllm.answers import Gathered
 from evalmesh.adapters.engines.vllm.overheard import Overheard
-from evalmesh.adapters.engines.vllm.parsing import Parsed, Parsers
+from evalmesh.adapters.engines.vllm.parsing import Parsed, Parsers, check_names
 from evalmesh.adapters.engines.vllm.sampling import Wish, read_wish
 from evalmesh.domain.completion import Completion, CompletionError, ContinuationScore, Timing, Usage
 from evalmesh.domain.needs import TEXT, Capabilities
@@ -40,6 +41,7 @@ async def open_vllm(options: EngineOptions, host: Host) -> "VllmEngine":
         raise EngineError(_why_not(error, overheard), "model.model") from error
     engine = VllmEngine(options.model, args, _Started(llm, context, overheard), host)
     await engine.load_adapter()
+    await engine.try_out()
     return engine
 
 
@@ -60,12 +62,13 @@ def _start(model_name: str, args: VllmArgs) -> tuple[Any, int]:
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
     chosen = arguments.engine_arguments(model_name, args, AsyncEngineArgs)
+    check_names(args.reasoning_parser, args.tool_call_parser)
     if current_platform.is_cpu():
         chosen |= arguments.cpu_cache(chosen)
     model = AsyncEngineArgs(**chosen).create_engine_config().model_config
     if chosen["dtype"] == "auto":
         chosen["dtype"] = arguments.checkpoint_dtype(model.hf_config)
-    context = int(model.max_model_len)
+    context = arguments.readable(model.hf_config, int(model.max_model_len))
     arguments.allow_one_more()
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**chosen | {"max_model_len": context + 1})), context
 
@@ -91,7 +94,8 @@ class VllmEngine:
         self._overheard = started.overheard
         self._host = host
         self._numbers = count()
-        self._sources = [Path(one) for one in (model, args.tokenizer, args.lora) if one]
+        self._model = model
+        self._args = args
         self._lora = _lora_request(args.lora)
         self._defaults = _defaults(llm.model_config)
         self._texts = Texts(load_tokenizer(model, args), args, forces_calls=bool(args.tool_call_parser))
@@ -104,10 +108,22 @@ class VllmEngine:
         try:
             loaded = await self._llm.add_lora(self._lora)
         except Exception as error:
-            said = self._overheard.cause() or str(error)
-            raise EngineError(f"vLLM cannot load the adapter: {said[:_MOST_CHARS]}", arguments.LORA) from error
+            said = self._overheard.cause() or said_by(error)
+            raise EngineError(f"vLLM cannot load the adapter: {said}", arguments.LORA) from error
         if not loaded:
             raise EngineError("vLLM did not load the adapter.", arguments.LORA)
+
+    async def try_out(self) -> None:
+        """One token: some models can be loaded and not be run. Raises `EngineError`."""
+        from vllm import SamplingParams, TokensPrompt  # noqa: PLC0415
+
+        params, prompt = SamplingParams(max_tokens=1, temperature=0.0), TokensPrompt(prompt_token_ids=[0])
+        try:
+            async for _ in self._llm.generate(prompt, params, "first", lora_request=self._lora):
+                pass
+        except Exception as error:
+            said = self._overheard.cause() or said_by(error)
+            raise EngineError(f"vLLM loads the model and cannot run it: {said}", "model.model") from error
 
     def describe(self) -> Capabilities:
         kinds: set[RequestKind] = {"completion", "loglikelihood"}
@@ -123,7 +139,7 @@ class VllmEngine:
         )
 
     def sources(self) -> Sequence[Path]:
-        return self._sources
+        return [*sources_of(self._model, self._args), *([Path(self._args.lora)] if self._args.lora else [])]
 
     async def answer(self, request: EngineRequest) -> Completion:
         asked = request.request
@@ -206,9 +222,8 @@ class VllmEngine:
     def _die(self) -> NoReturn:
         """A process can be started anew, and vLLM in it cannot."""
         why = self._overheard.cause()
-        self._overheard.say(f"vLLM's engine died{f': {why}' if why else ', and did not say why'}")
-        end_all()
-        raise SystemExit(1)
+        self._overheard.say_last(f"vLLM's engine died{f': {why}' if why else ', and did not say why'}")
+        os._exit(1)  # whoever started us ends what is left of our group
 
     async def close(self) -> None:
         self._llm.shutdown(timeout=_CLOSE_S)

@@ -29,13 +29,17 @@ class Overheard:
         os.close(sink)
         self._errors: deque[tuple[float, str]] = deque(maxlen=_KEPT)
         self._found = threading.Event()
+        self._last = b""
+        self._said = threading.Event()
         threading.Thread(target=self._read, args=(os.fdopen(source, "rb"),), name="overheard", daemon=True).start()
 
     def _read(self, source: BinaryIO) -> None:
         for line in source:
             with suppress(OSError):  # A full disk must not stop those who write, and they would wait for us.
                 self._to.write(line)
-            if cause := cause_in(line.decode(errors="replace")):
+            if line == self._last:
+                self._said.set()
+            elif cause := cause_in(line.decode(errors="replace")):
                 self._errors.append((time.monotonic(), cause))
                 self._found.set()
 
@@ -45,9 +49,11 @@ class Overheard:
         errors = list(self._errors)
         return next((cause for at, cause in errors if at >= errors[-1][0] - _TOGETHER_S), "")
 
-    def say(self, sentence: str) -> None:
-        """Writes past the pipe, for the process may end right after."""
-        self._to.write(f"{sentence}\n".encode())
+    def say_last(self, sentence: str) -> None:
+        """Writes it behind all that was written before; the process may end right after."""
+        self._last = f"{sentence}\n".encode()
+        os.write(2, b"\n" + self._last)
+        self._said.wait(_WAIT_S)
 
 
 def cause_in(line: str) -> str:

@@ -90,8 +90,10 @@ class Parsers:
         return Reading(parser, asked)
 
 
-def _find(reasoning: str, tools: str, tokenizer: Any) -> Any:
-    from vllm.parser import ParserManager  # noqa: PLC0415
+def check_names(reasoning: str, tools: str) -> None:
+    """Raises `EngineError` for one that vLLM does not know; costs no time where none is named."""
+    if not reasoning and not tools:
+        return
     from vllm.reasoning import ReasoningParserManager  # noqa: PLC0415
     from vllm.tool_parsers import ToolParserManager  # noqa: PLC0415
 
@@ -106,6 +108,12 @@ def _find(reasoning: str, tools: str, tokenizer: Any) -> Any:
             raise EngineError(
                 f"model.args.{option} is {name!r}, which vLLM does not know; {advice}", f"model.args.{option}"
             )
+
+
+def _find(reasoning: str, tools: str, tokenizer: Any) -> Any:
+    from vllm.parser import ParserManager  # noqa: PLC0415
+
+    check_names(reasoning, tools)
     try:
         return ParserManager.get_parser(
             tool_parser_name=tools or None,
