@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalmesh.cli.eval.keys import EVAL_TYPES
+from evalmesh.dialect.addresses import read_address
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import OWN_ENGINES, Engine
 
@@ -33,7 +34,16 @@ def engine_of(given: Mapping[str, Any]) -> Engine:
     if engine is not None:
         return engine
     elsewhere = any(map(given.get, ("api_url", "connection", "demo", "server")))
-    return "transformers" if not elsewhere and _is_folder(given.get("model")) else "openai"
+    if not elsewhere and _is_folder(given.get("model")):
+        return "transformers"
+    return "anthropic" if _names_messages(given.get("api_url")) else "openai"
+
+
+def _names_messages(url: object) -> bool:
+    try:
+        return read_address(str(url or "").strip()).call == "messages"
+    except ValueError:
+        return False
 
 
 def runs_here(given: Mapping[str, Any]) -> bool:

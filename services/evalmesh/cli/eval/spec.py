@@ -24,7 +24,7 @@ from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
 from evalmesh.cli.options import parse_options
 from evalmesh.cli.outputs import client_config
-from evalmesh.dialect.addresses import read_address
+from evalmesh.dialect.addresses import provider_url, read_address
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
@@ -164,8 +164,9 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     engine = engine_of(dict(config))
     if engine in OWN_ENGINES:
         return _own_model(config, transport, engine)
-    url, kind = base_url(config.api_url)
-    if not url and not config.completions and not config.connection:
+    # What belongs to a provider's address only litellm knows.
+    url, kind = base_url(config.api_url) if engine != "litellm" else ((config.api_url or "").strip(), "chat")
+    if not url and not config.completions and not config.connection and engine != "litellm":
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or have the "
             "model run here with --engine transformers, or try --demo for a simulated model.",
@@ -226,7 +227,8 @@ def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine)
 def base_url(text: str | None) -> tuple[str, str]:
     """EvalScope users also give the full address of the call; the base and the kind are in it.
 
-    The address stays whole where the base alone would say less: for the responses API, and where the base has no path.
+    The address stays whole where the base alone would say less: for the responses and messages APIs, and where the base
+    has no path.
     """
     given = (text or "").strip()
     if not given:
@@ -240,9 +242,9 @@ def base_url(text: str | None) -> tuple[str, str]:
     shown = public_url(given) if "@" in given or "?" in given else given
     if not usable:
         raise _wrong("api_url", shown, "give an http address, e.g. http://127.0.0.1:8000/v1.")
-    if address.call in {"embeddings", "rerank"}:
+    if address.call in {"embeddings", "rerank", "images"}:
         raise _wrong("api_url", shown, f"it names {address.call}, and evaluations ask for text.")
-    whole = address.call == "responses" or not urlsplit(address.base).path
+    whole = address.call in {"responses", "messages"} or not urlsplit(address.base).path
     return given if whole else address.base, "completion" if address.call == "completions" else "chat"
 
 
@@ -267,7 +269,10 @@ def declared(config: TaskConfig) -> tuple[Connection, ...]:
     if config.server or config.completions or config.demo or config.connection or runs_here(dict(config)):
         return ()
     headers = _headers(config)
-    return own_connection(base_url(config.api_url)[0], key_reference(config, headers.bearer), headers.shown)
+    url = base_url(config.api_url)[0]
+    if not url and engine_of(dict(config)) == "litellm":
+        url = provider_url(config.model or "")
+    return own_connection(url, key_reference(config, headers.bearer), headers.shown)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:
