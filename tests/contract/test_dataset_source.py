@@ -285,7 +285,6 @@ def test_a_single_file_of_another_kind_is_refused(source, tmp_path):
 def test_the_data_set_folder_and_caches_are_searched(source, tmp_path, place):
     path = write(tmp_path / place)
     assert list(source.resolve(query(dataset_dir=str(tmp_path)))) == [path]
-    assert list(LocalDatasets(cache_dirs=[tmp_path / "absent", tmp_path]).resolve(query())) == [path]
 
 
 def test_the_snapshot_of_the_revision_is_taken(source, tmp_path):

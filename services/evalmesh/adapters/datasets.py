@@ -1,8 +1,8 @@
-"""Data sets on this machine: a file, a folder, the cache of a hub, or what ships with evalmesh.
+"""Data sets on this machine: a file, a folder, a copy of a hub's cache, or what ships with evalmesh.
 
-Places, in order: `local_path` (then nothing else is looked at); the packaged file; in `dataset_dir` and in each cache
-folder: `{name}`, `{org}/{dataset}`, `{dataset}`, `datasets--{org}--{dataset}/snapshots/{revision}` (Hugging Face).
-What a place looks like inside: `dataset_layout`.
+Places, in order: `local_path` (then nothing else is looked at); the packaged file; in `dataset_dir`: `{name}`,
+`{org}/{dataset}`, `{dataset}`, `datasets--{org}--{dataset}/snapshots/{revision}` (Hugging Face). What a place looks
+like inside: `dataset_layout`. What comes from hubs, and their caches: `hubs/`.
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from evalmesh.adapters.dataset_layout import EXTENSIONS, extension_of, find_files, nowhere, subsets_in
+from evalmesh.adapters.dataset_layout import EXTENSIONS, extension_of, find_files, folder_place, nowhere, subsets_in
 from evalmesh.adapters.roots import Roots
 from evalmesh.benchmarks.base import NumberedRow
 from evalmesh.benchmarks.query import DatasetQuery
@@ -28,15 +28,14 @@ _SPREADSHEETS = frozenset({".xlsx", ".xls", ".ods", ".numbers"})
 class LocalDatasets:
     """Finds files in the layouts of the hubs and streams their rows; never fetches anything."""
 
-    def __init__(self, cache_dirs: Sequence[Path] = (), roots: Roots | None = None) -> None:
-        """Makes a source of what lies on this machine.
-
-        Args:
-            cache_dirs: Folders of earlier downloads, such as the Hugging Face hub cache; absent ones are no error.
-            roots: What queries may name; `None`: whatever this process may read, as it is for its own user.
-        """
-        self._cache_dirs = tuple(cache_dirs)
+    def __init__(self, roots: Roots | None = None) -> None:
+        """`roots`: what queries may name; `None`: whatever this process may read, as it is for its own user."""
         self._allowed = roots
+
+    def is_here(self, query: DatasetQuery) -> bool:
+        """See the port."""
+        with _readable():
+            return bool(query.local_path or query.packaged) or any(True for _ in self._roots(query))
 
     def resolve(self, query: DatasetQuery) -> Sequence[Path]:
         """The files that hold these rows, in order.
@@ -48,21 +47,21 @@ class LocalDatasets:
                 return self._within(query, self._resolve_local(query, self._local_path(query)))
             if query.packaged:
                 return (_packaged(query.packaged),)
-            roots = list(self._roots(query))
-            for root in roots:
-                found = find_files(query, root)
+            places = [folder_place(root) for root in self._roots(query)]
+            for place in places:
+                found = find_files(query, place)
                 if found:
                     return self._within(query, found)
-            raise nowhere(query, roots, [*self._containers(query)])
+            raise nowhere(query, places, [*self._containers(query)])
 
     def subsets(self, query: DatasetQuery) -> Sequence[str]:
         """Subsets found on disk for the query's split, sorted; empty when the layout has none."""
         with _readable():
             if query.local_path:
                 path = self._local_path(query)
-                return subsets_in(query, path) if path.is_dir() else ()
+                return subsets_in(query, folder_place(path)) if path.is_dir() else ()
             for root in () if query.packaged else self._roots(query):
-                found = subsets_in(query, root)
+                found = subsets_in(query, folder_place(root))
                 if found:
                     return found
             return ()
@@ -141,9 +140,10 @@ class LocalDatasets:
                 f"local_path '{path}' of benchmark '{query.name}' does not exist; name a file or folder that does.",
                 {"field": "local_path", "value": str(path)},
             )
-        found = find_files(query, path)
+        place = folder_place(path)
+        found = find_files(query, place)
         if not found:
-            raise nowhere(query, [path], [path])
+            raise nowhere(query, [place], [path])
         return found
 
     def _containers(self, query: DatasetQuery) -> Iterator[Path]:
@@ -156,7 +156,6 @@ class LocalDatasets:
                     {"field": "dataset_dir", "value": query.dataset_dir},
                 )
             yield folder
-        yield from self._cache_dirs
 
     def _roots(self, query: DatasetQuery) -> Iterator[Path]:
         """Folders that exist, may hold the data set and may be read."""

@@ -119,7 +119,7 @@ def _score(parser: Parser, _: Sequence[str]) -> None:
         "repeats": "completions per sample",
         "on_error": "samples without a completion",
     }
-    same = ("dataset_dir", "dataset_hub", "limit", "ignore_errors", "no_timestamp", "overwrite", "name")
+    same = ("dataset_dir", "dataset_hub", "dataset_id", "limit", "ignore_errors", "no_timestamp", "overwrite", "name")
     add_options(parser, TaskOptions, own | dict.fromkeys(same, ""), said_only=True)
     add_options(parser, PlaceOptions, said_only=True)
 
@@ -190,16 +190,22 @@ def _samples(parser: Parser, _: Sequence[str]) -> None:
 
 def _benchmarks(parser: Parser, _: Sequence[str]) -> None:
     actions = add_actions(parser)
-    for name, text in (("list", "list benchmarks"), ("info", "show benchmarks"), ("preview", "show samples as asked")):
+    for name, text in (
+        ("list", "list benchmarks"),
+        ("info", "show benchmarks: what they measure, where their data is from, its licence"),
+        ("show", "the same as info"),
+        ("preview", "show samples as asked"),
+    ):
         one = add_command(actions, name, text)
-        if name == "info":
+        if name in {"info", "show"}:
             one.add_argument("names", nargs="+", metavar="NAME")
         if name == "preview":
             one.add_argument("name", metavar="NAME")
             one.add_argument(
                 "--samples", type=whole(1, MOST_PREVIEWED), default=1, metavar="N", help="per subset (default: 1)"
             )
-            add_options(one, TaskOptions, {"dataset_args": "as for `evalmesh eval`", "dataset_dir": "", "seed": ""})
+            own = {"dataset_args": "as for `evalmesh eval`", "dataset_dir": "", "dataset_hub": "", "seed": ""}
+            add_options(one, TaskOptions, own)
         form_flag(one)
         add_options(one, PlaceOptions, {"server": "", "debug": ""})
 
@@ -255,6 +261,11 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
     "compare": ("eval.compare_command", "compare runs with a baseline, sample by sample", _compare),
     "samples": ("eval.samples_command", "look at answers: filter, search, show one whole", _samples),
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),
+    "datasets": (
+        "datasets.command",
+        "fetch data sets beforehand, list files to bring, show what is kept",
+        _elsewhere("evalmesh.cli.datasets.flags"),
+    ),
     "up": ("platform.up_command", "keep the platform running on this machine", _up),
     "simulate": ("platform.simulate_command", "serve a simulated model over the OpenAI protocol", _simulate),
     "config": ("platform.config_command", "show options and where they come from", _config),

@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack
 import grpc
 
 from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.result_query import ResultFilters, ResultQuery
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
 from evalmesh.domain.run_filter import RunFilter
@@ -282,11 +283,21 @@ class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
         return benchmark_from_proto(await self._channel.call(self._benchmarks.GetBenchmark, request, idempotent=True))
 
     async def preview_benchmark(
-        self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
+        self,
+        spec: BenchmarkSpec,
+        *,
+        sample_count: int = 1,
+        dataset_dir: str = "",
+        dataset_hub: HubChoice = "modelscope",
+        seed: int = 42,
     ) -> Preview:
         """The first samples per subset with the very prompts a run would send."""
         request = benchmarks_pb2.PreviewBenchmarkRequest(
-            spec=benchmark_spec_to_proto(spec), dataset_dir=dataset_dir, sample_count=sample_count, seed=seed
+            spec=benchmark_spec_to_proto(spec),
+            dataset_dir=dataset_dir,
+            dataset_hub=dataset_hub,
+            sample_count=sample_count,
+            seed=seed,
         )
         page = await self._channel.call(self._benchmarks.PreviewBenchmark, request, idempotent=True)
         samples = tuple(preview_from_proto(proto) for proto in page.samples)

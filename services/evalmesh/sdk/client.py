@@ -15,6 +15,7 @@ from evalmesh.domain.comparison import ComparisonWish
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
 from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.result_query import ResultFilters
@@ -198,10 +199,18 @@ class Client:
         return self._thread.run(self._client.get_benchmark(name))
 
     def preview_benchmark(
-        self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
+        self,
+        spec: BenchmarkSpec,
+        *,
+        sample_count: int = 1,
+        dataset_dir: str = "",
+        dataset_hub: HubChoice = "modelscope",
+        seed: int = 42,
     ) -> Preview:
         """Samples with the very prompts a run would send."""
-        work = self._client.preview_benchmark(spec, sample_count=sample_count, dataset_dir=dataset_dir, seed=seed)
+        work = self._client.preview_benchmark(
+            spec, sample_count=sample_count, dataset_dir=dataset_dir, dataset_hub=dataset_hub, seed=seed
+        )
         return self._thread.run(work)
 
     def validate_benchmarks(self, spec: RunSpec) -> None:

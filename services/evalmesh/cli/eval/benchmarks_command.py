@@ -6,21 +6,22 @@ import json
 import sys
 from collections.abc import Sequence
 
-from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.cli import exits
 from evalmesh.cli.addresses import check_server
+from evalmesh.cli.datasets.bringing import opened_here
 from evalmesh.cli.eval.config import TaskConfig, args_of_one
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.show import make_console
 from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
 from evalmesh.cli.plain import plain
+from evalmesh.cli.platform.session import run_async
 from evalmesh.cli.tables import Column, Grid
 from evalmesh.domain.content import describe
 from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
-from evalmesh.results.dataset import RunDataset, preview_rows
+from evalmesh.results.dataset import preview_rows
 from evalmesh.sdk import Client
 from evalmesh.wire.runs.benchmarks import BenchmarkInfo, Preview, PreviewedSample, benchmark_info
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _infos(args: argparse.Namespace) -> Sequence[BenchmarkInfo]:
-    names = args.names if args.action == "info" else None
+    names = args.names if args.action in {"info", "show"} else None
     if args.server:
         check_server(args.server)
         with Client(args.server) as client:
@@ -68,8 +69,8 @@ def _show(info: BenchmarkInfo) -> None:
         "split": info.split,
         "subsets": ", ".join(info.subsets),
         "few-shot": str(info.few_shot_num),
-        "modelscope": info.modelscope_id,
-        "huggingface": info.huggingface_id,
+        "modelscope": _at(info.modelscope_id, info.modelscope_revision),
+        "huggingface": _at(info.huggingface_id, info.huggingface_revision),
         "data": "ships with evalmesh" if info.packaged else "",
         "licence": info.license,
         "tags": ", ".join(info.tags),
@@ -79,6 +80,10 @@ def _show(info: BenchmarkInfo) -> None:
         if value:
             print(f"{name:12} {value}")
     print(f"\nprompt template:\n{info.prompt_template}\n")
+
+
+def _at(id_: str, revision: str) -> str:
+    return f"{id_} at {revision}" if id_ and revision else id_
 
 
 def _preview(args: argparse.Namespace) -> Preview:
@@ -93,11 +98,20 @@ def _preview(args: argparse.Namespace) -> Preview:
         if args.server:
             check_server(args.server)
             with Client(args.server) as client:
-                return client.preview_benchmark(spec, sample_count=args.samples, dataset_dir=folder, seed=args.seed)
+                return client.preview_benchmark(
+                    spec,
+                    sample_count=args.samples,
+                    dataset_dir=folder,
+                    dataset_hub=args.dataset_hub,
+                    seed=args.seed,
+                )
         benchmark = registry.get(spec.kind)
         validate_spec(benchmark, spec)
-        task = RunSpec(ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder)
-        return preview_rows(RunDataset(LocalDatasets(), benchmark, spec, task), args.samples)
+        task = RunSpec(
+            ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder, dataset_hub=args.dataset_hub
+        )
+        dataset = run_async(opened_here(benchmark, spec, task))
+        return preview_rows(dataset, args.samples)
 
 
 def _show_preview(found: Preview, form: str) -> int:

@@ -50,7 +50,9 @@ async def rehearse(config: TaskConfig, *, counted: bool = True) -> Rehearsal:
                 if not counted:
                     return Rehearsal(spec)
                 estimates = await client.estimate_run(spec)
-                first = await client.preview_benchmark(spec.benchmarks[0], dataset_dir=spec.dataset_dir, seed=spec.seed)
+                first = await client.preview_benchmark(
+                    spec.benchmarks[0], dataset_dir=spec.dataset_dir, dataset_hub=spec.dataset_hub, seed=spec.seed
+                )
     return Rehearsal(spec, tuple(estimates), next(iter(first), None))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from evalmesh.benchmarks import registry
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
@@ -62,6 +63,7 @@ _DATASET_KEYS = {
     "local_path": ("local_path", str),
     "dataset_id": ("dataset_id", str),
     "dataset_revision": ("revision", str),
+    "revision": ("revision", str),
     "eval_split": ("split", str),
     "train_split": ("few_shot_split", str),
     "few_shot_num": ("few_shot_num", int),
@@ -88,6 +90,8 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
     model = _model(config, generation.pop("model"))
     sets = sets_of(config)
     labels = {**config.labels, **({"simulated": "true"} if config.demo else {})}
+    if config.dataset_id and not any(takes_dataset_id(one, config) for one in sets):
+        raise _wrong("dataset_id", config.dataset_id, "it does not say which benchmark it is for; use dataset_args.")
     spec = RunSpec(
         model=model,
         benchmarks=tuple(benchmark_spec(one, config) for one in sets),
@@ -290,6 +294,8 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
         raise _wrong(f"{field}.local_path", values["local_path"], f"datasets name {one.local_path!r}; say it once.")
     if one.local_path:
         values["local_path"] = one.local_path
+    if config.dataset_id and not {"local_path", "dataset_id"} & values.keys() and takes_dataset_id(one, config):
+        values["dataset_id"] = config.dataset_id
     if "local_path" not in values and not config.server and Path(values.get("dataset_id", "")).is_absolute():
         values["local_path"] = values.pop("dataset_id")  # EvalScope takes a folder under this name too
     if "local_path" in values:
@@ -306,6 +312,11 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
         values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
     values["form"] = _form(given, field)
     return BenchmarkSpec(name=one.name, benchmark="" if one.name == one.benchmark else one.benchmark, **values)
+
+
+def takes_dataset_id(one: NamedSet, config: TaskConfig) -> bool:
+    """Whether `dataset_id`, which names no benchmark, is about this one: it is alone, or brings no data of its own."""
+    return len(sets_of(config)) == 1 or registry.get(one.benchmark).needs_local_path
 
 
 def _form(given: Mapping[str, Any], field: str) -> RowForm:
