@@ -93,6 +93,7 @@ async def running(opened, *endpoints, **settings):
         settings=ModelRunnerSettings(**{"drain_s": 0.2, **settings}),
         runs=opened.runs,
         bus=opened.bus,
+        signals=opened.signals,
         objects=opened.objects,
         open_endpoint=lambda pool: waiting.pop(0),
         clock=SystemClock(),

@@ -22,6 +22,7 @@ async def running(opened, endpoint):
         settings=ModelRunnerSettings(drain_s=0.2),
         runs=opened.runs,
         bus=opened.bus,
+        signals=opened.signals,
         objects=opened.objects,
         open_endpoint=lambda pool: endpoint,
         clock=SystemClock(),

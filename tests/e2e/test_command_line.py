@@ -173,6 +173,20 @@ def test_dry_run_counts_what_would_be_asked(model, tmp_path):
     assert "# The first prompt, of general_mcq default/0:\n#   user:\n" in done.stdout
 
 
+def test_dry_run_tells_how_long_it_may_take_where_a_run_has_shown_it(model, tmp_path, questions):
+    dry = eval_command(model, questions, "--dry-run", "--limit", "100", "--eval-batch-size", "5")
+    assert "time: cannot be known; 'outputs' holds no run of this model" in evalmesh(*dry, cwd=tmp_path).stdout
+    assert evalmesh(*eval_command(model, questions, "--limit", "25"), cwd=tmp_path).returncode == 0
+    [folder] = (tmp_path / "outputs").glob("2*_*")
+    took_s = report_in(tmp_path / "outputs")["benchmarks"][0]["usage"]["latency_mean_s"]
+    told = evalmesh(*dry, cwd=tmp_path).stdout
+    assert "time: about 0:0" in told
+    assert "with 5 requests in flight" in told
+    assert f"{NAME}: {took_s:.3g} s each with 64 in flight, in {folder.name}" in told
+    elsewhere = evalmesh(*dry, "--model", "another", cwd=tmp_path)
+    assert "time: cannot be known" in elsewhere.stdout
+
+
 # What it leaves.
 
 

@@ -42,7 +42,7 @@ def same(one: dict, other: dict) -> bool:
     return lasting(one) == lasting(other) and one["config"] == other["config"] and one["model"] == other["model"]
 
 
-@pytest.mark.parametrize("more", [[], ["--labels-in-config"]])
+@pytest.mark.parametrize("more", [[], ["--text-of-two-lines"]])
 def test_an_evaluation_with_own_data_and_a_folder_of_data_sets(tmp_path, shared_data, more):
     (tmp_path / "own data.csv").write_text(QUESTIONS)
     args = {"general_mcq": {"local_path": "own data.csv"}, "gsm8k": {"subset_list": ["main"], "few_shot_num": 2}}
@@ -50,7 +50,7 @@ def test_an_evaluation_with_own_data_and_a_folder_of_data_sets(tmp_path, shared_
         words = ["--model", "simulated", "--api-url", model.url, "--datasets", "gsm8k", "general_mcq", "--limit", "2"]
         words += ["--dataset-args", json.dumps(args), "--dataset-dir", shared_data, "--name", "it's $HOME"]
         if more:
-            (tmp_path / "task.json").write_text(json.dumps({"labels": {"team": "x y"}}))
+            (tmp_path / "task.json").write_text(json.dumps({"labels": {"team": "x y"}, "system_prompt": "two\nlines"}))
             words += ["-c", "task.json"]
         done = evalmesh("eval", *words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -121,7 +121,7 @@ def test_the_exit_code_tells_that_one_sample_failed(questions, tmp_path, flags, 
         limits = ("--limit", "20", "--generation-config", "retries=1")
         done = evalmesh(*command_line(model, questions, *limits, *flags), cwd=tmp_path)
     assert (done.returncode, done.quiet) == (code, True), done.stderr
-    assert "default/3" in done.stdout
+    assert "default/3#0 at questions.jsonl: line 4" in done.stdout
     assert report_in(tmp_path / "outputs")["benchmarks"][0]["errored_samples"][0]["sample_id"] == "default/3"
 
 

@@ -6,7 +6,7 @@ Shuffling decides which rows a limit takes, not their order, which stays the fil
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from math import ceil
@@ -19,7 +19,7 @@ from evalmesh.benchmarks.shapes.multiple_choice import shuffle_choices
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import BenchmarkSpec
-from evalmesh.domain.sample import Sample
+from evalmesh.domain.sample import WHERE, Sample
 from evalmesh.domain.shard_data import PlannedSample
 
 
@@ -67,6 +67,8 @@ def iter_samples(
             rows.media.adopt(context.media)
         if isinstance(sample, Sample) and spec.shuffle_choices:
             sample = shuffle_choices(sample, seed)
+        if isinstance(sample, Sample) and benchmark.needs_local_path and row.where:
+            sample = replace(sample, metadata={**sample.metadata, WHERE: row.where})
         yield sample
 
 

@@ -1,5 +1,6 @@
 """The command `evalmesh`. Each command lives in a module of its own, loaded when it is asked for."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -8,11 +9,14 @@ from traceback import print_exc
 
 from evalmesh.cli import exits
 from evalmesh.cli.flags import parse
+from evalmesh.cli.folders import check_work_dir
 from evalmesh.cli.printable import guarded
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.runtime.garbage import collect_rarely
 
 _UNAVAILABLE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED"})
+_OF_PLACES = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What is wrong with a file or folder that was named, and not with the machine."""
 _FAILED = frozenset({"INTERNAL", "RESOURCE_EXHAUSTED", "CONFLICT"})
 
 
@@ -37,11 +41,12 @@ def _main(argv: Sequence[str] | None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         args = parse(argv)
-    except EvalmeshError as error:
+    except (EvalmeshError, OSError) as error:
         return _tell(error, debug=False)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else exits.BAD_INPUT
     try:
+        check_work_dir(args)
         return int(import_module(f"evalmesh.cli.{args.module}").run(args))
     except KeyboardInterrupt:
         return exits.INTERRUPTED
@@ -61,6 +66,9 @@ def _tell(error: Exception, *, debug: bool) -> int:
         print(f"evalmesh: {error.message}", file=sys.stderr)
         return exit_code(reason)
     if isinstance(error, OSError) and error.strerror:
+        if error.errno in _OF_PLACES and error.filename:
+            print(f"evalmesh: {str(error.filename)!r} cannot be used: {error.strerror.lower()}.", file=sys.stderr)
+            return exits.BAD_INPUT
         where = f" ({error.filename})" if error.filename else ""
         print(f"evalmesh: {error.strerror}{where}.", file=sys.stderr)
         return exits.FAILED

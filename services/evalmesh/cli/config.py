@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date, time
 from pathlib import Path, PurePath
 from types import UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
@@ -56,10 +57,7 @@ class Config(BaseModel):
         name: str = info.field_name
         kind, optional = _kind(cls.model_fields[name].annotation)
         if get_origin(kind) is dict:
-            mapping = _mapping(value, name)
-            if get_args(kind)[1] is str and isinstance(mapping, Mapping):
-                return {key: str(one) if isinstance(one, (int, float)) else one for key, one in mapping.items()}
-            return mapping
+            return _mapping(value, name, texts=get_args(kind)[1] is str)
         if isinstance(value, bool) and kind in {int, float}:
             raise InvalidInput(
                 f"{info.field_name}: {value} is not allowed; write a number.", {"field": info.field_name}
@@ -137,6 +135,17 @@ def _without_paths(value: Any) -> Any:
     return [_without_paths(one) for one in value] if isinstance(value, list) else value
 
 
+NO_TEXT = "is no text but a number, date, time or truth; put it in quotes to mean the text."
+
+
+def as_unquoted(value: Any) -> str:
+    """What YAML made of a word without quotes, as one reads it; empty for what it makes of anything else.
+
+    `12:30` is 750 there, `yes` is True, and `1.10` is 1.1: only who wrote it knows the text.
+    """
+    return str(value)[:80] if isinstance(value, (int, float, date, time)) else ""
+
+
 def parse_seconds(text: str, field: str) -> float:
     """`2`, `2s`, `500ms`, `1.5m`, `1h` in seconds. Raises `InvalidInput`."""
     found = _DURATION.fullmatch(text.strip())
@@ -161,16 +170,20 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
     return (kinds[0] if len(kinds) == 1 else None), len(kinds) < len(get_args(annotation))
 
 
-def _mapping(value: Any, name: str) -> Any:
-    if value is None:
-        return {}
-    if name == "headers" and (isinstance(value, list) or (isinstance(value, str) and not value.startswith("{"))):
-        return headers_of(value if isinstance(value, list) else [value], name)
+def _mapping(value: Any, name: str, *, texts: bool) -> Any:
     if isinstance(value, list):
-        if not all(isinstance(part, str) and "=" in part for part in value):
-            raise InvalidInput(f"{name}: the value (withheld) is not allowed; write NAME=VALUE.", {"field": name})
-        return {key.strip(): text.strip() for key, _, text in (part.partition("=") for part in value)}
-    return parse_options(value, name) if isinstance(value, str) else value
+        # Each word of a flag that may be repeated.
+        found: dict[str, Any] = {}
+        for part in value:
+            if not isinstance(part, str):
+                raise InvalidInput(f"{name}: the value (withheld) is not allowed; write NAME=VALUE.", {"field": name})
+            found |= _mapping(part, name, texts=texts)
+        return found
+    if isinstance(value, str) and name == "headers" and not value.startswith("{"):
+        return headers_of([value], name)
+    if isinstance(value, str):
+        return parse_options(value, name, texts=texts)
+    return {} if value is None else value
 
 
 def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidInput:
@@ -180,5 +193,7 @@ def _first_problem(error: ValidationError, withheld: frozenset[str]) -> InvalidI
     path = [part for part in problem["loc"] if isinstance(part, str) and part not in {"int", "float"}]
     field = ".".join(path) or "config"
     value = "the value (withheld)" if withheld.intersection(path[:1]) else repr(problem["input"])[:80]
+    if problem["type"] == "string_type" and (unquoted := as_unquoted(problem["input"])):
+        return InvalidInput(f"{field}: {value if 'withheld' in value else unquoted} {NO_TEXT}", {"field": field})
     way_out = _WAYS_OUT.get(problem["type"]) or f"{problem['msg'][:1].lower()}{problem['msg'][1:]}."
     return InvalidInput(f"{field}: {value} is not allowed; {way_out}", {"field": field})

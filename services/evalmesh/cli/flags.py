@@ -119,7 +119,18 @@ def _score(parser: Parser, _: Sequence[str]) -> None:
         "repeats": "completions per sample",
         "on_error": "samples without a completion",
     }
-    same = ("dataset_dir", "dataset_hub", "dataset_id", "limit", "ignore_errors", "no_timestamp", "overwrite", "name")
+    same = (
+        "dataset_dir",
+        "dataset_hub",
+        "dataset_id",
+        "limit",
+        "ignore_errors",
+        "no_timestamp",
+        "overwrite",
+        "no_predictions",
+        "name",
+        "labels",
+    )
     add_options(parser, TaskOptions, own | dict.fromkeys(same, ""), said_only=True)
     add_options(parser, PlaceOptions, said_only=True)
 

@@ -18,6 +18,8 @@ _BOTH: Mapping[str, str] = {
     "silent": _NO_QUIET,
     "verbose": "--debug",
     "config-file": "-c",
+    "tag": "--label NAME=VALUE",
+    "tags": "--label NAME=VALUE",
 }
 FOREIGN_FLAGS: Mapping[str, Mapping[str, str]] = {
     "evalmesh eval": {
@@ -60,10 +62,6 @@ FOREIGN_FLAGS: Mapping[str, Mapping[str, str]] = {
         "extra-body": "--generation-config '{\"extra_body\": {...}}'",
         "retries": "--generation-config retries=N",
         "max-retries": "--generation-config retries=N",
-        "label": "labels in a config file (-c)",
-        "labels": "labels in a config file (-c)",
-        "tags": "labels in a config file (-c)",
-        "completions": "evalmesh score --completions FILE",
         "predictions": "evalmesh score --completions FILE",
         "log-samples": _SAMPLES,
         "write-out": "evalmesh benchmarks preview NAME",
@@ -107,8 +105,6 @@ FOREIGN_FLAGS: Mapping[str, Mapping[str, str]] = {
         "extra-inputs": "--extra-args",
         "random-seed": "--seed",
         "max-new-tokens": "--max-tokens",
-        "label": "labels in a config file (-c)",
-        "labels": "labels in a config file (-c)",
     },
 }
 """Flag without its hyphens -> what to use."""

@@ -14,10 +14,8 @@ from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.console import make_console
-from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.which import time_text
-from evalmesh.domain.errors import NotFound
 from evalmesh.domain.load_test import LoadTest
 from evalmesh.domain.run import Run
 
@@ -58,12 +56,6 @@ def fitting_table(columns: Sequence[Column], width: int) -> Table:
     return table
 
 
-def check_work_dir(args: argparse.Namespace, place: Place) -> None:
-    """Raises `NotFound` where a folder was named that is none: it would be made, to say that nothing is in it."""
-    if place.server is None and args.work_dir != PlaceOptions.work_dir and not place.work_dir.is_dir():
-        raise NotFound(f"work_dir: '{place.work_dir}' is no folder that exists.", {"field": "work_dir"})
-
-
 def _width(column: Column) -> int:
     return max(cell_len(line) for cell in (column.heading, *column.cells) for line in cell.split("\n"))
 
@@ -87,7 +79,6 @@ class Listing(Generic[T]):
 
     def show(self, args: argparse.Namespace, place: Place) -> int:
         """Prints the newest ones."""
-        check_work_dir(args, place)
         found = run_async(self._newest(args.limit + 1, place))
         more, found = len(found) > args.limit, found[: args.limit]
         if args.format == "json":

@@ -15,8 +15,10 @@ _NEXT_OPTION = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
-def parse_options(text: str, field: str) -> dict[str, Any]:
+def parse_options(text: str, field: str, *, texts: bool = False) -> dict[str, Any]:
     """`temperature=0,stop=["a","b"]` or `{"temperature": 0}`. Values are JSON where they can be, else text.
+
+    With `texts` what stands behind an equals sign is text whatever it looks like.
 
     Raises `InvalidInput`.
     """
@@ -41,7 +43,7 @@ def parse_options(text: str, field: str) -> dict[str, Any]:
             raise InvalidInput(
                 f"{field}: {_short(part)} is no key=value; write key=value,key=value, or JSON.", {"field": field}
             )
-        options[key.strip()] = _value(value.strip(), field)
+        options[key.strip()] = value.strip() if texts else _value(value.strip(), field)
     check_bounds(options, field)
     return options
 

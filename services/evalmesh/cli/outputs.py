@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import yaml
 
 from evalmesh.cli.connections import KEY_VARIABLE
+from evalmesh.cli.folders import check_readable
 from evalmesh.cli.headers import PREFIX
 from evalmesh.cli.which import Known, choose, id_in_folder_name, is_whole, none_such
 from evalmesh.domain.errors import InvalidInput, NotFound
@@ -141,6 +142,7 @@ class Outputs:
         """
         path = Path(text).expanduser()
         if path.is_dir():
+            check_readable(path)
             return self.id_in(path)
         if path.name in {self.config_file, self.report_file, *self.other_files}:
             return self.id_in(path.parent)
@@ -179,7 +181,9 @@ class Outputs:
         """A report of a form this build knows. Raises `InvalidInput`."""
         try:
             report = parse_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except OSError as error:
+            raise InvalidInput(f"{str(path)!r} cannot be read: {(error.strerror or str(error)).lower()}.") from None
+        except ValueError:
             report = None
         if not isinstance(report, dict) or self.report_part not in report:
             raise InvalidInput(

@@ -51,7 +51,7 @@ class PlaceOptions:
         ),
     ] = None
     work_dir: Annotated[str, Flag("where results and the platform's data go", "DIR")] = "./outputs"
-    debug: Annotated[bool, Flag("tracebacks and verbose logs")] = False
+    debug: Annotated[bool, Flag("tracebacks, warnings of the services as they come, and verbose logs")] = False
 
 
 class Parser(ArgumentParser):

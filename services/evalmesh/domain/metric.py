@@ -57,6 +57,8 @@ class ErroredSample:
     repeat: int
     state: str
     reason: str
+    where: str = ""
+    """File and line, for data of the user's own."""
 
 
 @dataclass(frozen=True, slots=True)

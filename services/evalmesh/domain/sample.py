@@ -7,6 +7,9 @@ from typing import Any
 from evalmesh.domain.content import ContentPart, ToolDefinition
 from evalmesh.domain.request import Message
 
+WHERE = "where"
+"""Of the metadata, for data of the user's own: file and line, for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

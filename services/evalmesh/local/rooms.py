@@ -87,6 +87,7 @@ def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
         settings=ModelRunnerSettings(drain_s=settings.drain_s, ack_wait_s=settings.ack_wait_s, host=settings.host),
         runs=there.runs,
         bus=there.bus,
+        signals=there.signals,
         objects=there.objects,
         open_endpoint=partial(
             open_openai_endpoint, servers=opened.servers, media=MediaFiles(there.objects), neighbours=Neighbours()

@@ -28,6 +28,7 @@ async def _main() -> None:
             settings=settings,
             runs=opened.runs,
             bus=opened.bus,
+            signals=opened.signals,
             objects=opened.objects,
             open_endpoint=partial(
                 open_openai_endpoint,

@@ -11,12 +11,14 @@ from functools import partial
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.work import Pool, PoolNote, PoolWish, Queue, WorkItem
 from evalmesh.model_runner.fair import FairConsumer
+from evalmesh.model_runner.holds import Holds
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.worker import PoolWorker
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.endpoint import EndpointOpener
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.run_store import RunStore
+from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.plans import PlanCache
@@ -58,6 +60,7 @@ class RunnerPorts:
     files: RunFiles
     open_endpoint: EndpointOpener
     clock: Clock
+    signals: Signals
 
 
 @dataclass(slots=True)
@@ -165,6 +168,7 @@ class PoolManager:
             clock=ports.clock,
             settings=self._settings,
             lost=self._lost,
+            holds=Holds(ports.signals),
         )
         queues = FairConsumer(partial(ports.bus.consume, Queue.GENERATE, pool.id), ports.bus.ack_wait_s / 3)
         opened = _OpenPool(asyncio.create_task(self._serve(pool, worker, queues)), worker, queues)

@@ -15,6 +15,7 @@ from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.request import Request
 from evalmesh.domain.work import WorkItem
+from evalmesh.model_runner.holds import Holds
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.shard_run import ShardRun
 from evalmesh.model_runner.trial import HopelessError, Trial
@@ -55,8 +56,10 @@ class PoolWorker:
         clock: Clock,
         settings: ModelRunnerSettings,
         lost: Lost,
+        holds: Holds,
     ) -> None:
         self._endpoint = endpoint
+        self._holds = holds
         self._lost = lost
         self._files = files
         self._plans = plans
@@ -121,6 +124,12 @@ class PoolWorker:
 
     async def handle(self, item: WorkItem) -> None:
         """Generates what is missing of a shard and passes the shard on."""
+        await self._holds.wait_free(item)
+        async with self._holds.hold(item):
+            await self._work_on(item)
+        await self._pass_on(item)
+
+    async def _work_on(self, item: WorkItem) -> None:
         key = (item.run, item.benchmark, item.stage, item.shard_index)
         self._endpoint.renew(f"{item.run}/{item.attempt}")
         self._loading += 1
@@ -131,7 +140,6 @@ class PoolWorker:
             self._wanted.set()
         if work is not None:
             await self._generate_or_end(key, work, self._trial(item))
-        await self._pass_on(item)
 
     async def _generate_or_end(self, key: ShardKey, work: ShardRun, trial: Trial) -> None:
         """Ends runs that lead nowhere. What they have not been answered is not run: there is no error in its place."""

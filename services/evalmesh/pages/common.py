@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,12 +64,6 @@ def when(time: str | None) -> str:
     if not time:
         return "-"
     return datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """To sort names as people do: 2 before 10."""
-    parts = re.split(r"(\d{1,18})", text.casefold())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def plain_json(value: Any) -> str:

@@ -19,8 +19,12 @@ class Signals(Protocol):
         """
         ...
 
-    def answer(self, subject: str, handler: SignalHandler) -> AbstractAsyncContextManager[None]:
+    def answer(
+        self, subject: str, handler: SignalHandler, *, settled: bool = True
+    ) -> AbstractAsyncContextManager[None]:
         """Answers every question there until the block ends, each in a task of its own, so that one may wait.
+
+        `settled`: the block begins when the server knows of it, and is over when it does; else that may take a moment.
 
         An `EvalmeshError` of the handler is raised where it was asked; any other exception is an `InternalError`
         there and logged here. Goes on by itself after the server was away. Whoever is still waiting for an answer

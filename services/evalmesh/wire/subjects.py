@@ -6,7 +6,7 @@ work.conduct.{load_test}   work.load.{load_test}   work.load_report.{load_test}
 events.{run}.{kind}                                                                      stream EVENTS
 live.{run}                                                                               kept nowhere
 dead.{queue}.{run}                                                                       stream DEAD
-load.{load_test}.conductor                                                               request and reply, not kept
+load.{load_test}.conductor   held.{run}.{benchmark}.{stage}.{shard}                      request and reply, not kept
 
 Where `{run}` stands there may also be a load test. It is always a token of its own, so that a run can be purged by a
 subject filter. Every token that comes from outside is checked here: a subject never holds a wildcard, a space or a dot
@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import is_safe_name
-from evalmesh.domain.work import Queue
+from evalmesh.domain.work import Queue, WorkItem
 
 WORK_STREAM = "WORK"
 EVENTS_STREAM = "EVENTS"
@@ -96,6 +96,12 @@ def dead_subject(queue: Queue, owner: str) -> str:
 def conductor_subject(load_test: str) -> str:
     """Where the conductor of a load test answers its seats."""
     return f"load.{token('load_test', load_test)}.conductor"
+
+
+def held_subject(item: WorkItem) -> str:
+    """Where the model runner that works on a shard answers for it."""
+    names = (("run", item.run), ("benchmark", item.benchmark), ("stage", item.stage))
+    return ".".join(["held", *(token(field, value) for field, value in names), str(item.shard_index)])
 
 
 def bucket_stream(bucket: str) -> str:

@@ -120,7 +120,7 @@ def test_only_what_was_said_is_in_the_namespace(monkeypatch):
 
 @pytest.mark.parametrize(
     ("words", "config", "no_flag"),
-    [(["eval"], TaskConfig, {"labels", "completions"}), (["perf"], PerfConfig, {"labels", "notes"})],
+    [(["eval"], TaskConfig, set()), (["perf"], PerfConfig, {"notes"})],
 )
 def test_each_option_of_a_config_is_a_flag(words, config, no_flag, monkeypatch):
     monkeypatch.delenv("EVALMESH_SERVER", raising=False)

@@ -139,3 +139,27 @@ def test_requests_that_were_all_late_together_are_mostly_undecided() -> None:
         if metric["metric"] == "ttft_ms.p50"
     ]
     assert verdicts.count("undecided") >= 0.8 * len(verdicts)
+
+
+def test_sixty_requests_say_that_a_server_became_three_times_as_slow_however_alike_neighbours_are() -> None:
+    rng = np.random.default_rng(4)
+    kind = Kind(0.95, sigma=0.2)
+    before, after = ([perf(kind, 60, rng, slower=slower) for _ in range(6)] for slower in (1.0, 3.0))
+    assert max(level["window"]["effective_requests"] for one in before for level in one["levels"]) < 60
+    for a, b in product(before, after):
+        assert "ttft_ms.p50" in decided(compare(a, b))
+        assert compare(a, b)["verdict"] == "worse"
+        assert compare(b, a)["verdict"] == "better"
+
+
+def test_sixty_requests_of_equal_servers_show_a_change_in_one_comparison_of_twenty_at_most() -> None:
+    rng = np.random.default_rng(3)
+    pairs = list(combinations([perf(Kind(0.95, sigma=0.4), 60, rng) for _ in range(24)], 2))
+    assert sum(bool(decided(compare(a, b))) for a, b in pairs) <= 0.05 * len(pairs)
+
+
+def test_twenty_requests_that_all_fail_where_none_did_are_worse() -> None:
+    rng = np.random.default_rng(3)
+    good, bad = (perf(Kind(0.0, failures=share), 20, rng) for share in (0.0, 1.0))
+    metrics = {one["metric"]: one["verdict"] for level in compare(good, bad)["levels"] for one in level["metrics"]}
+    assert metrics["error_rate"] == "worse"

@@ -11,7 +11,7 @@ from tests.unit.report.page import Page
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.options import TaskOptions
 from evalmesh.cli.flags import parse
-from evalmesh.pages.runs.again import _NO_FLAG, _OF_SCORE
+from evalmesh.pages.runs.again import _OF_SCORE
 from evalmesh.pages.runs.page import render_html
 
 NOT_A_SETTING = {"command", "module", "parser", "config", "dataset"}
@@ -48,7 +48,7 @@ def pasted(command, monkeypatch):
         {"name": ODD, "dataset_args": {"gsm8k": {"prompt_template": ODD + "{question}"}}},
         {"generation_config": {"temperature": 0.0, "stop_seqs": [ODD, "\n"], "extra_body": {"a": {"b": [1, None]}}}},
         {"api_key": "env:MY_KEY", "eval_batch_size": 8, "timeout": 30.0, "request_kind": "completion"},
-        {"labels": {"team": "x", "odd": ODD}},
+        {"labels": {"team": "x", "odd": ODD}, "headers": {"X-Team": "env:MY_TEAM"}},
         {"name": "two\nlines \x1b[31m"},
         {"dataset_args": {"gsm8k": {"system_prompt": "long " * 2000}}},
         {"model": "m", "use_cache": "1m83", "rerun_review": True, "on_error": "zero", "dataset_hub": "local"},
@@ -80,9 +80,6 @@ def test_scored_completions_are_scored_again(build, monkeypatch):
 
 def test_what_has_flags_is_known():
     """A key that gains or loses its flag must be known to the page."""
-    keys = set(TaskOptions.__annotations__) - {"completions"}
-    args = parse(["eval"]).parser
-    flags = {action.dest for action in args._actions}
-    assert keys - flags <= _NO_FLAG
+    assert set(TaskOptions.__annotations__) <= {action.dest for action in parse(["eval"]).parser._actions}
     score = {action.dest for action in parse(["score", "--dataset", "x", "--completions", "y"]).parser._actions}
     assert score >= _OF_SCORE - {"datasets"}

@@ -50,11 +50,13 @@ class NatsSignals:
             finally:
                 future.cancel()
 
-    def answer(self, subject: str, handler: SignalHandler) -> AbstractAsyncContextManager[None]:
-        return self._answer(subject, handler)
+    def answer(
+        self, subject: str, handler: SignalHandler, *, settled: bool = True
+    ) -> AbstractAsyncContextManager[None]:
+        return self._answer(subject, handler, settled=settled)
 
     @asynccontextmanager
-    async def _answer(self, subject: str, handler: SignalHandler) -> AsyncIterator[None]:
+    async def _answer(self, subject: str, handler: SignalHandler, *, settled: bool) -> AsyncIterator[None]:
         tasks: set[asyncio.Task[None]] = set()
 
         async def on_question(msg: Msg) -> None:
@@ -69,8 +71,9 @@ class NatsSignals:
         except nats.errors.Error as error:
             raise Unavailable(f"Questions to {subject} cannot be answered: {error}.") from error
         try:
-            # Who asks from now on must find somebody there.
-            await self._flush()
+            if settled:
+                # Who asks from now on must find somebody there.
+                await self._flush()
             yield
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):
@@ -79,8 +82,9 @@ class NatsSignals:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-            # And from now on nobody: a question that the server still sent here would wait in vain.
-            await self._flush()
+            if settled:
+                # And from now on nobody: a question that the server still sent here would wait in vain.
+                await self._flush()
 
     async def _flush(self) -> None:
         """Returns once the server knows what was subscribed and unsubscribed; at once while it is away."""

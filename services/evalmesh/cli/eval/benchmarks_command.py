@@ -19,6 +19,7 @@ from evalmesh.cli.plain import plain
 from evalmesh.cli.platform.session import run_async
 from evalmesh.cli.tables import Column, Grid
 from evalmesh.domain.content import describe
+from evalmesh.domain.natural_order import natural
 from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.results.dataset import preview_rows
@@ -67,7 +68,7 @@ def _show(info: BenchmarkInfo) -> None:
         "shape": info.shape,
         "metrics": ", ".join(info.metrics),
         "split": info.split,
-        "subsets": ", ".join(info.subsets),
+        "subsets": ", ".join(sorted(info.subsets, key=natural)),
         "few-shot": str(info.few_shot_num),
         "modelscope": _at(info.modelscope_id, info.modelscope_revision),
         "huggingface": _at(info.huggingface_id, info.huggingface_revision),

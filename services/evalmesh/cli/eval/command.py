@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from evalmesh.cli import exits
@@ -30,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     options = options_of(config.name, config.work_dir, config.export_args)
     check_sinks(config.export, options)
     if config.dry_run:
-        print(text_of(run_async(rehearse(config)), config.price), end="")
+        found = run_async(rehearse(config))
+        print(text_of(found, config.price, Path(config.work_dir).expanduser()), end="")
         return exits.OK
     if config.demo:
         console.print("The model is simulated, reached over real HTTP; see --api-url for your own.")

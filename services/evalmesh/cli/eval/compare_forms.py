@@ -6,6 +6,7 @@ from typing import Any
 
 from evalmesh.cli.eval import compare_table as tables
 from evalmesh.cli.printing import as_csv, markdown
+from evalmesh.domain.natural_order import by_name
 
 FORMS = ("json", "csv", "markdown", "html")
 
@@ -50,7 +51,7 @@ def effect_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """One flat row per run, benchmark, subset (empty: the whole) and metric."""
     for comparison in document["comparisons"]:
         for benchmark in comparison["benchmarks"]:
-            subsets = benchmark["subsets"] if len(benchmark["subsets"]) > 1 else []
+            subsets = by_name(benchmark["subsets"]) if len(benchmark["subsets"]) > 1 else []
             for subset, part in (("", benchmark), *((one["name"], one) for one in subsets)):
                 for metric in part["metrics"]:
                     low, high = metric["ci95"] or (None, None)

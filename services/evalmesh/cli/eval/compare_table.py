@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalmesh.cli.printable import one_line, printable
+from evalmesh.domain.natural_order import by_name
 
 Document = Mapping[str, Any]
 
@@ -105,7 +106,7 @@ def comparison_table(comparison: Document, b: str = "B", *, verbose: bool = Fals
     for benchmark in comparison["benchmarks"]:
         for at, metric in enumerate(benchmark["metrics"]):
             _add(table, benchmark["name"] if at == 0 else "", metric, primary=at == 0)
-        subsets = benchmark["subsets"]
+        subsets = by_name(benchmark["subsets"])
         if len(subsets) > 1 and (verbose or len(subsets) <= _FEW_SUBSETS):
             for subset in subsets:
                 for at, metric in enumerate(subset["metrics"]):

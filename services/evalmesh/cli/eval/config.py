@@ -10,7 +10,7 @@ from pydantic import SecretStr, field_validator, model_validator
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.naming import suggestion
-from evalmesh.cli.config import Config, placed
+from evalmesh.cli.config import NO_TEXT, Config, as_unquoted, placed
 from evalmesh.cli.connections import default_url
 from evalmesh.cli.eval.datasets import read_set, split_names
 from evalmesh.cli.eval.keys import EVAL_TYPE_ADVICE, EVAL_TYPES, TASK_ADVICE, sift
@@ -98,8 +98,8 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     def _no_objects(cls, value: Any) -> Any:
         if value is None or isinstance(value, str):
             return value
-        if isinstance(value, (bool, int, float)):
-            raise InvalidInput(f"model: {value} is no text to YAML; put it in quotes.", {"field": "model"})
+        if unquoted := as_unquoted(value):
+            raise InvalidInput(f"model: {unquoted} {NO_TEXT}", {"field": "model"})
         raise Unimplemented(
             f"model: a {type(value).__name__} is EvalScope's way to pass a model object and not supported here; serve "
             f"the model behind an OpenAI-compatible endpoint and use api_url.",

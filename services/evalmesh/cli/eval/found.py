@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 from evalmesh.cli.addresses import check_server
 from evalmesh.cli.outputs import RUNS
-from evalmesh.cli.parser import PlaceOptions
 from evalmesh.cli.which import LATEST, Known, choose, none_such
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
@@ -45,8 +44,6 @@ def find_run(word: str | None, work_dir: Path, server: str | None) -> FoundRun:
 
     Raises `NotFound`, and `InvalidInput` where it means several.
     """
-    if work_dir != Path(PlaceOptions.work_dir) and not server and not work_dir.is_dir():
-        raise NotFound(f"work_dir: {str(work_dir)!r} is no folder that exists.", {"field": "work_dir"})
     given = str(RUNS.newest_folder(work_dir)) if word in {None, LATEST} and not server else word or LATEST
     path = RUNS.report_at(Path(given).expanduser())
     if path is not None:

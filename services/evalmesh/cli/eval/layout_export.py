@@ -21,8 +21,10 @@ _MAX_NAME_BYTES = 100
 _STOP_REASONS = {"length": "max_tokens"}
 
 
-def export_evalscope_layout(rows: Iterator[dict[str, Any]], report: Mapping[str, Any], out_dir: Path) -> list[Path]:
-    """Writes the three folders, holding one row in memory.
+def export_evalscope_layout(
+    rows: Iterator[dict[str, Any]] | None, report: Mapping[str, Any], out_dir: Path
+) -> list[Path]:
+    """Writes the three folders, holding one row in memory; without rows, `reports` alone.
 
     Args:
         rows: Result rows with all columns, of one or several benchmarks; fastest when rows of one subset are adjacent.
@@ -36,13 +38,15 @@ def export_evalscope_layout(rows: Iterator[dict[str, Any]], report: Mapping[str,
     model: str = report["model"]["label"]
     zero = report["config"]["on_error"] == "zero"
     repeats_of = {benchmark["name"]: benchmark["repeats"] for benchmark in report["benchmarks"]}
-    with _SubsetFiles(out_dir, safe_name(model)) as files:
-        for row in rows:
-            if row["state"] == "not_run":
-                continue
-            repeats = max(repeats_of.get(row["benchmark"], 1), 1)
-            files.write(row, prediction(row, model, repeats), review(row, model, repeats, zero=zero))
-        written = files.paths
+    written: list[Path] = []
+    if rows is not None:
+        with _SubsetFiles(out_dir, safe_name(model)) as files:
+            for row in rows:
+                if row["state"] == "not_run":
+                    continue
+                repeats = max(repeats_of.get(row["benchmark"], 1), 1)
+                files.write(row, prediction(row, model, repeats), review(row, model, repeats, zero=zero))
+            written = files.paths
     for benchmark in report["benchmarks"]:
         path = out_dir / "reports" / safe_name(model) / f"{safe_name(benchmark['name'])}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -80,8 +80,9 @@ class TaskOptions:
     limit: Annotated[int | float | None, Flag("samples per subset: a count, or a fraction below 1", "N")] = None
     repeats: Annotated[int, Ge(1), Flag("generations per sample")] = 1
     seed: Annotated[int, Flag("of every random choice")] = 42
-    completions: str | None = None
-    """JSON Lines of completions made elsewhere: they are scored, nothing is generated."""
+    completions: Annotated[
+        str | None, Flag("answers made elsewhere: they are scored, as by `evalmesh score`", "FILE")
+    ] = None
 
     eval_batch_size: Annotated[int | None, Ge(1), Flag("most requests in flight (default: 64)", group="execution")] = (
         None
@@ -98,8 +99,13 @@ class TaskOptions:
 
     no_timestamp: Annotated[bool, Flag("write into the work directory itself", group="output")] = False
     overwrite: Annotated[bool, Flag("with --no-timestamp: replace the outputs that are there")] = False
+    no_predictions: Annotated[
+        bool, Flag("leave out predictions/ and reviews/, copies for EvalScope's scripts: results/ holds all of it")
+    ] = False
     name: Annotated[str, Flag("shown in lists and reports")] = ""
-    labels: dict[str, str] = {}
+    labels: Annotated[
+        dict[str, str], Flag("kept with the run; may be repeated", "NAME=VALUE", also=("--label",), nargs="+")
+    ] = {}
     export: Annotated[
         list[Literal["wandb", "swanlab", "mlflow", "clearml", "otlp", "prometheus", "csv"]],
         Flag("also send the scores to wandb, swanlab, mlflow, clearml, otlp, prometheus or csv", "SINK"),

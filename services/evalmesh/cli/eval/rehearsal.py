@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import yaml
 
@@ -11,6 +12,7 @@ from evalmesh.cli.eval.evaluate import earlier_of, place_of, resolve, simulated,
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.reuse import with_earlier
 from evalmesh.cli.eval.spec import sets_of
+from evalmesh.cli.eval.timing import time_lines
 from evalmesh.cli.plain import plain
 from evalmesh.cli.platform.session import connect
 from evalmesh.domain.content import describe
@@ -56,10 +58,11 @@ async def rehearse(config: TaskConfig, *, counted: bool = True) -> Rehearsal:
     return Rehearsal(spec, tuple(estimates), next(iter(first), None))
 
 
-def text_of(found: Rehearsal, prices: Sequence[float]) -> str:
+def text_of(found: Rehearsal, prices: Sequence[float], work_dir: Path) -> str:
     """The spec as YAML, and what it comes to as comments below it."""
     spec = plain(replace(found.spec, client_config=""))
-    lines = [*_counts(found.estimates, found.spec.repeats), *_costs(found.estimates, prices), *_prompt(found)]
+    lines = [*_counts(found.estimates, found.spec.repeats), *time_lines(found.spec, found.estimates, work_dir)]
+    lines += [*_costs(found.estimates, prices), *_prompt(found)]
     comments = "".join(f"# {line}\n" if line else "#\n" for line in lines)
     return f"{yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)}{comments}"
 

@@ -11,6 +11,7 @@ from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.which import LATEST
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
+from evalmesh.domain.natural_order import natural
 from evalmesh.domain.result_query import ResultQuery
 from evalmesh.results.query import ResultsFile
 from evalmesh.sdk import Client
@@ -136,7 +137,7 @@ def pick(source: Source, benchmark: str, subset: str) -> list[str]:
     subsets = {name: source.subsets(name) for name in chosen}
     found = [name for name in chosen if subset in subsets[name]]
     if not found:
-        known = list(dict.fromkeys(one for some in subsets.values() for one in some))
+        known = sorted({one for some in subsets.values() for one in some}, key=natural)
         raise NotFound(_none_such("subset", subset, known), {"field": "subset"})
     return found
 

@@ -121,6 +121,8 @@ def _alike(samples: Sequence[Mapping[str, Any]], kind: str) -> list[tuple[str, l
     for one in samples:
         reason = one_line(str(one["reason"]))
         message, name = reason.removeprefix(f"{kind}: "), f"{one['sample_id']}#{one['repeat']}"
+        if where := one.get("where"):
+            name += f" at {where}"
         if (row := _MALFORMED_ROW.fullmatch(reason)) is not None:
             message = row["file"] + row["rest"] if row["line"] else row["rest"]
             name = row["line"] or name

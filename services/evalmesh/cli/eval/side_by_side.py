@@ -11,6 +11,7 @@ from rich.text import Text
 from evalmesh.benchmarks import registry
 from evalmesh.cli.printable import printable
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.natural_order import by_name, natural
 from evalmesh.results.comparing.likeness import kind_of, labels
 
 Document = Mapping[str, Any]
@@ -45,7 +46,7 @@ def side_rows(reports: Sequence[Document], *, verbose: bool) -> Iterator[SideRow
         for metric in dict.fromkeys(metrics):
             yield _row((name, "", metric), sides, upward=_is_upward(kind, metric))
         if verbose:
-            subsets = dict.fromkeys(one["name"] for side in there for one in side["subsets"])
+            subsets = sorted({one["name"] for side in there for one in side["subsets"]}, key=natural)
             for subset in subsets if len(subsets) > 1 else ():
                 parts = [_part(side, subset) for side in sides]
                 yield _row((name, subset, primary), parts, upward=_is_upward(kind, primary))
@@ -121,7 +122,7 @@ def csv_rows(reports: Sequence[Document]) -> Iterator[dict[str, Any]]:
             "create_time": run["create_time"],
         }
         for benchmark in report["benchmarks"]:
-            subsets = benchmark["subsets"] if len(benchmark["subsets"]) > 1 else []
+            subsets = by_name(benchmark["subsets"]) if len(benchmark["subsets"]) > 1 else []
             for subset in ({"name": "", "category": None, "metrics": benchmark["metrics"]}, *subsets):
                 of_subset = {
                     "benchmark": benchmark["name"],

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evalmesh.benchmarks import registry
+from evalmesh.cli.config import NO_TEXT, as_unquoted
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
@@ -321,8 +322,8 @@ def takes_dataset_id(one: NamedSet, config: TaskConfig) -> bool:
 
 def _form(given: Mapping[str, Any], field: str) -> RowForm:
     said = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _FORM_KEYS.items() if key in given}
-    if not all(isinstance(text, str) for text in said.get("columns", {}).values()):
-        raise _wrong(f"{field}.columns", said["columns"], 'give names, as in {"question": "q"}.')
+    for key, text in said.get("columns", {}).items():
+        _typed(text, str, f"{field}.columns.{key}")
     form = RowForm.said(said.get("columns", {}), said.get("encoding", ""), said.get("delimiter", ""))
     check_form(f"{field}.", form)
     return form
@@ -344,7 +345,7 @@ def _subsets(value: Any, field: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, list) or not value:
         raise _wrong(field, value, "give a list of subsets, or leave it out for all.")
-    return tuple(str(part) for part in value)
+    return tuple(_typed(part, str, field) for part in value)
 
 
 def _typed(value: Any, kind: type, field: str) -> Any:
@@ -360,4 +361,6 @@ def _typed(value: Any, kind: type, field: str) -> Any:
 
 
 def _wrong(field: str, value: Any, way_out: str) -> InvalidInput:
+    if way_out.startswith("give text") and (unquoted := as_unquoted(value)):
+        return InvalidInput(f"{field}: {unquoted} {NO_TEXT}", {"field": field})
     return InvalidInput(f"{field}: {repr(value)[:80]} is not allowed; {way_out}", {"field": field})

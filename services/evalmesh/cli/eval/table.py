@@ -5,6 +5,7 @@ from typing import Any
 
 from evalmesh.cli.printable import one_line
 from evalmesh.cli.tables import Cell, Column, Grid, when
+from evalmesh.domain.natural_order import by_name
 from evalmesh.pages.runs.outcomes import counts_of
 
 Report = Mapping[str, Any]
@@ -72,7 +73,7 @@ def remarks(report: Report, *, verbose: bool = False) -> list[str]:
         if words := counts_of(benchmark).words():
             lines.append(f"{benchmark['name']}: {words}")
         if verbose:
-            parts = benchmark["subsets"] if len(benchmark["subsets"]) > 1 else ()
+            parts = by_name(benchmark["subsets"]) if len(benchmark["subsets"]) > 1 else ()
             told = ((part["name"], counts_of(part).words()) for part in parts)
             lines += [f"  {name}: {words}" for name, words in told if words]
             continue
@@ -119,7 +120,7 @@ def _names(benchmark: Mapping[str, Any], *, verbose: bool) -> list[str]:
 
 
 def _rows(benchmark: Mapping[str, Any], *, verbose: bool) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    subsets, categories = benchmark["subsets"], benchmark["categories"]
+    subsets, categories = by_name(benchmark["subsets"]), by_name(benchmark["categories"])
     names = _names(benchmark, verbose=verbose)
     total = subsets[0]["name"] if len(subsets) == 1 else "all"
     parts = [(total, benchmark, "")]

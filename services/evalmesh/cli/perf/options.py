@@ -149,7 +149,9 @@ class PerfOptions:
 
     name: Annotated[str, Flag("shown in lists and reports", group="execution and output")] = ""
     alias: Annotated[str, Flag("label that tells endpoints of one model apart")] = ""
-    labels: dict[str, str] = {}
+    labels: Annotated[
+        dict[str, str], Flag("kept with the load test; may be repeated", "NAME=VALUE", also=("--label",), nargs="+")
+    ] = {}
     no_timestamp: Annotated[bool, Flag("write into the work directory itself")] = False
     overwrite: Annotated[bool, Flag("with --no-timestamp: replace the outputs that are there")] = False
     processes: Annotated[bool, Flag("each service in a process of its own")] = False

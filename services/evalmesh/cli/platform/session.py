@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evalmesh.cli import exits
 from evalmesh.cli.addresses import check_server
 from evalmesh.cli.connections import declared_in_environment
+from evalmesh.cli.platform.shown_log import show_warnings
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, ResourceExhausted
 from evalmesh.domain.state import Submission
@@ -158,6 +159,8 @@ def start_logging(settings: LocalSettings) -> None:
     """Into the work directory, of which nobody else sees the part that is the platform's. Raises `InvalidInput`."""
     check_writable(settings.work_dir, settings.state_dir / "logs", private=settings.state_dir)
     configure_logging("evalmesh", settings.log_level, log_file(settings))
+    if settings.log_level == "DEBUG":
+        show_warnings(log_file(settings))
 
 
 def check_writable(work_dir: Path, folder: Path, private: Path | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evalmesh.cli import exits
 from evalmesh.cli.amounts import bytes_text, folder_bytes, parse_moment
 from evalmesh.cli.console import make_console
-from evalmesh.cli.listing import Column, check_work_dir, fitting_table
+from evalmesh.cli.listing import Column, fitting_table
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.which import time_text
@@ -90,7 +90,6 @@ def look_place(args: argparse.Namespace) -> Place:
 def list_runs(args: argparse.Namespace) -> int:
     """Prints the newest runs that are meant."""
     place = look_place(args)
-    check_work_dir(args, place)
     where = filter_of(args)
     with_sizes = args.sizes if args.sizes is not None else place.server is None
     known = None if place.server else _remembered(args, where, place, sizes=with_sizes)

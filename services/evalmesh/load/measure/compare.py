@@ -38,7 +38,11 @@ _MOST_ERRORS = 0.01
 _HIGHER = ("request_rate", "input_token_rate", "output_token_rate", "total_token_rate", "goodput.rate", "goodput.share")
 _LOWER = ("error_rate", *(f"{name}.{statistic}" for name in _LATENCIES for statistic in _STATISTICS))
 _LEAST_EFFECTIVE = 40
-"""Effective requests of a level before it is judged: with fewer, not even their number is known well."""
+"""Effective requests of a level before it is judged by them alone: with fewer, not even their number is known well."""
+_APART = 0.5
+"""Points by which the failures of few requests lie apart."""
+_STRAYED = 1.25
+"""So that of equal servers whose requests are late together 1 pair of 30 at most lies apart."""
 _ROUNDED = 1e-6
 """Documents hold seven digits: what is nearer is equal."""
 _MOST_LOG = 700.0
@@ -157,7 +161,8 @@ def _changes(ours: Sequence[Document], theirs: Sequence[Document], tolerance: fl
         if first is not None and second is not None:
             margin = _margin(path, max(tolerance, ONE_RUN) if one_run else tolerance)
             p_value, interval = _difference(first, second, margin)
-        known = p_value if path in judged and _enough(ours, path) and _enough(theirs, path) else None
+        sure = (_enough(ours, path) and _enough(theirs, path)) or _apart(ours, theirs, path, tolerance)
+        known = p_value if path in judged and sure else None
         means = math.fsum(a) / len(a), math.fsum(b) / len(b)
         found.append(_Change(path, *means, path in judged, known, interval, one_run))
     return found
@@ -191,6 +196,24 @@ def _enough(levels: Sequence[Document], path: str) -> bool:
     if path == "error_rate":
         effective = window["ok"] + sum(window["errors"].values())
     return len(levels) > 1 or effective is None or effective >= _LEAST_EFFECTIVE
+
+
+def _apart(ours: Sequence[Document], theirs: Sequence[Document], path: str, tolerance: float) -> bool:
+    """Whether two runs of few requests differ by more than their requests do: how many they are worth matters not.
+
+    Medians are apart when there lies between them, beside the tolerance, `_STRAYED` times what is between each and the
+    95th percentile of its run; failures when most fail here and few there. Tails and rates have no such measure.
+    """
+    before, after = at(ours[0], path), at(theirs[0], path)
+    if before is None or after is None:
+        return False
+    if path == "error_rate":
+        return abs(after - before) >= _APART
+    if not path.endswith(".p50") or not (before > 0 and after > 0):
+        return False
+    tails = [at(levels[0], f"{path[:-4]}.p95") for levels in (ours, theirs)]
+    strayed = math.fsum(math.log(tail / middle) for tail, middle in zip(tails, (before, after), strict=True) if tail)
+    return abs(math.log(after / before)) >= _STRAYED * strayed + _margin(path, max(tolerance, ONE_RUN))
 
 
 def _judged_paths(there: Mapping[str, Any]) -> set[str]:

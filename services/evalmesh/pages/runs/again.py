@@ -9,8 +9,6 @@ from typing import Any
 from evalmesh.pages.common import Again
 from evalmesh.pages.common import again as from_file
 
-_NO_FLAG = frozenset({"labels"})
-"""Keys of `evalmesh eval` that only a config file has."""
 _OF_SCORE = frozenset(
     {
         "completions",
@@ -19,9 +17,11 @@ _OF_SCORE = frozenset(
         "dataset_hub",
         "datasets",
         "ignore_errors",
+        "labels",
         "limit",
         "model",
         "name",
+        "no_predictions",
         "on_error",
         "repeats",
         "server",
@@ -45,10 +45,7 @@ def again(client_config: str, run_id: str) -> Again:
 
 
 def _command(words: Mapping[str, Any]) -> str | None:
-    score = bool(words.get("completions"))
-    usable = words.keys() <= _OF_SCORE and len(words.get("datasets", ())) == 1 if score else not words.keys() & _NO_FLAG
-    if not usable:
-        return None
+    score = bool(words.get("completions")) and words.keys() <= _OF_SCORE and len(words.get("datasets", ())) == 1
     lines = [f"evalmesh {'score' if score else 'eval'}"]
     try:
         for part in (part for key, value in words.items() for part in _flag(key, value, score=score)):

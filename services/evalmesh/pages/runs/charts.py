@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalmesh.pages.common import natural
+from evalmesh.domain.natural_order import natural
 
 ROW_HEIGHT = 24
 _ROWS_WITHOUT_TOP_AXIS = 16

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Template
 
+from evalmesh.domain.natural_order import by_name
 from evalmesh.pages import common as pages
 
 Document = Mapping[str, Any]
@@ -108,7 +109,7 @@ def _section(comparison: Document, runs: Sequence[Document], flips: Sequence[Doc
         "benchmarks": [
             {
                 "benchmark": one,
-                "subsets": one["subsets"][:_SHOWN_SUBSETS] if len(one["subsets"]) > 1 else [],
+                "subsets": by_name(one["subsets"])[:_SHOWN_SUBSETS] if len(one["subsets"]) > 1 else [],
                 **_flips(one, [flip for flip in flips if flip["run"] == run and flip["benchmark"] == one["name"]]),
             }
             for one in comparison["benchmarks"]

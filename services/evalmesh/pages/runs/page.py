@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Template
 from markupsafe import Markup
 
+from evalmesh.domain.natural_order import by_name
 from evalmesh.pages import common as pages
 from evalmesh.pages.runs import charts, outcomes
 from evalmesh.pages.runs.again import again
@@ -149,11 +150,7 @@ def _section(position: int, benchmark: Mapping[str, Any], shown: Mapping[str, An
                 plain = parts if kind == "subsets" else [dict(part, category=None) for part in parts]
                 title = f"{primary['name']} {heading}"
                 drawn.append(charts.bar_chart(title, plain, primary))
-    scored = [
-        (kind, part)
-        for kind in ("categories", "subsets")
-        for part in sorted(benchmark[kind], key=lambda part: pages.natural(part["name"]))
-    ]
+    scored = [(kind, part) for kind in ("categories", "subsets") for part in by_name(benchmark[kind])]
     return {
         "anchor": f"benchmark-{position}",
         "benchmark": benchmark,

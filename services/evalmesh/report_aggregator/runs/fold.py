@@ -22,7 +22,7 @@ from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import InternalError, NotFound
 from evalmesh.domain.metric import ErroredSample
 from evalmesh.domain.plan import BLOCK_SHARDS, BenchmarkPlan
-from evalmesh.domain.sample import Sample
+from evalmesh.domain.sample import WHERE, Sample
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.domain.work import Shard
@@ -67,14 +67,17 @@ class Tallies:
         """So many more of a class."""
         self.error_classes[error_class] = self.error_classes.get(error_class, 0) + count
 
-    def add_scores(self, subset: str, rules: Sequence[MetricRule], scores: Sequence[Score]) -> None:
-        """Scores of whole samples; those of one sample are adjacent."""
+    def add_scores(
+        self, subset: str, rules: Sequence[MetricRule], scores: Sequence[Score], rows: Sequence[PlannedSample] = ()
+    ) -> None:
+        """Scores of whole samples; those of one sample are adjacent. The rows tell where the samples come from."""
         by_sample = [list(group) for _, group in groupby(scores, key=lambda score: score.sample_id)]
         _add_sums(self.subsets.setdefault(subset, {}), tally_shard(rules, by_sample))
         count_outcomes(scores, self.outcomes.setdefault(subset, {}))
         failed = (score for score in scores if score.state != "scored")
         for score in islice(failed, ERRORED_KEPT - len(self.errored)):
-            self.errored.append(ErroredSample(score.sample_id, score.repeat, score.state, score.reason or ""))
+            where = next((row.sample.metadata.get(WHERE, "") for row in rows if row.sample.id == score.sample_id), "")
+            self.errored.append(ErroredSample(score.sample_id, score.repeat, score.state, score.reason or "", where))
 
     def add_completions(self, completions: Sequence[Completion]) -> None:
         """What came back for the requests of a shard."""
@@ -227,7 +230,7 @@ class Folder:
                 tallies.n_not_run += one.shard.requests
                 tallies.n_not_judged += len(one.completions)
             else:
-                tallies.add_scores(one.rows[0].sample.subset, rules, one.scores)
+                tallies.add_scores(one.rows[0].sample.subset, rules, one.scores, one.rows)
             if one.lost:
                 tallies.count_error("poison", one.shard.requests)
             tallies.n_samples += len(one.rows)

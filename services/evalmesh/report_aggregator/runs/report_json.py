@@ -209,4 +209,5 @@ def _interval(interval: tuple[float, float] | None) -> list[float] | None:
 
 
 def _errored(sample: ErroredSample) -> dict[str, Any]:
-    return {"sample_id": sample.sample_id, "repeat": sample.repeat, "state": sample.state, "reason": sample.reason}
+    named = {"sample_id": sample.sample_id, "repeat": sample.repeat, "state": sample.state, "reason": sample.reason}
+    return named | ({"where": sample.where} if sample.where else {})
