@@ -11,6 +11,7 @@ from evalmesh.adapters.hubs.http import HubHttp
 from evalmesh.adapters.hubs.hubs import HubClient, HubRules
 from evalmesh.adapters.hubs.opening import snapshot
 from evalmesh.adapters.hubs.settings import hub_settings
+from evalmesh.adapters.hubs.store import SharedFiles
 from evalmesh.domain.connection import Egress
 from evalmesh.domain.errors import Conflict, FailedPrecondition, InvalidInput, NotFound, PermissionDenied, Unavailable
 from evalmesh.domain.hub import Repo
@@ -270,10 +271,33 @@ async def test_the_cache_of_other_clients_is_used(hub, client, tmp_path):
     assert hub.asked == []
 
 
+async def test_files_of_the_same_bytes_are_fetched_once(hub, client):
+    hub.add("org/twice", {"a/test.jsonl": LARGE, "b/test.jsonl": LARGE, "a/x.json": b"{}", "b/x.json": b"{}"})
+    news = []
+    _, got = await bring(client(), Repo("huggingface", "org/twice"), note=news.append)
+    assert got == hub.repos["org/twice"].commits[hub.repos["org/twice"].branches["main"]]
+    assert sum(hub.fetches().values()) == 2
+    assert news[-1].done_bytes == news[-1].total_bytes
+
+
 async def test_two_at_once_download_once(hub, client):
     results = await asyncio.gather(bring(client()), bring(client()))
     assert all(got == FILES for _, got in results)
     assert set(hub.fetches().values()) == {1}
+
+
+async def test_of_two_machines_with_one_store_one_downloads(hub, opened, tmp_path):
+    def machine(name):
+        env = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / name), **hub.environment()}
+        return HubClient(hub_settings(env), shared=SharedFiles(opened.objects, opened.runs.take_lease))
+
+    results = await asyncio.gather(*(bring(machine(name)) for name in ("one", "other")))
+    assert all(got == FILES for _, got in results)
+    assert set(hub.fetches().values()) == {1}
+    hub.asked.clear()
+    _, got = await bring(machine("third"), revision=results[0][0].commit)
+    assert got == FILES
+    assert hub.asked == []
 
 
 async def test_redirects_to_what_is_out_of_reach_are_not_followed(hub, tmp_path):

@@ -3,11 +3,13 @@
 Storage is another origin, as it is in the world. What goes wrong there is asked for by the knobs of `Hub`.
 """
 
+import asyncio
 import hashlib
 import json
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -65,13 +67,18 @@ class Hub:
     def add(self, id_: str, files: Mapping[str, bytes], branch: str = "main") -> str:
         return self.repos.setdefault(id_, Repository()).commit(files, branch)
 
+    def pin(self, id_: str, name: str) -> None:
+        """Gives the newest commit of a repository another name, as if it were that one."""
+        repo = self.repos[id_]
+        repo.commits[name] = repo.commits[repo.branches["main"]]
+
     def fetches(self) -> Counter[str]:
         """How often each path was asked of the hub as a file."""
         return Counter(path.rpartition("/resolve/")[2] for where, path, _ in self.asked if "/resolve/" in path)
 
     def environment(self) -> dict[str, str]:
         """For clients."""
-        return {"HF_ENDPOINT": self.url, "MODELSCOPE_ENDPOINT": self.url}
+        return {"HF_ENDPOINT": self.url, "MODELSCOPE_ENDPOINT": self.url, "HF_HUB_OFFLINE": ""}
 
 
 @asynccontextmanager
@@ -87,6 +94,26 @@ async def running(hub: Hub | None = None) -> AsyncIterator[Hub]:
     finally:
         await front.close()
         await storage.close()
+
+
+@contextmanager
+def served(hub: Hub) -> Iterator[Hub]:
+    """The same in a thread of its own, for tests that wait for commands."""
+    ready, done = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with running(hub):
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield hub
+    finally:
+        done.set()
+        thread.join()
 
 
 def _front(hub: Hub) -> web.Application:

@@ -56,11 +56,12 @@ class HubCache:
         name = file.blob or f"{snapshot.commit}-{file.path.replace('/', '--')}"
         return self.folder / snapshot.repo.folder / "blobs" / f"{name[:200]}.incomplete"
 
-    def keep(self, snapshot: Snapshot, file: RepoFile, sha256: str, part: Path) -> None:
-        """Takes in a part that is whole."""
-        blob = part.parent / (file.blob or sha256)
+    def keep(self, snapshot: Snapshot, files: Sequence[RepoFile], sha256: str, part: Path) -> None:
+        """Takes in a part that is whole, as each of the files, which have the same bytes."""
+        blob = part.parent / (files[0].blob or sha256)
         part.replace(blob)
-        _link(self.snapshot_dir(snapshot.repo, snapshot.commit) / file.path, blob)
+        for file in files:
+            _link(self.snapshot_dir(snapshot.repo, snapshot.commit) / file.path, blob)
 
     def remember(self, snapshot: Snapshot) -> None:
         """That there is such a commit, with these files, and that the revision was it."""

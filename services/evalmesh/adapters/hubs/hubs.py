@@ -106,7 +106,8 @@ class HubClient:
                 return folder
             while missing := await bringing.from_store(self._shared):
                 async with self._shared.turn(snapshot, lambda: self._all_shared(missing)) as ours:
-                    if ours:
+                    # Whose turn was before has perhaps brought it.
+                    if ours and await bringing.from_store(self._shared):
                         await bringing.download(self._shared)
         return folder
 
@@ -138,13 +139,16 @@ class _Job:
 
     async def from_store(self, shared: SharedFiles) -> list[RepoFile]:
         """Takes what is in the store; returns what is not."""
-        for one in list(self._missing):
-            part = self._client.cache.part(self._snapshot, one)
+        for one, part in self._parts():
             if await shared.fetch(one, part):
-                # The store's own sums are those of its keys; a part of it would have another size.
-                await self._keep(one, one.sha256, part)
+                await self._keep(one.sha256, part)
                 self._tell(one.size_bytes)
         return self._missing
+
+    def _parts(self) -> list[tuple[RepoFile, Path]]:
+        """What is missing and where it is collected: files of the same bytes once."""
+        parts = {self._client.cache.part(self._snapshot, one): one for one in reversed(self._missing)}
+        return [(one, part) for part, one in parts.items()]
 
     async def download(self, shared: SharedFiles | None = None) -> None:
         """Asks the hub for all that is missing, some at once; one that fails ends the others."""
@@ -152,15 +156,14 @@ class _Job:
         slots = asyncio.Semaphore(_AT_ONCE)
         async with self._client._http(self._snapshot.repo) as http:  # noqa: SLF001  (likewise)
 
-            async def one_file(one: RepoFile) -> None:
+            async def one_file(one: RepoFile, part: Path) -> None:
                 async with slots:
-                    part = self._client.cache.part(self._snapshot, one)
                     sha256 = await download(http, self._snapshot, one, part, self._tell)
                     if shared is not None:
                         await shared.keep(one, sha256, part)
-                    await self._keep(one, sha256, part)
+                    await self._keep(sha256, part)
 
-            tasks = [asyncio.create_task(one_file(one)) for one in self._missing]
+            tasks = [asyncio.create_task(one_file(one, part)) for one, part in self._parts()]
             try:
                 await asyncio.gather(*tasks)
             finally:
@@ -168,10 +171,13 @@ class _Job:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep(self, one: RepoFile, sha256: str, part: Path) -> None:
-        await asyncio.to_thread(self._client.cache.keep, self._snapshot, one, sha256, part)
-        self._missing.remove(one)
-        self._tell(0)
+    async def _keep(self, sha256: str, part: Path) -> None:
+        cache = self._client.cache
+        same = [one for one in self._missing if cache.part(self._snapshot, one) == part]
+        await asyncio.to_thread(cache.keep, self._snapshot, same, sha256, part)
+        for one in same:
+            self._missing.remove(one)
+        self._tell(sum(one.size_bytes for one in same[1:]))
 
     def _tell(self, more_bytes: int) -> None:
         self._done_bytes += more_bytes
