@@ -244,9 +244,18 @@ def _up(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _store(parser: Parser, _: Sequence[str]) -> None:
-    init = add_command(add_actions(parser), "init", "create and configure a bucket (needs evalmesh[s3])")
+    actions = add_actions(parser)
+    init = add_command(actions, "init", "create and configure a bucket (needs evalmesh[s3])")
     init.add_argument("--url", required=True, metavar="s3://BUCKET/PREFIX", help="the bucket")
     add_options(init, PlaceOptions, {"debug": ""})
+    text = "show what no run and no load test refers to any more, and with --delete remove it"
+    collect = add_command(actions, "gc", text)
+    collect.add_argument("--delete", action="store_true", help="remove it; without, it is only shown")
+    collect.add_argument(
+        "--min-age", default="1d", metavar="AGE", help="leave what was written since: 90m, 12h, 30d (default: 1d)"
+    )
+    form_flag(collect)
+    add_options(collect, PlaceOptions)
 
 
 def _elsewhere(module: str) -> Callable[[Parser, Sequence[str]], None]:
@@ -282,7 +291,7 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
     "config": ("platform.config_command", "show options and where they come from", _config),
     "doctor": ("platform.doctor_command", "check this machine, the platform, and an endpoint", _doctor),
     "completion": ("platform.completion_command", "print the completion script of a shell", _completion),
-    "store": ("platform.store_command", "prepare an object store", _store),
+    "store": ("platform.store_command", "prepare an object store, or remove what nothing refers to", _store),
 }
 
 

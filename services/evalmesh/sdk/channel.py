@@ -67,14 +67,14 @@ class Channel:
             carrier["authorization"] = f"Bearer {token}"
         return list(carrier.items())
 
-    async def call(self, method: Any, request: Any, *, idempotent: bool) -> Any:
+    async def call(self, method: Any, request: Any, *, idempotent: bool, timeout_s: float | None = None) -> Any:
         """One answer. With `idempotent`, `Unavailable` is tried again for about a second.
 
         Unless it names a field: then it is the endpoint the caller named that does not answer, and not the platform.
         """
         for failures in range(_TRIES):
             try:
-                return await method(request, timeout=self._timeout_s, metadata=self.metadata())
+                return await method(request, timeout=timeout_s or self._timeout_s, metadata=self.metadata())
             except grpc.aio.AioRpcError as error:
                 translated = from_rpc_error(error, self.address)
                 again = idempotent and isinstance(translated, Unavailable) and "field" not in translated.details

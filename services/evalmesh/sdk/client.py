@@ -15,6 +15,7 @@ from evalmesh.domain.comparison import ComparisonWish
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
 from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.garbage import DEFAULT_MIN_AGE_S, CollectedGroup
 from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.request import GenerationConfig, Request
@@ -224,6 +225,12 @@ class Client:
     def score(self, benchmark: str, items: Sequence[ScoringItem]) -> list[Score]:
         """Scores up to 1000 completions at once."""
         return self._thread.run(self._client.score(benchmark, items))
+
+    def collect_garbage(
+        self, *, min_age_s: float = DEFAULT_MIN_AGE_S, validate_only: bool = False
+    ) -> list[CollectedGroup]:
+        """Removes objects that nothing refers to; returns what went."""
+        return self._thread.run(self._client.collect_garbage(min_age_s=min_age_s, validate_only=validate_only))
 
     def list_scorers(self) -> Iterator[str]:
         """Kinds of scorers, by name."""
