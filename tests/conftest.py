@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.kit.skips import (  # noqa: F401  (hooks: being here is what makes them work)
@@ -11,6 +12,10 @@ from tests.kit.skips import (  # noqa: F401  (hooks: being here is what makes th
     pytest_sessionstart,
     pytest_terminal_summary,
 )
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("evalmesh", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("evalmesh")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +29,14 @@ def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         for name in ("EVALMESH_TOKEN", "EVALMESH_TOKEN_FILE", "HF_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def sums_model(pytestconfig: pytest.Config) -> Path:
+    """Folder of a model that adds numbers, and errs now and then; trained once (20 s) and kept with pytest's cache."""
+    from tests.kit.tiny_model import kept_model  # noqa: PLC0415 - few tests want it
+
+    return kept_model(Path(pytestconfig.cache.mkdir("tiny_models")))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def collector(opened):
     return GarbageCollector(opened.runs, opened.load_tests, RunFiles(opened.objects), SystemClock())
 
 
-async def add_run(opened, id_, files=(), state=RunState.SUCCEEDED, sources=True, **spec):
+async def add_run(opened, id_, files=(), state=RunState.SUCCEEDED, *, sources=True, **spec):
     run = Run(id_, RunSpec(ModelSpec("m"), (BenchmarkSpec("gsm8k"),), **spec), state, time.time(), format=RUN_FORMAT)
     await opened.runs.create(run)
     await opened.objects.put(layout.plan_key(id_, "gsm8k"), b"{}")

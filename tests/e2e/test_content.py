@@ -196,7 +196,7 @@ async def test_multiple_choice_by_log_likelihood_has_the_models_accuracy(tmp_pat
     arguments = json.dumps({"general_mcq": {"local_path": str(questions)}})
     with simulator("--benchmarks", "general_mcq", "--dataset-args", arguments, "--skill", "0.6") as model:
         async with opened(tmp_path / "work") as (_, client):
-            one = BenchmarkSpec("general_mcq", local_path=str(questions), extra={"mode": "loglikelihood"})
+            one = BenchmarkSpec("general_mcq", local_path=str(questions), extra={"scoring": "loglikelihood"})
             spec = RunSpec(ModelSpec("simulated", url=model.url, kind="completion"), (one,), shard_size=16)
             run = await run_to_end(client, spec)
             assert run.state is RunState.SUCCEEDED, run.error
@@ -204,9 +204,9 @@ async def test_multiple_choice_by_log_likelihood_has_the_models_accuracy(tmp_pat
             right = sum(sample["right"] for sample in truth.values())
             metrics = await metrics_of(client, run, "general_mcq")
             assert 0 < right < 60
-            assert {name: metrics[name]["value"] for name in ("acc", "acc_norm", "acc_norm_tokens")} == pytest.approx(
-                dict.fromkeys(("acc", "acc_norm", "acc_norm_tokens"), right / 60)
-            )
+            assert {
+                name: metrics[name]["value"] for name in ("acc", "acc_norm", "acc_bytes", "acc_norm_tokens")
+            } == pytest.approx(dict.fromkeys(("acc", "acc_norm", "acc_bytes", "acc_norm_tokens"), right / 60))
             row = (await results_of(client, run, "general_mcq"))[0]
             assert [one["text"] for one in row["continuations"]] == [f" {choice}" for choice in row["choices"]]
 

@@ -127,6 +127,8 @@ PAGES: Mapping[str, Page] = {
     "docs/guides/server-metrics.md": Page(
         filled_in=_SHORT | {"http://gpu-node:9400/metrics": "$SIM/../metrics"},
     ),
+    "docs/guides/evaluate-a-checkpoint.md": Page(not_here={"evalmesh eval": "needs an engine and its weights"}),
+    "docs/guides/run-on-two-gpus.md": Page(not_here={"evalmesh eval": "needs an engine, its weights and GPUs"}),
     "docs/guides/local-engines.md": Page(not_here={"evalmesh perf": "needs an engine and its weights"}),
     "docs/guides/exporters.md": Page(
         not_here={

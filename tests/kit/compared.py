@@ -92,7 +92,7 @@ class Answered:
             rules += [MetricRule(f"pass@{k}", "accuracy", "pass_at_k", k)]
         rows = [self.scores(sample_id) for sample_id in self.values if sample_id.startswith(prefix)]
         sums = tally_shard(rules, rows)
-        return tuple(finish(rule.name, sums[rule.name], self.on_error) for rule in rules)
+        return tuple(finish(rule, sums[rule.name], self.on_error) for rule in rules)
 
 
 def write_run(

@@ -25,6 +25,8 @@ from pathlib import Path
 
 import pytest
 
+from evalmesh.benchmarks import registry
+from evalmesh.benchmarks.base import RowContext
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
@@ -148,6 +150,27 @@ def test_math500_outputs_agree_with_the_grades_of_the_math_evaluation_harness(
     assert {idx for idx in right if right[idx] != flagged[idx]} == set(reasons)
     for idx, reason in reasons.items():
         assert right[idx] is (reason in {"glued", "luck", "value"})
+
+
+@pytest.mark.parametrize(
+    ("name", "n_right", "unlike"),
+    [
+        ("ref_rho-math-1b-v0.1", 89, {25, 37, 107, 150, 174, 182, 211, 243, 329, 337, 374, 399, 467, 489}),
+        ("ref_rho-math-7b-interpreter-v0.1", 259, {25, 164, 307, 399, 467}),
+    ],
+)
+def test_math_500_scores_the_same_outputs_by_the_published_answers(shared_data, name, n_right, unlike):
+    """As above, but for two golds that were damaged there: (+5)(b+2) in row 102, 15^2 for 15 cm^2 in row 467."""
+    benchmark = registry.get("math_500")
+    rows = list(rows_of(shared_data / "math500" / "test.jsonl"))
+    samples = [benchmark.to_sample(row, RowContext("default", index)) for index, row in enumerate(rows)]
+    right, flagged = {}, {}
+    for row in rows_of(shared_data / "math500" / f"{name}.jsonl"):
+        completion = Completion("", 0, "", text=row["code"][-1])
+        score = benchmark.shape.score(samples[row["idx"]], completion)
+        right[row["idx"]], flagged[row["idx"]] = score.values["accuracy"] == 1, row["score"][-1]
+    assert (len(samples), len(right), sum(right.values())) == (500, 500, n_right)
+    assert {idx for idx in right if right[idx] != flagged[idx]} == unlike
 
 
 MMLU_MACRO = {

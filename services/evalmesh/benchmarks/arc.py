@@ -38,7 +38,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
 
 BENCHMARK = Benchmark(
     name="arc",
-    version=2,
+    version=3,
     title="ARC",
     description="Multiple-choice science questions from school exams, an easy and a hard set.",
     dataset=DatasetInfo(

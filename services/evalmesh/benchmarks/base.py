@@ -78,8 +78,13 @@ class MetricSpec:
     score: str
     """Key in `Score.values`."""
     kind: str = "mean"
-    """`mean`: over all repeats of all samples. `pass_at_k`, `majority_at_k`, `pass_hat_k`: by sample, k = repeats."""
+    """`mean`: over all repeats of all samples. `pass_at_k`, `majority_at_k`, `pass_hat_k`: by sample, k = repeats.
+
+    `amount`: a mean of values that are no shares of 1. `perplexity`: 2 to the power of such a mean, of bits.
+    """
     higher_is_better: bool = True
+    weight: str = ""
+    """Of the means: the key in `Score.values` that says how often a value counts (a whole number); empty: once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,10 @@ class Prompt:
     continuations: tuple[str, ...] = ()
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str = ""
+    rolling: bool = False
+    """The continuations are texts to be scored whole (`domain.request.Request.rolling`)."""
+    contexts: tuple[str, ...] = ()
+    """Comes after `text` and before the continuation of the same place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +166,22 @@ class Shape(Protocol):
         ...
 
 
-MODE = "mode"
+SCORING = "scoring"
 """Key of `BenchmarkSpec.extra` that chooses one of `Benchmark.modes`."""
+_MODE = "mode"
+"""What runs of before called it."""
 GENERATE = "generate"
 """The mode of a benchmark as it stands."""
+
+
+def scoring_of(spec: BenchmarkSpec) -> str:
+    """Which of a benchmark's modes a run has chosen."""
+    return str(spec.extra.get(SCORING, spec.extra.get(_MODE, GENERATE)))
+
+
+def scoring_keys(spec: BenchmarkSpec) -> frozenset[str]:
+    """The keys of `BenchmarkSpec.extra` that choose a mode."""
+    return frozenset({SCORING} if SCORING in spec.extra else {SCORING, _MODE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +206,9 @@ class Benchmark:
     """Empty: the shape's."""
     system: str = ""
     modes: Mapping[str, Shape] = field(default_factory=dict)
-    """Other ways to ask its questions, beside `generate`; a run chooses with `extra["mode"]`."""
+    """Other ways to ask its questions, beside `generate`; a run chooses with `extra["scoring"]`."""
+    mode: str = GENERATE
+    """The one it is in."""
     modalities: frozenset[Modality] = TEXT
     """What its prompts hold."""
     tools: bool = False
@@ -219,8 +242,15 @@ class Benchmark:
 
     def for_spec(self, spec: BenchmarkSpec) -> "Benchmark":
         """The benchmark in the mode that the spec chooses; `spec.validate_spec` has checked that there is one."""
-        shape = self.modes.get(str(spec.extra.get(MODE, GENERATE)))
-        return self if shape is None else replace(self, shape=shape, template="")
+        return self.in_mode(scoring_of(spec))
+
+    def in_mode(self, mode: str) -> "Benchmark":
+        """The benchmark in one of its modes; as it stands where it has none of this name."""
+        shape = self.modes.get(mode)
+        if shape is None:
+            return self
+        # What is computed over all samples is computed of the values that a shape gives.
+        return replace(self, shape=shape, mode=mode, template="", reducers=tuple(getattr(shape, "reducers", ())))
 
     def request_kind(self, model_kind: RequestKind) -> RequestKind:
         """How a model of this kind is asked: in its own kind where the shape can, else in the shape's usual one."""

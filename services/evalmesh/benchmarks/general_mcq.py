@@ -84,7 +84,7 @@ def _letter(answer: str, choices: tuple[str, ...]) -> str:
 
 BENCHMARK = Benchmark(
     name="general_mcq",
-    version=3,
+    version=4,
     title="General multiple choice",
     description="Multiple-choice questions of your own: rows with question, A, B, ... (or choices) and answer.",
     dataset=DatasetInfo(license="yours"),

@@ -14,6 +14,7 @@ from evalmesh.benchmarks.base import Benchmark, DatasetInfo, Row, RowContext
 from evalmesh.benchmarks.columns import ANSWER, Column
 from evalmesh.benchmarks.rows import optional_text, sample_id, text
 from evalmesh.benchmarks.shapes.free_text import FreeText
+from evalmesh.benchmarks.shapes.overlap import Overlap
 from evalmesh.domain.request import GenerationConfig, Message
 from evalmesh.domain.sample import Sample
 from evalmesh.scoring.text_overlap import CorpusBleu
@@ -111,6 +112,7 @@ BENCHMARK = Benchmark(
     description="Questions of your own with free answers: rows with query and response, or messages.",
     dataset=DatasetInfo(license="yours"),
     shape=FreeText(),
+    modes={"overlap": Overlap()},
     to_sample=to_sample,
     columns=COLUMNS,
     few_shot_split="dev",

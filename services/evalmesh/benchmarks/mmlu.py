@@ -9,7 +9,7 @@ from string import ascii_uppercase
 
 from evalmesh.benchmarks.base import Benchmark, DatasetInfo, Row, RowContext
 from evalmesh.benchmarks.rows import choice_list, lettered_columns, sample_id, text
-from evalmesh.benchmarks.shapes.loglikelihood import MODES
+from evalmesh.benchmarks.shapes.loglikelihood import LETTERS, ways
 from evalmesh.benchmarks.shapes.multiple_choice import MultipleChoice
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.sample import Sample
@@ -60,7 +60,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
 
 BENCHMARK = Benchmark(
     name="mmlu",
-    version=2,
+    version=3,
     title="MMLU",
     description="Multiple-choice knowledge questions over 57 subjects in four categories.",
     dataset=DatasetInfo(
@@ -72,7 +72,7 @@ BENCHMARK = Benchmark(
         columns=("question", "A", "B", "C", "D", "answer"),
     ),
     shape=MultipleChoice(),
-    modes=MODES,
+    modes=ways(LETTERS, "The following are multiple choice questions (with answers) about {subset}."),
     to_sample=to_sample,
     subsets=tuple(sorted(CATEGORIES)),
     few_shot_split="dev",

@@ -16,7 +16,22 @@ from evalmesh.domain.layout import is_safe_name
 
 GROUP = "evalmesh.benchmarks"
 
-_BUILT_IN = ("arc", "general_mcq", "general_qa", "gsm8k", "mmlu", "starter_math", "starter_mcq")
+_BUILT_IN = (
+    "arc",
+    "boolq",
+    "drop",
+    "general_mcq",
+    "general_qa",
+    "gsm8k",
+    "hellaswag",
+    "ifeval",
+    "math_500",
+    "mmlu",
+    "starter_math",
+    "starter_mcq",
+    "wikitext",
+    "winogrande",
+)
 
 
 def get(name: str) -> Benchmark:

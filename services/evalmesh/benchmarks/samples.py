@@ -119,6 +119,8 @@ def render(benchmark: Benchmark, settings: PromptSettings, sample: Sample) -> Pl
         continuations=prompt.continuations,
         tools=prompt.tools,
         tool_choice=prompt.tool_choice,
+        rolling=prompt.rolling,
+        contexts=prompt.contexts,
     )
 
 

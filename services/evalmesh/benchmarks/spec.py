@@ -1,10 +1,11 @@
 """A user's wishes for one benchmark: checked, and merged with what the benchmark says itself."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from importlib.util import find_spec
 
-from evalmesh.benchmarks.base import GENERATE, MODE, Benchmark
+from evalmesh.benchmarks.base import GENERATE, SCORING, Benchmark, scoring_keys, scoring_of
 from evalmesh.benchmarks.naming import suggestion
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import check_limit
@@ -66,8 +67,9 @@ def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
     if spec.remove_until == "":
         raise _wrong(where + "remove_until", "", "must not be empty; leave it out to keep the whole completion")
     _check_mode(benchmark, spec, where)
+    _check_packages(benchmark.for_spec(spec), spec, where)
     _check_columns(benchmark, spec, where)
-    for key in spec.extra.keys() - ({MODE} if benchmark.modes else set()):
+    for key in spec.extra.keys() - (scoring_keys(spec) if benchmark.modes else set()):
         known = [one.name for one in fields(BenchmarkSpec) if one.name not in {"name", "extra"}]
         raise _wrong(where + key, spec.extra[key], f"is not a setting of this benchmark. {suggestion(key, known)}")
 
@@ -85,10 +87,21 @@ def _check_columns(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> Non
 
 
 def _check_mode(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
-    mode = str(spec.extra.get(MODE, GENERATE))
+    mode = scoring_of(spec)
     if benchmark.modes and mode not in {GENERATE, *benchmark.modes}:
         known = [GENERATE, *benchmark.modes]
-        raise _wrong(where + MODE, mode, f"is not a way to ask {benchmark.name}. {suggestion(mode, known)}")
+        raise _wrong(where + SCORING, mode, f"is not a way to ask {benchmark.name}. {suggestion(mode, known)}")
+
+
+def _check_packages(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
+    packages: Mapping[str, str] = getattr(benchmark.shape, "packages", {})
+    if missing := [package for module, package in packages.items() if find_spec(module) is None]:
+        raise _wrong(
+            where + SCORING,
+            scoring_of(spec),
+            f"needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed here: "
+            f"pip install 'evalmesh[{getattr(benchmark.shape, 'extra', '')}]'",
+        )
 
 
 def _check_few_shot(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
@@ -115,6 +128,10 @@ def _check_few_shot(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> No
 
 def _check_prompt(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
     needed = benchmark.shape.placeholders
+    if not benchmark.shape.template:
+        for name in ("prompt_template", "system_prompt", "few_shot_num"):
+            if value := getattr(spec, name):
+                raise _wrong(where + name, value, "has no effect here: texts are scored as they are, without a prompt")
     if spec.prompt_template is not None:
         missing = [name for name in needed if "{" + name + "}" not in spec.prompt_template]
         if missing:

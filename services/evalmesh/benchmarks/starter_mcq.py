@@ -27,7 +27,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
 
 BENCHMARK = Benchmark(
     name="starter_mcq",
-    version=2,
+    version=3,
     title="Starter questions",
     description="Multiple-choice general knowledge that ships with evalmesh; for a first run, not for ranking models.",
     dataset=DatasetInfo(license="Apache-2.0", packaged="starter_mcq.jsonl", subset_column="subject"),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from evalmesh.cli.config_help import Documented
 from evalmesh.cli.defaults import Layer, layers, merged
 from evalmesh.cli.headers import headers_of
 from evalmesh.cli.options import parse_options, read_config_file
@@ -31,7 +32,7 @@ _WAYS_OUT = {
 }
 
 
-class Config(BaseModel):
+class Config(BaseModel, metaclass=Documented):
     """A config whose wrong values raise `InvalidInput` that names field, value and way out."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())

@@ -13,7 +13,6 @@ from rich.text import Text
 from evalmesh.cli.printable import bare, printable
 
 WIDTH_OF_FILES = 160
-_ANY_WIDTH = 10_000
 
 
 class SafeConsole(Console):
@@ -21,11 +20,6 @@ class SafeConsole(Console):
 
     full_width = False
     """Whether tables may be as wide as they like."""
-
-    @property
-    def table_width(self) -> int:
-        """How wide a table may be."""
-        return _ANY_WIDTH if self.full_width else self.width
 
     def on_broken_pipe(self) -> None:
         """Left to the command line, for which a reader that has seen enough is no failure; rich would end with 1."""

@@ -10,6 +10,7 @@ from typing import Any
 from evalmesh.cli.eval.keys import TASK_ADVICE
 from evalmesh.cli.eval.options import TaskOptions
 from evalmesh.cli.exits import BAD_INPUT, HELP
+from evalmesh.cli.foreign import FOREIGN_COMMANDS
 from evalmesh.cli.parser import (
     Parser,
     PlaceOptions,
@@ -50,6 +51,7 @@ def build_parser(argv: Sequence[str]) -> Parser:
         "--version", action=_Version, nargs=0, dest=SUPPRESS, default=SUPPRESS, help="print the version and exit"
     )
     parser.meant = {word: f"`{parser.prog} runs {word}`" for word in _OF_RUNS}
+    parser.meant |= FOREIGN_COMMANDS
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     named = next((word for word in argv if not word.startswith("-")), "")
     for name, (module, text, add) in COMMANDS.items():
@@ -88,8 +90,9 @@ def _completion(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _doctor(parser: Parser, _: Sequence[str]) -> None:
-    own = {"model": "also ask this model", "api_url": "at this address", "api_key": "", "dataset_dir": ""}
-    add_options(parser, TaskOptions, own)
+    own = {"model": "also ask this model", "api_url": "at this address"}
+    same = ("api_key", "headers", "ca_file", "insecure", "request_kind", "dataset_dir")
+    add_options(parser, TaskOptions, own | dict.fromkeys(same, ""))
     form_flag(parser)
     add_options(parser, PlaceOptions, {"work_dir": "", "debug": ""})
 

@@ -108,3 +108,16 @@ FOREIGN_FLAGS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Flag without its hyphens -> what to use."""
+
+FOREIGN_COMMANDS: Mapping[str, str] = {
+    **dict.fromkeys(("serve", "server", "start", "daemon", "platform"), "up"),
+    **dict.fromkeys(("run", "evaluate", "test"), "eval"),
+    **dict.fromkeys(("bench", "benchmark-server", "load", "loadtest", "stress"), "perf"),
+    **dict.fromkeys(("mock", "fake", "simulator"), "simulate"),
+    **dict.fromkeys(("view", "browse", "inspect"), "samples"),
+    **dict.fromkeys(("tasks", "datasets", "ls"), "benchmarks"),
+    **dict.fromkeys(("diff",), "compare"),
+    **dict.fromkeys(("check", "env", "info"), "doctor"),
+    **dict.fromkeys(("stop", "kill", "abort"), "`evalmesh runs cancel`"),
+}
+"""Words for commands -> what does the same here."""

@@ -18,7 +18,6 @@ from evalmesh.cli.which import Known, choose, id_in_folder_name, is_whole, none_
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.free_values import parse_json
 from evalmesh.results.json_values import plain, public_url
-from evalmesh.wire.runs.checks import KEY_REF, MOST_CLIENT_CONFIG_BYTES
 
 _PLACE = ("work_dir", "no_timestamp", "overwrite")
 _ADDRESS = re.compile(r"https?://\S+")
@@ -262,6 +261,8 @@ def client_config(values: Mapping[str, Any]) -> str:
 
     As in reports, addresses are without what may carry a key, and headers that are no references are masked.
     """
+    from evalmesh.wire.runs.checks import MOST_CLIENT_CONFIG_BYTES  # noqa: PLC0415  # brings protobuf
+
     shown = plain(_public({name: value for name, value in values.items() if name not in _PLACE}))
     text = json.dumps(shown | {name: values[name] for name in ("api_key",) if name in values})
     return text if len(text) <= MOST_CLIENT_CONFIG_BYTES else ""
@@ -270,6 +271,8 @@ def client_config(values: Mapping[str, Any]) -> str:
 def _public(value: Any, name: str = "") -> Any:
     if isinstance(value, Mapping):
         if name in {"headers", "extra_headers"}:
+            from evalmesh.wire.runs.checks import KEY_REF  # noqa: PLC0415  # likewise
+
             return {one: text if KEY_REF.fullmatch(str(text)) else "***" for one, text in value.items()}
         return {one: _public(held, one) for one, held in value.items()}
     if isinstance(value, list):

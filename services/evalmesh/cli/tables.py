@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 
 from rich import box
 from rich.cells import cell_len
@@ -14,6 +15,7 @@ from evalmesh.cli.printable import one_line
 from evalmesh.cli.which import time_text
 
 _BETWEEN = 1
+_ANY_WIDTH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,15 @@ class Grid:
     rows: list[Row] = field(default_factory=list)
     title: str = ""
 
+    @classmethod
+    def of(cls, columns: Sequence[tuple[Column, Sequence[str | Sequence[str]]]]) -> "Grid":
+        """From the cells of each column; one that is a list has so many lines."""
+        grid = cls([column for column, _ in columns])
+        for row in zip(*(cells for _, cells in columns), strict=True):
+            for lines in zip_longest(*([one] if isinstance(one, str) else one for one in row), fillvalue=""):
+                grid.add(*lines)
+        return grid
+
     def add(self, *cells: str | Cell, style: str = "", ends_section: bool = False) -> None:
         """One more row."""
         held = (cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
@@ -80,7 +91,7 @@ class Grid:
         left_out = [self._in_words(place) for place in range(len(self.columns)) if place not in kept]
         if any(left_out):
             told = ", ".join(words for words in left_out if words)
-            console.print(Text(f"no room for: {told}", style="dim"), soft_wrap=True)
+            console.print(Text(f"no room for: {told}", style="dim"))
 
     def _value(self, place: int) -> str | None:
         """What all rows have there; `None` where they differ."""
@@ -93,7 +104,7 @@ class Grid:
         return self.columns[place].heading + (f" ({value})" if value else "") if value != "" else ""
 
     def _kept_on(self, console: Console, width: int) -> list[int]:
-        return list(range(len(self.columns))) if getattr(console, "full_width", False) else self.kept(width)
+        return self.kept(_ANY_WIDTH if getattr(console, "full_width", False) else width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         kept = self._kept_on(console, options.max_width)

@@ -31,7 +31,7 @@ def _with(found: BenchmarkEstimate, row: PlannedSample | MalformedRow, repeats: 
     if isinstance(row, MalformedRow):
         return replace(found, n_malformed=found.n_malformed + 1)
     chars = sum(len(message.text) for message in row.messages) + len(row.prompt)
-    chars += max(map(len, row.continuations), default=0)
+    chars += max(map(len, row.continuations), default=0) + max(map(len, row.contexts), default=0)
     return replace(
         found,
         n_samples=found.n_samples + 1,

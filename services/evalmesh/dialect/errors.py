@@ -36,6 +36,18 @@ class Said(NamedTuple):
         return int(self.code) if len(self.code) == 3 and self.code.isdecimal() and self.code[0] in "45" else None
 
 
+_FILTERED = frozenset(
+    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"}
+)
+"""Codes of Azure, OpenAI and DashScope."""
+_FILTERED_BY_GATEWAYS = "ContentPolicyViolationError"
+
+
+def is_filtered(said: Said) -> bool:
+    """Whether a content filter held the prompt or the answer back, which is an outcome and no failure."""
+    return said.code.lower() in _FILTERED or _FILTERED_BY_GATEWAYS in said.message
+
+
 def said_of(error: object) -> Said:
     """Of what stands under `error` or `detail`, or of the whole body."""
     if isinstance(error, str):

@@ -12,14 +12,19 @@ import json
 from typing import Any
 
 from evalmesh.domain.request import GenerationConfig, Message
-from evalmesh.domain.run import ModelSpec
+from evalmesh.domain.run import OWN_ENGINES, ModelSpec
 from evalmesh.domain.shard_data import PlannedSample
 
 _REMEMBERED = 1024
 _REMEMBERED_BYTES = 16 << 10
 """Of one message: many long documents would fill the process."""
+_HOW_IT_IS_RUN = frozenset({"data_parallel", "devices", "batch_size", "batch_tokens"})
+"""Options of our own engines that change no answer."""
 _MORE = "\0more"
 """Stands where a role would, and is none."""
+_ROLLING = "\0rolling"
+"""Comes after the texts of a rolling request."""
+_CONTEXTS = "\0contexts"
 
 
 def canonical_json(value: Any) -> bytes:
@@ -48,12 +53,18 @@ def model_identity(model: ModelSpec) -> dict[str, Any]:
     The address is left out too: a server that comes back on another port still serves what it was paid for. Reuse is
     only from runs that the user names, who thereby says that the name means the same model.
     """
-    return {
+    identity: dict[str, Any] = {
         "name": model.name,
         "engine": model.engine,
         "kind": model.kind,
         "args": dict(model.args),
     }
+    if model.engine in OWN_ENGINES:
+        identity["args"] = {name: value for name, value in model.args.items() if name not in _HOW_IT_IS_RUN}
+    if model.weights:
+        # The same folder may hold another checkpoint tomorrow, and another folder a copy of this one.
+        identity |= {"name": "", "weights": model.weights}
+    return identity
 
 
 def pool_id(model: ModelSpec) -> str:
@@ -86,7 +97,9 @@ class GenerationDigest:
         digest = self._common.copy()
         before = (planned.sample.id, planned.kind, planned.prompt, str(repeat))
         digest.update(b"".join([*map(_framed, before), *map(self._message, planned.messages)]))
-        parts = [*planned.continuations]
+        # Marks that no text can be make it another question; so requests of before the fields keep their digest.
+        parts = [*planned.continuations, *([_ROLLING] if planned.rolling else [])]
+        parts += [_CONTEXTS, *planned.contexts] if planned.contexts else []
         if not all(message.plain for message in planned.messages) or planned.tools or planned.tool_choice:
             # What a plain text cannot say comes after it, so that plain requests keep the digest they always had.
             parts += [_MORE, canonical_json([planned.messages, planned.tools, planned.tool_choice]).decode()]

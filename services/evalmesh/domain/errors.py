@@ -22,6 +22,9 @@ Each class has a `reason` (stable, upper snake case, for programs), and says whe
 from collections.abc import Mapping
 from typing import ClassVar
 
+LOADING = "loading"
+"""Among the details of an `Unavailable`: it takes its time and goes on by itself, so that asking again will do."""
+
 
 class EvalmeshError(Exception):
     """Base of all errors; the message is a full sentence that names the way out."""

@@ -1,6 +1,5 @@
 """How many samples of a subset are taken: a count, or a fraction of its rows."""
 
-import math
 from typing import Any
 
 from evalmesh.domain.errors import InvalidInput
@@ -18,7 +17,7 @@ def check_limit(limit: Any, field: str) -> None:
     """Raises `InvalidInput` unless it is a whole number of at least 1, a fraction above 0 and below 1, or `None`."""
     if limit is None:
         return
-    is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool) and math.isfinite(limit)
+    is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
     if not is_number or not 0 < limit <= _MOST or (isinstance(limit, float) and limit >= 1):
         shown = repr(limit) if len(repr(limit)) <= 40 else f"{repr(limit)[:37]}..."
         raise InvalidInput(f"{field}: {shown} is not allowed; {_WAY_OUT}", {"field": field, "value": str(limit)})

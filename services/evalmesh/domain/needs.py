@@ -42,6 +42,8 @@ class Capabilities:
     """Prompt and answer together."""
     preferred_batch: int = 1
     """How many requests at once serve it best; 1 for servers, which batch by themselves."""
+    weights: str = ""
+    """Of a model that runs here: its files as a digest. Answers of equal ones may stand for each other."""
 
     def lacking(self, needs: Needs) -> tuple[str, str] | None:
         """The first need that is not met, and what there is instead, in words; `None` when all are met."""

@@ -77,6 +77,22 @@ class Request:
     """Chat only: what the model may call."""
     tool_choice: str = ""
     """`auto`, `none`, `required` or the name of the tool that must be called; empty leaves it to the server."""
+    rolling: bool = False
+    """Loglikelihood with an empty prompt only: each continuation is a text that is scored whole, however long it is.
+
+    Its tokens (as the tokenizer makes them without being told about special ones) are cut into windows of the model's
+    context, so that each is predicted once: the first window begins with one token of context, the tokenizer's BOS or
+    else its EOS; each later one holds as many new tokens, the last as many as are left, after as much of the text
+    before them as there is room for.
+    """
+    contexts: tuple[str, ...] = ()
+    """Loglikelihood only: what stands between the prompt and the continuation of the same place; empty: nothing."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Of a loglikelihood request: each continuation, after the text that it is judged after."""
+        contexts = self.contexts or ("",) * len(self.continuations)
+        return tuple((self.prompt + before, one) for before, one in zip(contexts, self.continuations, strict=True))
 
     @property
     def id(self) -> str:

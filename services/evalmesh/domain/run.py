@@ -13,7 +13,9 @@ RUN_FORMAT = 1
 """What `Run.format` of a new run is. 0: a fixed chain of steps, as runs were before stages."""
 
 OnError = Literal["exclude", "zero", "fail"]
-Engine = Literal["openai", "recorded"]
+Engine = Literal["openai", "recorded", "transformers", "vllm"]
+OWN_ENGINES: frozenset[Engine] = frozenset({"transformers", "vllm"})
+"""They run the model themselves: `ModelSpec.name` is a folder or a name of a hub, and there is no address."""
 
 
 RunState = State
@@ -54,6 +56,9 @@ class ModelSpec:
     verify_tls: bool = field(default=True, metadata=WHEN_SET)
     outage_timeout_s: float = field(default=600.0, metadata=WHEN_SET)
     """So long an endpoint that answers nobody is waited for before the runs that need it end as FAILED."""
+    weights: str = field(default="", metadata=WHEN_SET)
+    """Our own engines: what the model's files held when the run was accepted, as a digest; an engine with others
+    refuses the run. Whoever submits leaves it empty."""
 
     @property
     def label(self) -> str:

@@ -56,6 +56,8 @@ class PlannedSample:
     continuations: tuple[str, ...] = ()
     tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str = ""
+    rolling: bool = False
+    contexts: tuple[str, ...] = ()
 
     def requests(self) -> tuple[Request, ...]:
         """One request per repeat."""
@@ -70,6 +72,8 @@ class PlannedSample:
                 continuations=self.continuations,
                 tools=self.tools,
                 tool_choice=self.tool_choice,
+                rolling=self.rolling,
+                contexts=self.contexts,
             )
             for repeat, digest in enumerate(self.digests)
         )

@@ -1,7 +1,7 @@
 """The services behind the gateway: where they are, and what they say about a spec."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.load_test import LoadTestSpec
 from evalmesh.domain.needs import Capabilities, Needs
 from evalmesh.domain.request import GenerationConfig
-from evalmesh.domain.run import ModelSpec, RunSpec
+from evalmesh.domain.run import OWN_ENGINES, ModelSpec, RunSpec
 from evalmesh.gateway.forward import bearer, raise_if_away
 from evalmesh.gateway.settings import GatewaySettings
 from evalmesh.runtime.entrance import peer_credentials, read_tokens
@@ -87,10 +87,10 @@ class Peers:
     token: str = field(default="", repr=False)
     """What they are shown."""
 
-    async def check_run(self, spec: RunSpec) -> Sequence[str]:
+    async def check_run(self, spec: RunSpec) -> tuple[RunSpec, Sequence[str]]:
         """Asks the data set loader about the data and the model runner about the endpoint, and compares the two.
 
-        Returns what to know although it all works.
+        Returns the spec with the weights of models that run here, and what to know although it all works.
         """
         loader = benchmarks_pb2_grpc.BenchmarkServiceStub(self.loader())
         wanted = benchmarks_pb2.ValidateBenchmarksRequest(spec=spec_to_proto(spec))
@@ -98,16 +98,20 @@ class Peers:
         needs = [needs_from_proto(one) for one in needed.needs]
         return await self.check_models(spec, needs)
 
-    async def check_models(self, spec: RunSpec, needs: Sequence[Needs] = ()) -> Sequence[str]:
+    async def check_models(self, spec: RunSpec, needs: Sequence[Needs] = ()) -> tuple[RunSpec, Sequence[str]]:
         """The part of `check_run` that is about endpoints: each is asked something small."""
         notes: list[str] = []
-        if spec.model.engine != "recorded":
+        model, roles = spec.model, dict(spec.roles)
+        if model.engine != "recorded":
             kind = needs[0].kind if needs else ""
-            has = await self._describe(spec.model, notes, spec.generation, kind)
-            check_needs(spec.model, needs, has)
-        for model in spec.roles.values():
-            await self._describe(model, notes)
-        return notes
+            has = await self._describe(model, notes, spec.generation, kind)
+            if model.engine in OWN_ENGINES and spec.generation.max_tokens is None:
+                needs = _as_far_as_it_goes(needs, has, notes)
+            check_needs(model, needs, has)
+            model = replace(model, weights=has.weights)
+        for role, one in roles.items():
+            roles[role] = replace(one, weights=(await self._describe(one, notes)).weights)
+        return replace(spec, model=model, roles=roles), notes
 
     async def _describe(
         self, model: ModelSpec, notes: list[str], config: GenerationConfig | None = None, kind: str = ""
@@ -138,3 +142,16 @@ class Peers:
             raise_if_away(error, service)
             raised: EvalmeshError = from_rpc_error(error)
             raise raised from error
+
+
+def _as_far_as_it_goes(needs: Sequence[Needs], has: Capabilities, notes: list[str]) -> Sequence[Needs]:
+    """An engine of ours ends an answer where its context does, which is no reason to refuse a benchmark's own bound."""
+    most = has.max_context_tokens
+    long = [need.benchmark for need in needs if most is not None and (need.context_tokens or 0) >= most]
+    if not long:
+        return needs
+    notes.append(
+        f"The model holds {most} tokens in all, prompts included, and {', '.join(long)} would let answers be as long; "
+        "those that come so far are cut there. Bound them with --max-tokens."
+    )
+    return [replace(need, context_tokens=None) for need in needs]

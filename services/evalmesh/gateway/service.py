@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import grpc.aio
 
 from evalmesh.domain.load_test import LoadTest
-from evalmesh.gateway.stores.collection import GarbageCollector
 from evalmesh.gateway.forward import Forwarder
 from evalmesh.gateway.load_tests.lifecycle import load_tests
 from evalmesh.gateway.load_tests.servicer import LoadTestServicer
@@ -15,6 +14,7 @@ from evalmesh.gateway.runs.deletion import RunDeletion
 from evalmesh.gateway.runs.lifecycle import run_lifecycle
 from evalmesh.gateway.runs.reconciler import Reconciler, ReconcilerPolicy
 from evalmesh.gateway.runs.servicer import RunServicer
+from evalmesh.gateway.stores.collection import GarbageCollector
 from evalmesh.gateway.stores.servicer import StoreServicer
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.environment import Clock

@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
+from evalmesh.adapters.engines.placing import shares
 from evalmesh.adapters.model_servers import to_json
 from evalmesh.domain.errors import InvalidInput, Unavailable
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.process.child import Command, last_lines
 from evalmesh.process.environment import everything, without_keys
-from evalmesh.runtime.child import KeptChild, PipedChild
+from evalmesh.process.piped import KeptChild, PipedChild
 
 _START_S = 30.0
 _DRAIN_MORE_S = 3.0
@@ -134,6 +135,8 @@ class ServiceProcesses:
             "EVALMESH_DATASET_LOADER_ROOTS": "/",
             "EVALMESH_LOAD_GENERATOR_ROOTS": "/",
             "EVALMESH_MODEL_RUNNER_ROOTS": "/",
+            "EVALMESH_MODEL_RUNNER_REMOTE_CODE": "true",
+            "EVALMESH_MODEL_RUNNER_LOGS_DIR": str(settings.state_dir / "logs"),
             "EVALMESH_LOAD_GENERATOR_SEATS": str(settings.generators),
             "EVALMESH_LOAD_GENERATOR_SCRATCH_DIR": str(settings.scratch_dir),
             **{f"EVALMESH_{one}_HOST": settings.host for one in ("GATEWAY", "MODEL_RUNNER", "LOAD_GENERATOR")},
@@ -148,9 +151,9 @@ class ServiceProcesses:
         hosted = self._settings.hosted
         first = [self._child(room, room) for room in _WORKERS if hosted is None or room in hosted]
         if hosted is None or "model_runner" in hosted:
-            for number in range(max(1, self._settings.runners)):
+            for number, devices in enumerate(shares(max(1, self._settings.runners))):
                 name = "model_runner" if number == 0 else f"model_runner-{number}"
-                first.append(self._child(name, "model_runner"))
+                first.append(self._child(name, "model_runner", **devices))
         starts = [asyncio.create_task(child.kept.start()) for child in first]
         try:
             await asyncio.gather(*starts)

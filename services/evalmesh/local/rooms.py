@@ -76,24 +76,26 @@ def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:
 
 
 def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
-    from evalmesh.adapters.openai.endpoint import open_openai_endpoint  # noqa: PLC0415
-    from evalmesh.adapters.openai.neighbours import Neighbours  # noqa: PLC0415
+    from evalmesh.adapters.endpoints import Endpoints  # noqa: PLC0415
+    from evalmesh.adapters.engines.house import HouseRules  # noqa: PLC0415
     from evalmesh.model_runner import service as model_runner  # noqa: PLC0415
     from evalmesh.model_runner.settings import ModelRunnerSettings  # noqa: PLC0415
     from evalmesh.wire.runs.media_files import MediaFiles  # noqa: PLC0415
 
     there = opened.connections
-    return model_runner.build(
+    endpoints = Endpoints(
+        opened.servers, MediaFiles(there.objects), HouseRules(remote_code=True, logs=settings.state_dir / "logs")
+    )
+    service = model_runner.build(
         settings=ModelRunnerSettings(drain_s=settings.drain_s, ack_wait_s=settings.ack_wait_s, host=settings.host),
         runs=there.runs,
         bus=there.bus,
         signals=there.signals,
         objects=there.objects,
-        open_endpoint=partial(
-            open_openai_endpoint, servers=opened.servers, media=MediaFiles(there.objects), neighbours=Neighbours()
-        ),
+        open_endpoint=endpoints,
         clock=SystemClock(),
     )
+    return replace(service, close=endpoints.close)
 
 
 def _scorer(settings: LocalSettings, opened: Opened) -> Service:

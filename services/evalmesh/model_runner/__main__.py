@@ -1,12 +1,13 @@
 """`python -m evalmesh.model_runner`: a model runner alone; settings come from the environment."""
 
-from functools import partial
+from dataclasses import replace
+from pathlib import Path
 
 from evalmesh.adapters.connections import open_connections
+from evalmesh.adapters.endpoints import Endpoints
+from evalmesh.adapters.engines.house import HouseRules
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.adapters.model_servers import open_servers
-from evalmesh.adapters.openai.endpoint import open_openai_endpoint
-from evalmesh.adapters.openai.neighbours import Neighbours
 from evalmesh.adapters.roots import Roots, folders_of
 from evalmesh.model_runner.service import build
 from evalmesh.model_runner.settings import ModelRunnerSettings
@@ -16,29 +17,28 @@ from evalmesh.wire.runs.media_files import MediaFiles
 
 async def _main() -> None:
     settings = ModelRunnerSettings()
+    roots = Roots(folders_of(settings.roots), "EVALMESH_MODEL_RUNNER_ROOTS")
+    logs = Path(settings.logs_dir) if settings.logs_dir else None
     servers = open_servers(
         file=settings.connections_file,
         inline=settings.connections,
         restricted=settings.egress == "restricted",
         keys_fd=settings.keys_fd,
-        roots=Roots(folders_of(settings.roots), "EVALMESH_MODEL_RUNNER_ROOTS"),
+        roots=roots,
     )
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
+        media = MediaFiles(opened.objects, settings.media_cache_bytes)
+        endpoints = Endpoints(servers, media, HouseRules(roots, settings.remote_code, logs))
         service = build(
             settings=settings,
             runs=opened.runs,
             bus=opened.bus,
             signals=opened.signals,
             objects=opened.objects,
-            open_endpoint=partial(
-                open_openai_endpoint,
-                servers=servers,
-                media=MediaFiles(opened.objects, settings.media_cache_bytes),
-                neighbours=Neighbours(),
-            ),
+            open_endpoint=endpoints,
             clock=SystemClock(),
         )
-        await serve([service], settings)
+        await serve([replace(service, close=endpoints.close)], settings)
 
 
 if __name__ == "__main__":

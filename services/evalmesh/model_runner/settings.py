@@ -24,7 +24,11 @@ class ModelRunnerSettings(RoomSettings):
     idle_close_s: float = Field(default=300.0, gt=0)
     """Connections of a pool without work are closed after this."""
     roots: str = ""
-    """Comma-separated folders that `model.ca_file` of a spec may lead into; empty: none."""
+    """Comma-separated folders that `model.ca_file`, and a model that runs here, may lead into; empty: none."""
+    remote_code: bool = False
+    """Whether a spec may have code run that comes with a model (`trust_remote_code`)."""
+    logs_dir: str = ""
+    """Folder for what engines that run here write; empty: into the log of this service."""
     hold_s: float = Field(default=1.0, gt=0)
     """A failure is kept back so long for news of other requests, when none are being asked."""
     media_cache_bytes: int = Field(default=CACHE_BYTES, ge=0)

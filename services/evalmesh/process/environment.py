@@ -2,8 +2,10 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 _ESSENTIAL = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|TZ|TZDIR|LANG|LANGUAGE|LC_[A-Z]+|PYTHON[A-Z0-9]+|VIRTUAL_ENV"
@@ -17,9 +19,24 @@ _KEY = re.compile(
 _NO_KEYS = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK"})
 
 
-def essentials() -> dict[str, str]:
-    """What any program needs: where programs are, the language, the interpreter's settings. No keys."""
-    return {name: value for name, value in os.environ.items() if _ESSENTIAL.fullmatch(name)}
+def essentials(also: Sequence[str] = ()) -> dict[str, str]:
+    """What any program needs: where programs are, the language, the interpreter's settings. No keys.
+
+    `also`: patterns (`CUDA_*`) of what this one needs besides; those that are named like keys stay here all the same.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if _ESSENTIAL.fullmatch(name) or (any(fnmatchcase(name, one) for one in also) and not _KEY.search(name))
+    }
+
+
+def of_our_interpreter() -> dict[str, str]:
+    """By which a Python that we start finds the modules that we find, and leaves none behind."""
+    return {
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def without_keys(keep: Sequence[str] = ()) -> dict[str, str]:

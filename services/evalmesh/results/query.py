@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.result_query import PRIMARY_SCORE, ResultQuery
 from evalmesh.results.row_text import row_text
-from evalmesh.results.table import SCORE_PREFIX
+from evalmesh.results.table import AMOUNT, SCORE_PREFIX
 from evalmesh.wire.paging import PAGE_BYTES
 
 GRADE = "grade"
@@ -47,6 +47,10 @@ class ResultsFile:
         self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
         self.primary: str | None = next((name for name in self.columns if name.startswith(SCORE_PREFIX)), None)
         """The column of the primary score; `None` where the benchmark gives none."""
+        told = None if self.primary is None else self._file.schema_arrow.field(self.primary).metadata
+        self._is_amount = {name.encode(): kind.encode() for name, kind in AMOUNT.items()}.items() <= (
+            told or {}
+        ).items()
         ends = [0]
         for number in range(self._file.num_row_groups):
             ends.append(ends[-1] + self._file.metadata.row_group(number).num_rows)
@@ -217,7 +221,7 @@ class ResultsFile:
     def _grades(self, columns: Mapping[str, Sequence[Any]]) -> list[str]:
         """One for each row."""
         states: list[str] = list(columns["state"])
-        if self.primary is None:
+        if self.primary is None or self._is_amount:
             return states
         outcomes = columns.get(_OUTCOME, [None] * len(states))
         judged = zip(states, columns[self.primary], columns["answer"], outcomes, strict=True)

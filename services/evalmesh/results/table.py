@@ -4,7 +4,7 @@ Columns are explained in docs/report-schema.md.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,8 @@ BYTES_PER_GROUP = 16 * 1024 * 1024
 """A row group is also closed at this much text, so that long answers cost no more memory than many answers."""
 
 SCORE_PREFIX = "score_"
+AMOUNT = {"kind": "amount"}
+"""Metadata of a score's column: its values are no shares of 1."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -86,9 +88,12 @@ _AFTER_SCORES: tuple[tuple[str, pa.DataType], ...] = (
 )
 
 
-def results_schema(score_names: Sequence[str]) -> pa.Schema:
-    """The columns; one `score_<name>` per value that the benchmark's scorer gives."""
-    scores = [(SCORE_PREFIX + name, pa.float64()) for name in score_names]
+def results_schema(score_names: Sequence[str], amounts: Collection[str] = ()) -> pa.Schema:
+    """The columns; one `score_<name>` per value that the benchmark's scorer gives, `amounts` marked as such."""
+    scores = [
+        pa.field(SCORE_PREFIX + name, pa.float64(), metadata=AMOUNT if name in amounts else None)
+        for name in score_names
+    ]
     return pa.schema([*_BEFORE_SCORES, *scores, *_AFTER_SCORES])
 
 
@@ -103,7 +108,15 @@ def _to_json(value: Any) -> str:
 class ResultsWriter:
     """Writes the results of one benchmark, shard by shard, holding at most one row group in memory."""
 
-    def __init__(self, sink: str | Path | BinaryIO, *, run: str, benchmark: str, score_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sink: str | Path | BinaryIO,
+        *,
+        run: str,
+        benchmark: str,
+        score_names: Sequence[str],
+        amounts: Collection[str] = (),
+    ) -> None:
         """Opens the sink.
 
         Args:
@@ -112,11 +125,12 @@ class ResultsWriter:
             benchmark: Name of the benchmark.
             score_names: Keys of `Score.values` that get a column each. Values under other keys are kept as a JSON
                 object in the column `other_scores`.
+            amounts: Those of them that are no shares of 1, so that 1 is not full marks.
         """
         self._run = run
         self._benchmark = benchmark
         self._score_names = tuple(dict.fromkeys(score_names))
-        self._schema = results_schema(self._score_names)
+        self._schema = results_schema(self._score_names, amounts)
         where = str(sink) if isinstance(sink, Path) else sink
         # Arrow's own pool keeps what it frees: a fifth of the memory of a process that writes one file after another.
         pa.set_memory_pool(pa.system_memory_pool())
@@ -288,13 +302,13 @@ def _beside_text(planned: PlannedSample, completion: Completion | None) -> tuple
         _to_json(plain_parts(completion.media)) if completion.media else None,
         [
             {
-                "text": text,
+                "text": None if text is None else (before or "") + text,
                 "logprob": one.logprob,
                 "n_tokens": one.n_tokens or None,
                 "n_bytes": one.n_bytes or None,
                 "is_greedy": one.is_greedy,
             }
-            for text, one in zip_longest(planned.continuations, completion.continuations)
+            for before, text, one in zip_longest(planned.contexts, planned.continuations, completion.continuations)
             if one is not None
         ]
         or None,

@@ -29,9 +29,9 @@ class BadScore(Exception):
     """What a scorer returned is no score of the completion."""
 
 
-def score_slowly(benchmark: str, sample: Sample, completion: Completion) -> Score:
+def score_slowly(benchmark: str, mode: str, sample: Sample, completion: Completion) -> Score:
     """Runs in a process of the pool. Raises what the scorer raises, and `BadScore`."""
-    found = registry.get(benchmark)
+    found = registry.get(benchmark).in_mode(mode)
     return checked(found, found.shape.score(sample, completion), completion)
 
 
@@ -75,7 +75,9 @@ class Judgement:
 
     async def _slow(self, benchmark: Benchmark, sample: Sample, completion: Completion) -> Score:
         try:
-            score = await self._pool.run(score_slowly, benchmark.name, sample, completion, deadline_s=self._deadline_s)
+            score = await self._pool.run(
+                score_slowly, benchmark.name, benchmark.mode, sample, completion, deadline_s=self._deadline_s
+            )
             return checked(benchmark, score, completion)
         except (DeadlineExceeded, InternalError, InvalidInput) as error:
             self._tell(benchmark, error)

@@ -11,18 +11,16 @@ lets that thread run is ended by a timer of the operating system, set to a littl
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InternalError, InvalidInput, Unavailable
 from evalmesh.process.child import Command
-from evalmesh.process.environment import essentials
-from evalmesh.runtime.child import ChildGoneError, PipedChild
+from evalmesh.process.environment import essentials, of_our_interpreter
+from evalmesh.process.piped import ChildGoneError, PipedChild
 from evalmesh.scorer.calls import HEADER, MARK, MOST_BYTES, Call, Raised, Returned, frame, path_of, types_of
 
 T = TypeVar("T")
@@ -204,10 +202,7 @@ class _Worker:
 async def _start(options: Sequence[str]) -> _Worker:
     # Libraries that take a thread per core take memory for each; a worker has one call at a time.
     environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | essentials()
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    environment |= of_our_interpreter()
     child = await PipedChild.start("worker", Command([sys.executable, "-P", "-c", _BOOT, *options], environment))
     worker = _Worker(child)
     try:

@@ -99,7 +99,7 @@ def with_outcome(score: Score, completion: Completion, text: str) -> Score:
         earned = bool((score.answer or "").strip()) or any(score.values.values())
         if score.outcome in _CAUSES or not (earned or _says_something(completion, text)):
             outcome = why_none(completion, text)
-        elif completion.finish_reason == "length":
+        elif completion.finish_reason == "length" and not completion.continuations:
             outcome = ANSWERED_CUT
     return score if outcome == score.outcome else replace(score, outcome=outcome)
 

@@ -6,7 +6,7 @@ accumulator has a fixed size whatever the number of samples, and consists of str
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from evalmesh.domain.errors import InvalidInput
@@ -25,7 +25,9 @@ from evalmesh.scoring.statistics import (
 )
 
 _TWO_SIDED = 0.5 + CONFIDENCE / 2
-KINDS = ("mean", "pass_at_k", "majority_at_k", "pass_hat_k")
+KINDS = ("mean", "amount", "perplexity", "pass_at_k", "majority_at_k", "pass_hat_k")
+AMOUNTS = frozenset({"amount", "perplexity"})
+"""Kinds whose values have no best and no worst: what has no score stays out of them, whatever `on_error` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,14 @@ class MetricRule:
     name: str
     score_key: str
     kind: str = "mean"
-    """`mean`: over all repeats of all samples. `pass_at_k`, `majority_at_k`, `pass_hat_k`: one value per sample."""
+    """`mean`: over all repeats of all samples. `pass_at_k`, `majority_at_k`, `pass_hat_k`: one value per sample.
+
+    `amount`: a mean of values that are no shares of 1. `perplexity`: 2 to the power of such a mean, of bits.
+    """
     k: int = 0
     """Tries counted by the kinds with a k; 0: all repeats of a sample."""
+    weight: str = ""
+    """Of the means: the key of the (whole) number that says how often a value counts; empty: once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,10 @@ class Moments:
     binary: bool = True
     """Whether all of it was made of values that are 0 or 1: then the value is a proportion."""
     low: str = "0"
-    """The smallest value or 0; likewise `high`: the largest or 1. They tell whether values leave [0, 1]."""
+    """The smallest value or 0; likewise `high`: the largest or 1. They tell whether values leave [0, 1].
+
+    Amounts always do: -1.
+    """
     high: str = "1"
 
 
@@ -90,12 +100,12 @@ class _Sums:
     low: Fraction | int = 0
     high: Fraction | int = 1
 
-    def add(self, values: Sequence[Fraction | int], *, binary: bool) -> None:
+    def add(self, values: Sequence[Fraction | int], *, binary: bool, weights: Sequence[int] = ()) -> None:
         """Adds one sample; one without values does not count. `binary`: whether its scores were all 0 or 1."""
-        w = len(values)
+        w = sum(weights) if weights else len(values)
         if not w:
             return
-        s = sum(values)
+        s = sum(value * weight for value, weight in zip(values, weights, strict=True)) if weights else sum(values)
         self.samples += 1
         self.s += s
         self.w += w
@@ -135,17 +145,21 @@ def merge(a: Accumulator, b: Accumulator) -> Accumulator:
     )
 
 
-def finish(name: str, acc: Accumulator, on_error: OnError) -> Metric:
+def finish(rule: MetricRule, acc: Accumulator, on_error: OnError) -> Metric:
     """The metric with its uncertainty, denominators and bounds.
 
     `exclude` and `fail` look at what was scored (under `fail` the run itself has failed, and this is what it knew);
-    `zero` counts everything without a score as 0, in the value and in its error.
+    `zero` counts everything without a score as 0, in the value and in its error. Of amounts nothing can be 0.
     """
-    moments = acc.zeroed if on_error == "zero" else acc.scored
-    requests = acc.n_scored + (acc.n_errored + acc.n_unscored if on_error == "zero" else 0)
+    acc = _with_missing(acc) if rule.weight and rule.kind not in AMOUNTS else acc
+    zero = on_error == "zero" and rule.kind not in AMOUNTS
+    moments = acc.zeroed if zero else acc.scored
+    requests = acc.n_scored + (acc.n_errored + acc.n_unscored if zero else 0)
     value, stderr, interval = _estimate(moments, requests)
+    if rule.kind == "perplexity" and value is not None:
+        value, stderr, interval = _power(value, stderr, interval)
     return Metric(
-        name=name,
+        name=rule.name,
         value=value,
         stderr=stderr,
         ci95=interval,
@@ -155,6 +169,27 @@ def finish(name: str, acc: Accumulator, on_error: OnError) -> Metric:
         bounds=_bounds(acc),
         n_samples=moments.samples,
     )
+
+
+def _with_missing(acc: Accumulator) -> Accumulator:
+    """What has no score has no weight either: it counts as much as the others do on average."""
+    missing, of = acc.n_errored + acc.n_unscored, acc.scored
+    w = round(Fraction(of.w * missing, acc.n_scored)) if acc.n_scored else missing
+    ww = w * w // missing if missing else 0
+    zeroed = replace(of, samples=of.samples + missing, w=of.w + w, ww=of.ww + ww)
+    best = replace(zeroed, s=_add(of.s, str(w)), ss=_add(of.ss, str(ww)), sw=_add(of.sw, str(ww)))
+    return replace(acc, zeroed=zeroed, best=best)
+
+
+def _power(
+    value: float, stderr: float | None, interval: tuple[float, float] | None
+) -> tuple[float | None, float | None, tuple[float, float] | None]:
+    """Of bits to a perplexity: the interval by its ends, the error by the slope (the delta method)."""
+    try:
+        ends = None if interval is None else (2.0 ** interval[0], 2.0 ** interval[1])
+        return 2.0**value, None if stderr is None else 2.0**value * math.log(2) * stderr, ends
+    except OverflowError:
+        return None, None, None
 
 
 def _merge_moments(a: Moments, b: Moments) -> Moments:
@@ -187,6 +222,7 @@ class _Counter:
         self.states = {"scored": 0, "errored": 0, "unscored": 0}
         self.n_samples = 0
         self.scored, self.zeroed, self.best = _Sums(), _Sums(), _Sums()
+        self.scored.low = -1 if rule.kind in AMOUNTS else 0
 
     def add(self, row: Sequence[Score]) -> None:
         """Counts the repeats of one sample."""
@@ -197,14 +233,17 @@ class _Counter:
         have: list[Score] = []
         for score in row:
             state = score.state
-            if state == "scored" and not math.isfinite(score.values.get(key, math.nan)):
+            if state == "scored" and not (math.isfinite(score.values.get(key, math.nan)) and self._weighs(score)):
                 state = "unscored"
             self.states[state] += 1
             if state == "scored":
                 have.append(score)
         values = [_exact(score.values[key]) for score in have]
         missing = len(row) - len(have)
-        if self.rule.kind == "mean":
+        weights = [int(score.values[self.rule.weight]) for score in have] if self.rule.weight else []
+        if self.rule.weight or self.rule.kind in AMOUNTS:
+            self.scored.add(values, binary=False, weights=weights)
+        elif self.rule.kind == "mean":
             binary = all(value in {0, 1} for value in values)
             self.scored.add(values, binary=binary)
             self.zeroed.add(values + [0] * missing, binary=binary)
@@ -213,6 +252,11 @@ class _Counter:
             self._add_majority(have, values, missing)
         else:
             self._add_k_of_n(values, missing)
+
+    def _weighs(self, score: Score) -> bool:
+        """Whether there is a weight, where one is needed."""
+        weight = score.values.get(self.rule.weight, -1.0) if self.rule.weight else 1.0
+        return weight >= 0 and weight.is_integer()
 
     def freeze(self) -> Accumulator:
         return Accumulator(

@@ -1,7 +1,7 @@
 """The asynchronous client of the public API."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,6 +77,7 @@ class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
             which the same user runs on this machine. Use TLS with it on anything but a loopback address.
         timeout_s: Deadline of calls with one answer; watches and downloads have none.
         credentials: TLS of your own making, e.g. `grpc.ssl_channel_credentials(...)`.
+        on_wait: Told what a call waits for beyond its deadline: a model that is being loaded.
     """
 
     def __init__(
@@ -86,8 +87,9 @@ class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
         token: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
-        self._channel = Channel(address, token, timeout_s, credentials)
+        self._channel = Channel(address, token, timeout_s, credentials, on_wait)
 
     @property
     def address(self) -> str:

@@ -11,13 +11,14 @@ import grpc
 import grpc.aio
 from opentelemetry import propagate
 
-from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
+from evalmesh.domain.errors import LOADING, EvalmeshError, InvalidInput, Unavailable
 from evalmesh.sdk.tokens import token_for
 from evalmesh.wire.errors import from_rpc_error
 
 _TRIES = 5
 _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
+_LOADING_PAUSE_S = 0.5
 _LOOPBACK = ("127.", "localhost", "[::1]", "unix:")
 
 
@@ -31,7 +32,12 @@ class Channel:
     """One connection to a gateway, opened at the first call."""
 
     def __init__(
-        self, address: str, token: str | None, timeout_s: float, credentials: grpc.ChannelCredentials | None
+        self,
+        address: str,
+        token: str | None,
+        timeout_s: float,
+        credentials: grpc.ChannelCredentials | None,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
         scheme, separated, rest = address.partition("://")
         self.address = rest if separated and scheme in {"https", "grpcs"} else address
@@ -40,6 +46,7 @@ class Channel:
         self._token = token_for(self.address, token)
         self._timeout_s = timeout_s
         self._credentials = credentials
+        self._on_wait = on_wait
         self._channel: grpc.aio.Channel | None = None
 
     def stub(self, make: Callable[[grpc.aio.Channel], Any]) -> Any:
@@ -71,10 +78,24 @@ class Channel:
         """One answer. With `idempotent`, `Unavailable` is tried again for about a second.
 
         Unless it names a field: then it is the endpoint the caller named that does not answer, and not the platform.
+        What is being loaded is waited for as long as it takes.
         """
+        said = ""
+        while True:
+            try:
+                return await self._call(method, request, timeout_s or self._timeout_s, idempotent=idempotent)
+            except Unavailable as error:
+                if LOADING not in error.details:
+                    raise
+                if error.message != said and self._on_wait is not None:
+                    self._on_wait(error.message)
+                said = error.message
+            await asyncio.sleep(_LOADING_PAUSE_S)
+
+    async def _call(self, method: Any, request: Any, timeout_s: float, *, idempotent: bool) -> Any:
         for failures in range(_TRIES):
             try:
-                return await method(request, timeout=timeout_s or self._timeout_s, metadata=self.metadata())
+                return await method(request, timeout=timeout_s, metadata=self.metadata())
             except grpc.aio.AioRpcError as error:
                 translated = from_rpc_error(error, self.address)
                 again = idempotent and isinstance(translated, Unavailable) and "field" not in translated.details

@@ -200,13 +200,20 @@ async def serve(settings: SimulatorSettings, host: str, port: int) -> None:
     await simulator.stop()
 
 
+def _in_flags(error: EvalmeshError) -> str:
+    """The message with the flag in place of the setting."""
+    field = error.details.get("field", "")
+    flag = "--truth" if field == "truth_size" else f"--{field.replace('_', '-')}"
+    return f"{flag}{error.message[len(field) :]}" if field and error.message.startswith(f"{field}:") else error.message
+
+
 def run(ns: argparse.Namespace) -> int:
     """Serves until a signal; returns the exit code."""
     try:
         settings = settings_from_args(ns)
         _run_loop(serve(settings, ns.host, ns.port))
     except EvalmeshError as error:
-        sys.stderr.write(f"evalmesh: {error.message}\n")
+        sys.stderr.write(f"evalmesh: {_in_flags(error)}\n")
         return _USAGE_ERROR
     except OSError as error:
         taken = "it is taken" if error.errno == errno.EADDRINUSE else error.strerror or error

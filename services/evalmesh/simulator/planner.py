@@ -133,14 +133,16 @@ class Planner:
         Args:
             prompted: The request.
             fault: What will go wrong on the way.
-            tries: How often this was asked, this time included: latencies differ from try to try, answers do not.
+            tries: How often this was asked, this time included: latencies differ from try to try, answers where they
+                are sampled without a seed.
         """
         body = prompted.body
         if isinstance(body, EmbeddingsBody | RerankBody):
             parts = tuple(Part(question, Choice("", "stop"), None, 0) for question in prompted.questions)
         else:
             pairs = zip(prompted.texts, prompted.questions, strict=True)
-            parts = tuple(self._part(body, text, question, prompted.seed) for text, question in pairs)
+            seed = _seed_of_answers(body, tries)
+            parts = tuple(self._part(body, text, question, seed) for text, question in pairs)
         if fault is not None and fault.kind == "empty":
             parts = tuple(replace(part, choice=Choice("", "stop"), n_tokens=0) for part in parts)
         reasoning = sum(count_tokens(part.choice.reasoning) for part in parts if part.choice.reasoning)
@@ -234,3 +236,10 @@ class Planner:
         if wanted is not None and max_tokens is not None:
             wanted = min(wanted, max_tokens)
         return Limits(max_tokens, body.stops, exact_tokens=wanted)
+
+
+def _seed_of_answers(body: ChatBody | CompletionBody, tries: int) -> int:
+    """The seed that is said; with a temperature and none, which is sampling, the n-th answer is that of seed n - 1."""
+    if body.seed is not None or not body.temperature:
+        return body.seed or 0
+    return tries - 1

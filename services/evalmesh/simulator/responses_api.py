@@ -52,6 +52,7 @@ def read_responses(data: bytes) -> ChatBody:
         model=body.model,
         stream=body.stream,
         seed=body.seed,
+        temperature=body.temperature,
         stop=body.stop,
         ignore_eos=body.ignore_eos,
         messages=messages,

@@ -55,6 +55,7 @@ class GenerationBody(msgspec.Struct):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     seed: int | None = None
+    temperature: float | None = None
     max_tokens: int | None = None
     stop: str | list[str] | None = None
     n: int | None = None

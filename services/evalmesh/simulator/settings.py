@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
 
 from evalmesh.domain.errors import InvalidInput
@@ -63,15 +64,15 @@ class SimulatorSettings:
     dataset_dir: str = ""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.style.awkwardness <= 1.0:
-            raise InvalidInput(f"The awkwardness is {self.style.awkwardness}; use a number from 0 to 1.")
-        if self.max_concurrency < 0:
-            raise InvalidInput(f"max_concurrency is {self.max_concurrency}; use 0 for no bound, or a positive number.")
-        if self.tokens_per_chunk < 1:
-            raise InvalidInput(f"tokens_per_chunk is {self.tokens_per_chunk}; a chunk carries at least 1 token.")
-        if not 0.0 <= self.cached_share <= 1.0:
-            raise InvalidInput(f"cached_share is {self.cached_share}; use a number from 0 to 1.")
-        if self.kv_tokens < 1:
-            raise InvalidInput(f"kv_tokens is {self.kv_tokens}; the cache holds at least 1 token.")
-        if min(self.truth_size, self.template_tokens) < 0:
-            raise InvalidInput("truth_size and template_tokens cannot be negative; use 0 to do without.")
+        for name, value, least, most, way_out in (
+            ("awkwardness", self.style.awkwardness, 0, 1, "use a number from 0 to 1"),
+            ("max_concurrency", self.max_concurrency, 0, inf, "use 0 for no bound, or a positive number"),
+            ("max_body_bytes", self.max_body_bytes, 1, inf, "use a positive number"),
+            ("tokens_per_chunk", self.tokens_per_chunk, 1, inf, "a chunk carries at least 1 token"),
+            ("template_tokens", self.template_tokens, 0, inf, "use 0 to do without"),
+            ("cached_share", self.cached_share, 0, 1, "use a number from 0 to 1"),
+            ("kv_tokens", self.kv_tokens, 1, inf, "the cache holds at least 1 token"),
+            ("truth_size", self.truth_size, 0, inf, "use 0 to do without"),
+        ):
+            if not least <= value <= most:
+                raise InvalidInput(f"{name}: {value} is not allowed; {way_out}.", {"field": name})

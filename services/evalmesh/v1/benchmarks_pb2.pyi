@@ -253,6 +253,7 @@ class PreviewedSample(_message.Message):
     REFERENCE_JSON_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.str
     """The sample's id."""
     prompt: _builtins.str
@@ -285,6 +286,10 @@ class PreviewedSample(_message.Message):
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Free tags."""
 
+    @_builtins.property
+    def contexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Log-likelihood: what stands between the prompt and the continuation of the same place."""
+
     def __init__(
         self,
         *,
@@ -299,10 +304,11 @@ class PreviewedSample(_message.Message):
         reference_json: _builtins.str = ...,
         group: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        contexts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "group", b"group", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "reference_json", b"reference_json", "sample_id", b"sample_id", "tags", b"tags", "target", b"target", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "group", b"group", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "reference_json", b"reference_json", "sample_id", b"sample_id", "tags", b"tags", "target", b"target", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

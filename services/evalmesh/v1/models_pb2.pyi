@@ -64,10 +64,11 @@ class ModelSpec(_message.Message):
     CA_FILE_FIELD_NUMBER: _builtins.int
     INSECURE_FIELD_NUMBER: _builtins.int
     OUTAGE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """What the endpoint calls it."""
+    """What the endpoint calls it; where the engine runs it itself, its folder or its name on a hub."""
     engine: _builtins.str
-    """`openai`, or `recorded` for completions made elsewhere."""
+    """`openai`; `transformers` or `vllm`, which run the model themselves; `recorded` for completions made elsewhere."""
     display_name: _builtins.str
     """What reports call it; empty: the last part of `model`."""
     url: _builtins.str
@@ -88,6 +89,10 @@ class ModelSpec(_message.Message):
     """PEM file with the authorities to trust, on the model runner's machine; empty: the system's."""
     insecure: _builtins.bool
     """Accept any certificate."""
+    weights: _builtins.str
+    """Digest of the files of a model that runs here. Left empty, it is filled in when a run is accepted; an engine that
+    finds other files refuses the run.
+    """
     @_builtins.property
     def try_timeout(self) -> _duration_pb2.Duration:
         """From send to last byte of one try."""
@@ -128,10 +133,11 @@ class ModelSpec(_message.Message):
         ca_file: _builtins.str = ...,
         insecure: _builtins.bool = ...,
         outage_timeout: _duration_pb2.Duration | None = ...,
+        weights: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "outage_timeout", b"outage_timeout", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "ca_file", b"ca_file", "concurrency", b"concurrency", "connection", b"connection", "display_name", b"display_name", "engine", b"engine", "headers", b"headers", "insecure", b"insecure", "key_ref", b"key_ref", "max_tries", b"max_tries", "model", b"model", "outage_timeout", b"outage_timeout", "request_kind", b"request_kind", "stream", b"stream", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "ca_file", b"ca_file", "concurrency", b"concurrency", "connection", b"connection", "display_name", b"display_name", "engine", b"engine", "headers", b"headers", "insecure", b"insecure", "key_ref", b"key_ref", "max_tries", b"max_tries", "model", b"model", "outage_timeout", b"outage_timeout", "request_kind", b"request_kind", "stream", b"stream", "total_timeout", b"total_timeout", "try_timeout", b"try_timeout", "url", b"url", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,6 +407,8 @@ class ModelRequest(_message.Message):
     CONTINUATIONS_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    ROLLING_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id; comes back in the completion."""
     prompt: _builtins.str
@@ -409,6 +417,8 @@ class ModelRequest(_message.Message):
     """`chat`, `completion`, `loglikelihood` or `embedding`; empty: what the other fields make it."""
     tool_choice: _builtins.str
     """`auto`, `none`, `required` or the name of a tool; empty leaves it to the endpoint."""
+    rolling: _builtins.bool
+    """Log-likelihood without a prompt: each continuation is scored whole, in windows of the model's context."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """A conversation."""
@@ -421,6 +431,10 @@ class ModelRequest(_message.Message):
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolDefinition]:
         """Chat: what the model may call."""
 
+    @_builtins.property
+    def contexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Log-likelihood: what stands between the prompt and the continuation of the same place; none, or one for each."""
+
     def __init__(
         self,
         *,
@@ -431,10 +445,12 @@ class ModelRequest(_message.Message):
         continuations: _abc.Iterable[_builtins.str] | None = ...,
         tools: _abc.Iterable[Global___ToolDefinition] | None = ...,
         tool_choice: _builtins.str = ...,
+        rolling: _builtins.bool = ...,
+        contexts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "id", b"id", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "id", b"id", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -774,6 +790,7 @@ class ModelDescription(_message.Message):
     MAX_CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
     PREFERRED_BATCH_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """What the endpoint calls it."""
@@ -789,6 +806,8 @@ class ModelDescription(_message.Message):
     """How many requests at once serve it best; 0: not known."""
     seed: _builtins.bool
     """Whether it takes a seed; absent: not known."""
+    weights: _builtins.str
+    """Digest of the files of a model that runs here."""
     @_builtins.property
     def request_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """`chat`, `completion`, `loglikelihood`, `embedding`."""
@@ -813,11 +832,12 @@ class ModelDescription(_message.Message):
         max_context_tokens: _builtins.int | None = ...,
         preferred_batch: _builtins.int = ...,
         seed: _builtins.bool | None = ...,
+        weights: _builtins.str = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "seed", b"seed", "tools", b"tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "modalities", b"modalities", "model", b"model", "notes", b"notes", "preferred_batch", b"preferred_batch", "request_kinds", b"request_kinds", "seed", b"seed", "streaming", b"streaming", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_context_tokens", b"_max_context_tokens", "_seed", b"_seed", "_tools", b"_tools", "logprobs", b"logprobs", "max_context_tokens", b"max_context_tokens", "modalities", b"modalities", "model", b"model", "notes", b"notes", "preferred_batch", b"preferred_batch", "request_kinds", b"request_kinds", "seed", b"seed", "streaming", b"streaming", "tools", b"tools", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logprobs: _TypeAlias = _typing.Literal["logprobs"]  # noqa: Y015
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015

@@ -60,7 +60,7 @@ class CollectedGroup(_message.Message):
     KEPT_BYTES_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """`data sets`, `orphan runs`, ..."""
+    """`data sets`, `runs`, ..."""
     object_count: _builtins.int
     """Objects that went, or would go."""
     size_bytes: _builtins.int

@@ -30,6 +30,13 @@ def _refused(name: str, status: str, body: Any, error: str, words: str, *headers
     return Habit(name, reply, reply, failed(error, Outcome.HTTP, words))
 
 
+def _filtered(name: str, body: Any) -> Habit:
+    """A filter of the prompt: an answer that was held back to an evaluation, an error to whoever measures a load."""
+    reply = Reply(json.dumps(body).encode(), JSON, "400 Bad Request", frame="length")
+    right = Right(text="", finish="content_filter", tokens=None, outcome=Outcome.HTTP)
+    return Habit(name, reply, reply, right)
+
+
 def _late(name: str, value: Any, error: str = "server", words: str = _REPORTED) -> Habit:
     """An error in place of an answer of status 200, or in the middle of one."""
     event = value if isinstance(value, bytes) else f"data: {json.dumps(value)}\n\n".encode()
@@ -80,7 +87,9 @@ TROUBLE = (
     _refused("SGLang: too long", "400 Bad Request", {"error": _VLLM}, "bad_request", "4600 tokens"),
     _refused("TGI: too long", "422 Unprocessable Entity", _TGI, "bad_request", "too long"),
     _refused("llama.cpp: too long", "400 Bad Request", _LLAMA, "bad_request", "exceeds the context"),
-    _refused("Azure: filtered", "400 Bad Request", _AZURE, "bad_request", "was filtered"),
+    _filtered("Azure: filtered", _AZURE),
+    _filtered("DashScope: filtered", {"error": {"code": "data_inspection_failed", "message": "inappropriate content"}}),
+    _filtered("LiteLLM: filtered", {"error": {"code": "400", "message": "litellm.ContentPolicyViolationError: no"}}),
     _refused("Mistral: extra keys", "422 Unprocessable Entity", _EXTRA, "bad_request", "not permitted"),
     _refused("FastAPI: not found", "404 Not Found", {"detail": "Not Found"}, "bad_request", "Not Found"),
     _refused("FastAPI: a list", "422 Unprocessable Entity", {"detail": [{"loc": ["body"], "msg": "Field required"}]},

@@ -36,6 +36,15 @@ FREE_TEXT = {
     "The Rhine.": {"exact_match": 0, "contains": 0, "f1": 0, "rouge_l": 0},
     "": {"exact_match": 0, "contains": 0, "f1": 0, "rouge_l": 0},
 }
+INSTRUCTIONS = {
+    "roses are red\nviolets are blue": (1, 1, 1, 1),
+    "<think>No commas, then.</think>roses are red": (1, 1, 1, 1),
+    "Sure, here it is:\nroses are red": (0, 0, 1, 1),
+    "Roses, red": (0, 0, 0, 0),
+    "Roses are red": (0, 0.5, 0, 0.5),
+    "": (0, 0, 0, 0),
+}
+LEVELS = ("prompt_level_strict", "inst_level_strict", "prompt_level_loose", "inst_level_loose")
 ROWS = {
     "gsm8k": (
         {"question": "What does she make?", "answer": "16 - 7 = <<16-7=9>>9\n9 * 2 = $<<9*2=18>>18\n#### 18"},
@@ -68,12 +77,83 @@ ROWS = {
         "default",
         list(FREE_TEXT.items()),
     ),
+    "hellaswag": (
+        {
+            "ind": 4,
+            "activity_label": "Mooping floor",
+            "ctx_a": "A man is in a house.",
+            "ctx_b": "the man",
+            "endings": ["w", "x", "y", "z"],
+            "label": "2",
+        },
+        "default",
+        LETTER_C,
+    ),
+    "ifeval": (
+        {
+            "key": 1000,
+            "prompt": "Write on roses in lower case without commas.",
+            "instruction_id_list": ["punctuation:no_comma", "change_case:english_lowercase"],
+            "kwargs": [{"num_words": None}, {}],
+        },
+        "default",
+        [
+            (text, {**dict(zip(LEVELS, values, strict=True)), "instructions": 2})
+            for text, values in INSTRUCTIONS.items()
+        ],
+    ),
+    "math_500": (
+        {
+            "problem": "What is half of $a^2$?",
+            "solution": "9 x 2",
+            "answer": "\\frac{a^2}{2}",
+            "subject": "Algebra",
+            "level": 2,
+            "unique_id": "test/algebra/1.json",
+        },
+        "default",
+        [
+            ("It is \\boxed{\\frac{a^2}{2}}", 1),
+            ("<think>\\boxed{a}</think>\\boxed{\\dfrac12 a^2}", 1),
+            ("\\[\\boxed{0.5a^{2}}\\]", 1),
+            ("\\boxed{\\frac{a}{2}}", 0),
+            ("I cannot.", 0),
+            ("", 0),
+        ],
+    ),
+    "boolq": (
+        {"question": "is it so", "passage": "It is.", "answer": True},
+        "default",
+        [("It says so.\nANSWER: yes", 1), ("<think>No?</think>Yes.", 1), ("ANSWER: no", 0), ("Perhaps", 0), ("", 0)],
+    ),
+    "drop": (
+        {
+            "passage": "The Cats won 24 to 3.",
+            "question": "Who won?",
+            "answers_spans": {"spans": ["The Cats"], "types": ["span"]},
+        },
+        "default",
+        [
+            ("They did.\nANSWER: cats", {"f1": 1, "exact_match": 1}),
+            ("<think>ANSWER: Dogs</think>the Cats.", {"f1": 1, "exact_match": 1}),
+            ("Answer: the wild cats", {"f1": 0.67, "exact_match": 0}),
+            ("ANSWER: Dogs", {"f1": 0, "exact_match": 0}),
+            ("", {"f1": 0, "exact_match": 0}),
+        ],
+    ),
+    "winogrande": (
+        {"sentence": "Ann taught Eve, so _ knew more.", "option1": "Ann", "option2": "Eve", "answer": "1"},
+        "winogrande_xl",
+        [("The teacher knows more.\nANSWER: A", 1), ("Ann", 1), ("ANSWER: B", 0), ("", 0)],
+    ),
     "starter_mcq": (
         {"question": "What follows?", "choices": ["w", "x", "y", "z"], "answer": "C", "subject": "science"},
         "science",
         LETTER_C,
     ),
 }
+ELSEWHERE = {"wikitext"}
+"""Nothing is generated: see test_perplexity."""
 CASES = [(name, text, value) for name, (_, _, cases) in ROWS.items() for text, value in cases]
 
 
@@ -83,7 +163,7 @@ def sample_of(name):
 
 
 def test_every_built_in_benchmark_has_an_oracle():
-    assert set(ROWS) == set(registry.names())
+    assert set(ROWS) | ELSEWHERE == set(registry.names())
 
 
 @pytest.mark.parametrize(("name", "text", "value"), CASES)
@@ -117,7 +197,7 @@ def test_the_prompt_holds_the_question_and_never_the_solution(name):
     assert sample.input in message.content
     assert "9 x 2" not in message.content
     assert "{" not in message.content.replace("\\boxed{}", "")
-    if sample.choices:
+    if len(sample.choices) == 4:
         assert "A) w\nB) x\nC) y\nD) z" in message.content
         assert "one of A, B, C, D" in message.content
 

@@ -59,7 +59,7 @@ def test_names_are_sorted_and_every_benchmark_answers_to_its_own():
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(InvalidInput, match=r"no benchmark named 'gms8k'\. Did you mean 'gsm8k'\?"):
         registry.get("gms8k")
-    with pytest.raises(InvalidInput, match="Known are: arc, general_mcq, general_qa"):
+    with pytest.raises(InvalidInput, match="Known are: arc, boolq, drop, general_mcq"):
         registry.get("xyz")
 
 

@@ -15,8 +15,8 @@ from evalmesh.domain.sample import Sample
 
 SKY = Sample("s/0", 0, "s", "What colour is the sky?", ("B",), ("green", "blue", "a colour of the rainbow"))
 GRASS = Sample("s/1", 1, "s", "And grass?", ("A",), ("green", "blue"))
-BY_TEXT = BenchmarkSpec("arc", extra={"mode": "loglikelihood"})
-BY_PMI = BenchmarkSpec("arc", extra={"mode": "pmi"})
+BY_TEXT = BenchmarkSpec("arc", extra={"scoring": "loglikelihood"})
+BY_PMI = BenchmarkSpec("arc", extra={"scoring": "pmi"})
 
 
 def planned(spec, sample=SKY, shots=()):
@@ -55,27 +55,57 @@ def test_a_template_that_lists_the_options_has_letters_judged():
     assert one.continuations == (" A", " B")
 
 
-def test_for_pmi_every_option_follows_the_question_and_neutral_words():
-    one = planned(BY_PMI, GRASS)
+@pytest.mark.parametrize(("scoring", "neutral"), [("pmi", "Answer:"), ("mutual_info", "")])
+def test_for_pmi_every_option_follows_the_question_and_neutral_words(scoring, neutral):
+    one = planned(BenchmarkSpec("arc", extra={"scoring": scoring}), GRASS)
     assert one.prompt == ""
-    assert one.continuations == (
-        "Question: And grass?\nAnswer: green",
-        "Question: And grass?\nAnswer: blue",
-        "Answer: green",
-        "Answer: blue",
+    assert one.contexts == ("Question: And grass?\nAnswer:",) * 2 + (neutral,) * 2
+    assert one.continuations == (" green", " blue", " green", " blue")
+
+
+def test_mmlu_is_asked_for_letters_after_words_on_its_subject():
+    spec = BenchmarkSpec("mmlu", extra={"scoring": "loglikelihood"})
+    benchmark = registry.get("mmlu").for_spec(spec)
+    sky, grass = (dataclasses.replace(one, subset="abstract_algebra") for one in (SKY, GRASS))
+    one = render(benchmark, benchmark.prompt_settings(spec, (grass,)), sky)
+    assert one.prompt == (
+        "The following are multiple choice questions (with answers) about abstract algebra.\n\n"
+        "And grass?\nA. green\nB. blue\nAnswer: A\n\n"
+        "What colour is the sky?\nA. green\nB. blue\nC. a colour of the rainbow\nAnswer:"
     )
+    assert one.continuations == (" A", " B", " C")
 
 
-# (sum, tokens) per option; accuracy, acc_norm, acc_norm_tokens. The options of SKY have 5, 4 and 23 bytes.
+SURGEON = Sample("w/0", 0, "w", "Ann was better than Eve so _ got the easier cases.", ("B",), ("Ann", "Eve"))
+BLANK = BenchmarkSpec("winogrande", extra={"scoring": "loglikelihood"})
+
+
+def test_an_option_in_a_blank_is_judged_by_what_follows():
+    benchmark = registry.get("winogrande").for_spec(BLANK)
+    (alone, solved) = (
+        render(benchmark, benchmark.prompt_settings(BLANK, shots), SURGEON) for shots in ((), (SURGEON,))
+    )
+    before = "Ann was better than Eve so "
+    end = " got the easier cases."
+    assert (alone.prompt, alone.contexts) == ("", (f"{before}Ann", f"{before}Eve"))
+    assert alone.continuations == (end, end)
+    assert (solved.prompt, solved.contexts) == (f"{before}Eve{end}\n\n", alone.contexts)
+    judged_ = Completion("w/0", 0, "", continuations=(ContinuationScore(-9.0, 3), ContinuationScore(-8.5, 3)))
+    found = benchmark.shape.score_fast(SURGEON, judged_)
+    assert (dict(found.values), found.answer) == ({"accuracy": 1.0}, "B")
+    assert [one.name for one in benchmark.metrics] == ["acc"]
+
+
+# (sum, tokens) per option; accuracy, acc_norm, acc_norm_tokens. The options of SKY have 5, 4 and 23 characters.
 ORACLE = [
     (((-3.0, 1), (-1.0, 1), (-9.0, 5)), "B", (1, 1, 1)),
-    # the long option wins by length alone: -4/23 per byte, -4/5 per token
+    # the long option wins by length alone: -4/23 per character, -4/5 per token
     (((-3.0, 1), (-1.5, 1), (-4.0, 5)), "B", (1, 0, 0)),
-    # the right one is right per byte (-2/4 = -0.5 against -0.6 and -1), not by its sum
+    # the right one is right per character (-2/4 = -0.5 against -0.6 and -1), not by its sum
     (((-3.0, 3), (-2.0, 1), (-1.9, 1)), "C", (0, 0, 0)),
     (((-1.9, 1), (-2.0, 4), (-23.0, 10)), "A", (0, 0, 1)),
     (((-1.9, 1), (-1.0, 1), (-23.0, 10)), "B", (1, 1, 1)),
-    # 5 bytes at -2.6 are -0.52 per byte, 4 bytes at -2.0 -0.5
+    # 5 characters at -2.6 are -0.52 each, 4 at -2.0 -0.5
     (((-2.6, 2), (-2.0, 1), (-23.0, 4)), "B", (1, 1, 0)),
     # equal: the first counts as chosen
     (((-1.0, 1), (-1.0, 1), (-1.0, 1)), "A", (0, 0, 0)),
@@ -87,7 +117,22 @@ ORACLE = [
 def test_the_oracle(scores, answer, expected):
     found = judged(BY_TEXT, *scores)
     assert (found.state, found.answer, found.extractor) == ("scored", answer, "loglikelihood")
-    assert dict(found.values) == dict(zip(("accuracy", "acc_norm", "acc_norm_tokens"), expected, strict=True))
+    assert found.values["acc_bytes"] == found.values["acc_norm"]
+    values = [found.values[name] for name in ("accuracy", "acc_norm", "acc_norm_tokens")]
+    assert values == list(expected)
+
+
+def test_bytes_and_characters_differ_outside_ascii():
+    sample = dataclasses.replace(SKY, choices=("blau", "\u84dd\u8272"), target=("A",))
+    # per character -0.5 and -0.75, per byte -0.5 and -0.25
+    found = judged(BY_TEXT, (-2.0, 1), (-1.5, 1), sample=sample)
+    assert (found.values["acc_norm"], found.values["acc_bytes"]) == (1, 0)
+
+
+def test_letters_are_all_of_one_length():
+    # The options have 5, 4 and 23 characters, and what was judged is two bytes for each.
+    found = judged(BY_TEXT, (-3.0, 1, 2), (-1.5, 1, 2), (-4.0, 1, 2))
+    assert dict(found.values) == dict.fromkeys(("accuracy", "acc_norm", "acc_bytes", "acc_norm_tokens"), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -119,15 +164,18 @@ def test_what_cannot_be_judged_is_unscored_with_its_reason(scores, says):
     assert says in found.reason
 
 
-@pytest.mark.parametrize("name", ["arc", "mmlu", "general_mcq", "starter_mcq"])
+@pytest.mark.parametrize("name", ["arc", "hellaswag", "mmlu", "general_mcq", "starter_mcq"])
 def test_the_modes_declare_what_they_need_of_an_endpoint(name):
     benchmark = registry.get(name)
     assert benchmark.needs("chat") == Needs(name, "chat")
     assert benchmark.needs("completion", 7) == Needs(name, "completion", context_tokens=7)
-    for mode in ("loglikelihood", "pmi"):
-        chosen = benchmark.for_spec(BenchmarkSpec(name, extra={"mode": mode}))
+    for scoring in ("loglikelihood", "pmi", "mutual_info"):
+        chosen = benchmark.for_spec(BenchmarkSpec(name, extra={"scoring": scoring}))
         assert chosen.needs("chat") == Needs(name, "loglikelihood", logprobs=True)
-    assert benchmark.for_spec(BenchmarkSpec(name, extra={"mode": "generate"})) == benchmark
+    assert benchmark.for_spec(BenchmarkSpec(name, extra={"scoring": "generate"})) == benchmark
+    # A run of before called it so, and goes on as it was.
+    older = BenchmarkSpec(name, extra={"mode": "pmi"})
+    assert benchmark.for_spec(older) == benchmark.for_spec(BenchmarkSpec(name, extra={"scoring": "pmi"}))
 
 
 def test_other_needs_are_the_benchmarks_own():
@@ -138,10 +186,12 @@ def test_other_needs_are_the_benchmarks_own():
 @pytest.mark.parametrize(
     ("name", "extra", "says"),
     [
-        ("arc", {"mode": "loglikelyhood"}, "is not a way to ask arc. Did you mean 'loglikelihood'"),
-        ("arc", {"mode": ["pmi"]}, "is not a way to ask arc"),
-        ("arc", {"mode": "pmi", "modes": 1}, "benchmarks.arc.modes = 1 is not a setting"),
-        ("gsm8k", {"mode": "loglikelihood"}, "benchmarks.gsm8k.mode = 'loglikelihood' is not a setting"),
+        ("arc", {"scoring": "loglikelyhood"}, "is not a way to ask arc. Did you mean 'loglikelihood'"),
+        ("arc", {"scoring": ["pmi"]}, "is not a way to ask arc"),
+        ("arc", {"scoring": "pmi", "modes": 1}, "benchmarks.arc.modes = 1 is not a setting"),
+        ("arc", {"scoring": "pmi", "mode": "pmi"}, "benchmarks.arc.mode = 'pmi' is not a setting"),
+        ("gsm8k", {"scoring": "loglikelihood"}, "benchmarks.gsm8k.scoring = 'loglikelihood' is not a setting"),
+        ("winogrande", {"scoring": "pmi"}, "is not a way to ask winogrande"),
     ],
 )
 def test_a_mode_that_is_not_there_is_refused(name, extra, says):

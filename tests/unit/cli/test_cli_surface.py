@@ -8,10 +8,9 @@ import yaml
 
 from evalmesh.cli.__main__ import exit_code, main
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import Outcome
 from evalmesh.cli.eval.live import RunProgress, Speed
-from evalmesh.cli.eval.outputs import lost_count
-from evalmesh.cli.eval.show import make_console
+from evalmesh.cli.eval.outcome import Outcome, lost_count
+from evalmesh.cli.eval.show import make_console, show_outcome
 from evalmesh.cli.eval.spec import repeating
 from evalmesh.cli.flags import build_parser, parse
 from evalmesh.cli.foreign import FOREIGN_FLAGS
@@ -42,6 +41,17 @@ def report(scored=5, errored=0, not_run=0):
     return {"schema_version": 1, "run": run, "model": model, "benchmarks": [benchmark], "benchmarks_not_reported": []}
 
 
+@pytest.mark.parametrize(("value", "command"), [(1.0, "samples"), (0.8, "samples --wrong")])
+def test_wrong_answers_are_offered_where_there_are_some(tmp_path, capsys, value, command):
+    done = report()
+    done["benchmarks"][0]["metrics"][0]["value"] = value
+    show_outcome(
+        make_console(), Outcome(RUN, tmp_path, done | {"run": {**done["run"], "duration_s": 1.0}}), work_dir="w"
+    )
+    words = capsys.readouterr().out.splitlines()[-1].split()
+    assert [word for word in words if word != str(tmp_path)] == ["next", "evalmesh", *command.split()]
+
+
 def test_help_is_light_and_documents_exit_codes():
     code = (
         "import sys; from evalmesh.cli.__main__ import main; main(['eval', '--help']); "
@@ -56,6 +66,10 @@ def test_help_is_light_and_documents_exit_codes():
 @pytest.mark.parametrize(
     ("argv", "hint"),
     [
+        *(([word], "Did you mean up?") for word in ("serve", "server", "start")),
+        (["mock"], "Did you mean simulate?"),
+        (["stop"], "evalmesh runs cancel"),
+        (["stroe"], "Did you mean store?"),
         (["eval", "--modle", "x"], "--model"),
         (["eval", "--api_key", "sk-secret"], "--api-key"),
         (["evl"], "Did you mean eval?"),

@@ -194,8 +194,7 @@ def test_wrong_input_names_field_value_and_way_out(values, words):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"eval_type": "llm_ckpt"}, ["llm_ckpt", "api_url"]),
-        ({"eval_type": "checkpoint"}, ["OpenAI-compatible"]),
+        ({"eval_type": "image_editing"}, ["image_editing", "llm_ckpt"]),
         ({"eval_backend": "OpenCompass"}, ["eval_backend", "native"]),
         ({"judge_strategy": "llm"}, ["judge_strategy", "rule"]),
         ({"generation_config": {"max_new_tokens": 5}}, ["max_new_tokens", "max_tokens"]),

@@ -60,6 +60,14 @@ def test_the_last_state_is_left_to_whoever_shows_the_end():
     assert "succeeded" not in lines_of(replace(progress_of(), state=RunState.SUCCEEDED))
 
 
+def test_an_end_before_the_first_answer_is_no_line_of_counts():
+    nothing = BenchmarkProgress("gsm8k", total=122)
+    going_on = replace(RUN, benchmarks=(nothing,))
+    failed = replace(going_on, state=RunState.FAILED)
+    assert lines_of(going_on, failed).count("0/122 done") == 1
+    assert "122/122 done" in lines_of(replace(failed, benchmarks=(replace(nothing, done=122, errored=122),)))
+
+
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
     dumb = lines_of(progress_of(), live=True, force_terminal=True, _environ={"TERM": "dumb"})
     assert "gsm8k: 42/100 done" in dumb

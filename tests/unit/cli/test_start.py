@@ -22,6 +22,25 @@ import sys
 import evalmesh.load_generator.engine.__main__
 print(*(name for name in ("aiohttp", "grpc", "nats", "numpy", "pydantic") if name in sys.modules), sep=",")
 """
+LOOK = """
+import sys
+from evalmesh.cli.__main__ import main
+sys.stdout, kept = open("said.txt", "w"), sys.stdout
+main({words})
+sys.stdout = kept
+print(*(name for name in ("grpc", "nats", "aiohttp", "pyarrow", "numpy", "pydantic") if name in sys.modules), sep=",")
+"""
+REPORT = """{"schema_version": 1, "benchmarks": [], "benchmarks_not_reported": [],
+    "run": {"id": "r1", "display_name": "", "create_time": "2026-01-01T00:00:00Z"},
+    "model": {"label": "m", "name": "m", "url": "", "simulated": false}}"""
+
+
+@pytest.mark.parametrize("words", [["benchmarks", "list"], ["benchmarks", "info", "gsm8k"], ["report", "report.json"]])
+def test_a_look_at_what_is_there_loads_no_platform(words, tmp_path) -> None:
+    (tmp_path / "report.json").write_text(REPORT)
+    script = LOOK.replace("{words}", repr(words))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "\n")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.kit.processes import gone
 from evalmesh.domain.errors import Unavailable
 from evalmesh.process.child import Child, Command, ending, last_lines
 from evalmesh.process.environment import essentials, everything, without_keys
-from evalmesh.runtime.child import ChildGoneError, KeptChild, PipedChild
+from evalmesh.process.piped import ChildGoneError, KeptChild, PipedChild
 
 
 def wait_for(path: Path) -> list[int]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalmesh.domain.completion import Completion
+from evalmesh.domain.completion import Completion, ContinuationScore
 from evalmesh.domain.content import ToolCall
 from evalmesh.domain.metric import Metric
 from evalmesh.domain.sample import Sample
@@ -104,6 +104,13 @@ def test_counts_of_parts_add_up_to_those_of_the_whole():
         count_outcomes(part, counts)
         add_outcomes(counts, total)
     assert whole == total == {"answered": 2, "cut": 2, "empty": 1}
+
+
+def test_log_likelihoods_are_never_cut():
+    """One token is asked for besides, and it may end where it likes."""
+    completion = Completion("s", 0, "", finish_reason="length", continuations=(ContinuationScore(-1.0),))
+    score = Score("s", 0, "scored", {"accuracy": 0.0}, answer="B")
+    assert with_outcome(score, completion, "") == score
 
 
 def test_the_line_has_the_total_and_its_causes():

@@ -28,7 +28,7 @@ def scores(sample: str, *values: float | str, answers: str = "") -> list[Score]:
 
 
 def metric(rows, rule=MEAN, on_error="exclude"):
-    return finish(rule.name, tally_shard([rule], rows)[rule.name], on_error)
+    return finish(rule, tally_shard([rule], rows)[rule.name], on_error)
 
 
 def test_a_proportion_gets_a_wilson_interval():
@@ -135,6 +135,43 @@ def test_accumulators_survive_json():
 _VALUE = st.one_of(
     st.sampled_from([0.0, 1.0]), st.floats(-10, 10, allow_nan=False), st.sampled_from(["errored", "unscored"])
 )
+_WEIGHED = [MetricRule(kind, "accuracy", kind, weight="n") for kind in ("mean", "amount", "perplexity")]
+
+
+def weighed(*pairs):
+    return [[Score(str(n), 0, "scored", {"accuracy": value, "n": weight})] for n, (value, weight) in enumerate(pairs)]
+
+
+def test_a_weighted_mean_counts_each_value_as_often_as_its_weight_says():
+    m = metric(weighed((0.5, 2.0), (1.0, 1.0), (0.0, 3.0)), _WEIGHED[0])
+    assert (m.value, m.n_scored, m.n_samples) == (pytest.approx(2 / 6), 3, 3)
+    assert m.stderr == pytest.approx(clustered_mean_and_stderr([[1, 0], [1], [0, 0, 0]])[1])
+    assert 0 <= m.ci95[0] < m.ci95[1] <= 1
+
+
+@pytest.mark.parametrize(("policy", "value"), [("exclude", 3 / 6), ("zero", 3 / 8)])
+def test_what_has_no_weight_counts_as_much_as_the_others_do(policy, value):
+    rows = [*weighed((0.5, 2.0), (1.0, 2.0), (0.0, 2.0)), scores("x", "errored")]
+    m = metric(rows, _WEIGHED[0], policy)
+    assert (m.value, m.bounds, m.n_errored) == (pytest.approx(value), (3 / 8, 5 / 8), 1)
+
+
+def test_amounts_may_lie_in_0_to_1_and_still_have_no_best():
+    m = metric([*weighed((0.5, 2.0), (0.9, 2.0)), scores("x", "errored")], _WEIGHED[1], "zero")
+    assert (m.value, m.bounds, m.ci95[1] > 1) == (pytest.approx(0.7), None, True)
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.5, float("nan"), float("inf")])
+def test_what_is_no_weight_leaves_a_value_unscored(weight):
+    m = metric(weighed((0.5, weight), (1.0, 1.0)), _WEIGHED[0])
+    assert (m.value, m.n_scored, m.n_unscored) == (1.0, 1, 1)
+
+
+def test_a_perplexity_beyond_all_numbers_is_none():
+    m = metric(weighed((5000.0, 1.0), (4000.0, 1.0)), _WEIGHED[2])
+    assert (m.value, m.stderr, m.ci95, m.n_scored) == (None, None, None, 2)
+
+
 _RULES = [MEAN, *(MetricRule(kind, "accuracy", kind, 2) for kind in ("pass_at_k", "pass_hat_k", "majority_at_k"))]
 
 
@@ -156,8 +193,8 @@ def test_no_split_or_order_of_shards_changes_a_metric(samples, cuts, seed, polic
         right = shards.pop(seed % len(shards))
         shards.append({name: merge(left[name], right[name]) for name in left})
     assert shards[0] == whole
-    for name, acc in whole.items():
-        assert finish(name, shards[0][name], policy) == finish(name, acc, policy)
+    for rule in _RULES:
+        assert finish(rule, shards[0][rule.name], policy) == finish(rule, whole[rule.name], policy)
 
 
 _REPEATS = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=3, max_size=3), min_size=2, max_size=12)
@@ -170,7 +207,7 @@ def test_metrics_of_one_table_that_agree_in_value_and_error_agree_in_their_inter
     found = tally_shard(rules, rows)
     by_numbers = {}
     for rule in rules:
-        m = finish(rule.name, found[rule.name], "exclude")
+        m = finish(rule, found[rule.name], "exclude")
         by_numbers.setdefault((m.value, m.stderr and round(m.stderr, 12)), set()).add(
             tuple(round(x, 9) for x in m.ci95)
         )

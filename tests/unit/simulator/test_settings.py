@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from evalmesh.cli.__main__ import main
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.simulator.cli import add_arguments, settings_from_args
 from evalmesh.simulator.distribution import parse_distribution, parse_duration, parse_freeze
@@ -128,3 +129,16 @@ def test_faults_by_sample_take_either_name_and_can_pass():
 def test_faults_that_make_no_sense_are_refused(text):
     with pytest.raises(InvalidInput, match="fault"):
         parse_fault(text)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--truth=-5", "--template-tokens=-1", "--max-body-bytes=0", "--max-concurrency=-1", "--cached-share=3",
+        "--kv-tokens=0", "--awkwardness=2", "--tokens-per-chunk=0",
+    ],
+)  # fmt: skip
+def test_what_is_out_of_bounds_is_told_by_its_flag(flag, capsys):
+    assert main(["simulate", "--port", "0", flag]) == 2
+    name, _, value = flag.partition("=")
+    assert capsys.readouterr().err.startswith(f"evalmesh: {name}: {value}")

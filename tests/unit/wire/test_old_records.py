@@ -106,6 +106,9 @@ def test_whatever_a_request_holds_is_in_its_digest():
         chat(Message("user", "Look."), tools=(tool,), tool_choice="required"),
         chat(Message("user", "Look."), tools=(ToolDefinition("add", "Adds.", {"type": "object"}),)),
         chat(Message("user", '[["user","Look."]]')),
+        chat(continuations=("Look.",)),
+        chat(continuations=("Look.",), rolling=True),
+        chat(continuations=("Look.",), contexts=("Now.",)),
     ]
     digests = [digest_of(one) for one in requests]
     assert len(set(digests)) == len(requests)

@@ -40,6 +40,7 @@ REQUESTS = st.builds(
     tools=TOOLS,
 )
 JUDGE = Request("s", 0, "loglikelihood", "", prompt="It is", continuations=(" good", " bad"))
+ROLLING = Request("s", 0, "loglikelihood", "", continuations=("A long text.",), rolling=True)
 COMPLETIONS = st.builds(
     Completion,
     TEXT,
@@ -74,6 +75,8 @@ def arrived(request: Request) -> Request:
         found.continuations,
         found.tools,
         found.tool_choice,
+        found.rolling,
+        found.contexts,
     )
 
 
@@ -86,6 +89,8 @@ def test_a_conversation_arrives_whole(request):
     "request_",
     [
         JUDGE,
+        ROLLING,
+        Request("s", 0, "loglikelihood", "", prompt="It", continuations=(" bad",) * 2, contexts=(" is", " was")),
         Request("s", 0, "completion", "", prompt="Once"),
         Request("s", 0, "embedding", "", prompt="Once"),
         Request("s", 0, "chat", "", (Message("user", "x"),), tools=(ToolDefinition("add"),), tool_choice="add"),
@@ -127,6 +132,10 @@ URL = pb.Message(role="user", parts=[pb.ContentPart(kind="image", text="http://1
         (pb.ModelRequest(id="1", prompt="x", kind="chat"), "a chat request has messages"),
         (pb.ModelRequest(id="1", messages=[USER], kind="completion"), "a completion request has a prompt"),
         (pb.ModelRequest(id="1", prompt="x", kind="loglikelihood"), "loglikelihood requests have continuations"),
+        (pb.ModelRequest(id="1", prompt="x", continuations=["y"], rolling=True), "without a prompt are rolling"),
+        (pb.ModelRequest(id="1", prompt="x", rolling=True), "without a prompt are rolling"),
+        (pb.ModelRequest(id="1", prompt="x", continuations=["y"], contexts=["a", "b"]), "one for each of"),
+        (pb.ModelRequest(id="1", prompt="x", contexts=["a"]), "one for each of"),
         (pb.ModelRequest(id="1", prompt="x", continuations=["y"], kind="completion"), "have continuations, and only"),
         (pb.ModelRequest(id="1", prompt="x", kind="chit-chat"), "`chat`, `completion`, `loglikelihood`"),
         (pb.ModelRequest(id="1", prompt="x", tools=[pb.ToolDefinition(name="a")]), "only chat requests have tools"),

@@ -35,6 +35,8 @@ ROWS = {
     "a prompt": [row(n, kind="completion", prompt=f"Q: 1+1?\n\n2\n\nQ: {n}?") for n in range(3)],
     "one prompt begins another": [row(n, kind="completion", prompt="Q" * (n + 1)) for n in range(3)],
     "continuations": [row(n, kind="loglikelihood", prompt=f"Q: {n}", continuations=(" a", " b")) for n in range(2)],
+    "contexts": [row(n, kind="loglikelihood", contexts=("A", "B"), continuations=(f"{n}",) * 2) for n in range(2)],
+    "texts scored whole": [row(n, kind="loglikelihood", continuations=(f"{n}",), rolling=True) for n in range(2)],
 }
 
 

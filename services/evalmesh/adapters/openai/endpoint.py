@@ -331,6 +331,8 @@ def open_openai_endpoint(
 def _read_logprobs(request: Request, config: GenerationConfig, answer: Answer) -> Answer | Failure:
     """The answer with the log probabilities that were asked for."""
     if request.kind == "loglikelihood":
+        if answer.finish_reason == "content_filter" and not answer.choices:
+            return Failure("bad_request", "A content filter of the endpoint held the prompt back.", retryable=False)
         return read_loglikelihood(request, answer)
     if config.top_logprobs is not None:
         answer.top_logprobs = read_token_logprobs(answer.logprobs)

@@ -23,7 +23,7 @@ _TIE = 1e-6
 
 def prompts(request: Request) -> list[str]:
     """One prompt per continuation, joined as they are."""
-    return [request.prompt + continuation for continuation in request.continuations]
+    return [before + continuation for before, continuation in request.pairs]
 
 
 def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
@@ -32,8 +32,8 @@ def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
     if len(choices) != len(request.continuations):
         return _unusable(f"{len(choices)} choices for {len(request.continuations)} prompts")
     scores: list[ContinuationScore] = []
-    for continuation, choice in zip(request.continuations, choices, strict=True):
-        judged = _judge(request.prompt, continuation, choice)
+    for (before, continuation), choice in zip(request.pairs, choices, strict=True):
+        judged = _judge(before, continuation, choice, may_begin=request.rolling)
         if isinstance(judged, str):
             return _unusable(judged)
         scores.append(judged)
@@ -42,8 +42,11 @@ def read_loglikelihood(request: Request, answer: Answer) -> Answer | Failure:
     return answer
 
 
-def _judge(context: str, continuation: str, choice: ScoredChoice) -> ContinuationScore | str:
-    """The score of one continuation, or what is missing."""
+def _judge(context: str, continuation: str, choice: ScoredChoice, *, may_begin: bool) -> ContinuationScore | str:
+    """The score of one continuation, or what is missing.
+
+    `may_begin`: whether the continuation may begin the text, so that nothing tells how likely its first token is.
+    """
     found = read_legacy(choice.logprobs)
     if found is None:
         return "no logprobs of the prompt's tokens"
@@ -53,8 +56,10 @@ def _judge(context: str, continuation: str, choice: ScoredChoice) -> Continuatio
     total, greedy = 0.0, True
     for position in span:
         value = values[position]
-        if value is None:  # The very first token has nothing before it.
-            continue
+        if value is None:
+            if may_begin and position == 0:
+                continue
+            return "a token without log probability: nothing stands before it"
         total += value
         top = tops[position] if tops else None
         greedy = greedy and (not top or value >= max(top.values()) - _TIE)

@@ -21,6 +21,7 @@ from evalmesh.adapters.openai.neighbours import SharedServer
 from evalmesh.adapters.openai.target import Target
 from evalmesh.dialect.addresses import Call
 from evalmesh.dialect.answer import Answer, Fault, StreamedAnswer, parse_answer
+from evalmesh.dialect.errors import Said, is_filtered, said_in_body
 from evalmesh.dialect.responses import StreamedResponse, parse_response
 from evalmesh.dialect.sse import FrameTooLarge, SseParser, is_stream
 
@@ -108,6 +109,8 @@ class Transport:
             try:
                 if not 200 <= response.status < 300:
                     start = await read_start(response.content)
+                    if 400 <= response.status < 500 and is_filtered(said_in_body(start)):
+                        return _filtered()
                     return failure_of_status(response.status, start, response.headers, redact)
                 return await self._read(response.content, redact)
             finally:
@@ -137,10 +140,18 @@ class Transport:
         else:
             with BodyReader(self._large) as reader:
                 found = parse(await reader.read(content, start))
-        return found if isinstance(found, Answer) else failure_of_fault(found, redact)
+        if isinstance(found, Answer):
+            return found
+        reported = found.kind == "reported" and is_filtered(Said(found.message, found.code))
+        return _filtered() if reported else failure_of_fault(found, redact)
 
     def _timeout_of(self, total_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total_s, sock_connect=min(self._connect_timeout_s, total_s))
+
+
+def _filtered() -> Answer:
+    """What a content filter leaves of an answer where the server reports its work as an error."""
+    return Answer("", None, "content_filter", None, ())
 
 
 async def _read_stream(

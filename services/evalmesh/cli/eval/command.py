@@ -10,7 +10,8 @@ from evalmesh.cli import exits
 from evalmesh.cli.connections import told_by_environment
 from evalmesh.cli.defaults import told
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import Outcome, evaluate
+from evalmesh.cli.eval.evaluate import evaluate
+from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.rehearsal import rehearse, text_of
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
 from evalmesh.cli.eval.spec import key_reference

@@ -11,8 +11,10 @@ from pydantic import SecretStr, field_validator, model_validator
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.naming import suggestion
 from evalmesh.cli.config import NO_TEXT, Config, as_unquoted, placed
+from evalmesh.cli.config_help import document
 from evalmesh.cli.connections import default_url
 from evalmesh.cli.eval.datasets import read_set, split_names
+from evalmesh.cli.eval.engines import runs_here
 from evalmesh.cli.eval.keys import EVAL_TYPE_ADVICE, EVAL_TYPES, TASK_ADVICE, sift
 from evalmesh.cli.eval.options import TaskOptions
 from evalmesh.cli.options import from_file, parse_options
@@ -38,6 +40,8 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     def beside(cls, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Own data too are named from the file that names them."""
         found = super().beside(values, folder)
+        if isinstance(model := found.get("model"), str) and model and (folder / model).is_dir():
+            found["model"] = str(folder / model)
         if isinstance(args := found.get("dataset_args"), Mapping):
             found["dataset_args"] = {
                 name: placed(own, folder, ("local_path",)) if isinstance(own, Mapping) else own
@@ -62,7 +66,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
         if not isinstance(values, Mapping):
             return values
         given = sift(values, cls.model_fields, TASK_ADVICE, "")
-        elsewhere = any(map(given.get, ("api_url", "demo", "completions", "connection")))
+        elsewhere = any(map(given.get, ("api_url", "demo", "completions", "connection"))) or runs_here(given)
         return given if elsewhere or not default_url() else {**given, "api_url": default_url()}
 
     @field_validator("datasets", mode="before")
@@ -111,7 +115,7 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
     def _eval_type(cls, value: str | None) -> str | None:
         if value is None or value in EVAL_TYPES:
             return value
-        way_out = EVAL_TYPE_ADVICE.get(value, "this build evaluates OpenAI-compatible endpoints: use openai_api.")
+        way_out = EVAL_TYPE_ADVICE.get(value, f"use one of {', '.join(EVAL_TYPES)}.")
         raise Unimplemented(f"eval_type: {value[:40]!r} is not supported; {way_out}", {"field": "eval_type"})
 
     @model_validator(mode="after")
@@ -134,6 +138,9 @@ class TaskConfig(TaskOptions, PlaceOptions, Config):
                 "ignore_errors: true contradicts on_error 'fail'; leave one of them out.", {"field": "ignore_errors"}
             )
         return self
+
+
+document(TaskConfig, (TaskOptions, PlaceOptions))
 
 
 def _known(name: str) -> str:

@@ -14,14 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from evalmesh.benchmarks import registry
-from evalmesh.cli import exits
-from evalmesh.cli.__main__ import exit_code
 from evalmesh.cli.datasets.bringing import hub_folders
 from evalmesh.cli.eval.completions import as_json_lines
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.live import RunProgress
-from evalmesh.cli.eval.outputs import lost_count, write_config_of, write_outputs
+from evalmesh.cli.eval.outcome import Outcome
+from evalmesh.cli.eval.outputs import write_config_of, write_outputs
 from evalmesh.cli.eval.reuse import Earlier, differences, find_earlier, report_differences, with_earlier
 from evalmesh.cli.eval.spec import (
     DEMO_DATASETS,
@@ -46,30 +45,7 @@ from evalmesh.wire.runs.checks import check_spec
 
 DEMO_PORT = 8809
 """Tried first, so that the completions of one demo can be reused by the next."""
-_UNREACHABLE = frozenset({"auth", "connect"})
 _NO_DIGEST_YET = "0" * 64
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an evaluation ended."""
-
-    run: Run
-    folder: Path
-    report: dict[str, Any] | None
-    """`None` when the run ended before there was one."""
-
-    def exit_code(self, *, ignore_errors: bool) -> int:
-        """What the process should exit with."""
-        if self.run.state is RunState.CANCELLED:
-            return exits.CANCELLED
-        if self.run.state is RunState.FAILED or self.report is None:
-            return exits.UNAVAILABLE if exit_code(self.run.error_reason) == exits.UNAVAILABLE else exits.FAILED
-        scored, lost = lost_count(self.report)
-        if lost and not scored:
-            kinds = {kind for benchmark in self.report["benchmarks"] for kind in benchmark["error_classes"]}
-            return exits.UNAVAILABLE if kinds and kinds <= _UNREACHABLE else exits.FAILED
-        return exits.PARTIAL if lost and not ignore_errors else exits.OK
 
 
 def place_of(config: TaskConfig) -> Place:

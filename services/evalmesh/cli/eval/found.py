@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from evalmesh.cli.addresses import check_server
 from evalmesh.cli.outputs import RUNS
@@ -11,7 +11,9 @@ from evalmesh.cli.which import LATEST, Known, choose, none_such
 from evalmesh.domain.errors import NotFound
 from evalmesh.domain.layout import is_safe_name, report_json_key
 from evalmesh.domain.run_filter import RunFilter
-from evalmesh.sdk import Client
+
+if TYPE_CHECKING:
+    from evalmesh.sdk import Client  # a look at a folder needs no gRPC
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def find_run(word: str | None, work_dir: Path, server: str | None) -> FoundRun:
     if path is not None:
         return FoundRun(RUNS.read_report(path), path.parent)
     if server:
+        from evalmesh.sdk import Client  # noqa: PLC0415  # see above
+
         check_server(server)
         with Client(server) as client:
             return FoundRun(client.report(id_at(client, given, work_dir)), None)
@@ -65,7 +69,7 @@ def find_run(word: str | None, work_dir: Path, server: str | None) -> FoundRun:
     )
 
 
-def id_at(client: Client, given: str, work_dir: Path) -> str:
+def id_at(client: "Client", given: str, work_dir: Path) -> str:
     """What a word means to a server."""
     found = None if given == LATEST else RUNS.path_id(given, work_dir)
     if found is not None:

@@ -7,20 +7,19 @@ from typing import Any
 
 from evalmesh.benchmarks.naming import suggestion
 from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, Unimplemented
+from evalmesh.domain.run import Engine
 
 Advice = Mapping[str, tuple[tuple[Any, ...], str]]
 """Key to (values that ask for nothing and are let pass, what to do instead)."""
 
-_ONLY_ENDPOINTS = (
-    "this build evaluates OpenAI-compatible endpoints; serve the model (vLLM, SGLang, ...) and use api_url."
-)
+_TEMPLATE = "an endpoint applies the chat template itself; of a model that runs here it is model_args.chat_template."
 _NO_JUDGE = "judges are not part of this build; benchmarks here are scored by rule."
 _NO_AGENT = "agents and sandboxes are not part of this build."
 
 TASK_ADVICE: Advice = {
     "model_task": (("text_generation",), "only text generation is part of this build."),
-    "chat_template": ((None,), "the endpoint applies the chat template; set it where the model is served."),
-    "template_type": ((None,), "the endpoint applies the chat template; set it where the model is served."),
+    "chat_template": ((None,), _TEMPLATE),
+    "template_type": ((None,), _TEMPLATE),
     "eval_backend": (("Native", "native", None), "only the native backend is part of this build."),
     "eval_config": ((None,), "it belongs to other backends; only the native one is part of this build."),
     "stage": (("all",), "use use_cache with rerun_review to score again without generating."),
@@ -41,11 +40,14 @@ TASK_ADVICE: Advice = {
 }
 _PASS_ANY = frozenset({"evalscope_version"})
 
-EVAL_TYPES = ("openai_api", "service")
-"""EvalScope's names, new and old, for what this build does."""
+EVAL_TYPES: Mapping[str, Engine] = {
+    "openai_api": "openai",
+    "service": "openai",
+    "llm_ckpt": "transformers",
+    "checkpoint": "transformers",
+}
+"""EvalScope's names, new and old, for the engines."""
 EVAL_TYPE_ADVICE = {
-    "llm_ckpt": _ONLY_ENDPOINTS,
-    "checkpoint": _ONLY_ENDPOINTS,
     "mock_llm": "use --demo, or `evalmesh simulate` and its URL as api_url.",
 }
 
@@ -101,6 +103,7 @@ _KEYS_OF_SPEC: Mapping[str, str] = {
     "model.concurrency": "eval_batch_size",
     "model.connection": "connection",
     "model.display_name": "model_id",
+    "model.engine": "engine",
     "model.headers": "headers",
     "model.key_ref": "api_key",
     "model.kind": "request_kind",

@@ -77,7 +77,9 @@ class RunProgress(LiveView):
         return max(answered(one), self._before.get(one.name, 0))
 
     def _lines(self, run: Run) -> str:
-        lines = [f"  {self.line(one)}" for one in run.benchmarks if one.total]
+        # That nothing was answered is said by why it ended.
+        told = [one for one in run.benchmarks if one.total and (not run.state.terminal or self._answered(one))]
+        lines = [f"  {self.line(one)}" for one in told]
         # Whoever shows the end says how it ended.
         return "\n".join(lines if run.state.terminal else [_heading(run), *lines])
 

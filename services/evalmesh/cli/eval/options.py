@@ -15,8 +15,14 @@ class TaskOptions:
 
     demo: Annotated[bool, Flag("evaluate the built-in simulated model")] = False
 
-    model: Annotated[str | None, Flag("what the endpoint calls the model", "NAME", "model")] = None
+    model: Annotated[
+        str | None, Flag("what the endpoint calls the model; or a folder with a checkpoint, run here", "NAME", "model")
+    ] = None
     model_id: Annotated[str | None, Flag("what reports call it (default: last part of --model)", "NAME")] = None
+    engine: Annotated[
+        Literal["openai", "transformers", "vllm"] | None,
+        Flag("what runs the model: a server (openai), or this machine (default: by --model and --api-url)"),
+    ] = None
     model_args: Annotated[dict[str, Any], Flag("options of the engine, as k=v or JSON")] = {}
     api_url: Annotated[str | None, Flag("base URL of an OpenAI-compatible endpoint, with its /v1", "URL")] = None
     api_key: Annotated[
@@ -35,7 +41,7 @@ class TaskOptions:
     ] = {}
     insecure: Annotated[bool, Flag("accept any certificate")] = False
     ca_file: Annotated[str | None, Flag("PEM file with the authorities to trust", "FILE")] = None
-    eval_type: Annotated[str | None, Flag("openai_api (also: service)", "TYPE")] = None
+    eval_type: Annotated[str | None, Flag("EvalScope's name for --engine: openai_api, llm_ckpt", "TYPE")] = None
     request_kind: Annotated[
         Literal["chat", "completion"] | None, Flag("which call to use (default: chat, or by the address)")
     ] = None
@@ -84,9 +90,9 @@ class TaskOptions:
         str | None, Flag("answers made elsewhere: they are scored, as by `evalmesh score`", "FILE")
     ] = None
 
-    eval_batch_size: Annotated[int | None, Ge(1), Flag("most requests in flight (default: 64)", group="execution")] = (
-        None
-    )
+    eval_batch_size: Annotated[
+        int | None, Ge(1), Flag("most requests in flight (default: 64, or as the engine likes)", group="execution")
+    ] = None
     use_cache: Annotated[str | None, Flag("run or outputs folder whose completions are reused", "RUN")] = None
     rerun_review: Annotated[bool, Flag("with --use-cache: score those again")] = False
     ignore_errors: Annotated[bool, Flag("exit with 0 although some samples have no score")] = False

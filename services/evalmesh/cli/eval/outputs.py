@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,3 @@ def write_config_of(run: Run, folder: Path) -> None:
 def _rows(tables: list[Path]) -> Iterator[dict[str, Any]]:
     for table in tables:
         yield from read_results(table)
-
-
-def lost_count(report: Mapping[str, Any]) -> tuple[int, int]:
-    """(requests with a score, requests without one), by the primary metric of each benchmark."""
-    scored = lost = 0
-    for benchmark in report["benchmarks"]:
-        metric = next(m for m in benchmark["metrics"] if m["name"] == benchmark["primary_metric"])
-        scored += metric["n_scored"]
-        lost += metric["n_errored"] + metric["n_unscored"] + benchmark["n_not_run"]
-    return scored, lost + len(report["benchmarks_not_reported"])

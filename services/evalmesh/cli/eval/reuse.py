@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from evalmesh.domain.digest import model_identity
 from evalmesh.domain.errors import NotFound
-from evalmesh.domain.run import BenchmarkSpec, RunSpec
+from evalmesh.domain.run import OWN_ENGINES, BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.results.reusable import completion_lines
 from evalmesh.sdk import AsyncClient
 
@@ -63,9 +64,7 @@ def differences(before: RunSpec, now: RunSpec) -> list[str]:
     found = [
         f"{what} is {_shown(new)}, and was {_shown(old)}"
         for what, old, new in (
-            ("model", before.model.name, now.model.name),
-            ("model_args", dict(before.model.args), dict(now.model.args)),
-            ("request_kind", before.model.kind, now.model.kind),
+            *_model(before.model, now.model),
             *(
                 (f"{_GENERATION}.{one.name}", getattr(before.generation, one.name), getattr(now.generation, one.name))
                 for one in fields(now.generation)
@@ -82,6 +81,14 @@ def differences(before: RunSpec, now: RunSpec) -> list[str]:
     return found + ([line for lines in changed for line in lines] if all(changed) else [])
 
 
+def _model(before: ModelSpec, now: ModelSpec) -> Iterator[tuple[str, Any, Any]]:
+    old, new = model_identity(before), model_identity(now)
+    # Of a model that runs here the files count and not their folder; what is in them is not known yet.
+    keys = ("engine", "kind", "args") if now.engine in OWN_ENGINES else ("name", "engine", "kind", "args")
+    words = {"name": "model", "kind": "request_kind", "args": "model_args"}
+    return ((words.get(key, key), old[key], new[key]) for key in keys)
+
+
 def _changes(before: BenchmarkSpec, now: BenchmarkSpec) -> Iterator[str]:
     for one in fields(now):
         old, new = getattr(before, one.name), getattr(now, one.name)
@@ -91,11 +98,15 @@ def _changes(before: BenchmarkSpec, now: BenchmarkSpec) -> Iterator[str]:
 
 def report_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The same by the reports of both, which know data and versions too."""
+    weights = [report["model"].get("weights", "") for report in (before, now)]
+    what_counts = (("request_kind", "kind"), ("engine", "engine"), *([] if all(weights) else [("model", "name")]))
     found = [
         f"{what} is {_shown(now['model'][key])}, and was {_shown(before['model'][key])}"
-        for what, key in (("model", "name"), ("request_kind", "kind"))
+        for what, key in what_counts
         if before["model"].get(key) != now["model"].get(key)
     ]
+    if weights[0] != weights[1] and all(weights):
+        found.append("the files of the model are others")
     earlier = {one["name"]: one for one in before["benchmarks"]}
     for one in now["benchmarks"]:
         old = earlier.get(one["name"])
@@ -120,13 +131,3 @@ def _changed_keys(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) 
 def _shown(value: Any) -> str:
     text = "not set" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def reuse_lines(report: Mapping[str, Any]) -> list[str]:
-    """Per benchmark how many answers were copied, and how many asked for."""
-    lines = []
-    for one in report["benchmarks"]:
-        metric = next(m for m in one["metrics"] if m["name"] == one["primary_metric"])
-        total = metric["n_scored"] + metric["n_errored"] + metric["n_unscored"]
-        lines.append(f"{one['name']}: {one['n_reused']:,} reused, {max(total - one['n_reused'], 0):,} asked")
-    return lines

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from evalmesh.cli.console import SafeConsole, is_live, make_console, one_place
 from evalmesh.cli.eval.costs import cost_line
-from evalmesh.cli.eval.evaluate import Outcome
-from evalmesh.cli.eval.reuse import reuse_lines
+from evalmesh.cli.eval.outcome import Outcome, reuse_lines
 from evalmesh.cli.eval.table import heading, remarks, render_table, warnings
 from evalmesh.cli.printable import one_line
 from evalmesh.domain.run import RunState
@@ -161,7 +160,14 @@ def _next_steps(outcome: Outcome, work_dir: str) -> list[str]:
         if _only_malformed(outcome.report or {}):
             return [f"next     evalmesh eval -c {config}   # once the malformed rows are mended"]
         return [f"next     evalmesh eval -c {config} --use-cache {run.id}   # asks only what failed"]
-    return [f"next     evalmesh samples {quote(str(outcome.folder))} --wrong"]
+    wrong = "" if _all_right(outcome.report or {"benchmarks": ()}) else " --wrong"
+    return [f"next     evalmesh samples {quote(str(outcome.folder))}{wrong}"]
+
+
+def _all_right(report: Mapping[str, Any]) -> bool:
+    """Whether every answer has full marks: there is no wrong one to look at."""
+    names = ((one["primary_metric"], one["metrics"]) for one in report["benchmarks"])
+    return all(metric["value"] == 1.0 for primary, metrics in names for metric in metrics if metric["name"] == primary)
 
 
 def _only_malformed(report: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from evalmesh.cli.config import NO_TEXT, as_unquoted
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import NamedSet, read_set
+from evalmesh.cli.eval.engines import IN_FLIGHT, check_runs_here, engine_of, model_name, runs_here
 from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
 from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
@@ -22,7 +23,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.row_form import RowForm
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.run import OWN_ENGINES, BenchmarkSpec, Engine, ModelSpec, RunSpec
 from evalmesh.results.json_values import public_url
 from evalmesh.wire.runs.checks import check_form
 
@@ -75,6 +76,8 @@ _DATASET_KEYS = {
     "system_prompt": ("system_prompt", str),
     "extra_params": ("extra", dict),
 }
+_EXTRA_KEYS = ("scoring",)
+"""Settings that only some benchmarks have; written like the others, or into `extra_params`."""
 _FORM_KEYS = {"columns": dict, "encoding": str, "delimiter": str}
 """How the rows of own files are to be read."""
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
@@ -121,6 +124,8 @@ def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
     elif reference := spec.model.key_ref or ("" if config.api_key is None else key_reference(config)):
         values["api_key"] = reference
     values["headers"] = dict(spec.model.headers)
+    # From wherever it is asked for again.
+    values["model"] = spec.model.name if spec.model.engine in OWN_ENGINES else config.model
     if "generation_config" in values:
         values["generation_config"].pop("extra_headers", None)  # they are among the headers now
     for name in ("dataset_dir", "completions", "ca_file"):
@@ -152,11 +157,14 @@ def path_for(path: str | None, config: TaskConfig) -> str:
 
 
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
+    engine = engine_of(dict(config))
+    if engine in OWN_ENGINES:
+        return _own_model(config, transport, engine)
     url, kind = base_url(config.api_url)
     if not url and not config.completions and not config.connection:
         raise InvalidInput(
-            "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or try "
-            "--demo for a simulated model.",
+            "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or have the "
+            "model run here with --engine transformers, or try --demo for a simulated model.",
             {"field": "api_url"},
         )
     if not config.model and not config.completions and not config.demo:
@@ -170,7 +178,7 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     stream = config.stream if config.stream is not None else transport.get("stream", False)
     return ModelSpec(
         name=config.model or (DEMO_MODEL if config.demo else "recorded"),
-        engine="recorded" if config.completions else "openai",
+        engine=engine,
         display_name=config.model_id or "",
         url="" if config.completions else url,
         key_ref="" if config.completions or config.demo else key_reference(config, headers.bearer),
@@ -185,6 +193,28 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
         connection=config.connection,
         ca_file=ca_file_of(config.ca_file, config.server),
         verify_tls=not config.insecure,
+        outage_timeout_s=config.outage_timeout or default.outage_timeout_s,
+    )
+
+
+def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine) -> ModelSpec:
+    check_runs_here({name: getattr(config, name) for name in config.model_fields_set}, engine)
+    if not config.model:
+        raise InvalidInput(
+            f"model: missing; name the folder of the model that {engine} runs, or its name on a hub, with --model.",
+            {"field": "model"},
+        )
+    default = ModelSpec(name="")
+    timeout_s = float(transport.get("timeout") or config.timeout or default.try_timeout_s)
+    return ModelSpec(
+        name=model_name(config.model, config.server),
+        engine=engine,
+        display_name=config.model_id or "",
+        kind=config.request_kind or "chat",
+        concurrency=transport.get("batch_size") or config.eval_batch_size or IN_FLIGHT,
+        try_timeout_s=timeout_s,
+        total_timeout_s=max(default.total_timeout_s, 2.0 * timeout_s),
+        args=config.model_args,
         outage_timeout_s=config.outage_timeout or default.outage_timeout_s,
     )
 
@@ -230,7 +260,7 @@ def _headers(config: TaskConfig, transport: Mapping[str, Any] | None = None) -> 
 
 def declared(config: TaskConfig) -> tuple[Connection, ...]:
     """What a platform of this command's own is told about the config's keys: they go to its address."""
-    if config.server or config.completions or config.demo or config.connection:
+    if config.server or config.completions or config.demo or config.connection or runs_here(dict(config)):
         return ()
     headers = _headers(config)
     return own_connection(base_url(config.api_url)[0], key_reference(config, headers.bearer), headers.shown)
@@ -238,7 +268,7 @@ def declared(config: TaskConfig) -> tuple[Connection, ...]:
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:
     """Keys that were typed, by the variable that references name."""
-    if config.server:
+    if config.server or runs_here(dict(config)):
         return {}
     headers = _headers(config)
     return {**headers.keys, **literal_key(_key(config) or headers.bearer)}
@@ -280,7 +310,7 @@ def _generation(config: TaskConfig) -> dict[str, Any]:
 def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
     """One benchmark of the run with its `dataset_args`."""
     field = f"dataset_args.{one.name}"
-    keys = (*_DATASET_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
+    keys = (*_DATASET_KEYS, *_EXTRA_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
     given = sift(config.dataset_args.get(one.name, {}), keys, DATASET_ADVICE, field)
     given = {key: value for key, value in given.items() if value is not None}
     # What is said for all benchmarks gives way to what is said for this one.
@@ -291,16 +321,9 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
         for key, (target, kind) in _DATASET_KEYS.items()
         if key in given
     }
-    if one.local_path and "local_path" in values:
-        raise _wrong(f"{field}.local_path", values["local_path"], f"datasets name {one.local_path!r}; say it once.")
-    if one.local_path:
-        values["local_path"] = one.local_path
-    if config.dataset_id and not {"local_path", "dataset_id"} & values.keys() and takes_dataset_id(one, config):
-        values["dataset_id"] = config.dataset_id
-    if "local_path" not in values and not config.server and Path(values.get("dataset_id", "")).is_absolute():
-        values["local_path"] = values.pop("dataset_id")  # EvalScope takes a folder under this name too
-    if "local_path" in values:
-        values["local_path"] = path_for(values["local_path"], config)
+    if own := {key: given[key] for key in _EXTRA_KEYS if key in given}:
+        values["extra"] = {**values.get("extra", {}), **own}
+    _say_where(values, one, config)
     if "subset_list" in given:
         values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
     elif subsets := _named_subsets(one.name, config):
@@ -313,6 +336,21 @@ def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
         values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
     values["form"] = _form(given, field)
     return BenchmarkSpec(name=one.name, benchmark="" if one.name == one.benchmark else one.benchmark, **values)
+
+
+def _say_where(values: dict[str, Any], one: NamedSet, config: TaskConfig) -> None:
+    """Where the rows are, from all the places in which that may be said."""
+    if one.local_path and "local_path" in values:
+        field = f"dataset_args.{one.name}.local_path"
+        raise _wrong(field, values["local_path"], f"datasets name {one.local_path!r}; say it once.")
+    if one.local_path:
+        values["local_path"] = one.local_path
+    if config.dataset_id and not {"local_path", "dataset_id"} & values.keys() and takes_dataset_id(one, config):
+        values["dataset_id"] = config.dataset_id
+    if "local_path" not in values and not config.server and Path(values.get("dataset_id", "")).is_absolute():
+        values["local_path"] = values.pop("dataset_id")  # EvalScope takes a folder under this name too
+    if "local_path" in values:
+        values["local_path"] = path_for(values["local_path"], config)
 
 
 def takes_dataset_id(one: NamedSet, config: TaskConfig) -> bool:

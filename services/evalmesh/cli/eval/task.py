@@ -6,7 +6,8 @@ from typing import Any, overload
 
 from evalmesh.cli.documents import Report
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.evaluate import Outcome, evaluate
+from evalmesh.cli.eval.evaluate import evaluate
+from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.show import is_live, make_console
 from evalmesh.cli.live import heard_by
 from evalmesh.cli.platform.session import run_blocking

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from evalmesh.cli.config import Config
+from evalmesh.cli.config_help import document
 from evalmesh.cli.connections import default_url
 from evalmesh.cli.eval.keys import sift
 from evalmesh.cli.parser import PlaceOptions
@@ -136,3 +137,6 @@ def _check_search(config: PerfConfig) -> None:
 def is_model_folder(model: str | None) -> bool:
     """Whether the model is a folder here that brings its tokenizer."""
     return bool(model) and (Path(str(model)).expanduser() / "tokenizer.json").is_file()
+
+
+document(PerfConfig, (PerfOptions, PlaceOptions))

@@ -31,7 +31,8 @@ from evalmesh.local.settings import LocalSettings
 from evalmesh.runtime.hosts import living_hosts
 
 _EXTRAS = {"s3": "minio", "perf": "tokenizers", "wandb": "wandb", "mlflow": "mlflow", "clearml": "clearml"}
-_EXTRAS |= {"otlp": "opentelemetry.sdk", "nvml": "pynvml"}
+_EXTRAS |= {"transformers": "transformers", "vllm": "vllm", "otlp": "opentelemetry.sdk", "nvml": "pynvml"}
+_OF_ENDPOINTS = ("model", "api_url", "api_key", "headers", "ca_file", "insecure", "request_kind")
 _FEW_DESCRIPTORS = 4096
 _LITTLE_BYTES = 1 << 30
 _STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
@@ -155,11 +156,11 @@ def _endpoint(args: argparse.Namespace) -> Finding:
         config = TaskConfig.load(
             None,
             {
-                **{name: value for name in ("model", "api_url", "api_key") if (value := getattr(args, name))},
+                **{name: value for name in _OF_ENDPOINTS if (value := getattr(args, name))},
                 "datasets": ["starter_math"],
                 "limit": 1,
                 "work_dir": folder,
             },
         )
         run_async(rehearse(config, counted=False))
-    return Finding("endpoint", "ok", f"{config.api_url} answers for {config.model}")
+    return Finding("endpoint", "ok", f"{config.api_url or 'this machine'} answers for {config.model}")

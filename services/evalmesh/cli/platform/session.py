@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evalmesh.cli import exits
 from evalmesh.cli.addresses import check_server
 from evalmesh.cli.connections import declared_in_environment
+from evalmesh.cli.console import make_console
 from evalmesh.cli.platform.shown_log import show_warnings
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, ResourceExhausted
@@ -152,7 +153,11 @@ async def _remember(client: "AsyncClient", platform: LocalPlatform) -> None:
 def _client(address: str, token: str | None) -> "AsyncClient":
     from evalmesh.sdk import AsyncClient  # noqa: PLC0415  # see above
 
-    return AsyncClient(address, token=token)
+    return AsyncClient(address, token=token, on_wait=_say_waiting)
+
+
+def _say_waiting(what: str) -> None:
+    make_console(stderr=True).print(what, style="dim", markup=False, highlight=False)
 
 
 def start_logging(settings: LocalSettings) -> None:

@@ -5,7 +5,8 @@ import asyncio
 from dataclasses import replace
 
 from evalmesh.cli import exits
-from evalmesh.cli.eval.evaluate import Outcome, Watcher, finish
+from evalmesh.cli.eval.evaluate import Watcher, finish
+from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.session import Place, connect, run_async

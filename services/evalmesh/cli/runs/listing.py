@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from evalmesh.cli import exits
 from evalmesh.cli.amounts import bytes_text, folder_bytes, parse_moment
 from evalmesh.cli.console import make_console
-from evalmesh.cli.listing import Column, fitting_table
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.session import Place, connect, run_async
+from evalmesh.cli.tables import Column, Grid
 from evalmesh.cli.which import time_text
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.layout import run_prefix
@@ -99,8 +99,7 @@ def list_runs(args: argparse.Namespace) -> int:
     elif args.format == "csv":
         _print_csv(entries)
     elif entries:
-        console = make_console()
-        console.print(fitting_table(_columns(entries), console.table_width), crop=False)
+        _table(entries).print_to(make_console())
         if total > len(entries):
             print(f"{total - len(entries)} more; see them with --limit {total}")
     elif where == RunFilter() and not args.state:
@@ -220,24 +219,26 @@ def labels_text(labels: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-def _columns(entries: Sequence[Entry]) -> list[Column]:
-    def lines(values: Sequence[str]) -> str:
+def _table(entries: Sequence[Entry]) -> Grid:
+    def lines(values: Sequence[str]) -> list[str]:
         more = len(values) - _SHOWN_BENCHMARKS
-        return "\n".join([*values[:_SHOWN_BENCHMARKS], *([f"{more} more"] if more > 0 else [])])
+        return [*values[:_SHOWN_BENCHMARKS], *([f"{more} more"] if more > 0 else [])]
 
-    def of_benchmarks(heading: str, cell: Any, keep: int, *, right: bool = False) -> Column:
-        return Column(heading, [lines([cell(b) for b in one.run.benchmarks]) for one in entries], keep, right=right)
+    def of_benchmarks(
+        heading: str, cell: Any, spare: int, *, right: bool = False
+    ) -> tuple[Column, Sequence[Sequence[str]]]:
+        return Column(heading, spare, right), [lines([cell(b) for b in one.run.benchmarks]) for one in entries]
 
-    def of_run(heading: str, cell: Any, keep: int, *, right: bool = False) -> Column:
-        return Column(heading, [cell(one) for one in entries], keep, right=right)
+    def of_run(heading: str, cell: Any, spare: int, *, right: bool = False) -> tuple[Column, Sequence[str]]:
+        return Column(heading, spare, right), [cell(one) for one in entries]
 
-    return [
+    columns: list[tuple[Column, Sequence[str | Sequence[str]]]] = [
         of_run("Run", lambda one: one.run.id, 0),
         of_run("State", lambda one: one.state, 1),
         of_run("Name", lambda one: one.run.spec.display_name, 5),
         of_run("Model", lambda one: one.run.spec.model.label, 4),
-        of_benchmarks("Benchmark", lambda b: b.name, 3),
-        of_benchmarks("Score", score_text, 2, right=True),
+        of_benchmarks("Benchmark", lambda b: b.name, 2),
+        of_benchmarks("Score", score_text, 3, right=True),
         of_benchmarks("Answered", answered_text, 6, right=True),
         of_benchmarks("Errored", lambda b: str(b.errored or ""), 9, right=True),
         of_run("Created", lambda one: time_text(one.run.create_time), 7),
@@ -245,6 +246,7 @@ def _columns(entries: Sequence[Entry]) -> list[Column]:
         of_run("Labels", lambda one: labels_text(one.run.spec.labels), 10),
         of_run("Folder", lambda one: one.folder.name if one.folder else "", 11),
     ]
+    return Grid.of(columns)
 
 
 def _print_csv(entries: Sequence[Entry]) -> None:

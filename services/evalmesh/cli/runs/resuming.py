@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from evalmesh.cli.connections import keys_again, own_connection, reference_to
-from evalmesh.cli.eval.evaluate import Outcome, Watcher, evaluate, finish, say_notes, simulated_again
+from evalmesh.cli.eval.evaluate import Watcher, evaluate, finish, say_notes, simulated_again
+from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
 from evalmesh.cli.eval.spec import base_url
 from evalmesh.cli.outputs import RUNS

@@ -5,16 +5,15 @@ import json
 from collections.abc import Iterator
 from shlex import quote
 
-from rich.table import Table
 from rich.text import Text
 
 from evalmesh.cli import exits
 from evalmesh.cli.amounts import bytes_text
 from evalmesh.cli.console import make_console
-from evalmesh.cli.listing import Column, fitting_table
 from evalmesh.cli.platform.session import Place, connect, run_async
 from evalmesh.cli.runs.choosing import chosen_id
 from evalmesh.cli.runs.listing import Entry, answered_text, entry_of, labels_text, look_place, score_text
+from evalmesh.cli.tables import Column, Grid
 from evalmesh.cli.which import LATEST, time_text
 
 
@@ -28,7 +27,7 @@ def show(args: argparse.Namespace) -> int:
     console = make_console()
     for what, value in _facts(entry):
         console.print(Text.assemble((f"{what:<10}", "dim"), value), soft_wrap=True)
-    console.print(_benchmarks(entry, console.table_width), crop=False)
+    _benchmarks(entry).print_to(console)
     for line in _next(entry, place):
         console.print(Text(line), soft_wrap=True)
     return exits.OK
@@ -63,7 +62,7 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "outputs", str(entry.folder) if entry.folder else "none here"
 
 
-def _benchmarks(entry: Entry, width: int) -> Table:
+def _benchmarks(entry: Entry) -> Grid:
     rows = entry.run.benchmarks
     cells = {
         "Benchmark": [b.name for b in rows],
@@ -73,9 +72,7 @@ def _benchmarks(entry: Entry, width: int) -> Table:
         "Unscored": [str(b.unscored or "") for b in rows],
         "Errored": [str(b.errored or "") for b in rows],
     }
-    return fitting_table(
-        [Column(name, each, keep, right=keep > 0) for keep, (name, each) in enumerate(cells.items())], width
-    )
+    return Grid.of([(Column(name, at, right=at > 0), each) for at, (name, each) in enumerate(cells.items())])
 
 
 def _next(entry: Entry, place: Place) -> Iterator[str]:

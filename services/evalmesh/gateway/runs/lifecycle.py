@@ -7,7 +7,7 @@ from typing import Protocol
 
 from evalmesh.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.progress import BenchmarkRecord, RunRecord
-from evalmesh.domain.run import RUN_FORMAT, BenchmarkProgress, Run, RunSpec
+from evalmesh.domain.run import OWN_ENGINES, RUN_FORMAT, BenchmarkProgress, Run, RunSpec
 from evalmesh.domain.stage import StageKind
 from evalmesh.domain.state import State
 from evalmesh.domain.work import Task, WorkItem
@@ -21,16 +21,16 @@ from evalmesh.wire.runs.shard_files import RunFiles
 
 
 class SpecChecks(Protocol):
-    """Ask the services that know whether a spec can work; return what to know although it does.
+    """Ask the services that know whether a spec can work; return it complete, and what to know although it does.
 
     Raise what is wrong: `InvalidInput`, `NotFound`, `Unavailable`, `Unauthenticated`, `Unimplemented`.
     """
 
-    async def check_run(self, spec: RunSpec) -> Sequence[str]:
+    async def check_run(self, spec: RunSpec) -> tuple[RunSpec, Sequence[str]]:
         """Data and endpoints."""
         ...
 
-    async def check_models(self, spec: RunSpec) -> Sequence[str]:
+    async def check_models(self, spec: RunSpec) -> tuple[RunSpec, Sequence[str]]:
         """Endpoints alone."""
         ...
 
@@ -51,6 +51,12 @@ class Resume:
         """The run with its model where it is now. Raises `InvalidInput`."""
         if not self.url and self.key_ref is None:
             return run
+        if run.spec.model.engine in OWN_ENGINES:
+            raise InvalidInput(
+                f"url: the engine {run.spec.model.engine} of this run runs the model itself and asks no server; leave "
+                "out address and key.",
+                {"field": "url"},
+            )
         if run.spec.model.engine == "recorded":
             raise InvalidInput("url: this run asks no model, so it needs no address; leave it out.", {"field": "url"})
         moved = replace(
@@ -120,7 +126,7 @@ class RunLifecycle(Submissions[RunSpec, Run]):
         _check_resumable(known, wish)
         moved = wish.moves(known)
         if not wish.rescore and not await self._all_answered(known):
-            notes = tuple(await self.checks.check_models(moved.asked))
+            notes = tuple((await self.checks.check_models(moved.asked))[1])
         await self.book.bus.purge(run_id)
         if wish.rescore:
             for spec in known.spec.benchmarks:
@@ -181,8 +187,8 @@ def run_lifecycle(records: RunRecords, files: RunFiles, checks: SpecChecks, host
     async def draft(spec: RunSpec) -> Run:
         for earlier in spec.reuse_runs:
             await records.get(earlier)
-        notes = tuple(await checks.check_run(spec))
-        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, host=host, notes=notes)
+        spec, notes = await checks.check_run(spec)
+        return Run("", spec, State.QUEUED, records.clock.now(), format=RUN_FORMAT, host=host, notes=tuple(notes))
 
     def first(run: Run) -> WorkItem:
         return WorkItem(run.id, Task.PLAN, attempt=run.attempt, trace=current_trace())

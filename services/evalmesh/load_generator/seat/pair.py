@@ -34,7 +34,7 @@ from evalmesh.load_generator.protocol import (
 )
 from evalmesh.process.child import Command
 from evalmesh.process.environment import without_keys
-from evalmesh.runtime.child import ChildGoneError, PipedChild
+from evalmesh.process.piped import ChildGoneError, PipedChild
 
 _LOG = logging.getLogger(__name__)
 _SOCKET_BYTES = 4 << 20

@@ -31,7 +31,7 @@ from evalmesh.results.local_files import pieces
 from evalmesh.results.table import ResultsWriter
 from evalmesh.scoring.outcomes import add_outcomes, count_outcomes
 from evalmesh.scoring.reducers import Reducer, ReducerRow
-from evalmesh.scoring.tally import Accumulator, MetricRule, merge, tally_shard
+from evalmesh.scoring.tally import AMOUNTS, Accumulator, MetricRule, merge, tally_shard
 from evalmesh.wire.codec import decode_json, encode_json
 from evalmesh.wire.runs.shard_files import BenchmarkFiles
 
@@ -159,8 +159,12 @@ class Folder:
 
     def writer(self, path: Path) -> ResultsWriter:
         """Writes rows of the results to a local file."""
-        names = dict.fromkeys(spec.score for spec in self.benchmark.metrics)
-        return ResultsWriter(path, run=self.plan.run, benchmark=self.plan.name, score_names=list(names))
+        metrics = self.benchmark.metrics
+        names = dict.fromkeys(spec.score for spec in metrics)
+        amounts = {spec.score for spec in metrics if spec.kind in AMOUNTS}
+        return ResultsWriter(
+            path, run=self.plan.run, benchmark=self.plan.name, score_names=list(names), amounts=amounts
+        )
 
     async def kept(self, block: int) -> Tallies | None:
         """The tallies of a block that was folded and kept."""

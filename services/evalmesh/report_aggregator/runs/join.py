@@ -142,13 +142,14 @@ class Joiner:
     def _part(self, name: str, sums: Tallies, subsets: Sequence[str]) -> SubsetReport:
         """Some subsets together."""
         # Every metric is there, also where nothing has come in.
-        total: Sums = {rule.name: Accumulator() for rule in self.folder.rules}
+        rules = self.folder.rules
+        total: Sums = {rule.name: Accumulator() for rule in rules}
         outcomes: dict[str, int] = {}
         for subset in subsets:
             for metric, accumulator in sums.subsets[subset].items():
                 total[metric] = merge(total[metric], accumulator)
             add_outcomes(sums.outcomes.get(subset, {}), outcomes)
-        finished = (finish(metric, accumulator, self.on_error) for metric, accumulator in total.items())
+        finished = (finish(rule, total[rule.name], self.on_error) for rule in rules)
         return SubsetReport(name, tuple(finished), outcomes=outcomes)
 
 

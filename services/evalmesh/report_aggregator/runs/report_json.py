@@ -85,6 +85,7 @@ def _model(run: Run) -> dict[str, Any]:
         "url": public_url(model.url),
         "key_ref": public_key_ref(model.key_ref),
         "simulated": run.spec.labels.get("simulated") == "true",
+        **({"weights": model.weights} if model.weights else {}),
     }
 
 

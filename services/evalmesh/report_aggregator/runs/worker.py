@@ -72,7 +72,8 @@ class ReduceWorker:
             await self._give_up_shard(item, item.shard, plan)
         if judged:
             scores = await self._files.of(item.run, item.benchmark).read_scores(item.stage, item.shard.index)
-            counts = count_scores(registry.get(plan.spec.kind), item.stage, item.shard.index, scores)
+            benchmark = registry.get(plan.spec.kind).for_spec(plan.spec)
+            counts = count_scores(benchmark, item.stage, item.shard.index, scores)
         record = await self._progress.take_in(item.run, item.benchmark, counts)
         await self._records.bus.publish(self._after(item, plan, record))
 

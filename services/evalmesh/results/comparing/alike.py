@@ -136,5 +136,10 @@ def _rules(
     theirs = {metric["name"] for metric in b["metrics"]}
     judged = {metric for benchmark_name, _, metric in wish.judged if benchmark_name == name}
     others = [one["name"] for one in a["metrics"] if one["name"] in theirs and one["name"] != primary]
-    wanted = [one for one in others if one in known and (wish.all_metrics or one in judged)]
+    # A perplexity is compared by its bits, which are a metric beside it: differences of bits add up.
+    wanted = [
+        one
+        for one in others
+        if one in known and known[one].kind != "perplexity" and (wish.all_metrics or one in judged)
+    ]
     return [known[primary], *(known[one] for one in wanted)], upward

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from evalmesh.results.table import SCORE_PREFIX
 from evalmesh.scoring.statistics import majority_at_k, pass_at_k, pass_hat_k
-from evalmesh.scoring.tally import MetricRule, ballot
+from evalmesh.scoring.tally import AMOUNTS, MetricRule, ballot
 
 Numbers = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -114,8 +114,10 @@ def _samples(rows: pa.RecordBatch, starts: Whole, first: int, how: Reading) -> S
     for at, rule in enumerate(how.rules):
         scores = np.where(scored, _column(rows, rule.score_key), np.nan)
         scores = np.where(np.isfinite(scores), scores, np.nan)
-        if rule.kind == "mean":
+        if rule.kind in {"mean", *AMOUNTS}:
             values[:, at] = _means(scores, starts, sizes)
+            if rule.kind in AMOUNTS:  # Nothing is the worst or the best, and nothing can stand for what is missing.
+                values[:, at, 1], values[:, at, 2] = values[:, at, 0], np.inf
         else:
             answers = rows.column("answer").to_pylist() if rule.kind == "majority_at_k" else None
             spans = zip(starts.tolist(), sizes.tolist(), strict=True)

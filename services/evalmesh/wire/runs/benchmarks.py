@@ -63,6 +63,8 @@ class PreviewedSample:
     tool_choice: str = ""
     continuations: tuple[str, ...] = ()
     """Log-likelihood only."""
+    contexts: tuple[str, ...] = ()
+    """What stands between the prompt and the continuation of the same place."""
     reference: Any = None
     """What is scored against where a text is not enough, as a JSON value."""
     group: str = ""
@@ -173,6 +175,7 @@ def preview_of(planned: PlannedSample) -> PreviewedSample:
         tools=planned.tools,
         tool_choice=planned.tool_choice,
         continuations=planned.continuations,
+        contexts=planned.contexts,
         reference=planned.sample.reference,
         group=planned.sample.group,
         tags=planned.sample.tags,
@@ -190,6 +193,7 @@ def preview_to_proto(preview: PreviewedSample) -> pb.PreviewedSample:
         tools=tools_to_proto(preview.tools),
         tool_choice=preview.tool_choice,
         continuations=preview.continuations,
+        contexts=preview.contexts,
         reference_json=reference_to_json(preview.reference),
         group=preview.group,
         tags=preview.tags,
@@ -207,6 +211,7 @@ def preview_from_proto(proto: pb.PreviewedSample) -> PreviewedSample:
         tools=tools_from_proto(proto.tools),
         tool_choice=proto.tool_choice,
         continuations=tuple(proto.continuations),
+        contexts=tuple(proto.contexts),
         reference=reference_from_json(proto.reference_json, "reference_json"),
         group=proto.group,
         tags=tuple(proto.tags),

@@ -14,7 +14,7 @@ from evalmesh.domain.layout import is_safe_name
 from evalmesh.domain.limit import check_limit
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.row_form import RowForm
-from evalmesh.domain.run import MOST_SHARD_REQUESTS, BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.run import MOST_SHARD_REQUESTS, OWN_ENGINES, BenchmarkSpec, ModelSpec, RunSpec
 from evalmesh.domain.stage import MODEL
 from evalmesh.wire.text_encoding import known_encoding
 from evalmesh.wire.values import check_text_encodes, struct_to_proto
@@ -128,6 +128,8 @@ def check_model(model: ModelSpec) -> None:
     check_text("model.display_name", model.display_name)
     check_key_ref("model.key_ref", model.key_ref, "model runner")
     check_text("model.connection", model.connection, 256)
+    if model.engine in OWN_ENGINES:
+        _check_runs_here(model)
     if model.engine == "openai" and (model.url or not model.connection):
         check_url(
             "model.url", model.url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url)."
@@ -141,6 +143,23 @@ def check_model(model: ModelSpec) -> None:
     check_headers("model.headers", model.headers)
     check_free("model.args", model.args)
     check_text("model.ca_file", model.ca_file, 4096)
+
+
+def _check_runs_here(model: ModelSpec) -> None:
+    """An engine of our own asks no address."""
+    for field, value in (
+        ("model.url", model.url),
+        ("model.connection", model.connection),
+        ("model.key_ref", model.key_ref),
+        ("model.headers", dict(model.headers)),
+        ("model.ca_file", model.ca_file),
+    ):
+        if value:
+            raise bad(
+                field, value, f"the engine {model.engine} runs the model itself and asks no server; leave it out."
+            )
+    if model.weights and not DIGEST.fullmatch(model.weights):
+        raise bad("model.weights", model.weights, "leave it out: it is filled in when the run is accepted.")
 
 
 def check_key_ref(field: str, ref: str, holder: str) -> None:

@@ -68,6 +68,8 @@ class ModelDescription:
     max_context_tokens: int | None = None
     notes: tuple[str, ...] = ()
     """What to know although the endpoint answered."""
+    weights: str = ""
+    """Digest of the files of a model that runs there."""
 
 
 def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
@@ -90,6 +92,7 @@ def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
         ca_file=model.ca_file,
         insecure=not model.verify_tls,
         outage_timeout=duration_to_proto(model.outage_timeout_s),
+        weights=model.weights,
     )
 
 
@@ -121,6 +124,7 @@ def model_from_proto(model: pb.ModelSpec) -> ModelSpec:
         outage_timeout_s=(
             duration_from_proto(model.outage_timeout) if model.HasField("outage_timeout") else default.outage_timeout_s
         ),
+        weights=model.weights,
     )
 
 
@@ -158,6 +162,8 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
         messages=tuple(message_from_proto(m, f"{field}.messages[{i}]") for i, m in enumerate(request.messages)),
         prompt=request.prompt,
         continuations=tuple(request.continuations),
+        rolling=request.rolling,
+        contexts=tuple(request.contexts),
         tools=tools,
         tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
     )
@@ -170,12 +176,20 @@ def request_kind(name: str, field: str) -> RequestKind:
 
 def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> None:
     """Raises `InvalidInput` unless exactly what the kind needs is given."""
-    if bool(request.messages) == bool(request.prompt or request.continuations):
+    if bool(request.messages) == bool(request.prompt or request.continuations or request.contexts):
         raise InvalidInput(f"{field}: give either messages or a prompt.", {"field": field})
     if (kind == "chat") != bool(request.messages):
         raise InvalidInput(f"{field}: a {kind} request has {_ASKS[kind]}.", {"field": field})
     if (kind == "loglikelihood") != bool(request.continuations):
         raise InvalidInput(f"{field}: loglikelihood requests have continuations, and only they.", {"field": field})
+    if request.rolling and (kind != "loglikelihood" or request.prompt):
+        raise InvalidInput(
+            f"{field}.rolling: only loglikelihood requests without a prompt are rolling.", {"field": f"{field}.rolling"}
+        )
+    if request.contexts and (request.rolling or len(request.contexts) != len(request.continuations)):
+        raise InvalidInput(
+            f"{field}.contexts: give one for each of the continuations, or none.", {"field": f"{field}.contexts"}
+        )
     if request.tools and kind != "chat":
         raise InvalidInput(f"{field}.tools: only chat requests have tools.", {"field": f"{field}.tools"})
 
@@ -188,6 +202,8 @@ def request_to_proto(request: Request) -> pb.ModelRequest:
         prompt=request.prompt,
         kind=request.kind,
         continuations=request.continuations,
+        rolling=request.rolling,
+        contexts=request.contexts,
         tools=tools_to_proto(request.tools),
         tool_choice=request.tool_choice,
     )
@@ -265,4 +281,5 @@ def description_from_proto(proto: pb.ModelDescription) -> ModelDescription:
         proto.tools if proto.HasField("tools") else None,
         proto.max_context_tokens if proto.HasField("max_context_tokens") else None,
         tuple(proto.notes),
+        proto.weights,
     )

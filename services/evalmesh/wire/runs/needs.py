@@ -49,6 +49,7 @@ def capabilities_to_proto(
         preferred_batch=capabilities.preferred_batch,
         seed=capabilities.seed,
         notes=notes,
+        weights=capabilities.weights,
     )
 
 
@@ -63,6 +64,7 @@ def capabilities_from_proto(proto: models_pb2.ModelDescription) -> Capabilities:
         proto.tools if proto.HasField("tools") else None,
         proto.max_context_tokens if proto.HasField("max_context_tokens") else None,
         proto.preferred_batch or 1,
+        proto.weights,
     )
 
 
@@ -77,9 +79,14 @@ def check_needs(model: ModelSpec, needs: Iterable[Needs], has: Capabilities) -> 
         way_out = (
             f"ask it as {need.kind} (model.request_kind is {model.kind}; --request-kind) or leave the benchmark out."
             if kind_is_wrong and need.kind in {"chat", "completion"}
-            else "name another model, or leave the benchmark out."
+            else f"{_shorter(need, has)}name another model, or leave the benchmark out."
         )
         raise InvalidInput(
             f"The benchmark {need.benchmark} needs {wanted}; the endpoint of {model.name} {there}: {way_out}",
             {"field": "model.request_kind" if kind_is_wrong else "model", "benchmark": need.benchmark},
         )
+
+
+def _shorter(need: Needs, has: Capabilities) -> str:
+    most, least = has.max_context_tokens, need.context_tokens
+    return "" if most is None or least is None or least < most else "ask for shorter answers (--max-tokens), "

@@ -39,15 +39,12 @@ def put_back(shared: SharedPrompt, rows: list[PlannedSample]) -> list[PlannedSam
     if shared == SharedPrompt():
         return rows
     return [
-        PlannedSample(
-            row.sample,
-            row.kind,
-            row.digests,
-            shared.messages + row.messages,
-            shared.prompt + row.prompt,
-            row.continuations,
-            shared.tools or row.tools,
-            shared.tool_choice or row.tool_choice,
+        replace(
+            row,
+            messages=shared.messages + row.messages,
+            prompt=shared.prompt + row.prompt,
+            tools=shared.tools or row.tools,
+            tool_choice=shared.tool_choice or row.tool_choice,
         )
         for row in rows
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import IO, Self
 
@@ -13,6 +14,7 @@ _LINE_BYTES = 8 << 20
 _ERRORS_BYTES = 256 << 10
 """So much of what a child writes to standard error is logged; a flood would fill the disk."""
 _LAST_WORDS_S = 0.5
+_LAST_LINES = 20
 _SETTLED_S = 5.0
 _LONGEST_PAUSE_S = 10.0
 
@@ -21,12 +23,33 @@ class ChildGoneError(Exception):
     """The process ended or is about to."""
 
 
+class _Input(asyncio.Protocol):
+    """Knows whether the pipe takes more."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.free.set()
+
+    def pause_writing(self) -> None:
+        self.free.clear()
+
+    def resume_writing(self) -> None:
+        self.free.set()
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  (whoever says something is told)
+        self.free.set()
+
+
 class PipedChild:
     """A child whose input and output belong to us. What it writes to standard error, unless to a file, is logged."""
 
-    def __init__(self, name: str, child: Child) -> None:
+    def __init__(self, name: str, child: Child, level: int = logging.ERROR) -> None:
         """Use `start`."""
         self.name = name
+        self.last_words: deque[str] = deque(maxlen=_LAST_LINES)
+        """Of what it wrote to standard error, unless that is a file."""
+        self._level = level
+        self._taking = _Input()
         self.output = asyncio.StreamReader(limit=_LINE_BYTES)
         self._child = child
         self._transports: list[asyncio.BaseTransport] = []
@@ -34,9 +57,9 @@ class PipedChild:
         self._logging: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, name: str, command: Command) -> Self:
-        """Raises `Unavailable` when there is no such program."""
-        self = cls(name, Child(command))
+    async def start(cls, name: str, command: Command, level: int = logging.ERROR) -> Self:
+        """`level`: at which its words are logged. Raises `Unavailable` when there is no such program."""
+        self = cls(name, Child(command), level)
         try:
             await self._connect()
         except BaseException:
@@ -46,7 +69,7 @@ class PipedChild:
 
     async def _connect(self) -> None:
         given, out, errors = self._child.pipes
-        self._input, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, given)
+        self._input, _ = await asyncio.get_running_loop().connect_write_pipe(lambda: self._taking, given)
         self._transports.append(self._input)
         await self._read(self.output, out)
         if errors is not None:
@@ -68,8 +91,10 @@ class PipedChild:
                 line = b"(a line too long to show)\n"
             if not line:
                 return
+            text = line.decode(errors="replace").rstrip()
+            self.last_words.append(text)
             if left > 0:
-                _LOG.error("%s %d: %s", self.name, self.pid, line.decode(errors="replace").rstrip())
+                _LOG.log(self._level, "%s %d: %s", self.name, self.pid, text)
                 left -= len(line)
                 if left <= 0:
                     _LOG.error("%s %d: what else it writes to standard error is not shown", self.name, self.pid)
@@ -89,6 +114,10 @@ class PipedChild:
         if not self.alive or self._input is None or self._input.is_closing():
             raise ChildGoneError(f"the {self.name} process is gone")
         self._input.write(data)
+
+    async def room(self) -> None:
+        """Waits until its input takes more without growing, or it is gone."""
+        await self._taking.free.wait()
 
     async def ready_line(self, within_s: float) -> str:
         """The line by which it says that it is ready; a child that says none in time is killed.
