@@ -21,8 +21,8 @@ from evalmesh.cli.amounts import bytes_text
 from evalmesh.cli.datasets.bringing import opened_here
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import told_in_keys
+from evalmesh.cli.eval.sets import benchmark_spec, sets_of
 from evalmesh.cli.eval.show import make_console
-from evalmesh.cli.eval.spec import benchmark_spec, sets_of
 from evalmesh.cli.options import parse_options
 from evalmesh.cli.platform.session import run_async
 from evalmesh.cli.tables import Column, Grid

@@ -22,17 +22,8 @@ from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.outputs import write_config_of, write_outputs
 from evalmesh.cli.eval.reuse import Earlier, differences, find_earlier, report_differences, with_earlier
-from evalmesh.cli.eval.spec import (
-    DEMO_DATASETS,
-    DEMO_MODEL,
-    benchmark_spec,
-    declared,
-    literal_keys,
-    path_for,
-    repeating,
-    sets_of,
-    to_run_spec,
-)
+from evalmesh.cli.eval.sets import DEMO_DATASETS, DEMO_MODEL, benchmark_spec, path_for, sets_of
+from evalmesh.cli.eval.spec import declared, literal_keys, repeating, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect

@@ -13,7 +13,7 @@ from evalmesh.cli.addresses import check_server
 from evalmesh.cli.datasets.bringing import opened_here
 from evalmesh.cli.eval.config import TaskConfig, args_of_one
 from evalmesh.cli.eval.keys import told_in_keys
-from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
+from evalmesh.cli.eval.sets import benchmark_spec, path_for, sets_of
 from evalmesh.cli.platform.session import run_async
 from evalmesh.domain.content import describe
 from evalmesh.domain.request import Message
