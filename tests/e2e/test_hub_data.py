@@ -1,7 +1,9 @@
 """Runs whose data are on a hub: fetched once, named in the report, and where they cannot be had the way out is told."""
 
+import io
 import json
 import shutil
+import zipfile
 
 import pytest
 from tests.kit.cli import evalmesh
@@ -124,6 +126,20 @@ def test_a_fork_at_a_revision_takes_the_place_of_the_published_rows(hub, run, tm
     assert benchmark(tmp_path)["dataset_origin"]["commit"] == old
     wrong = run("--dataset-args", json.dumps({"gsm8k": {"revision": "mian"}}), "--dataset-hub", "huggingface")
     assert (wrong.returncode, "Did you mean 'main'" in wrong.stderr) == (2, True)
+
+
+def test_rows_in_an_archive_are_found_in_it(hub, run, tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in FILES.items():
+            archive.writestr(name, data)
+    hub.add("me/packed", {"gsm8k.zip": packed.getvalue(), "dataset_infos.json": b"{}"})
+    where = ("--dataset-id", "me/packed", "--dataset-hub", "huggingface")
+    done = run(*where)
+    assert done.returncode == 0, done.stderr
+    assert benchmark(tmp_path)["dataset_origin"]["id"] == "me/packed"
+    again = run(*where, EVALMESH_OFFLINE="1")
+    assert again.returncode == 0, again.stderr
 
 
 def test_a_demo_fetches_too(hub, tmp_path):

@@ -7,6 +7,7 @@ looked for as it stands and below `data/`:
     S/P-00000-of-00002.parquet                     P-00000-of-00002.parquet
     S/P.jsonl                                      P.jsonl
     S/P/0000.parquet                               P/0000.parquet
+    S/P/data-00000-of-00001.arrow                  P/data-00000-of-00001.arrow (as `save_to_disk` writes it)
     S_P.jsonl  S-P.jsonl
     P/S_P.csv  P/S.csv
     S.jsonl (data that users bring)
@@ -25,10 +26,10 @@ from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import NotFound
 
 EXTENSIONS = tuple(
-    extension + packing for extension in ("jsonl", "json", "csv", "tsv", "parquet") for packing in ("", ".gz")
+    extension + packing for extension in ("jsonl", "json", "csv", "tsv", "parquet", "arrow") for packing in ("", ".gz")
 )
-_WITH_SUBSET = ("{S}/{P}-[0-9]*", "{S}/{P}", "{S}/{P}/[0-9]*", "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
-_WITHOUT_SUBSET = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*")
+_SHARDS = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*", "{P}/data-[0-9]*")
+_WITH_SUBSET = (*(f"{{S}}/{one}" for one in _SHARDS), "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
 _ALIASES = {"validation": ("validation", "val", "valid"), "val": ("val", "validation", "valid")}
 _PREFIXES = ("", "data/")
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
@@ -90,7 +91,7 @@ def _with_subset(query: DatasetQuery) -> tuple[str, ...]:
 
 def _patterns(query: DatasetQuery) -> tuple[str, ...]:
     with_subset = _with_subset(query) if query.subset else ()
-    return with_subset + (_WITHOUT_SUBSET if not query.subset or query.only_subset else ())
+    return with_subset + (_SHARDS if not query.subset or query.only_subset else ())
 
 
 def _splits(split: str) -> Iterator[str]:
@@ -188,7 +189,7 @@ def nowhere(query: DatasetQuery, looked: Sequence[Place], folders: Sequence[Path
         there = [path for place in looked for path in place.names]
         more = f" and {len(there) - _SHOWN_FILES} more" if len(there) > _SHOWN_FILES else ""
         where = ", ".join(place.label for place in looked)
-        message += f"Looked in {where} for {', '.join(tried)} (jsonl, json, csv, tsv or parquet, also .gz); "
+        message += f"Looked in {where} for {', '.join(tried)} (jsonl, json, csv, tsv, parquet or arrow, also .gz); "
         message += f"data files there: {', '.join(there[:_SHOWN_FILES]) or 'none'}{more}. "
     elif folders:
         names = _quoted([Path(name) for name in dict.fromkeys((query.name, query.hub_id)) if name])

@@ -3,7 +3,7 @@
 from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.adapters.environment import SystemClock
-from evalmesh.adapters.hubs import open_hubs
+from evalmesh.adapters.hubs.opening import open_hubs
 from evalmesh.adapters.model_servers import open_servers
 from evalmesh.adapters.roots import Roots, folders_of
 from evalmesh.dataset_loader.service import build

@@ -58,7 +58,7 @@ def _gateway(settings: LocalSettings, opened: Opened) -> Service:
 
 def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:
     from evalmesh.adapters.datasets import LocalDatasets  # noqa: PLC0415
-    from evalmesh.adapters.hubs import open_hubs  # noqa: PLC0415
+    from evalmesh.adapters.hubs.opening import open_hubs  # noqa: PLC0415
     from evalmesh.dataset_loader import service as dataset_loader  # noqa: PLC0415
     from evalmesh.dataset_loader.settings import DatasetLoaderSettings  # noqa: PLC0415
     from evalmesh.results.finding import Datasets  # noqa: PLC0415

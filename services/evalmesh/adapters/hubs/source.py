@@ -1,9 +1,12 @@
 """Data sets of hubs: which files of a repository hold the rows, and those files on this machine."""
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from evalmesh.adapters.dataset_layout import Place, find_files, is_data, nowhere, subsets_in
+from evalmesh.adapters.archives import is_archive, unpacked
+from evalmesh.adapters.dataset_layout import Place, find_files, folder_place, is_data, nowhere, subsets_in
 from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.adapters.hubs.http import PATIENCE_S
 from evalmesh.adapters.hubs.hubs import HubClient
@@ -14,6 +17,8 @@ from evalmesh.domain.row_form import RowForm
 from evalmesh.ports.hubs import Note
 
 _SHOWN_COMMIT = 12
+_NO_ROWS = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"})
+"""What other clients write beside rows."""
 
 
 class HubDatasets:
@@ -30,24 +35,47 @@ class HubDatasets:
     def kept(self, repo: Repo, revision: str) -> "HubFolder | None":
         """See the port."""
         known = self._client.cache.known(repo, revision)
-        return None if known is None else HubFolder(self._client, known)
+        return None if known is None else self._opened(known)
 
     async def look(self, repo: Repo, revision: str, patience_s: float | None = None) -> "HubFolder":
         """See the port."""
-        return HubFolder(self._client, await self._client.look(repo, revision, patience_s or PATIENCE_S))
+        found = await self._client.look(repo, revision, patience_s or PATIENCE_S)
+        if archives := _archives(found):
+            # What is in them cannot be told before they are here.
+            await self._client.bring(found, archives)
+        return await asyncio.to_thread(self._opened, found)
+
+    def _opened(self, snapshot: Snapshot) -> "HubFolder":
+        cache = self._client.cache
+        home, into = cache.snapshot_dir(snapshot.repo, snapshot.commit), cache.folder / "archives"
+        packed = {one: unpacked(home / one.path, into) for one in _archives(snapshot) if cache.has(snapshot, one)}
+        return HubFolder(self._client, snapshot, packed)
+
+
+def _archives(snapshot: Snapshot) -> list[RepoFile]:
+    """Of a repository that has rows in archives alone."""
+    if any(is_data(one.path) and one.path.rpartition("/")[2] not in _NO_ROWS for one in snapshot.files):
+        return []
+    return [one for one in snapshot.files if is_archive(one.path)]
 
 
 class HubFolder:
     """See `ports.hubs.HubDataset`."""
 
-    def __init__(self, client: HubClient, snapshot: Snapshot) -> None:
+    def __init__(self, client: HubClient, snapshot: Snapshot, packed: Mapping[RepoFile, Path]) -> None:
+        """`packed`: archives, and where they are unpacked."""
         self._client = client
         self._snapshot = snapshot
         self._local = LocalDatasets()
         self.folder = client.cache.snapshot_dir(snapshot.repo, snapshot.commit)
+        label = f"{snapshot.repo} at {snapshot.commit[:_SHOWN_COMMIT]}"
         names = sorted(one.path for one in snapshot.files if is_data(one.path))
-        self._place = Place(self.folder, f"{snapshot.repo} at {snapshot.commit[:_SHOWN_COMMIT]}", names)
+        self._places = [Place(self.folder, label, names)]
         self._files = {self.folder / one.path: one for one in snapshot.files}
+        for archive, folder in packed.items():
+            inside = replace(folder_place(folder), label=f"{archive.path} of {label}")
+            self._places.insert(0, inside)
+            self._files |= {inside.root / name: archive for name in inside.names}
 
     @property
     def origin(self) -> DatasetOrigin:
@@ -61,14 +89,14 @@ class HubFolder:
 
     def resolve(self, query: DatasetQuery) -> Sequence[Path]:
         """See the port."""
-        found = find_files(query, self._place)
-        if not found:
-            raise nowhere(query, [self._place], [])
-        return found
+        for place in self._places:
+            if found := find_files(query, place):
+                return found
+        raise nowhere(query, self._places, [])
 
     def subsets(self, query: DatasetQuery) -> Sequence[str]:
         """See the port."""
-        return subsets_in(query, self._place)
+        return next((found for place in self._places if (found := subsets_in(query, place))), ())
 
     def rows(
         self,
@@ -90,7 +118,8 @@ class HubFolder:
 
     def name_of(self, file: Path) -> str:
         """See the port."""
-        return self._files[file].path
+        archive = self._files[file].path
+        return archive if file == self.folder / archive else f"{archive}/{file.name}"
 
     def missing(self, files: Sequence[Path]) -> Sequence[Path]:
         """See the port."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from evalmesh.adapters.datasets import LocalDatasets
-from evalmesh.adapters.hubs import open_hubs
+from evalmesh.adapters.hubs.opening import open_hubs
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.base import Benchmark
 from evalmesh.benchmarks.query import candidates
