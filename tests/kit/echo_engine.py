@@ -4,7 +4,7 @@
 requests are in flight. `raise`: the engine raises. `hang`: no answer, ever. `stuck`: the whole process stands still.
 `print`: something is printed before the answer. `note`: a note is told. `large N`: an answer of so many characters.
 `wait`: no answer before the file `args.gate` is there. Everything else is answered with itself. Each answer takes
-`args.pause_s`.
+`args.pause_s`, and its loading `args.load_s`.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ class EchoArgs(EngineArgs, frozen=True, kw_only=True):
     gate: str = ""
     fail: str = ""
     pause_s: float = 0.0
+    load_s: float = 0.0
 
 
 ENGINES = {"transformers": EngineKind("tests.kit.echo_engine:open_echo", EchoArgs, (), "transformers")}
@@ -147,6 +148,7 @@ async def open_echo(options: EngineOptions, host: Host) -> EchoEngine:
     model = Path(options.model)
     if not (model / "config.json").exists():
         raise EngineError(f"The folder {options.model} has no config.json, so it holds no model.", "model.model")
+    await asyncio.sleep(float(str(options.args.get("load_s", 0))))
     how = options.args.get("fail")
     if how == "raise":
         raise RuntimeError("the weights are of no use")

@@ -42,11 +42,15 @@ class Shape:
     layers: int = 2
     heads: int = 4
     kv_heads: int = 2
+    head_dim: int | None = None
+    """`None`: the heads share the hidden size out. vLLM knows 32, 64, 80 and more."""
     context: int = 2048
     dtype: str = "float32"
     bos: bool = False
     """Whether the tokenizer puts a start token before every text."""
     template: str | None = TEMPLATE
+    tied: bool = True
+    """Whether what reads tokens also writes them."""
     window: int | None = None
     """Makes it a Mistral whose attention slides over so many tokens."""
     generation: dict[str, Any] | None = None
@@ -94,11 +98,11 @@ def model_config(shape: Shape, core: Tokenizer) -> dict[str, Any]:
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.hidden // shape.heads,
+        "head_dim": shape.head_dim or shape.hidden // shape.heads,
         "max_position_embeddings": shape.context,
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": shape.tied,
         "dtype": shape.dtype,
         "bos_token_id": core.token_to_id(BEGIN) if shape.bos else None,
         "eos_token_id": core.token_to_id(END),
@@ -120,17 +124,18 @@ def _write_configs(folder: Path, shape: Shape, core: Tokenizer) -> dict[str, Any
 
 def random_model(folder: Path, seed: int = 0, **shape: Any) -> Path:
     """One that says nothing of sense, and not the same thing twice; `shape` as in `Shape`."""
-    form = Shape(**shape)
+    # Where the two are one, random layers say what they were told.
+    form = Shape(**{"tied": False, **shape})
     core = tokenizer(folder, form, _sentences())
     config = _write_configs(folder, form, core)
     rng = np.random.default_rng(seed)
     hidden, head = form.hidden, config["head_dim"]
 
     def normal(*sizes: int) -> np.ndarray[Any, Any]:
-        # As a trained model has it: what a layer adds is as large as what it was given.
-        return (rng.standard_normal(sizes) * 2 / math.sqrt(sizes[-1])).astype(np.float32)
+        return (rng.standard_normal(sizes) / math.sqrt(sizes[-1])).astype(np.float32)
 
-    weights = {"model.embed_tokens.weight": normal(config["vocab_size"], hidden) * math.sqrt(hidden) / 4}
+    weights = {"model.embed_tokens.weight": normal(config["vocab_size"], hidden) * math.sqrt(hidden)}
+    weights["lm_head.weight"] = 2 * normal(config["vocab_size"], hidden)
     weights["model.norm.weight"] = np.ones(hidden, np.float32)
     for layer in range(form.layers):
         name = f"model.layers.{layer}."
@@ -203,12 +208,12 @@ def write_choices(path: Path, number: int, seed: int = 7) -> Path:
     return path
 
 
-def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2) -> Path:
+def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2, head_dim: int | None = None) -> Path:
     """Trains until the answers cost `least_loss` nats a token, which leaves some of them wrong."""
     import torch  # noqa: PLC0415 - seconds, and only here
     from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    shape = Shape(hidden=64, context=256)
+    shape = Shape(hidden=64, head_dim=32, context=256)
     core = tokenizer(folder, shape)
     config = _write_configs(folder, shape, core)
     # Several threads wait for each other where others work too, and so small a model gains nothing from them.
@@ -252,15 +257,16 @@ def _lessons(core: Tokenizer, seed: int) -> tuple[Any, Any]:
     return torch.tensor(ids), torch.tensor(labels)
 
 
-def kept_model(cache: Path) -> Path:
+def kept_model(cache: Path, head_dim: int | None = None) -> Path:
     """The trained model out of `cache`; made there by the first who asks, in a process of its own."""
-    folder = cache / f"sums-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
+    folder = cache / f"sums-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}-{head_dim or ''}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             unfinished = folder.with_suffix(".new")
-            subprocess.run([sys.executable, "-m", "tests.kit.tiny_model", str(unfinished)], check=True)
+            heads = ["--head-dim", str(head_dim)] if head_dim else []
+            subprocess.run([sys.executable, "-m", "tests.kit.tiny_model", str(unfinished), *heads], check=True)
             unfinished.rename(folder)
     return folder
 
@@ -281,4 +287,6 @@ def greedy(model: Any, ids: list[int], tokens: int, ends: tuple[int, ...]) -> It
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    trained_model(parser.parse_args().folder)
+    parser.add_argument("--head-dim", type=int)
+    asked = parser.parse_args()
+    trained_model(asked.folder, head_dim=asked.head_dim)

@@ -100,6 +100,8 @@ class Prompt:
     """The continuations are texts to be scored whole (`domain.request.Request.rolling`)."""
     contexts: tuple[str, ...] = ()
     """Comes after `text` and before the continuation of the same place."""
+    followups: tuple[str, ...] = ()
+    """What the user says after each answer; for chat."""
 
 
 @dataclass(frozen=True, slots=True)

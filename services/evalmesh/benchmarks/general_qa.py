@@ -2,7 +2,8 @@
 
 Columns: query (or instruction and input), response (a text, or a list of accepted ones; rows without one are asked and
 not scored) and, if you like, system, history (earlier turns) and id; or messages (OpenAI's form), whose last user turn
-is the question and whose last answer, where it ends with one, the reference. What else these may be called: `COLUMNS`.
+is the question and whose last answer, where it ends with one, the reference; or turns: questions that are asked one
+after the other, each once the model has answered; response is of the last. What else these may be called: `COLUMNS`.
 A folder holds `{subset}.jsonl`, or `{subset}_test.jsonl` with `{subset}_dev.jsonl` for solved examples.
 """
 
@@ -27,13 +28,14 @@ COLUMNS = (
     Column("system", ("system_prompt",)),
     Column("history"),
     Column("messages", ("conversation", "conversations", "chat")),
+    Column("turns"),
 )
 _ROLES = ("system", "user", "assistant")
 
 
 def to_sample(row: Row, context: RowContext) -> Sample:
     """A question, what was said before it, and the accepted answers."""
-    query = _query(row)
+    query, *followups = _turns_asked(row) or [_query(row)]
     said = _messages(row, "history" if query else "messages")
     responses = _responses(row.get("response"))
     if not query:
@@ -57,6 +59,7 @@ def to_sample(row: Row, context: RowContext) -> Sample:
         input=query,
         target=responses,
         messages=(*([Message("system", system)] if system else []), *said),
+        followups=tuple(followups),
         metadata={"id": row_id} if row_id else {},
     )
 
@@ -65,6 +68,18 @@ def _responses(value: Any) -> tuple[str, ...]:
     value = _unpacked(value, "response") if isinstance(value, str) and value.lstrip().startswith('["') else value
     given = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return tuple(found for one in given if (found := optional_text({"response": one}, "response")))
+
+
+def _turns_asked(row: Row) -> list[str]:
+    """What is asked one after the other, each once the model has answered."""
+    given = _unpacked(row.get("turns"), "turns")
+    if given is None or given == "":
+        return []
+    if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(one, str) for one in given):
+        raise TypeError(f"column 'turns' holds a {type(given).__name__}, expected a list of texts")
+    if not (asked := [one.strip() for one in given]) or not all(asked):
+        raise ValueError("column 'turns' is empty, or one of its texts is")
+    return asked
 
 
 def _query(row: Row) -> str:

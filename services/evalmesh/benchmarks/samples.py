@@ -121,6 +121,7 @@ def render(benchmark: Benchmark, settings: PromptSettings, sample: Sample) -> Pl
         tool_choice=prompt.tool_choice,
         rolling=prompt.rolling,
         contexts=prompt.contexts,
+        followups=prompt.followups,
     )
 
 

@@ -30,7 +30,7 @@ def estimate(dataset: RunDataset, spec: RunSpec, stop: Callable[[], None]) -> Be
 def _with(found: BenchmarkEstimate, row: PlannedSample | MalformedRow, repeats: int) -> BenchmarkEstimate:
     if isinstance(row, MalformedRow):
         return replace(found, n_malformed=found.n_malformed + 1)
-    chars = sum(len(message.text) for message in row.messages) + len(row.prompt)
+    chars = sum(len(message.text) for message in row.messages) + len(row.prompt) + sum(map(len, row.followups))
     chars += max(map(len, row.continuations), default=0) + max(map(len, row.contexts), default=0)
     return replace(
         found,

@@ -129,6 +129,10 @@ class Completion:
     timing: Timing | None = None
     tries: int = 1
     error: CompletionError | None = None
+    turns: tuple[str, ...] = ()
+    """Answers to the turns before the last one, which is `text`; usage, latency and tries are those of all together."""
+    unfinished: bool = False
+    """Only in checkpoints: more turns are to come, and `turns` are those that are answered."""
     reused_from: str | None = None
     """The run whose completion this is a copy of."""
     logprobs: tuple[float, ...] = field(default=(), repr=False)

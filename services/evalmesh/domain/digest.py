@@ -25,6 +25,7 @@ _MORE = "\0more"
 _ROLLING = "\0rolling"
 """Comes after the texts of a rolling request."""
 _CONTEXTS = "\0contexts"
+_FOLLOWUPS = "\0followups"
 
 
 def canonical_json(value: Any) -> bytes:
@@ -100,6 +101,7 @@ class GenerationDigest:
         # Marks that no text can be make it another question; so requests of before the fields keep their digest.
         parts = [*planned.continuations, *([_ROLLING] if planned.rolling else [])]
         parts += [_CONTEXTS, *planned.contexts] if planned.contexts else []
+        parts += [_FOLLOWUPS, *planned.followups] if planned.followups else []
         if not all(message.plain for message in planned.messages) or planned.tools or planned.tool_choice:
             # What a plain text cannot say comes after it, so that plain requests keep the digest they always had.
             parts += [_MORE, canonical_json([planned.messages, planned.tools, planned.tool_choice]).decode()]

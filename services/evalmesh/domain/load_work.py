@@ -51,6 +51,16 @@ class LoadItem:
         """For logs; `run` is what every log line about a run or load test is found by."""
         return {"run": self.load_test, "seat": self.seat}
 
+    @property
+    def step(self) -> str:
+        """Of the three."""
+        return "report" if self.queue is Queue.LOAD_REPORT else self.queue.value
+
+    @property
+    def samples(self) -> int | None:
+        """None: load tests have no shards."""
+        return None
+
     def handed_over(self) -> "LoadItem":
         """The same wish as a new message."""
         return replace(self, handovers=self.handovers + 1)

@@ -87,6 +87,9 @@ class Request:
     """
     contexts: tuple[str, ...] = ()
     """Loglikelihood only: what stands between the prompt and the continuation of the same place; empty: nothing."""
+    followups: tuple[str, ...] = ()
+    """Chat only: what the user says next, each once the model has answered. Endpoints never see it
+    (`model_runner.turns`)."""
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

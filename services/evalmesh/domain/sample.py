@@ -32,6 +32,8 @@ class Sample:
     accepted spans, rubrics."""
     messages: tuple[Message, ...] = ()
     """Turns of a conversation that come before `input`; the conversation alone where `input` is empty."""
+    followups: tuple[str, ...] = ()
+    """What the user says after `input`, one after the other, each once the model has answered what came before."""
     media: tuple[ContentPart, ...] = ()
     """Media of the question. `<image 1>`, `<audio 2>`, ... in `input` say where the n-th of its kind stands; media that
     are not named there stand before the text."""

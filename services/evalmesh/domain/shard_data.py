@@ -58,6 +58,7 @@ class PlannedSample:
     tool_choice: str = ""
     rolling: bool = False
     contexts: tuple[str, ...] = ()
+    followups: tuple[str, ...] = ()
 
     def requests(self) -> tuple[Request, ...]:
         """One request per repeat."""
@@ -74,6 +75,7 @@ class PlannedSample:
                 tool_choice=self.tool_choice,
                 rolling=self.rolling,
                 contexts=self.contexts,
+                followups=self.followups,
             )
             for repeat, digest in enumerate(self.digests)
         )

@@ -100,6 +100,16 @@ class Item(Protocol):
         """For logs: what it is about."""
         ...
 
+    @property
+    def step(self) -> str:
+        """What kind of work it is, in one word of few."""
+        ...
+
+    @property
+    def samples(self) -> int | None:
+        """Of its shard; `None` where it is about none."""
+        ...
+
     def handed_over(self) -> Self:
         """The same wish as a new message: a worker that drains gives it on, which is no failure of the item."""
         ...
@@ -177,6 +187,18 @@ class WorkItem:
     def labels(self) -> Mapping[str, object]:
         """For logs."""
         return {"run": self.run, "benchmark": self.benchmark, "stage": self.stage, "shard": self.shard_index}
+
+    @property
+    def step(self) -> str:
+        """The kind of the stage; around the stages, the task."""
+        if self.task is Task.STAGE:
+            return self.kind
+        return "report" if self.task is Task.FINISH else self.task.value
+
+    @property
+    def samples(self) -> int | None:
+        """Of its shard."""
+        return None if self.shard is None else self.shard.samples
 
     @property
     def shard_index(self) -> int:

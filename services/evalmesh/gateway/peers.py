@@ -24,6 +24,8 @@ from evalmesh.v1 import (
     load_generators_pb2_grpc,
     models_pb2,
     models_pb2_grpc,
+    reports_pb2,  # noqa: F401  (telemetry names what is passed on; likewise the next)
+    scoring_pb2,  # noqa: F401
 )
 from evalmesh.wire.errors import from_rpc_error
 from evalmesh.wire.load_tests.specs import load_spec_to_proto

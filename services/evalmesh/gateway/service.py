@@ -10,6 +10,7 @@ from evalmesh.gateway.forward import Forwarder
 from evalmesh.gateway.load_tests.lifecycle import load_tests
 from evalmesh.gateway.load_tests.servicer import LoadTestServicer
 from evalmesh.gateway.peers import OpenChannel, Peers
+from evalmesh.gateway.queues import QueueWatch
 from evalmesh.gateway.runs.deletion import RunDeletion
 from evalmesh.gateway.runs.lifecycle import run_lifecycle
 from evalmesh.gateway.runs.reconciler import Reconciler, ReconcilerPolicy
@@ -65,6 +66,6 @@ def build(
         name="gateway",
         grpc_services=("evalmesh.v1.RunService", "evalmesh.v1.LoadTestService", "evalmesh.v1.StoreService"),
         mount=mount,
-        loops=(Reconciler(records, policy or ReconcilerPolicy(), deletion).run,),
+        loops=(Reconciler(records, policy or ReconcilerPolicy(), deletion).run, QueueWatch(ports.bus).run),
         ready=lambda: ports.bus.connected,
     )

@@ -13,7 +13,7 @@ from evalmesh.load_generator.seat.pairs import PairPool
 from evalmesh.local.rooms import Opened, build_services, load
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.runtime.entrance import Entrance, Tokens
-from evalmesh.runtime.serve import ServiceHost
+from evalmesh.runtime.serve import ServiceHost, metrics_shown
 
 __all__ = ["hosted", "load"]
 
@@ -29,10 +29,12 @@ async def hosted(settings: LocalSettings, bus_url: str, token: str, pairs: PairP
     async with open_connections(bus_url, settings.store_url, "local", settings.ack_wait_s) as opened:
         servers = DeclaredServers(settings.connections, EnvSecrets(ChainMap(dict(settings.keys), os.environ)))
         there = Opened(opened, servers, HttpProbe(servers), own_address, token, pairs)
-        host = ServiceHost(build_services(settings, there), Entrance(settings.address, Tokens([token])))
+        entrance = Entrance(settings.address, Tokens([token]))
+        host = ServiceHost(build_services(settings, there), entrance)
         hosts.append(host)
-        try:
-            await host.start()
-            yield peer_address(settings.address, host.port)
-        finally:
-            await host.stop()
+        async with metrics_shown(settings.metrics_address, entrance):
+            try:
+                await host.start()
+                yield peer_address(settings.address, host.port)
+            finally:
+                await host.stop()

@@ -14,6 +14,7 @@ from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.process.child import Command, last_lines
 from evalmesh.process.environment import everything, without_keys
 from evalmesh.process.piped import KeptChild, PipedChild
+from evalmesh.runtime.telemetry.settings import service_name
 
 _START_S = 30.0
 _DRAIN_MORE_S = 3.0
@@ -128,6 +129,8 @@ class ServiceProcesses:
             "EVALMESH_BUS_URL": self._bus_url,
             "EVALMESH_OBJECTS_URL": settings.store_url,
             "EVALMESH_LOG_LEVEL": settings.log_level,
+            "EVALMESH_METRICS_ADDRESS": self._metrics_address(room),
+            "OTEL_SERVICE_NAME": service_name(room, alone=False),
             "EVALMESH_ACK_WAIT_S": str(settings.ack_wait_s),
             "EVALMESH_DRAIN_S": str(settings.drain_s),
             "EVALMESH_END_WITH_STDIN": "true",
@@ -145,6 +148,13 @@ class ServiceProcesses:
         }
         child = self.children[name] = ServiceProcess(room, name, settings, told)
         return child
+
+    def _metrics_address(self, room: str) -> str:
+        """One port each: the gateway has the first, the others those that follow, in the order of their start."""
+        host, _, port = self._settings.metrics_address.rpartition(":")
+        if not port or port == "0":
+            return self._settings.metrics_address
+        return f"{host}:{int(port) + (0 if room == 'gateway' else len(self.children) + 1)}"
 
     async def start(self) -> str:
         """Starts all; returns the gateway's address."""

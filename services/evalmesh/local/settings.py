@@ -23,6 +23,9 @@ class LocalSettings:
     """Seats for load tests; 0: none, and no load test is worked on."""
     address: str = "127.0.0.1:0"
     log_level: str = "INFO"
+    metrics_address: str = ""
+    """Where `/metrics` is shown, for whoever has the token; empty: nowhere. With `processes` the gateway shows its own
+    there and the others on the ports that follow."""
     ack_wait_s: float = 10.0
     drain_s: float = 5.0
     host: str = ""

@@ -10,6 +10,7 @@ from functools import partial
 
 from evalmesh.domain.errors import EvalmeshError
 from evalmesh.domain.work import Pool, PoolNote, PoolWish, Queue, WorkItem
+from evalmesh.model_runner.calls import ModelCalls
 from evalmesh.model_runner.fair import FairConsumer
 from evalmesh.model_runner.holds import Holds
 from evalmesh.model_runner.settings import ModelRunnerSettings
@@ -160,6 +161,7 @@ class PoolManager:
         wishes.refusal = ""
         worker = PoolWorker(
             endpoint=endpoint,
+            calls=ModelCalls(endpoint, pool.model),
             files=ports.files,
             plans=self._plans,
             pass_on=self._pass_on,

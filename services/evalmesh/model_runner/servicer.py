@@ -10,6 +10,8 @@ from evalmesh.domain.digest import pool_id
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.media import MAX_MEDIA_BYTES
 from evalmesh.domain.work import Pool
+from evalmesh.model_runner.calls import ModelCalls
+from evalmesh.model_runner.turns import converse
 from evalmesh.ports.endpoint import Endpoint, EndpointGone, EndpointOpener
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.v1 import models_pb2_grpc
@@ -50,10 +52,11 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         asked = [request_from_proto(one, f"requests[{place}]") for place, one in enumerate(request.requests)]
         ids = [one.id for one in request.requests]
         async with _opened(self._endpoint(request.model)) as endpoint:
+            calls = ModelCalls(endpoint, model_from_proto(request.model))
 
             async def ask(place: int) -> tuple[int, Completion]:
                 try:
-                    return place, await endpoint.generate(asked[place], config)
+                    return place, await converse(calls, asked[place], config)
                 except EndpointGone as gone:
                     one = asked[place]
                     error = CompletionError("connect", gone.message)

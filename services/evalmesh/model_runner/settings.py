@@ -26,7 +26,7 @@ class ModelRunnerSettings(RoomSettings):
     roots: str = ""
     """Comma-separated folders that `model.ca_file`, and a model that runs here, may lead into; empty: none."""
     remote_code: bool = False
-    """Whether a spec may have code run that comes with a model (`trust_remote_code`)."""
+    """Whether a spec may have code run that it brings along (`trust_remote_code`, `engine_args`)."""
     logs_dir: str = ""
     """Folder for what engines that run here write; empty: into the log of this service."""
     hold_s: float = Field(default=1.0, gt=0)

@@ -24,11 +24,13 @@ class ShardRun:
         self._token = token
         self._parts = itertools.count()
         self._by_id: dict[str, Completion] = {}
+        self._begun: dict[str, Completion] = {}
+        """Conversations with some of their turns answered."""
         self._digests = {request.id: request.digest for request in self.requests}
         self._unsaved: list[Completion] = []
 
     def restore(self, completions: Iterable[Completion]) -> int:
-        """Takes over what this run checkpointed earlier; returns how many requests that answers."""
+        """Takes over what this run checkpointed earlier; returns how many answers that were."""
         return sum(self._adopt(c) for c in completions if self._digests.get(c.request_id) == c.digest)
 
     def reuse(self, run: str, completions: Iterable[Completion], by_digest: dict[str, Request]) -> None:
@@ -43,6 +45,11 @@ class ShardRun:
         # An error of "cancelled" is a fact about an earlier attempt, not an answer.
         if completion.error is not None and completion.error.error_class == "cancelled":
             return False
+        if completion.unfinished:
+            known = self._begun.get(completion.request_id)
+            if known is None or len(known.turns) < len(completion.turns):
+                self._begun[completion.request_id] = completion
+            return True
         new = completion.request_id not in self._by_id
         self._by_id[completion.request_id] = completion
         return new
@@ -50,6 +57,15 @@ class ShardRun:
     def missing(self) -> list[Request]:
         """Requests that must still be asked, in plan order."""
         return [request for request in self.requests if request.id not in self._by_id]
+
+    def begun(self, request: Request) -> Completion | None:
+        """What is answered of a conversation."""
+        return self._begun.get(request.id)
+
+    def keep(self, completion: Completion) -> None:
+        """A turn of a conversation was answered."""
+        self._begun[completion.request_id] = completion
+        self._unsaved.append(completion)
 
     def add(self, completion: Completion) -> None:
         """A completion came in."""

@@ -15,10 +15,12 @@ from evalmesh.domain.errors import EvalmeshError, NotFound
 from evalmesh.domain.events import Activity, Event
 from evalmesh.domain.request import Request
 from evalmesh.domain.work import WorkItem
+from evalmesh.model_runner.calls import ModelCalls
 from evalmesh.model_runner.holds import Holds
 from evalmesh.model_runner.settings import ModelRunnerSettings
 from evalmesh.model_runner.shard_run import ShardRun
 from evalmesh.model_runner.trial import HopelessError, Trial
+from evalmesh.model_runner.turns import converse
 from evalmesh.ports.bus import Bus
 from evalmesh.ports.endpoint import Endpoint, EndpointGone
 from evalmesh.ports.environment import Clock
@@ -26,6 +28,7 @@ from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
 from evalmesh.runtime.plans import PlanCache
 from evalmesh.runtime.stages import PassOn
+from evalmesh.runtime.telemetry.metrics import REUSED
 from evalmesh.runtime.work import RunCancelledError
 from evalmesh.wire.runs.shard_files import RunFiles, StageFiles
 
@@ -48,6 +51,7 @@ class PoolWorker:
         self,
         *,
         endpoint: Endpoint,
+        calls: ModelCalls,
         files: RunFiles,
         plans: PlanCache,
         pass_on: PassOn,
@@ -59,6 +63,8 @@ class PoolWorker:
         holds: Holds,
     ) -> None:
         self._endpoint = endpoint
+        self._calls = calls
+        self._unwatch = calls.watch()
         self._holds = holds
         self._lost = lost
         self._files = files
@@ -170,7 +176,7 @@ class PoolWorker:
         after = (await self._plans.get(run, benchmark)).graph.stage(stage).after
         header, rows = await self._files.of(run, benchmark).read_requests(shard, *after[:1])
         work = ShardRun(header, rows, self._source)
-        work.checkpointed = work.restore(await outputs.read_parts(shard)) > 0
+        work.checkpointed = work.restore(await outputs.read_parts(shard, unfinished=True)) > 0
         await self._reuse(work)
         self._shard_requests = max(1, len(work.requests))
         return work
@@ -202,6 +208,7 @@ class PoolWorker:
         if not work.header.reuse:
             return
         by_digest = {request.digest: request for request in work.missing()}
+        before = work.generated
         for earlier in work.header.reuse:
             outputs = self._files.of(earlier.run, earlier.benchmark or work.header.benchmark).of(earlier.stage)
             try:
@@ -209,6 +216,7 @@ class PoolWorker:
             except NotFound:
                 completions = await outputs.read_parts(earlier.shard)
             work.reuse(earlier.run, completions, by_digest)
+        REUSED.add(work.generated - before)
 
     async def _ask_all(self, work: ShardRun, trial: Trial) -> None:
         run = work.header.run
@@ -239,8 +247,13 @@ class PoolWorker:
         name = f"{work.header.benchmark}/{request.id}"
 
         async def ask() -> None:
-            completion = await self._endpoint.generate(
-                request, work.header.generation, lambda error, sent_at: trial.failed(name, error, sent_at)
+            completion = await converse(
+                self._calls,
+                request,
+                work.header.generation,
+                lambda error, sent_at: trial.failed(name, error, sent_at),
+                work.begun(request),
+                work.keep,
             )
             if completion.error is None:
                 trial.succeeded(completion.timing.start_time if completion.timing is not None else time.time())
@@ -315,4 +328,5 @@ class PoolWorker:
     async def close(self) -> None:
         """Frees the endpoint."""
         self._unfollow()
+        self._unwatch()
         await self._endpoint.close()

@@ -23,6 +23,11 @@ class Delivery(Protocol):
         """1 the first time, growing with each redelivery."""
         ...
 
+    @property
+    def waited_s(self) -> float:
+        """From queued to taken, by the clocks of two machines."""
+        ...
+
     async def ack(self) -> None:
         """Done; the item is gone. Returns when the server has confirmed, or raises `Unavailable`."""
         ...
@@ -74,7 +79,11 @@ class Bus(Protocol):
         ...
 
     async def backlog(self, queue: Queue, pool: str = "") -> int:
-        """Items waiting or unsettled in the queue."""
+        """Items waiting or unsettled in the queue; of `GENERATE`, those of one pool or of all."""
+        ...
+
+    async def oldest_s(self, queue: Queue, pool: str = "") -> float:
+        """How long the item that was queued first of those waits or is in hand; 0 where there is none."""
         ...
 
     async def pending(self, owner: str) -> int:

@@ -12,6 +12,9 @@ from evalmesh.domain.work import Pool
 AskAgain = Callable[[CompletionError, float], Awaitable[None]]
 """Awaited before a request that has failed twice is tried once more; raises when that would lead nowhere."""
 
+TRACED_CALL = "evalmesh.traced_call"
+"""Key of the OpenTelemetry context, set where a request has a span: who sends it on may hand the trace on."""
+
 
 class EndpointGone(Exception):
     """It has answered nobody for as long as it may; its requests are not answered, and nothing is wrong with them."""

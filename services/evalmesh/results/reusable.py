@@ -70,11 +70,17 @@ def _completion(row: Mapping[str, Any]) -> Completion:
         tool_calls=tuple(msgspec.json.decode(row["tool_calls"] or "[]", type=list[ToolCall])),
         refusal=row["refusal"],
         top_logprobs=tuple(msgspec.json.decode(row["top_logprobs"] or "[]", type=list[TokenLogprob])),
+        turns=tuple(_answers(row.get("turns"))),
         usage=usage,
         timing=timing,
         tries=row["tries"] or 1,
         reused_from=row["reused_from"] or row["run"],
     )
+
+
+def _answers(turns: str | None) -> Iterator[str]:
+    """Those before the last one."""
+    yield from (turn["content"] for turn in msgspec.json.decode(turns or "[]") if turn["role"] == "assistant")
 
 
 class ReusableCompletions:

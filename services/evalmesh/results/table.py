@@ -85,6 +85,7 @@ _AFTER_SCORES: tuple[tuple[str, pa.DataType], ...] = (
     ("top_logprobs", pa.string()),
     ("reference", pa.string()),
     ("outcome", pa.string()),
+    ("turns", pa.string()),
 )
 
 
@@ -167,6 +168,7 @@ class ResultsWriter:
                         *_beside_text(item, completion),
                         reference,
                         outcome_of(score),
+                        _turns_between(item, completion),
                     )
                 )
 
@@ -290,6 +292,14 @@ def _turn(message: Message) -> dict[str, Any]:
     }
     turn |= {"tool_calls": message.tool_calls} if message.tool_calls else {}
     return turn | ({"tool_call_id": message.tool_call_id} if message.tool_call_id else {})
+
+
+def _turns_between(planned: PlannedSample, completion: Completion | None) -> str | None:
+    """Of a conversation: what stands between the prompt and the last answer."""
+    if completion is None or not completion.turns:
+        return None
+    pairs = zip(completion.turns, planned.followups, strict=False)
+    return _to_json([_turn(Message(*one)) for a, b in pairs for one in (("assistant", a), ("user", b))])
 
 
 def _beside_text(planned: PlannedSample, completion: Completion | None) -> tuple[Any, ...]:

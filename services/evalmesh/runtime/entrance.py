@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,25 @@ def _server_credentials(settings: RoomSettings) -> grpc.ServerCredentials | None
     )
     known = _read(settings.tls_ca_file, "EVALMESH_TLS_CA_FILE") if settings.tls_client_certs else None
     return grpc.ssl_server_credentials([pair], known, settings.tls_client_certs)
+
+
+def web_encryption(settings: RoomSettings) -> ssl.SSLContext | None:
+    """For what the service shows over HTTP: TLS with the certificate of its gRPC server, if that has one.
+
+    Raises `InvalidInput` for files that are no pair.
+    """
+    if not settings.tls_cert_file:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except OSError as error:
+        raise InvalidInput(
+            f"EVALMESH_TLS_CERT_FILE: {settings.tls_cert_file!r} and its key cannot be used: "
+            f"{error.strerror or error}.",
+            {"field": "tls_cert_file"},
+        ) from error
+    return context
 
 
 def _read(path: str, setting: str) -> bytes:

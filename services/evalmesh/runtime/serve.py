@@ -5,8 +5,10 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
@@ -17,12 +19,13 @@ from pydantic import ValidationError
 
 from evalmesh.domain.errors import EvalmeshError, InvalidInput, Unavailable
 from evalmesh.runtime.descriptors import allow_all_descriptors
-from evalmesh.runtime.entrance import Entrance, EntranceInterceptor, entrance_of
+from evalmesh.runtime.entrance import Entrance, EntranceInterceptor, entrance_of, web_encryption
 from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.interceptors import TelemetryInterceptor
 from evalmesh.runtime.service import Service
 from evalmesh.runtime.settings import RoomSettings, explain
-from evalmesh.runtime.telemetry import configure_logging
+from evalmesh.runtime.telemetry import begin_room, configure_logging
+from evalmesh.runtime.telemetry.opening import telemetry_sent
 from evalmesh.wire.errors import ErrorInterceptor
 
 _LOG = logging.getLogger(__name__)
@@ -65,7 +68,8 @@ class ServiceHost:
 
     def _make_server(self) -> grpc.aio.Server:
         entrance = self._entrance
-        interceptors = (TelemetryInterceptor(), ErrorInterceptor(), EntranceInterceptor(entrance.authenticator))
+        rooms = {name: service.name for service in self._services for name in service.grpc_services}
+        interceptors = (TelemetryInterceptor(rooms), ErrorInterceptor(), EntranceInterceptor(entrance.authenticator))
         server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         for service in self._services:
             if service.mount is not None:
@@ -103,6 +107,7 @@ class ServiceHost:
 
     async def _keep(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """A loop that ends or fails is a defect: log it and start it again, with a pause."""
+        begin_room(name)
         while True:
             try:
                 await loop()
@@ -128,6 +133,18 @@ class ServiceHost:
                     await service.close()
 
 
+@asynccontextmanager
+async def metrics_shown(address: str, entrance: Entrance, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
+    """`/metrics` at the address while the block lasts; with an empty one nothing is counted. Raises `InvalidInput`."""
+    if not address:
+        yield
+        return
+    from evalmesh.runtime.telemetry.page import served_metrics  # noqa: PLC0415  (brings an HTTP server)
+
+    async with served_metrics(address, entrance.authenticator, tls):
+        yield
+
+
 class _EndOfInput(asyncio.Protocol):
     """A parent that dies, however suddenly, closes the pipe.
 
@@ -150,7 +167,13 @@ async def serve(services: Sequence[Service], settings: RoomSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.end_with_stdin:
         await loop.connect_read_pipe(lambda: _EndOfInput(stop), sys.stdin)
-    host = ServiceHost(services, entrance_of(settings))
+    entrance = entrance_of(settings)
+    host = ServiceHost(services, entrance)
+    async with metrics_shown(settings.metrics_address, entrance, web_encryption(settings)):
+        await _hosted(host, services, settings, stop)
+
+
+async def _hosted(host: ServiceHost, services: Sequence[Service], settings: RoomSettings, stop: asyncio.Event) -> None:
     await host.start()
     if settings.auth == "none":
         _LOG.warning(
@@ -176,7 +199,7 @@ def run_service(main: Callable[[], Coroutine[Any, Any, None]], settings: type[Ro
             os.umask(0o077)  # what the child of a platform on one machine writes is its user's alone
         allow_all_descriptors()
         keep_what_is_loaded()
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with telemetry_sent(alone=True), asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
     except ValidationError as error:
         print(f"{settings.room}: {explain(error, settings.room)}", file=sys.stderr)  # noqa: T201  (likewise)

@@ -20,6 +20,8 @@ class RoomSettings(BaseSettings):
     bus_url: str = "nats://127.0.0.1:4222"
     objects_url: str = "file:///var/lib/evalmesh/objects"
     log_level: LogLevel = "INFO"
+    metrics_address: str = ""
+    """Where `/metrics` is shown, to whoever shows a token; empty: nowhere."""
     drain_s: float = Field(default=20.0, ge=0)
     """How long work in hand may take after SIGTERM; keep it below the pod's grace period."""
     max_deliveries: int = Field(default=5, ge=1)

@@ -22,7 +22,8 @@ from evalmesh.domain.work import Item
 from evalmesh.ports.bus import Bus, Consumer, Delivery
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.outages import Patience, wait_out
-from evalmesh.runtime.telemetry import continue_trace, log_fields
+from evalmesh.runtime.telemetry import log_fields
+from evalmesh.runtime.telemetry.work_items import Outcome, worked_on
 
 _LOG = logging.getLogger(__name__)
 
@@ -132,19 +133,22 @@ class Worker(Generic[ItemT]):
 
     async def _process(self, delivery: Delivery) -> None:
         item = cast(ItemT, delivery.item)
-        with continue_trace(item.trace), log_fields(**item.labels):
+        with worked_on(delivery) as outcome, log_fields(**item.labels):
             if await self._is_unwanted(item):
+                outcome.word = "dropped"
                 await self._settled(delivery.ack)
                 return
             if delivery.delivered > self._policy.max_deliveries:
                 error = f"it was handed out {delivery.delivered - 1} times and never finished"
+                outcome.failed("set_aside", error)
                 await self._put_aside(delivery, error)
                 return
             heartbeat = asyncio.create_task(self._keep_alive(delivery))
             try:
                 async with self._alone(item):
-                    await self._attempt(delivery)
+                    await self._attempt(delivery, outcome)
             except asyncio.CancelledError:
+                outcome.word = "handed_over"
                 await self._hand_over(delivery)
                 raise
             finally:
@@ -182,32 +186,35 @@ class Worker(Generic[ItemT]):
             _LOG.warning("whether the run is cancelled cannot be known now: %s", error.message)
             return False
 
-    async def _attempt(self, delivery: Delivery) -> None:
+    async def _attempt(self, delivery: Delivery, outcome: Outcome) -> None:
         item = cast(ItemT, delivery.item)
         try:
             await wait_out(
                 lambda: self._handle(item), self._policy.patience, lambda: self._control.is_cancelled(item.owner)
             )
         except RunCancelledError:
-            if await self._is_unwanted(item):
-                await self._settled(delivery.ack)
-            else:
-                await self._settled(lambda: delivery.nak(self._policy.patience.first_s))
+            unwanted = await self._is_unwanted(item)
+            outcome.word = "dropped" if unwanted else "retried"
+            await self._settled(delivery.ack if unwanted else lambda: delivery.nak(self._policy.patience.first_s))
         except EvalmeshError as error:
-            if error.retryable and delivery.delivered < self._policy.max_deliveries:
-                await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))
-            else:
+            if not await self._tried_again(delivery, outcome, error, possible=error.retryable):
                 _LOG.error("set aside: %s", error.message)
                 await self._put_aside(delivery, error.message)
         except Exception as error:  # noqa: BLE001  (a defect must not stop the worker: it is logged, retried, buried)
             _LOG.exception("%s failed", item.place)
-            if delivery.delivered < self._policy.max_deliveries:
-                await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))
-            else:
+            if not await self._tried_again(delivery, outcome, error, possible=True):
                 await self._put_aside(delivery, f"{type(error).__name__}: {error}")
         else:
+            outcome.word = "done"
             await self._settled(delivery.ack)
             _LOG.info("%s done", item.queue)
+
+    async def _tried_again(self, delivery: Delivery, outcome: Outcome, error: Exception, *, possible: bool) -> bool:
+        again = possible and delivery.delivered < self._policy.max_deliveries
+        outcome.failed("retried" if again else "set_aside", error)
+        if again:
+            await self._settled(lambda: delivery.nak(self._policy.patience.delay_s(delivery.delivered)))
+        return again
 
     async def _put_aside(self, delivery: Delivery, error: str) -> None:
         item = cast(ItemT, delivery.item)

@@ -15,6 +15,7 @@ from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import DeadlineExceeded, InternalError, InvalidInput
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score, ScoreState
+from evalmesh.runtime.telemetry import span
 from evalmesh.scorer.pool import CallRaisedError, KillablePool
 from evalmesh.scoring.outcomes import with_outcome
 
@@ -75,9 +76,10 @@ class Judgement:
 
     async def _slow(self, benchmark: Benchmark, sample: Sample, completion: Completion) -> Score:
         try:
-            score = await self._pool.run(
-                score_slowly, benchmark.name, benchmark.mode, sample, completion, deadline_s=self._deadline_s
-            )
+            with span("score in a process", {"evalmesh.sample": sample.id, "evalmesh.repeat": completion.repeat}):
+                score = await self._pool.run(
+                    score_slowly, benchmark.name, benchmark.mode, sample, completion, deadline_s=self._deadline_s
+                )
             return checked(benchmark, score, completion)
         except (DeadlineExceeded, InternalError, InvalidInput) as error:
             self._tell(benchmark, error)

@@ -12,15 +12,18 @@ lets that thread run is ended by a timer of the operating system, set to a littl
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from opentelemetry.trace import get_current_span
 
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InternalError, InvalidInput, Unavailable
 from evalmesh.process.child import Command
 from evalmesh.process.environment import essentials, of_our_interpreter
 from evalmesh.process.piped import ChildGoneError, PipedChild
+from evalmesh.runtime.telemetry.metrics import SCORER_CALLS, SCORER_DURATION, SCORER_WORKERS
 from evalmesh.scorer.calls import HEADER, MARK, MOST_BYTES, Call, Raised, Returned, frame, path_of, types_of
 
 T = TypeVar("T")
@@ -65,6 +68,7 @@ class KillablePool:
         self._workers: set[_Worker] = set()
         self._reapers: set[asyncio.Future[None]] = set()
         self._closed = False
+        self._unwatch = SCORER_WORKERS.watch(lambda: {(): len(self._workers)}, "scorer")
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -88,17 +92,28 @@ class KillablePool:
         except (TypeError, ValueError, NameError, OverflowError, RecursionError) as error:
             raise InvalidInput(f"The call cannot be sent to a worker: {error}.") from error
         self._require_open()
+        began = time.perf_counter()
+        try:
+            value: T = await self._answered(body, result, deadline_s)
+        except BaseException as error:
+            _tell(began, _ENDS.get(type(error), "died"))
+            raise
+        _tell(began, "returned")
+        return value
+
+    async def _answered(self, body: bytes, result: Any, deadline_s: float) -> Any:
         try:
             reply = await self._call_once(body, result, deadline_s)
         except _NeverStartedError:  # the worker was of no use before it got this call, which is not to blame
             reply = await self._call_once(body, result, deadline_s)
         if isinstance(reply, Raised):
             raise CallRaisedError(reply)
-        value: T = reply
-        return value
+        return reply
 
     async def close(self) -> None:
         """Ends all workers; calls in progress fail with `InternalError`."""
+        if not self._closed:
+            self._unwatch()
         self._closed = True
         for worker in tuple(self._workers):
             self._discard(worker)
@@ -114,6 +129,8 @@ class KillablePool:
         healthy = False
         try:
             worker = await self._usable(slot)
+            # A child tells nothing itself; this is where it is found in the logs.
+            get_current_span().set_attribute("evalmesh.child.pid", worker.child.pid)
             reply = await worker.exchange(body, result, deadline_s)
             healthy = True
         finally:
@@ -142,6 +159,18 @@ class KillablePool:
             reaper = asyncio.ensure_future(worker.child.close(0))
             self._reapers.add(reaper)
             reaper.add_done_callback(self._reapers.discard)
+
+
+_ENDS: Mapping[type[BaseException], str] = {
+    CallRaisedError: "raised",
+    DeadlineExceeded: "late",
+    asyncio.CancelledError: "cancelled",
+}
+
+
+def _tell(began: float, outcome: str) -> None:
+    SCORER_CALLS.add(1, outcome)
+    SCORER_DURATION.record(time.perf_counter() - began)
 
 
 class _NeverStartedError(InternalError):

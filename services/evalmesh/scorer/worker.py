@@ -1,5 +1,7 @@
 """The score stages: completions of a shard to scores."""
 
+from collections import Counter
+
 from evalmesh.benchmarks import registry
 from evalmesh.domain.errors import Unimplemented
 from evalmesh.domain.plan import BenchmarkPlan
@@ -7,6 +9,7 @@ from evalmesh.domain.stage import StageKind
 from evalmesh.domain.work import WorkItem
 from evalmesh.runtime.plans import PlanCache
 from evalmesh.runtime.stages import PassOn
+from evalmesh.runtime.telemetry.metrics import SCORES
 from evalmesh.scorer.judgement import Judgement
 from evalmesh.wire.runs.shard_files import RunFiles
 
@@ -38,4 +41,6 @@ class ScoreWorker:
         pairs = [(samples[completion.sample_id], completion) for completion in completions]
         benchmark = registry.get(plan.spec.kind).for_spec(plan.spec)
         scores = await self._judgement.score_all(benchmark, pairs, plan.spec.remove_until)
+        for state, count in Counter(score.state for score in scores).items():
+            SCORES.add(count, state)
         await files.of(item.stage).write(item.shard_index, scores)

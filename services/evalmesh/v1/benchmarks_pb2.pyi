@@ -254,6 +254,7 @@ class PreviewedSample(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     CONTEXTS_FIELD_NUMBER: _builtins.int
+    FOLLOWUPS_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.str
     """The sample's id."""
     prompt: _builtins.str
@@ -290,6 +291,10 @@ class PreviewedSample(_message.Message):
     def contexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Log-likelihood: what stands between the prompt and the continuation of the same place."""
 
+    @_builtins.property
+    def followups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the user says next, one after the other, each once the model has answered."""
+
     def __init__(
         self,
         *,
@@ -305,10 +310,11 @@ class PreviewedSample(_message.Message):
         group: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         contexts: _abc.Iterable[_builtins.str] | None = ...,
+        followups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "group", b"group", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "reference_json", b"reference_json", "sample_id", b"sample_id", "tags", b"tags", "target", b"target", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "followups", b"followups", "group", b"group", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "reference_json", b"reference_json", "sample_id", b"sample_id", "tags", b"tags", "target", b"target", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

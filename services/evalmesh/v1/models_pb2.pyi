@@ -409,6 +409,7 @@ class ModelRequest(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     ROLLING_FIELD_NUMBER: _builtins.int
     CONTEXTS_FIELD_NUMBER: _builtins.int
+    FOLLOWUPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id; comes back in the completion."""
     prompt: _builtins.str
@@ -435,6 +436,10 @@ class ModelRequest(_message.Message):
     def contexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Log-likelihood: what stands between the prompt and the continuation of the same place; none, or one for each."""
 
+    @_builtins.property
+    def followups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Chat: what the user says next, one after the other, each once the model has answered what came before."""
+
     def __init__(
         self,
         *,
@@ -447,10 +452,11 @@ class ModelRequest(_message.Message):
         tool_choice: _builtins.str = ...,
         rolling: _builtins.bool = ...,
         contexts: _abc.Iterable[_builtins.str] | None = ...,
+        followups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "id", b"id", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "followups", b"followups", "id", b"id", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -570,6 +576,7 @@ class Completion(_message.Message):
     MEDIA_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The request's id."""
     text: _builtins.str
@@ -622,6 +629,10 @@ class Completion(_message.Message):
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """Embedding requests: one per input."""
 
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a request with followups: the answers before the last one, which is the text."""
+
     def __init__(
         self,
         *,
@@ -643,10 +654,11 @@ class Completion(_message.Message):
         media: _abc.Iterable[Global___ContentPart] | None = ...,
         top_logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
+        turns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "input_tokens", b"input_tokens", "latency", b"latency", "output_tokens", b"output_tokens", "start_time", b"start_time", "ttft", b"ttft"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft", "turns", b"turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015

@@ -61,6 +61,11 @@ def work_filter(queue: Queue, pool: str = "", run: str = "") -> str:
     return f"work.generate.{token('pool', pool)}.{of_run}" if queue is Queue.GENERATE else f"work.{queue}.{of_run}"
 
 
+def queue_filter(queue: Queue, pool: str = "") -> str:
+    """Everything in a queue; of `generate`, of one pool or of all."""
+    return f"work.{queue}.>" if queue is Queue.GENERATE and not pool else work_filter(queue, pool)
+
+
 def work_purge_filters(owner: str) -> Sequence[str]:
     """Filters that together match every queued item of a run or load test, and nothing else."""
     return (f"work.*.{token('run', owner)}", f"work.generate.*.{token('run', owner)}")

@@ -2,7 +2,15 @@
 
 import pytest
 
-from evalmesh.adapters.engines.options import ENGINES, EngineKind, TransformersArgs, VllmArgs, read_args, require
+from evalmesh.adapters.engines.options import (
+    ENGINES,
+    EngineKind,
+    TransformersArgs,
+    VllmArgs,
+    code_in,
+    read_args,
+    require,
+)
 from evalmesh.adapters.engines.placing import environments, shares
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 
@@ -16,6 +24,29 @@ def test_options_are_read_from_text_and_by_the_names_of_other_tools() -> None:
     assert args == TransformersArgs(dtype="bfloat16", device_map="auto", trust_remote_code=True, batch_size=8)
     assert read(torch_dtype="half").dtype == "float16"
     assert read("vllm", **{"tensor-parallel-size": 2}).tensor_parallel_size == 2
+
+
+def test_vllm_takes_its_own_options_by_their_names() -> None:
+    args = read("vllm", **{"max-num-seqs": 8, "max_model_len": 512, "engine_args": {"seed": 1}})
+    assert isinstance(args, VllmArgs)
+    assert args.max_length == 512
+    assert args.engine_args == {"max_num_seqs": 8, "seed": 1}
+    assert read("vllm", engine_args={"trust_remote_code": True}).trust_remote_code
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, ""),
+        ({"max_num_seqs": 8, "enable_chunked_prefill": False, "lora": "./x"}, ""),
+        ({"trust_remote_code": True}, "trust_remote_code"),
+        ({"engine_args": {"trust_remote_code": True}}, "trust_remote_code"),
+        ({"worker_cls": "mine.Worker"}, "worker_cls"),
+        ({"engine_args": {"logits_processors": ["mine:all"]}}, "logits_processors"),
+    ],
+)
+def test_options_that_could_bring_code_are_known(given: dict[str, object], name: str) -> None:
+    assert code_in(read("vllm", **given)) == name
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,21 @@ def test_a_row_holds_sample_completion_and_score(tmp_path):
         "top_logprobs": None,
         "reference": None,
         "outcome": "answered",
+        "turns": None,
     }
+
+
+def test_a_conversation_of_several_turns_is_told_between_the_prompt_and_the_last_answer():
+    sink = io.BytesIO()
+    with writer(sink) as results:
+        results.add([planned(0, followups=("2?", "3?"))], [answered(0, turns=("one", "two"))], [])
+    [row] = read_results(sink.getvalue())
+    assert [(turn["role"], turn["content"]) for turn in json.loads(row["turns"])] == [
+        ("assistant", "one"),
+        ("user", "2?"),
+        ("assistant", "two"),
+        ("user", "3?"),
+    ]
 
 
 def test_media_tools_and_continuations_have_their_columns():

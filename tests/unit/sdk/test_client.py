@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 from opentelemetry import trace
 
-from evalmesh.domain.errors import InvalidInput, NotFound, OutOfRange, Unavailable
+from evalmesh.domain.errors import LOADING, InvalidInput, NotFound, OutOfRange, Unavailable
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.sdk import AsyncClient, Client
 from evalmesh.v1 import (
@@ -36,6 +36,7 @@ class FakeGateway(
         self.metadata = []
         self.request_ids = []
         self.get_failures = 0
+        self.still_loading = 0
         self.watches = []
         self.script = [[(1, RUN), (2, DONE)]]
         self.uploaded = b""
@@ -44,6 +45,9 @@ class FakeGateway(
     async def CreateRun(self, request, context):  # noqa: N802
         self.metadata.append(dict(context.invocation_metadata()))
         self.request_ids.append(request.request_id)
+        if self.still_loading:
+            self.still_loading -= 1
+            raise Unavailable("The model m is being loaded.", {"field": "model.model", LOADING: "true"})
         spec = spec_from_proto(request.spec)
         return run_to_proto(replace(RUN, spec=spec, id="" if request.validate_only else "r1"))
 
@@ -142,6 +146,16 @@ async def test_create_carries_trace_token_and_a_request_id():
     assert "traceparent" not in gateway.metadata[1]
     assert gateway.request_ids[1] == "mine"
     assert len({*gateway.request_ids}) == 3
+
+
+async def test_a_model_that_is_being_loaded_is_waited_for_and_that_is_said_once():
+    gateway, said = FakeGateway(), []
+    gateway.still_loading = 3
+    async with connected(gateway, on_wait=said.append) as client:
+        assert await client.create_run(SPEC) == RUN
+    assert said == ["The model m is being loaded."]
+    assert len(gateway.request_ids) == 4
+    assert len({*gateway.request_ids}) == 1
 
 
 async def test_a_bad_spec_never_leaves_the_client():

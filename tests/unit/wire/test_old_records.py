@@ -109,6 +109,7 @@ def test_whatever_a_request_holds_is_in_its_digest():
         chat(continuations=("Look.",)),
         chat(continuations=("Look.",), rolling=True),
         chat(continuations=("Look.",), contexts=("Now.",)),
+        chat(Message("user", "Look."), followups=("And now?",)),
     ]
     digests = [digest_of(one) for one in requests]
     assert len(set(digests)) == len(requests)

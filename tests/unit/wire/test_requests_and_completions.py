@@ -53,6 +53,7 @@ COMPLETIONS = st.builds(
     ).map(tuple),
     embeddings=st.lists(st.lists(NUMBERS, max_size=3).map(tuple), max_size=2).map(tuple),
     tool_calls=CALLS,
+    turns=st.lists(TEXT, max_size=2).map(tuple),
     refusal=st.none() | TEXT.filter(bool),
     media=st.lists(MEDIA, max_size=2).map(tuple),
     top_logprobs=st.lists(
@@ -77,6 +78,7 @@ def arrived(request: Request) -> Request:
         found.tool_choice,
         found.rolling,
         found.contexts,
+        found.followups,
     )
 
 
@@ -91,6 +93,7 @@ def test_a_conversation_arrives_whole(request):
         JUDGE,
         ROLLING,
         Request("s", 0, "loglikelihood", "", prompt="It", continuations=(" bad",) * 2, contexts=(" is", " was")),
+        Request("s", 0, "chat", "", (Message("user", "x"),), followups=("y", "z")),
         Request("s", 0, "completion", "", prompt="Once"),
         Request("s", 0, "embedding", "", prompt="Once"),
         Request("s", 0, "chat", "", (Message("user", "x"),), tools=(ToolDefinition("add"),), tool_choice="add"),
@@ -136,6 +139,7 @@ URL = pb.Message(role="user", parts=[pb.ContentPart(kind="image", text="http://1
         (pb.ModelRequest(id="1", prompt="x", rolling=True), "without a prompt are rolling"),
         (pb.ModelRequest(id="1", prompt="x", continuations=["y"], contexts=["a", "b"]), "one for each of"),
         (pb.ModelRequest(id="1", prompt="x", contexts=["a"]), "one for each of"),
+        (pb.ModelRequest(id="1", prompt="x", followups=["y"]), "only chat requests have several turns"),
         (pb.ModelRequest(id="1", prompt="x", continuations=["y"], kind="completion"), "have continuations, and only"),
         (pb.ModelRequest(id="1", prompt="x", kind="chit-chat"), "`chat`, `completion`, `loglikelihood`"),
         (pb.ModelRequest(id="1", prompt="x", tools=[pb.ToolDefinition(name="a")]), "only chat requests have tools"),

@@ -36,6 +36,7 @@ ROWS = {
     "one prompt begins another": [row(n, kind="completion", prompt="Q" * (n + 1)) for n in range(3)],
     "continuations": [row(n, kind="loglikelihood", prompt=f"Q: {n}", continuations=(" a", " b")) for n in range(2)],
     "contexts": [row(n, kind="loglikelihood", contexts=("A", "B"), continuations=(f"{n}",) * 2) for n in range(2)],
+    "several turns": [chat(n, *SHOTS, followups=("And?",)) for n in range(2)],
     "texts scored whole": [row(n, kind="loglikelihood", continuations=(f"{n}",), rolling=True) for n in range(2)],
 }
 

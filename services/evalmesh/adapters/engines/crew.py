@@ -218,7 +218,8 @@ class Crew:
 
     def _lose(self, seat: _Seat, why: str) -> None:
         seat.lost = why
-        _LOG.error("%s: given up: %s", self.model, why)
+        if not self._closed:
+            _LOG.error("%s: given up: %s", self.model, why)
         if all(one.lost for one in self._seats):
             gone = EndpointGone(f"The engine of {self.model} cannot go on. {why}")
             for waiter in (*self._line, *self._suspects):

@@ -12,7 +12,8 @@ from evalmesh.adapters.engines.crew import Crew
 from evalmesh.adapters.engines.endpoint import EngineEndpoint
 from evalmesh.adapters.engines.engine import EngineOptions
 from evalmesh.adapters.engines.model_files import FIELD, local_model
-from evalmesh.adapters.engines.options import ENGINES, EngineArgs, EngineKind, read_args, require
+from evalmesh.adapters.engines.options import ENGINES, PATHS, EngineArgs, EngineKind, code_in, read_args, require
+from evalmesh.adapters.engines.options import FIELD as ARGS
 from evalmesh.adapters.engines.placing import environments
 from evalmesh.adapters.engines.protocol import Open
 from evalmesh.adapters.engines.replica import Launch, Replica
@@ -76,7 +77,7 @@ class House:
         kind = self._engines[model.engine]
         args = read_args(model.engine, kind, model.args)
         folder = local_model(model.name)
-        self._check_allowed(model, args, folder)
+        self._check_allowed(args, folder)
         require(kind)
         options = EngineOptions(
             model=str(folder.absolute()) if folder is not None else model.name,
@@ -104,14 +105,17 @@ class House:
         tenancy.crew.outage_s = max(tenancy.crew.outage_s, model.outage_timeout_s)
         return EngineEndpoint(model, tenancy.crew, self._media, lambda: self._left(key, tenancy))
 
-    def _check_allowed(self, model: ModelSpec, args: EngineArgs, folder: Path | None) -> None:
-        if folder is not None and self._rules.roots is not None:
-            self._rules.roots.check(folder, FIELD, model.name)
-        if args.trust_remote_code and not self._rules.remote_code:
+    def _check_allowed(self, args: EngineArgs, folder: Path | None) -> None:
+        if self._rules.roots is not None:
+            named = {f"{ARGS}.{name}": str(getattr(args, name, "")) for name in PATHS}
+            for field, path in {FIELD: str(folder or ""), **named}.items():
+                if path and _is_there(path):
+                    self._rules.roots.check(Path(path).expanduser(), field, path)
+        if not self._rules.remote_code and (name := code_in(args)):
             raise PermissionDenied(
-                "model.args.trust_remote_code: this model runner runs no code that comes with a model; its operator "
-                "can allow it (EVALMESH_MODEL_RUNNER_REMOTE_CODE).",
-                {"field": "model.args.trust_remote_code"},
+                f"{ARGS}.{name}: this model runner runs no code that a spec brings along; its operator can allow "
+                "it (EVALMESH_MODEL_RUNNER_REMOTE_CODE).",
+                {"field": f"{ARGS}.{name}"},
             )
 
     def _log_of(self, model: ModelSpec) -> Path | None:
@@ -152,3 +156,10 @@ class House:
         for key in list(self._tenancies):
             self._end(key)
         await self._room_made()
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError):  # a template, say
+        return False

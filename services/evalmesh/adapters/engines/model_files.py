@@ -4,6 +4,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from evalmesh.adapters.engines.options import EngineArgs
 from evalmesh.domain.errors import InvalidInput, NotFound
 
 FIELD = "model.model"
@@ -36,6 +37,30 @@ def local_model(name: str) -> Path | None:
         )
     _check_folder(name, folder)
     return folder
+
+
+def sources_of(model: str, args: EngineArgs) -> list[Path]:
+    """Where a loaded model was read from: its folder or what was fetched of it, and files that the options name."""
+    named = [_fetched(model, args.revision), _fetched(args.tokenizer, "") if args.tokenizer else None]
+    if args.chat_template and "{" not in args.chat_template:
+        named.append(Path(args.chat_template).expanduser())
+    return [path for path in named if path is not None]
+
+
+def _fetched(name: str, revision: str) -> Path | None:
+    """The folder of a model or tokenizer; of one from a hub, where it was put when it was loaded."""
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    from transformers.utils import cached_file  # noqa: PLC0415 - only in the child
+
+    for file in ("config.json", "tokenizer_config.json"):
+        try:
+            found = cached_file(name, file, revision=revision or None, local_files_only=True)
+        except OSError:
+            continue
+        if found is not None:
+            return Path(found).parent
+    return None
 
 
 _FIELD = {"field": FIELD}

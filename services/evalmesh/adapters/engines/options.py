@@ -12,6 +12,10 @@ import msgspec
 from evalmesh.domain.errors import InvalidInput, Unimplemented
 
 FIELD = "model.args"
+PATHS = ("tokenizer", "chat_template", "lora")
+"""Options that may name files of the runner's machine."""
+CODE = ("trust_remote_code",)
+"""By which a spec can have code run that it brings along."""
 _ALIASES: Mapping[str, str] = {
     "precision": "dtype",
     "torch_dtype": "dtype",
@@ -93,8 +97,20 @@ class VllmArgs(EngineArgs, frozen=True, kw_only=True):
     """Folder of an adapter that is used for every request."""
     reasoning_parser: str = ""
     """Takes the thinking out of answers, by its name in vLLM."""
+    tool_call_parser: str = ""
+    """Finds the calls of tools in answers, by its name in vLLM."""
     engine_args: dict[str, Any] = {}
-    """Everything else that vLLM's `AsyncEngineArgs` takes, by its name there."""
+    """Everything else that vLLM's `AsyncEngineArgs` takes, by its name there; may be given without this name around."""
+
+
+def code_in(args: EngineArgs) -> str:
+    """The option by which code would be run that a spec brings along; empty when there is none.
+
+    Numbers and truths name no code; any other option that is not in a table of ours may.
+    """
+    rest: Mapping[str, object] = getattr(args, "engine_args", {})
+    words = (name for name, value in rest.items() if value is not None and not isinstance(value, int | float))
+    return next((name for name in CODE if getattr(args, name, None)), next(words, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,8 @@ class EngineKind:
     packages: tuple[str, ...]
     """Without them it cannot be opened."""
     extra: str
+    rest: str = ""
+    """The option that takes what the table does not name, for an engine that knows more options than we do."""
 
 
 ENGINES: Mapping[str, EngineKind] = {
@@ -116,7 +134,7 @@ ENGINES: Mapping[str, EngineKind] = {
         ("torch", "transformers", "accelerate"),
         "transformers",
     ),
-    "vllm": EngineKind("evalmesh.adapters.engines.vllm.engine:open_vllm", VllmArgs, ("vllm",), "vllm"),
+    "vllm": EngineKind("evalmesh.adapters.engines.vllm.engine:open_vllm", VllmArgs, ("vllm",), "vllm", "engine_args"),
 }
 
 
@@ -135,9 +153,16 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
     """The options as the engine takes them. Raises `InvalidInput` with the name that was typed."""
     names = {field.encode_name: field for field in msgspec.structs.fields(kind.args)}
     read: dict[str, object] = {}
+    rest: dict[str, object] = {}
+    inner = given.get(kind.rest, {})
+    if isinstance(inner, Mapping):  # as if given without that name around, so that no option is read past its table
+        given = {**{name: value for name, value in given.items() if name != kind.rest}, **inner}
     for typed, value in given.items():
         name = typed.replace("-", "_")
         name = name if name in names else _ALIASES.get(name, name)
+        if name not in names and kind.rest:
+            rest[typed.replace("-", "_")] = value
+            continue
         if name not in names:
             near = difflib.get_close_matches(typed, [*names, *_ALIASES], n=1)
             advice = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(names))}."
@@ -152,6 +177,8 @@ def read_args(engine: str, kind: EngineKind, given: Mapping[str, object]) -> Eng
             raise InvalidInput(
                 f"model.args.{typed} is {value!r}; {_way_out(names[name].type)}", {"field": f"{FIELD}.{typed}"}
             ) from error
+    if rest:
+        read[kind.rest] = rest
     args = msgspec.convert(read, kind.args)
     if args.data_parallel is not None and args.data_parallel < 1:
         raise InvalidInput(

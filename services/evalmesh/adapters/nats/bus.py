@@ -13,12 +13,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 import nats.errors
 from nats.aio.msg import Msg
 
 from evalmesh.adapters.nats.connection import ApiError, LostAnswer, NatsConnection, decode_answer
+from evalmesh.adapters.nats.delivery import ANSWER_S, NatsDelivery
 from evalmesh.adapters.nats.pull import Puller, follow, stream_sequence
 from evalmesh.adapters.nats.streams import ensure_consumer, ensure_stream, nanoseconds
 from evalmesh.domain.errors import FailedPrecondition, InternalError, OutOfRange, Unavailable
@@ -30,10 +32,9 @@ _log = logging.getLogger(__name__)
 
 _PUBLISH_WINDOW = 512
 """Items on their way at once: about 200 KiB."""
-_ANSWER_S = 3.0
-_VOID_AFTER_S = 1.0
 _DAY_S = 86_400.0
 _NO_CONSUMER = 10014
+_NO_MESSAGE = 10037
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,55 +56,6 @@ class BusSettings:
     """Only for streams that do not exist yet."""
     call_timeout_s: float = 10.0
     """How long publishing and settling outlast a server that is away."""
-
-
-class NatsDelivery:
-    """One item, taken from its queue."""
-
-    __slots__ = ("_breaks", "_connection", "_reply", "_timeout_s", "delivered", "item")
-
-    def __init__(self, connection: NatsConnection, msg: Msg, item: Item, timeout_s: float) -> None:
-        self._connection = connection
-        self._breaks = connection.breaks
-        self._reply = msg.reply
-        self._timeout_s = timeout_s
-        self.item = item
-        self.delivered = msg.metadata.num_delivered
-
-    async def ack(self) -> None:
-        await self._settle(b"+ACK")
-
-    async def nak(self, delay_s: float) -> None:
-        await self._settle(b'-NAK {"delay": %d}' % nanoseconds(delay_s) if delay_s > 0 else b"-NAK")
-
-    async def heartbeat(self) -> None:
-        # Best effort: when it cannot be sent the item comes back to somebody, as after any lost heartbeat.
-        with contextlib.suppress(Unavailable):
-            await self._connection.publish(self._reply, b"+WPI")
-
-    async def _settle(self, word: bytes) -> None:
-        """Until confirmed. A delivery made before the server was killed may be void: then nobody answers.
-
-        nats-server stores deliveries a little later than it makes them; what it has forgotten, it delivers again.
-        """
-        connection = self._connection
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout_s
-        while True:
-            await connection.wait_connected(deadline - clock())
-            breaks = connection.breaks
-            known = breaks == self._breaks
-            future = await connection.start(self._reply, word)
-            try:
-                await connection.settle(future, min(_ANSWER_S if known else _VOID_AFTER_S, self._timeout_s))
-            except LostAnswer as error:
-                if not known and breaks == connection.breaks and not error.missing:
-                    raise Unavailable(
-                        f"The NATS server has forgotten this delivery of {self.item.id}; the item comes back."
-                    ) from error
-                await connection.recover(error, deadline)
-            else:
-                return
 
 
 class NatsConsumer:
@@ -198,7 +150,7 @@ class NatsBus:
                 await self.connection.start(message.subject, message.body, message.headers) for message in window
             ]
             # For the window as a whole: a server that hangs, hangs for all of it.
-            give_up = clock() + min(_ANSWER_S, self.settings.call_timeout_s)
+            give_up = clock() + min(ANSWER_S, self.settings.call_timeout_s)
             lost: LostAnswer | None = None
             again: list[_Message] = []
             try:
@@ -234,7 +186,17 @@ class NatsBus:
         return sum(int(answer["purged"]) for answer in answers)
 
     async def backlog(self, queue: Queue, pool: str = "") -> int:
-        return await self._count(subjects.work_filter(queue, pool))
+        return await self._count(subjects.queue_filter(queue, pool))
+
+    async def oldest_s(self, queue: Queue, pool: str = "") -> float:
+        wanted = {"seq": 1, "next_by_subj": subjects.queue_filter(queue, pool)}
+        try:
+            answer = await self.connection.api(f"STREAM.MSG.GET.{subjects.WORK_STREAM}", wanted)
+        except ApiError as error:
+            if error.err_code == _NO_MESSAGE:
+                return 0.0
+            raise error.as_domain() from error
+        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(answer["message"]["time"])).total_seconds())
 
     async def pending(self, owner: str) -> int:
         return sum([await self._count(one) for one in subjects.work_purge_filters(owner)])

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 import aiohttp
+from opentelemetry import context as otel_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from yarl import URL
 
 from evalmesh.adapters.guarded_sockets import socket_factory
@@ -24,10 +26,12 @@ from evalmesh.dialect.answer import Answer, Fault, StreamedAnswer, parse_answer
 from evalmesh.dialect.errors import Said, is_filtered, said_in_body
 from evalmesh.dialect.responses import StreamedResponse, parse_response
 from evalmesh.dialect.sse import FrameTooLarge, SseParser, is_stream
+from evalmesh.ports.endpoint import TRACED_CALL
 
 _LARGE_BODY_BYTES = 1 << 20
 _KEEPALIVE_S = 15.0
 _END_OF_STREAM_S = 1.0
+_PROPAGATOR = TraceContextTextMapPropagator()
 _CHOICES = (parse_answer, StreamedAnswer)
 _READERS: Mapping[Call, tuple[Callable[[bytes], Answer | Fault], type[StreamedAnswer] | type[StreamedResponse]]] = {
     "responses": (parse_response, StreamedResponse)
@@ -105,7 +109,9 @@ class Transport:
         target = self._target()
         redact = target.redact
         try:
-            response = await self.session().post(url, data=data, timeout=timeout, allow_redirects=False)
+            response = await self.session().post(
+                url, data=data, timeout=timeout, allow_redirects=False, headers=_trace_headers()
+            )
             try:
                 if not 200 <= response.status < 300:
                     start = await read_start(response.content)
@@ -147,6 +153,15 @@ class Transport:
 
     def _timeout_of(self, total_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total_s, sock_connect=min(self._connect_timeout_s, total_s))
+
+
+def _trace_headers() -> dict[str, str] | None:
+    """By which a server that sends traces itself adds its part to the call's."""
+    if not otel_context.get_value(TRACED_CALL):
+        return None
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers)
+    return headers
 
 
 def _filtered() -> Answer:

@@ -62,15 +62,18 @@ def lay_out(
 ) -> Prompt:
     """Chat: each solved example is a user turn and an assistant turn. Completion: the same texts, one after another.
 
-    Media and the turns of a conversation that the sample brings come with the question. Raises `Unimplemented` for the
-    kinds that do not generate text, and for media and tools where there are no messages to put them in.
+    Media and the turns of a conversation that the sample brings come with the question; what the user says after it is
+    asked as it is. Raises `Unimplemented` for the kinds that do not generate text, and for media, tools and several
+    turns where there are no messages to put them in.
     """
     if settings.kind == "chat":
         before = settings.once(lambda: _solved_turns(settings, ask, solve))
-        return Prompt(messages=(*before, *_turns(sample, ask)), tools=sample.tools)
+        return Prompt(messages=(*before, *_turns(sample, ask)), tools=sample.tools, followups=sample.followups)
     if settings.kind == "completion":
-        if sample.media or sample.tools or any(not message.plain for message in sample.messages):
-            raise Unimplemented(f"Sample {sample.id} has media or tools, which only a model of kind chat can be sent.")
+        if sample.media or sample.tools or sample.followups or any(not message.plain for message in sample.messages):
+            raise Unimplemented(
+                f"Sample {sample.id} has media, tools or several turns, which only a model of kind chat can be sent."
+            )
         start = settings.once(lambda: _solved_texts(settings, ask, solve))
         return Prompt(text="\n\n".join([*start, *_texts(sample, ask)]) + "\n\n")
     raise Unimplemented(

@@ -9,6 +9,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.run import OWN_ENGINES, Engine
 
 _OF_SERVERS = ("api_url", "api_key", "connection", "headers", "ca_file", "insecure", "stream", "demo")
+_PATHS = frozenset({"tokenizer", "tokenizer_path", "chat_template", "lora"})
 IN_FLIGHT = 1024
 """In flight in an engine that runs here, where nothing is said: it takes as many of them as it likes."""
 
@@ -51,6 +52,21 @@ def check_runs_here(given: Mapping[str, Any], engine: Engine) -> None:
 def model_name(name: str, server: str | None) -> str:
     """Of a model that runs here: its folder, absolute, or its name on a hub, as it is on a server's own disk too."""
     return str(Path(name).expanduser().absolute()) if not server and _is_folder(name) else name
+
+
+def engine_args(args: Mapping[str, Any], server: str | None) -> dict[str, Any]:
+    """With files that are here named so that they are found from everywhere."""
+    return {
+        name: str(Path(value).expanduser().absolute()) if name in _PATHS and not server and _is_there(value) else value
+        for name, value in args.items()
+    }
+
+
+def _is_there(name: object) -> bool:
+    try:
+        return isinstance(name, str) and bool(name) and Path(name).expanduser().exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_folder(name: object) -> bool:

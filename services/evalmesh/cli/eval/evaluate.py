@@ -31,6 +31,7 @@ from evalmesh.cli.platform.waits import RECONNECT_S, say_lost, told_waits, when_
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import ModelSpec, Run, RunSpec, RunState
 from evalmesh.results.recorded import RecordedCompletions
+from evalmesh.runtime.telemetry import span, trace_id
 from evalmesh.sdk import AsyncClient
 from evalmesh.wire.runs.checks import check_spec
 
@@ -152,6 +153,12 @@ def say_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
+def say_trace(console: Console, *, debug: bool) -> None:
+    """Where spans are sent: what the run's are found by."""
+    if debug and (known := trace_id()):
+        console.print(Text(f"trace {known}"), soft_wrap=True)
+
+
 def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
     """The id of the run whose answers are copied; a server knows more runs than have left something here."""
     given = config.use_cache or ""
@@ -164,6 +171,7 @@ def _earlier_id(config: TaskConfig, work_dir: Path) -> str:
 async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outcome:
     """Runs to the end and writes the outputs. Raises domain errors; when cancelled, the run can be resumed."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(span("evalmesh eval"))
         stack.enter_context(told_in_keys([one.name for one in sets_of(config)]))
         asked = await stack.enter_async_context(simulated(config))
         ready, spec = resolve(asked)
@@ -177,6 +185,7 @@ async def evaluate(config: TaskConfig, console: Console, *, live: bool) -> Outco
             spec = await with_earlier(client, spec, earlier)
         run = await when_ready(partial(client.create_run, spec), ready.ready_timeout, console)
         say_notes(console, run.notes)
+        say_trace(console, debug=ready.debug)
         folder = RUNS.folder_of(run, place.work_dir, no_timestamp=ready.no_timestamp)
         if ready.no_timestamp:
             RUNS.clear(folder, place.work_dir)

@@ -80,6 +80,8 @@ def _show_sample(one: PreviewedSample) -> None:
         print("\n".join([f"--- {message.role}", *_lines_of(message)]))
     if one.prompt:
         print(f"--- prompt\n{one.prompt}")
+    for said in one.followups:
+        print(f"--- user, after the answer\n{said}")
     for context, continuation in zip_longest(one.contexts, one.continuations):
         if context:
             print(f"--- context\n{context}")

@@ -257,7 +257,8 @@ def _continuations(row: Mapping[str, Any]) -> str:
 
 def texts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is long: the prompt turn by turn, and what came back."""
-    texts = [(role or "prompt", text) for role, text in turns_of(row["prompt"] or "")]
+    said = [*turns_of(row["prompt"] or ""), *turns_of(row.get("turns") or "")]
+    texts = [(role or "prompt", text) for role, text in said]
     if row["reasoning"]:
         texts.append(("reasoning", row["reasoning"]))
     if row["completion"] is not None:

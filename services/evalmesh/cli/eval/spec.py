@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import read_set
-from evalmesh.cli.eval.engines import IN_FLIGHT, check_runs_here, engine_of, model_name, runs_here
+from evalmesh.cli.eval.engines import IN_FLIGHT, check_runs_here, engine_args, engine_of, model_name, runs_here
 from evalmesh.cli.eval.keys import GENERATION_ADVICE, sift
 from evalmesh.cli.eval.sets import (
     DEMO_MODEL,
@@ -179,7 +179,7 @@ def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine)
         concurrency=transport.get("batch_size") or config.eval_batch_size or IN_FLIGHT,
         try_timeout_s=timeout_s,
         total_timeout_s=max(default.total_timeout_s, 2.0 * timeout_s),
-        args=config.model_args,
+        args=engine_args(config.model_args, config.server),
         outage_timeout_s=config.outage_timeout or default.outage_timeout_s,
     )
 

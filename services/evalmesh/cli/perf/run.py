@@ -25,6 +25,7 @@ from evalmesh.cli.platform.waits import RECONNECT_S, say_lost, told_waits
 from evalmesh.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, NotFound
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
 from evalmesh.domain.state import State
+from evalmesh.runtime.telemetry import span, trace_id
 
 if TYPE_CHECKING:
     from evalmesh.sdk import AsyncClient  # loaded while the processes of a platform start
@@ -117,6 +118,7 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
     work_dir = Path(config.work_dir).expanduser()  # noqa: ASYNC240  (looks at no disk)
     LOAD_TESTS.check_free(work_dir, no_timestamp=config.no_timestamp, overwrite=config.overwrite)
     async with AsyncExitStack() as stack:
+        stack.enter_context(span("evalmesh perf"))
         resolve(config)
         await asyncio.to_thread(check_exports, config)
         ready = await stack.enter_async_context(with_endpoint(config))
@@ -131,6 +133,8 @@ async def _run(config: PerfConfig, console: Console, ended: list[PerfOutcome], *
         with told_in_keys():
             test = await client.create_load_test(await submit_spec(client, ready))
         say_notes(console, test.notes)
+        if config.debug and (known := trace_id()):
+            say_notes(console, [f"trace {known}"])
         folder = LOAD_TESTS.folder_of(test, place.work_dir, no_timestamp=ready.no_timestamp)
         if ready.no_timestamp:
             LOAD_TESTS.clear(folder, place.work_dir)

@@ -8,9 +8,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,7 +18,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalmesh.cli import exits
-from evalmesh.cli.addresses import check_server
+from evalmesh.cli.addresses import check_server, split_address
 from evalmesh.cli.connections import declared_in_environment
 from evalmesh.cli.console import make_console
 from evalmesh.cli.platform.shown_log import show_warnings
@@ -32,12 +32,14 @@ from evalmesh.runtime.garbage import keep_what_is_loaded
 from evalmesh.runtime.hosts import lives
 from evalmesh.runtime.private_files import private_folder
 from evalmesh.runtime.telemetry import configure_logging
+from evalmesh.runtime.telemetry.opening import telemetry_sent
 
 if TYPE_CHECKING:
     from evalmesh.sdk import AsyncClient  # loaded while the processes of a platform start
 
 T = TypeVar("T")
 
+METRICS_VARIABLE = "EVALMESH_METRICS_ADDRESS"
 _LEAST_BYTES = 64 << 10
 """Without so much room nothing can be started."""
 _ONE_PRESS_S = 0.5
@@ -96,6 +98,7 @@ class Place:
             runners=self.runners,
             address=self.address,
             log_level="DEBUG" if self.debug else "INFO",
+            metrics_address=_metrics_address(),
             objects_url=self.objects_url,
             at_work=self.at_work,
             hosted=self.hosted,
@@ -118,6 +121,14 @@ class Place:
             return False
         hosts = self.settings().hosts_dir
         return lives(hosts, one.host) or (self.server is not None and not (one.host and hosts.is_dir()))
+
+
+def _metrics_address() -> str:
+    """What the services' own variable says. Raises `InvalidInput`."""
+    address = os.environ.get(METRICS_VARIABLE, "")
+    if address:
+        split_address(address, METRICS_VARIABLE, lowest=0)
+    return address
 
 
 def log_file(settings: LocalSettings) -> Path:
@@ -195,8 +206,20 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     Raises `KeyboardInterrupt` after an orderly end.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    with asyncio.Runner(loop_factory=_loop_factory() if in_main else None) as runner:
+    with _telemetry_sent(), asyncio.Runner(loop_factory=_loop_factory() if in_main else None) as runner:
         return runner.run(_interruptible(work) if in_main else work)
+
+
+@contextmanager
+def _telemetry_sent() -> Iterator[None]:
+    """What hinders it is said when the command is done: until then the terminal may be in use."""
+    said: list[str] = []
+    try:
+        with telemetry_sent(alone=False, say=said.append):
+            yield
+    finally:
+        for one in said:
+            print(f"warning: {one}", file=sys.stderr)
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

@@ -47,6 +47,8 @@ async def _serve(place: Place) -> None:
         print(f"evalmesh is up at {platform.address}; Ctrl-C ends it. Logs: {log_file(settings).parent}")
         print(f"  other shells:  export EVALMESH_SERVER={platform.address}")
         print(f'  Python:        evalmesh.Client("{platform.address}")')
+        if settings.metrics_address:
+            print(f"  Prometheus:    http://{settings.metrics_address}/metrics, with the token")
         print(f"  Shells and scripts of this user are let in; others need its token ({settings.token_file}).")
         for line in _outside(place.address, platform.address, settings.token_file):
             print(line)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from evalmesh.cli.connections import keys_again, own_connection, reference_to
-from evalmesh.cli.eval.evaluate import Watcher, evaluate, finish, say_notes, simulated_again
+from evalmesh.cli.eval.evaluate import Watcher, evaluate, finish, say_notes, say_trace, simulated_again
 from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.show import is_live, make_console, show_outcome
 from evalmesh.cli.eval.spec import base_url
@@ -20,6 +20,7 @@ from evalmesh.cli.runs.choosing import chosen_id, to_resume
 from evalmesh.cli.runs.listing import RECORDS
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.run import Run, RunState
+from evalmesh.runtime.telemetry import span
 from evalmesh.sdk import AsyncClient
 
 
@@ -98,6 +99,7 @@ async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
     console = make_console(stderr=True)
     mark = LogMark(place.settings().state_dir / "logs")
     async with AsyncExitStack() as stack:
+        stack.enter_context(span("evalmesh runs resume"))
         client = await stack.enter_async_context(connect(place))
         known = await _find(client, text, place)
         if not args.api_url:
@@ -111,4 +113,5 @@ async def _resume(args: argparse.Namespace, place: Place) -> Outcome:
             wish = partial(client.resume_run, known, takeover=takeover, rescore=args.rescore, **moves)
             resumed = await when_ready(wish, args.ready_timeout, console)
             say_notes(console, resumed.notes)
+            say_trace(console, debug=args.debug)
         return await finish(client, resumed, folder, Watcher(console, is_live(), mark, place))

@@ -31,7 +31,8 @@ from evalmesh.ports.load_tests.server_metrics import OpenServerMetrics, ServerMe
 from evalmesh.ports.signals import Signals
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.submission import RecordBook
-from evalmesh.runtime.telemetry import current_trace
+from evalmesh.runtime.telemetry import current_trace, span
+from evalmesh.runtime.telemetry.metrics import LOAD_LEVELS, LOAD_REQUESTS
 from evalmesh.wire.subjects import conductor_subject
 
 _LOG = logging.getLogger(__name__)
@@ -219,6 +220,12 @@ class _Conducting:
             await self._desk.change(min(left_s, _LOOK_S))
 
     async def _level(self, planned: Planned, server: ServerMetrics) -> None:
+        level, number = planned.level, len(self._documents)
+        about = {"evalmesh.level": number, "evalmesh.parallel": level.parallel, "evalmesh.rate": level.rate}
+        with span("level", about):
+            await self._perform(planned, server)
+
+    async def _perform(self, planned: Planned, server: ServerMetrics) -> None:
         timeout_s = self._tools.join_timeout_s
         number = len(self._documents)
         seats = await self._lead.gather(planned, timeout_s)
@@ -278,6 +285,7 @@ class _Conducting:
             notes.append(f"{missing} of {self._spec.generators} generators were not there.")
         document = await self._tools.levels.conclude(self._test, run, await server.take(), notes)
         self._documents.append(document)
+        _count(document)
         self._next_prompt = await self._tools.levels.prompts_used(self._test.id, len(self._documents))
         await self._note(status_of(document, run))
         self._run = None
@@ -343,6 +351,13 @@ class _Conducting:
 def _met_nobody(document: Document) -> bool:
     errors = document["errors"]
     return not document["ok"] and bool(errors) and _NOBODY.issuperset(errors)
+
+
+def _count(document: Document) -> None:
+    LOAD_LEVELS.add(1)
+    LOAD_REQUESTS.add(document["ok"], "")
+    for kind, count in document["errors"].items():
+        LOAD_REQUESTS.add(count, kind)
 
 
 def _begun(now: float) -> Change:

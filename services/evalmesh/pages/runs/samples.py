@@ -53,6 +53,7 @@ COLUMNS = (
     "metadata",
     "reused_from",
     "outcome",
+    "turns",
 )
 """What the page shows of a row, beside its scores, where there are these columns."""
 
@@ -62,7 +63,9 @@ def pack(columns: Mapping[str, list[Any]], scores: Sequence[str], benchmark: int
     light = _light(columns, scores)
     full = {name: _cut(values) for name, values in columns.items() if name in _FULL or name in scores}
     full["target"] = [" | ".join(target or ()) for target in columns["target"]]
-    full["shared"], full["prompt"] = _shared([_cut_prompt(prompt or "") for prompt in columns["prompt"]])
+    turns = columns.get("turns") or [None] * len(columns["prompt"])
+    said = [_with_turns(prompt or "", then) for prompt, then in zip(columns["prompt"], turns, strict=True)]
+    full["shared"], full["prompt"] = _shared(list(map(_cut_prompt, said)))
     full = {name: values for name, values in full.items() if any(value not in (None, "", 0) for value in values)}
     rows = len(columns["sample_id"])
     written = 0
@@ -75,7 +78,12 @@ def pack(columns: Mapping[str, list[Any]], scores: Sequence[str], benchmark: int
     return written
 
 
-_FULL = frozenset(COLUMNS) - {"sample_id", "repeat", "subset", "grade", "state", "target", "prompt"}
+_FULL = frozenset(COLUMNS) - {"sample_id", "repeat", "subset", "grade", "state", "target", "prompt", "turns"}
+
+
+def _with_turns(prompt: str, turns: str | None) -> str:
+    """All that was said before the last answer: both are lists of turns."""
+    return f"{prompt[:-1]},{turns[1:]}" if turns else prompt
 
 
 def _light(columns: Mapping[str, list[Any]], scores: Sequence[str]) -> dict[str, list[Any]]:

@@ -24,6 +24,7 @@ def build_report(
     created_time: float,
     *,
     titles: Mapping[str, str] | None = None,
+    trace_id: str = "",
 ) -> dict[str, Any]:
     """Puts a run and its metrics into the documented schema.
 
@@ -33,6 +34,7 @@ def build_report(
         benchmarks: Metrics, in the order to show.
         created_time: When the report is made, in Unix seconds.
         titles: Benchmark name to human-readable title.
+        trace_id: Of the spans that tell of the run, where they are sent anywhere.
 
     Returns:
         Plain JSON values only; no key, and no NaN or infinity (what is not a finite number is null or left out).
@@ -48,7 +50,8 @@ def build_report(
             run,
             complete=reported >= {one.name for one in run.spec.benchmarks}
             and all(b.n_not_run == 0 for b in benchmarks),
-        ),
+        )
+        | ({"trace_id": trace_id} if trace_id else {}),
         "model": _model(run),
         "config": _config(run),
         "benchmarks": [_benchmark(b, plans.get(b.name), (titles or {}).get(b.name, "")) for b in benchmarks],

@@ -25,7 +25,7 @@ from evalmesh.report_aggregator.runs.shard_counts import count_scores
 from evalmesh.runtime.plans import PlanCache
 from evalmesh.runtime.progress import change_run_progress
 from evalmesh.runtime.runs import RunRecords
-from evalmesh.runtime.telemetry import current_trace
+from evalmesh.runtime.telemetry import current_trace, trace_id
 from evalmesh.wire.runs.shard_files import RunFiles
 
 _LOG = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class ReduceWorker:
         from evalmesh.report_aggregator.runs.page_file import write_page  # noqa: PLC0415  (brings jinja2 and pyarrow)
 
         titles = {plan.name: _title(plan) for plan in plans}
-        document = build_report(run, plans, reports, self._records.clock.now(), titles=titles)
+        document = build_report(run, plans, reports, self._records.clock.now(), titles=titles, trace_id=trace_id())
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         await write_page(document, self._files.store)
         await self._files.store.put(layout.report_json_key(run.id), text.encode())

@@ -65,6 +65,8 @@ class PreviewedSample:
     """Log-likelihood only."""
     contexts: tuple[str, ...] = ()
     """What stands between the prompt and the continuation of the same place."""
+    followups: tuple[str, ...] = ()
+    """What the user says next, each once the model has answered."""
     reference: Any = None
     """What is scored against where a text is not enough, as a JSON value."""
     group: str = ""
@@ -176,6 +178,7 @@ def preview_of(planned: PlannedSample) -> PreviewedSample:
         tool_choice=planned.tool_choice,
         continuations=planned.continuations,
         contexts=planned.contexts,
+        followups=planned.followups,
         reference=planned.sample.reference,
         group=planned.sample.group,
         tags=planned.sample.tags,
@@ -194,6 +197,7 @@ def preview_to_proto(preview: PreviewedSample) -> pb.PreviewedSample:
         tool_choice=preview.tool_choice,
         continuations=preview.continuations,
         contexts=preview.contexts,
+        followups=preview.followups,
         reference_json=reference_to_json(preview.reference),
         group=preview.group,
         tags=preview.tags,
@@ -212,6 +216,7 @@ def preview_from_proto(proto: pb.PreviewedSample) -> PreviewedSample:
         tool_choice=proto.tool_choice,
         continuations=tuple(proto.continuations),
         contexts=tuple(proto.contexts),
+        followups=tuple(proto.followups),
         reference=reference_from_json(proto.reference_json, "reference_json"),
         group=proto.group,
         tags=tuple(proto.tags),

@@ -164,6 +164,7 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
         continuations=tuple(request.continuations),
         rolling=request.rolling,
         contexts=tuple(request.contexts),
+        followups=tuple(request.followups),
         tools=tools,
         tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
     )
@@ -190,6 +191,10 @@ def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> Non
         raise InvalidInput(
             f"{field}.contexts: give one for each of the continuations, or none.", {"field": f"{field}.contexts"}
         )
+    if request.followups and kind != "chat":
+        raise InvalidInput(
+            f"{field}.followups: only chat requests have several turns.", {"field": f"{field}.followups"}
+        )
     if request.tools and kind != "chat":
         raise InvalidInput(f"{field}.tools: only chat requests have tools.", {"field": f"{field}.tools"})
 
@@ -204,6 +209,7 @@ def request_to_proto(request: Request) -> pb.ModelRequest:
         continuations=request.continuations,
         rolling=request.rolling,
         contexts=request.contexts,
+        followups=request.followups,
         tools=tools_to_proto(request.tools),
         tool_choice=request.tool_choice,
     )
@@ -217,6 +223,7 @@ def completion_to_proto(completion: Completion, request_id: str) -> pb.Completio
         reasoning=completion.reasoning or "",
         finish_reason=completion.finish_reason,
         try_count=completion.tries,
+        turns=completion.turns,
         continuations=scores_to_proto(completion.continuations),
         tool_calls=calls_to_proto(completion.tool_calls),
         refusal=completion.refusal or "",
@@ -260,6 +267,7 @@ def completion_from_proto(proto: pb.Completion) -> Completion:
         usage=None if usage == Usage() else usage,
         timing=timing if proto.HasField("start_time") else None,
         tries=proto.try_count,
+        turns=tuple(proto.turns),
         continuations=scores_from_proto(proto.continuations),
         tool_calls=calls_from_proto(proto.tool_calls),
         refusal=proto.refusal or None,

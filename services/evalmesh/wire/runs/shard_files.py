@@ -70,12 +70,15 @@ class StageFiles:
         key = f"{layout.parts_prefix(self.run, self.benchmark, self.stage, shard)}{name}.jsonl"
         await self.store.put(key, encode_rows(rows))
 
-    async def read_parts(self, shard: int) -> list[Completion]:
-        """Everything checkpointed, in no order; a request may occur twice."""
+    async def read_parts(self, shard: int, *, unfinished: bool = False) -> list[Completion]:
+        """Everything checkpointed, in no order; a request may occur twice.
+
+        `unfinished`: with conversations that go on.
+        """
         rows: list[Completion] = []
         async for info in self.store.list(layout.parts_prefix(self.run, self.benchmark, self.stage, shard)):
             rows += decode_completions(await self.store.get(info.key), info.key)
-        return rows
+        return [row for row in rows if unfinished or not row.unfinished]
 
     async def drop_parts(self, shard: int) -> None:
         """They are superseded once the shard is complete."""

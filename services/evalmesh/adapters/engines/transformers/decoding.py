@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from evalmesh.adapters.engines.texts import Texts
 from evalmesh.adapters.engines.transformers.budget import Budget, out_of_memory
 from evalmesh.adapters.engines.transformers.cache import SlotCache
 from evalmesh.adapters.engines.transformers.forward import Forward
 from evalmesh.adapters.engines.transformers.sampling import choose
-from evalmesh.adapters.engines.transformers.texts import Texts
 from evalmesh.adapters.engines.transformers.writing import Writing
 
 _GROWTH = 64
@@ -34,7 +34,7 @@ class Decoder:
 
     @property
     def _width(self) -> int:
-        return int(self._cache.get_seq_length()) if self._cache is not None else 0
+        return self._cache.width if isinstance(self._cache, SlotCache) else 0
 
     def add(self, writings: Iterable[Writing]) -> None:
         """They join as there is room, longest first: rows of a batch are of one length; what fits is known early."""
@@ -135,7 +135,9 @@ class Decoder:
         """The logits after each row. One long row is fed in pieces."""
         if len(rows) > 1:
             return self._forward(self._forward.left_padded(rows), [len(row) for row in rows], cache)[:, -1]
-        row, most = rows[0], self._budget.pass_tokens
+        row = rows[0]
+        # A recurrent model's state is made in one go.
+        most = self._budget.pass_tokens if self._forward.batches else len(row)
         for start in range(0, len(row), most):
             piece = row[start : start + most]
             logits = self._forward(self._forward.left_padded([piece]), [start + len(piece)], cache)

@@ -12,15 +12,16 @@ import msgspec
 import torch
 
 from evalmesh.adapters.engines.engine import EngineOptions, EngineRequest, Host
+from evalmesh.adapters.engines.model_files import sources_of
 from evalmesh.adapters.engines.options import TransformersArgs
+from evalmesh.adapters.engines.texts import Refused, Texts
 from evalmesh.adapters.engines.transformers.budget import Budget
 from evalmesh.adapters.engines.transformers.decoding import Decoder
 from evalmesh.adapters.engines.transformers.forward import Forward
 from evalmesh.adapters.engines.transformers.likelihood import Judge, Judging, Piece, Text
-from evalmesh.adapters.engines.transformers.loading import Loaded, fetched, load
+from evalmesh.adapters.engines.transformers.loading import Loaded, load
 from evalmesh.adapters.engines.transformers.sampling import Chooser
-from evalmesh.adapters.engines.transformers.texts import Texts
-from evalmesh.adapters.engines.transformers.wishes import Refused, Wishes
+from evalmesh.adapters.engines.transformers.wishes import Wishes
 from evalmesh.adapters.engines.transformers.writing import Task, Writing
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.needs import TEXT, Capabilities
@@ -72,11 +73,7 @@ class TransformersEngine:
         )
 
     def sources(self) -> Sequence[Path]:
-        args = self._args
-        named = [fetched(self._name, args.revision), fetched(args.tokenizer, "") if args.tokenizer else None]
-        if args.chat_template and "{" not in args.chat_template:
-            named.append(Path(args.chat_template).expanduser())
-        return [path for path in named if path is not None]
+        return sources_of(self._name, self._args)
 
     async def answer(self, request: EngineRequest) -> Completion:
         loop = asyncio.get_running_loop()

@@ -15,7 +15,8 @@ class Forward:
     def __init__(self, model: Any) -> None:
         self._model = model
         names = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in names else "past_key_values"
+        # Its name depends on the release and, for recurrent models, on the class.
+        self._cache_name = next(name for name in ("cache", "past_key_values", "cache_params") if name in names)
         self._takes_positions = "position_ids" in names
         self._takes_keep = "logits_to_keep" in names
         self.device: torch.device = model.get_input_embeddings().weight.device
@@ -40,7 +41,7 @@ class Forward:
         Rows are aligned at their ends. `lengths`: tokens of each, with those that the cache has seen and the new ones.
         """
         new = ids.shape[1]
-        width = new + (cache.get_seq_length() if cache is not None else 0)
+        width = new + cache.width if isinstance(cache, SlotCache) else max(lengths)
         padded = any(length != width for length in lengths)
         ends = torch.tensor(lengths, device=self.device)
         given: dict[str, Any] = {"use_cache": cache is not None}

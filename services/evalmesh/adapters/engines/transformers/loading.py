@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import cached_file
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as library_logging
 
 from evalmesh.adapters.engines.engine import EngineError
 from evalmesh.adapters.engines.options import TransformersArgs
+from evalmesh.adapters.engines.texts import load_tokenizer, said_by
 from evalmesh.adapters.engines.transformers.budget import out_of_memory
 
 _SHOWN = 3
@@ -41,7 +41,7 @@ def load(name: str, args: TransformersArgs) -> Loaded:
     if args.revision:
         code["revision"] = args.revision
     config = _config(name, code)
-    tokenizer = _tokenizer(args.tokenizer or name, args, code if not args.tokenizer else {**code, "revision": None})
+    tokenizer = load_tokenizer(name, args)
     device_map = _device_map(args)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -54,20 +54,6 @@ def load(name: str, args: TransformersArgs) -> Loaded:
     if device_map is None:
         model = model.to("cpu")
     return Loaded(model.eval(), tokenizer, _context(config, tokenizer, args), _ends(model, tokenizer))
-
-
-def fetched(name: str, revision: str) -> Path | None:
-    """The folder of a model or tokenizer; of one from a hub, where it was put when it was loaded."""
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
-    for file in ("config.json", "tokenizer_config.json"):
-        try:
-            found = cached_file(name, file, revision=revision or None, local_files_only=True)
-        except OSError:
-            continue
-        if found is not None:
-            return Path(found).parent
-    return None
 
 
 def _how(args: TransformersArgs, device_map: Any) -> dict[str, Any]:
@@ -83,7 +69,7 @@ def _config(name: str, code: dict[str, Any]) -> Any:
     try:
         return AutoConfig.from_pretrained(name, **code)
     except Exception as error:
-        text = _said(error)
+        text = str(error)
         if "trust_remote_code" in text:
             raise EngineError(
                 f"{name!r} comes with code of its own, which is not run unless you say so: "
@@ -102,39 +88,10 @@ def _config(name: str, code: dict[str, Any]) -> Any:
 
 def _not_found(name: str, error: Exception) -> EngineError:
     if Path(name).expanduser().is_dir():
-        return EngineError(f"The config.json of {name!r} cannot be read: {_said(error)}", _MODEL)
+        return EngineError(f"The config.json of {name!r} cannot be read: {said_by(error)}", _MODEL)
     return EngineError(
-        f"{name!r} is no folder here, and as a name of a hub it could not be had: {_said(error)}", _MODEL
+        f"{name!r} is no folder here, and as a name of a hub it could not be had: {said_by(error)}", _MODEL
     )
-
-
-def _tokenizer(name: str, args: TransformersArgs, code: dict[str, Any]) -> Any:
-    code = {key: value for key, value in code.items() if value is not None}
-    if args.add_bos_token is not None:
-        code["add_bos_token"] = args.add_bos_token
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **code)
-    except Exception as error:
-        raise EngineError(
-            f"The tokenizer of {name!r} cannot be loaded: {_said(error)}; --model-args tokenizer=FOLDER names another.",
-            "model.args.tokenizer" if args.tokenizer else _MODEL,
-        ) from error
-    if args.chat_template:
-        tokenizer.chat_template = _template(args.chat_template)
-    return tokenizer
-
-
-def _template(given: str) -> str:
-    """The text of a template, or of the file that has it."""
-    if "{" in given:
-        return given
-    try:
-        return Path(given).expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise EngineError(
-            f"model.args.chat_template is {given!r}, which is neither a template nor a file that can be read: {error}",
-            "model.args.chat_template",
-        ) from error
 
 
 def _device_map(args: TransformersArgs) -> Any:
@@ -171,7 +128,7 @@ def _check_gpu(name: str) -> None:
 
 def _failed(name: str, args: TransformersArgs, error: Exception) -> EngineError:
     """Why the weights could not be loaded."""
-    text = _said(error)
+    text = said_by(error)
     if out_of_memory(error):
         return EngineError(
             f"{name!r} does not fit into the memory ({text}); a smaller dtype or device_map=auto may help.",
@@ -224,9 +181,3 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
     if tokenizer.eos_token_id is not None:
         ends.add(tokenizer.eos_token_id)
     return frozenset(ends)
-
-
-def _said(error: Exception) -> str:
-    """The first lines of what a library says, as one."""
-    text = " ".join(str(error).split())
-    return f"{text[:400]}…" if len(text) > 400 else text or type(error).__name__

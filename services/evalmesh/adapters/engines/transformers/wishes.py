@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalmesh.adapters.engines.engine import EngineRequest
+from evalmesh.adapters.engines.texts import Refused
 from evalmesh.domain.request import GenerationConfig
-
-
-class Refused(Exception):
-    """This request cannot be answered as it is: a sentence for whoever asked."""
 
 
 @dataclass(frozen=True, slots=True)

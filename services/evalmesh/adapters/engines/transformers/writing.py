@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from evalmesh.adapters.engines.texts import Texts
 from evalmesh.adapters.engines.transformers.calls import calls_in
 from evalmesh.adapters.engines.transformers.sampling import Chooser
-from evalmesh.adapters.engines.transformers.texts import Texts
 from evalmesh.domain.completion import (
     Completion,
     CompletionError,

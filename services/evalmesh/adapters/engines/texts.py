@@ -3,25 +3,74 @@
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 
-from evalmesh.adapters.engines.options import TransformersArgs
-from evalmesh.adapters.engines.transformers.wishes import Refused
-from evalmesh.domain.content import media_of
+from evalmesh.adapters.engines.engine import EngineError
+from evalmesh.adapters.engines.options import EngineArgs
+from evalmesh.domain.content import ToolDefinition, media_of
 from evalmesh.domain.request import GenerationConfig, Message, Request
 
 _MARK = "evalmesh-probe"
+_MOST_SAID = 400
 _BEFORE = 6
 """Tokens of the prompt that are looked at to tell whether the answer begins with a blank."""
+
+
+class Refused(Exception):
+    """This request cannot be answered as it is: a sentence for whoever asked."""
+
+
+def load_tokenizer(name: str, args: EngineArgs) -> Any:
+    """That of the model, or the one that the options name. Raises `EngineError`."""
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds, and only in the child
+
+    code: dict[str, Any] = {"trust_remote_code": args.trust_remote_code}
+    if args.revision and not args.tokenizer:
+        code["revision"] = args.revision
+    if args.add_bos_token is not None:
+        code["add_bos_token"] = args.add_bos_token
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer or name, **code)
+    except Exception as error:
+        raise EngineError(
+            f"The tokenizer of {args.tokenizer or name!r} cannot be loaded: {said_by(error)}; --model-args "
+            "tokenizer=FOLDER names another.",
+            "model.args.tokenizer" if args.tokenizer else "model.model",
+        ) from error
+    if args.chat_template:
+        tokenizer.chat_template = _template(args.chat_template)
+    return tokenizer
+
+
+def _template(given: str) -> str:
+    """The text of a template, or of the file that has it."""
+    if "{" in given:
+        return given
+    try:
+        return Path(given).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise EngineError(
+            f"model.args.chat_template is {given!r}, which is neither a template nor a file that can be read: {error}",
+            "model.args.chat_template",
+        ) from error
+
+
+def said_by(error: Exception) -> str:
+    """The first lines of what a library says, as one."""
+    text = " ".join(str(error).split())
+    return f"{text[:_MOST_SAID]}…" if len(text) > _MOST_SAID else text or type(error).__name__
 
 
 class Texts:
     """One tokenizer. Its methods may be called in several threads."""
 
-    def __init__(self, tokenizer: Any, args: TransformersArgs) -> None:
+    def __init__(self, tokenizer: Any, args: EngineArgs, *, forces_calls: bool = False) -> None:
+        """`forces_calls`: whether the engine can make the model call a tool."""
         self._tokenizer = tokenizer
+        self._forces_calls = forces_calls
         self._add_bos = args.add_bos_token
         self._variables = dict(args.chat_template_kwargs)
         if args.enable_thinking is not None:
@@ -44,7 +93,7 @@ class Texts:
         tool = {"type": "function", "function": {"name": _MARK, "description": _MARK, "parameters": {}}}
         turns = [ask] if tools else [{"role": "system", "content": _MARK}, ask]
         try:
-            return _MARK in self._render(turns, [tool] if tools else None, {})
+            return _MARK in self._render(turns, [tool] if tools else None, self._variables)
         except Exception:  # noqa: BLE001 - templates are programs of others: whatever they raise is a no
             return False
 
@@ -59,13 +108,12 @@ class Texts:
                 "The tokenizer has no chat template; give one with --model-args chat_template=FILE, or ask in plain "
                 "text with --request-kind completion."
             )
-        variables = _variables(config)
         turns = [_turn(message) for message in request.messages]
         tools = self._tools(request)
         if not self._takes_system:
             turns = _folded(turns)
         try:
-            text = self._render(turns, tools, variables)
+            text = self._render(turns, tools, self.variables(config))
         except Exception as error:
             # Templates are programs of others.
             said = " ".join(str(error).split()) or type(error).__name__
@@ -74,10 +122,20 @@ class Texts:
         with self._lock:
             return list(self._tokenizer.encode(text, add_special_tokens=False))
 
+    def variables(self, config: GenerationConfig) -> dict[str, Any]:
+        """Of the chat template: those of the engine, and over them those of the request. Raises `Refused`."""
+        given = config.extra_body.get("chat_template_kwargs") or {}
+        if not isinstance(given, Mapping):
+            raise Refused(f"extra_body.chat_template_kwargs is {given!r}; give an object.")
+        found = {**self._variables, **given}
+        if config.reasoning_effort is not None:
+            found.setdefault("reasoning_effort", config.reasoning_effort)
+        return found
+
     def _render(self, turns: list[dict[str, Any]], tools: Any, variables: Mapping[str, Any]) -> str:
         return str(
             self._tokenizer.apply_chat_template(
-                turns, tools=tools, add_generation_prompt=True, tokenize=False, **{**self._variables, **variables}
+                turns, tools=tools, add_generation_prompt=True, tokenize=False, **variables
             )
         )
 
@@ -86,18 +144,12 @@ class Texts:
             return None
         if not self.takes_tools:
             raise Refused("The chat template takes no tools; give one that does with --model-args chat_template=FILE.")
-        if request.tool_choice not in ("", "auto"):
+        if request.tool_choice not in ("", "auto") and not self._forces_calls:
             raise Refused(
-                f"tool_choice {request.tool_choice!r} needs decoding that is held to a form, which the engine "
-                "transformers does not have; use auto, or --engine vllm."
+                f"tool_choice {request.tool_choice!r} needs decoding that is held to a form, which this engine does "
+                "not have here; use auto, or --engine vllm with --model-args tool_call_parser=NAME."
             )
-        return [
-            {
-                "type": "function",
-                "function": {"name": one.name, "description": one.description, "parameters": dict(one.parameters)},
-            }
-            for one in request.tools
-        ]
+        return [as_tool(tool) for tool in request.tools]
 
     def encode(self, text: str) -> list[int]:
         """As the tokenizer does it by itself, or as `add_bos_token` says; never a second start token."""
@@ -166,19 +218,15 @@ class Texts:
         return found
 
 
-def _variables(config: GenerationConfig) -> dict[str, Any]:
-    given = config.extra_body.get("chat_template_kwargs", {})
-    if not isinstance(given, Mapping):
-        raise Refused(f"extra_body.chat_template_kwargs is {given!r}; give an object.")
-    found = dict(given)
-    if config.reasoning_effort is not None:
-        found.setdefault("reasoning_effort", config.reasoning_effort)
-    return found
+def as_tool(tool: ToolDefinition) -> dict[str, Any]:
+    """As OpenAI's API, and so templates, have it."""
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": function}
 
 
 def _turn(message: Message) -> dict[str, Any]:
     if media := media_of(message.content):
-        raise Refused(f"The engine transformers takes text only, and a message holds {media[0]}.")
+        raise Refused(f"This engine takes text only, and a message holds {media[0]}.")
     turn: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.tool_calls:
         turn["tool_calls"] = [

@@ -1,27 +1,22 @@
-"""Structured logs that name run, benchmark and shard, and the trace context that ties them together.
-
-The trace context is W3C `traceparent`: it comes in with gRPC metadata or NATS headers and goes out the same way. With
-an OpenTelemetry SDK installed and configured, the same calls make real spans.
-"""
+"""Structured logs that name run, benchmark and shard, and the span they were written in."""
 
 import json
 import logging
-import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from evalmesh.runtime.telemetry.rooms import current_room
 
 _FIELDS: ContextVar[Mapping[str, Any]] = ContextVar("evalmesh_log_fields", default={})  # noqa: B039  (never mutated)
-_PROPAGATOR = TraceContextTextMapPropagator()
+_also: list[logging.Handler] = []
+"""Handlers that every configuration of this process has."""
 _RECORD_KEYS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -35,39 +30,18 @@ def log_fields(**fields: Any) -> Iterator[None]:
         _FIELDS.reset(token)
 
 
-def adopt_trace(carrier: Mapping[str, str]) -> Token[Context]:
-    """Makes the trace in `carrier` the current one of this task; starts a new trace when it holds none."""
-    context = _PROPAGATOR.extract(dict(carrier))
-    if not trace.get_current_span(context).get_span_context().is_valid:
-        span_context = trace.SpanContext(
-            trace_id=secrets.randbits(128) or 1,
-            span_id=secrets.randbits(64) or 1,
-            is_remote=False,
-            trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
-        )
-        context = trace.set_span_in_context(trace.NonRecordingSpan(span_context))
-    return otel_context.attach(context)
+def current_fields() -> Mapping[str, Any]:
+    """What `log_fields` has added here."""
+    return _FIELDS.get()
 
 
-@contextmanager
-def continue_trace(carrier: Mapping[str, str]) -> Iterator[None]:
-    """Adopts the trace in `carrier` for the block."""
-    token = adopt_trace(carrier)
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
-
-
-def current_trace() -> dict[str, str]:
-    """The trace context to send along; empty outside of a trace."""
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return carrier
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given as `extra=`."""
+    return {name: value for name, value in record.__dict__.items() if name not in _RECORD_KEYS}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the log fields, trace id, `extra=` values."""
+    """One JSON object a line: time, level, logger, message, the log fields, trace and span, `extra=` values."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -77,15 +51,16 @@ class JsonFormatter(logging.Formatter):
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "service": self._service,
+            "service": current_room() or self._service,
             "logger": record.name,
             "message": record.getMessage(),
-            **_FIELDS.get(),
+            **current_fields(),
         }
         span = trace.get_current_span().get_span_context()
         if span.is_valid:
             entry["trace_id"] = trace.format_trace_id(span.trace_id)
-        entry.update({k: v for k, v in record.__dict__.items() if k not in _RECORD_KEYS})
+            entry["span_id"] = trace.format_span_id(span.span_id)
+        entry.update(extras(record))
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str, ensure_ascii=False)
@@ -112,6 +87,20 @@ def configure_logging(service: str, level: str = "INFO", file: Path | None = Non
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-        old.close()
-    root.addHandler(handler)
+        if old not in _also:
+            old.close()
+    for one in (handler, *_also):
+        root.addHandler(one)
     root.setLevel(level.upper())
+
+
+@contextmanager
+def also_logging_to(handler: logging.Handler) -> Iterator[None]:
+    """One more handler for the block, whatever is configured meanwhile."""
+    _also.append(handler)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        _also.remove(handler)
+        logging.getLogger().removeHandler(handler)
