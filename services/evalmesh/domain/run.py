@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
+from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.request import WHEN_SET, GenerationConfig
 from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.state import State, Submission
@@ -123,7 +124,8 @@ class RunSpec:
     """sha256 of imported completions (engine `recorded`): nothing is generated."""
     dataset_dir: str = ""
     """Folder searched for each benchmark's data set before any hub."""
-    dataset_hub: Literal["local", "huggingface", "modelscope"] = "modelscope"
+    dataset_hub: HubChoice = "modelscope"
+    """Asked for what is in no folder; `local`: none is."""
     shard_size: int = 0
     """Samples per shard; 0 leaves it to the planner."""
     display_name: str = ""

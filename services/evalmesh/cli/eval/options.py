@@ -78,7 +78,13 @@ class TaskOptions:
     ] = None
     system_prompt: Annotated[str | None, Flag("of every benchmark; @FILE reads it", "TEXT")] = None
     dataset_dir: Annotated[str | None, Flag("folder searched for data sets before any hub", "DIR")] = None
-    dataset_hub: Annotated[Literal["local", "huggingface", "modelscope"], Flag("where data sets are")] = "modelscope"
+    dataset_hub: Annotated[
+        Literal["local", "huggingface", "modelscope"],
+        Flag("asked for data sets that are in no folder; local: nobody is"),
+    ] = "modelscope"
+    dataset_id: Annotated[
+        str | None, Flag("data set on the hub, for a benchmark of your own data (general_qa, ...)", "ORG/NAME")
+    ] = None
     limit: Annotated[int | float | None, Flag("samples per subset: a count, or a fraction below 1", "N")] = None
     repeats: Annotated[int, Ge(1), Flag("generations per sample")] = 1
     seed: Annotated[int, Flag("of every random choice")] = 42
