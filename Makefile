@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit test-vllm bench-vllm cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
+.PHONY: help install eval up test test-unit test-vllm bench-vllm cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-loglikelihood peers-perf check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -94,6 +94,9 @@ bench-perf: install ## Measure load tests against a raw-socket client and a serv
 
 peers-perf: install ## The same server under other load generators (VENVS=folder; see the head of peers_perf.py)
 	$(BIN)/python -m tests.bench.peers_perf $(if $(VENVS),--venvs $(VENVS))
+
+peers-loglikelihood: install ## Log-likelihoods of lm-eval beside ours (VENV=its environment, made if it is not there)
+	$(BIN)/python -m tests.bench.peers_loglikelihood $(if $(VENV),--venv $(VENV))
 
 check: lint types test ## What CI runs
 
