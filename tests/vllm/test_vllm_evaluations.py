@@ -55,4 +55,6 @@ def test_choices_are_scored_as_likely_as_by_transformers(tmp_path, sums_model):
     words = ("--model", sums_model, "--datasets", "general_mcq:choices.jsonl", "--dataset-args", scoring)
     ours, theirs = (evaluated(tmp_path, engine, *words) for engine in OPTIONS)
     assert [row["answer"] for row in ours] == [row["answer"] for row in theirs]
-    assert [row["score_acc"] for row in ours] == [row["score_acc"] for row in theirs]
+    assert [row["grade"] for row in ours] == [row["grade"] for row in theirs]
+    own, wanted = ([one["logprob"] for row in rows for one in row["continuations"]] for rows in (ours, theirs))
+    assert own == pytest.approx(wanted, abs=1e-4)
