@@ -23,7 +23,10 @@ def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """Platforms of tests are known to tests only, and those of whoever runs them are not known here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        for name in ("EVALMESH_TOKEN", "EVALMESH_TOKEN_FILE"):
+        # No test asks a real hub, or finds what its user has fetched from one.
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        for name in ("EVALMESH_TOKEN", "EVALMESH_TOKEN_FILE", "HF_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE"):
             patch.delenv(name, raising=False)
         yield
 

@@ -25,6 +25,7 @@ from evalmesh.domain.work import Queue, Task
 from evalmesh.gateway.peers import Peers, lazy_channel
 from evalmesh.gateway.service import GatewayPorts, build
 from evalmesh.model_runner.servicer import ModelServicer
+from evalmesh.results.finding import Datasets
 from evalmesh.runtime.service import Service
 from evalmesh.sdk import AsyncClient
 from evalmesh.v1 import benchmarks_pb2, benchmarks_pb2_grpc, models_pb2, models_pb2_grpc, runs_pb2, runs_pb2_grpc
@@ -62,7 +63,7 @@ async def peers(opened):
         runs=opened.runs,
         bus=opened.bus,
         objects=opened.objects,
-        source=LocalDatasets(),
+        datasets=Datasets(LocalDatasets()),
         clock=SystemClock(),
     )
 

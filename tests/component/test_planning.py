@@ -23,6 +23,7 @@ from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.progress import ShardCounts
 from evalmesh.domain.run import RUN_FORMAT, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.domain.work import Queue, Task, WorkItem
+from evalmesh.results.finding import Datasets
 from evalmesh.runtime.progress import change_progress, read_progress
 
 NAME = "general_mcq"
@@ -68,7 +69,7 @@ async def running(opened, source=None):
         runs=opened.runs,
         bus=opened.bus,
         objects=opened.objects,
-        source=source or LocalDatasets(),
+        datasets=Datasets(source or LocalDatasets()),
         clock=SystemClock(),
     )
     async with hosted(service):

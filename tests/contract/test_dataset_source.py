@@ -1,7 +1,10 @@
 """What every data set source owes: the right files, every row once, and errors that say where it looked."""
 
 import gzip
+import io
 import json
+import tarfile
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -285,7 +288,6 @@ def test_a_single_file_of_another_kind_is_refused(source, tmp_path):
 def test_the_data_set_folder_and_caches_are_searched(source, tmp_path, place):
     path = write(tmp_path / place)
     assert list(source.resolve(query(dataset_dir=str(tmp_path)))) == [path]
-    assert list(LocalDatasets(cache_dirs=[tmp_path / "absent", tmp_path]).resolve(query())) == [path]
 
 
 def test_the_snapshot_of_the_revision_is_taken(source, tmp_path):
@@ -394,3 +396,78 @@ def test_rows_with_pictures_are_read_a_few_at_a_time(source, tmp_path):
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
     found = [row["image"]["bytes"] for _, row in pairs(source, [tmp_path / "test.parquet"])]
     assert found == [row["image"]["bytes"] for row in rows]
+
+
+# Arrow files and archives
+
+
+@pytest.mark.parametrize("form", [pa.ipc.new_file, pa.ipc.new_stream], ids=["file", "stream"])
+def test_both_forms_of_arrow_are_read_as_save_to_disk_leaves_them(source, tmp_path, form):
+    table = pa.Table.from_pylist(ROWS)
+    folder = tmp_path / "toy" / "test"
+    folder.mkdir(parents=True)
+    for part in range(2):
+        with form(folder / f"data-0000{part}-of-00002.arrow", table.schema) as writer:
+            writer.write_table(table)
+    (folder / "state.json").write_text("{}")
+    files = source.resolve(query(dataset_dir=str(tmp_path)))
+    assert [path.name for path in files] == ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+    assert [row["question"] for _, row in pairs(source, files)] == [row["question"] for row in ROWS] * 2
+    assert len(list(source.marks(files))) == 4
+
+
+def test_an_arrow_file_that_is_none_is_refused_by_its_name(source, tmp_path):
+    path = write(tmp_path / "test.arrow", b"ARROW1 no such thing")
+    with pytest.raises(InvalidInput, match=r"test\.arrow' is not a valid Arrow file"):
+        list(source.rows([path]))
+    with pytest.raises(InvalidInput, match=r"test\.arrow' is not a valid Arrow file"):
+        list(source.marks([path]))
+
+
+@pytest.fixture(params=["zip", "tar", "tar.gz"])
+def packed(request, tmp_path):
+    """Packs files by name into an archive."""
+
+    def pack(files):
+        path = tmp_path / f"rows.{request.param}"
+        if request.param == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, data in files.items():
+                    archive.writestr(name, data)
+            return path
+        with tarfile.open(path, "w:gz" if request.param.endswith("gz") else "w") as archive:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        return path
+
+    return pack
+
+
+def test_an_archive_is_a_folder(tmp_path, packed):
+    data = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    path = packed({"a/test.jsonl": data, "b/test.jsonl": data * 2, "a/readme.txt": b"no rows"})
+    source = LocalDatasets(unpack_dir=tmp_path / "unpacked")
+    assert list(source.subsets(query(local_path=str(path)))) == ["a", "b"]
+    files = source.resolve(query(local_path=str(path), subset="b"))
+    assert plain(pairs(source, files)) == plain([*enumerate(ROWS * 2)])
+    with pytest.raises(NotFound, match=r"rows.*data files there: a/test\.jsonl, b/test\.jsonl"):
+        source.resolve(query(local_path=str(path), subset="c"))
+    assert len([one for one in (tmp_path / "unpacked").iterdir() if one.is_dir()]) == 1
+
+
+def test_nothing_of_an_archive_lies_outside(tmp_path, packed):
+    path = packed(
+        {"../test.jsonl": b"{}\n", "/test.jsonl": b"{}\n", "a/../../test.jsonl": b"{}\n", "b/test.jsonl": b"{}"}
+    )
+    source = LocalDatasets(unpack_dir=tmp_path / "unpacked")
+    assert list(source.subsets(query(local_path=str(path)))) == ["b"]
+    assert [one.name for one in tmp_path.rglob("test.jsonl")] == ["test.jsonl"]
+
+
+def test_an_archive_that_is_broken_is_refused_by_its_name(tmp_path, packed):
+    path = packed({"test.jsonl": b"{}\n" * 100})
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InvalidInput, match=r"rows.*cannot be unpacked"):
+        LocalDatasets(unpack_dir=tmp_path / "unpacked").resolve(query(local_path=str(path)))

@@ -17,8 +17,11 @@ from pathlib import Path
 import pytest
 from tests.kit.cli import environment
 from tests.kit.documented import ROOT, blocks, pages
+from tests.kit.hub import Hub, served
 from tests.kit.simulator import simulator
 from tests.kit.tiny_model import random_model
+
+from evalmesh.benchmarks import registry
 
 _COMMAND = re.compile(r"^(?:\w+=\S+ +)*(?:\.venv/bin/)?(?:evalmesh|make|pip|python3?) ", re.MULTILINE)
 
@@ -102,6 +105,10 @@ PAGES: Mapping[str, Page] = {
             "runs resume RUN": "runs resume $RUN --rescore",
         },
     ),
+    "docs/guides/other-doors.md": Page(
+        filled_in={"https://api.anthropic.com": "$SIM/messages"},
+        not_here={"pip install": _INSTALLS},
+    ),
     "docs/guides/living-with-runs.md": Page(
         before=f"{_FIRST_RUN} --name one; {_FIRST_RUN} --name two; {_FIRST_RUN} --name three",
         filled_in={"runs export RUN": "runs export one", "delete RUN": "delete two"},
@@ -166,6 +173,13 @@ PAGES: Mapping[str, Page] = {
             "evalmesh store": "needs a bucket: tests/e2e/test_on_s3.py has one",
         },
     ),
+    "docs/guides/data-from-hubs.md": Page(
+        before="unset HF_HUB_OFFLINE; export HF_ENDPOINT=$HUB MODELSCOPE_ENDPOINT=$HUB XDG_CACHE_HOME=$PWD/cache",
+        filled_in={
+            "--datasets gsm8k arc --dataset-dir DIR": "--datasets gsm8k arc --dataset-dir ./D",
+            "--to DIR": "--to D",
+        },
+    ),
     "docs/guides/telemetry.md": Page(
         before=_UP,
         filled_in={
@@ -203,9 +217,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for name in names:
             rows = [_sum(number) if "gsm8k" in subset else _choice(number) for number in range(6)]
             (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    with simulator() as model:
+    hub = Hub()
+    for name in ("gsm8k", "arc"):
+        info = registry.get(name).dataset
+        files = {str(path.relative_to(data / name)): path.read_bytes() for path in (data / name).rglob("*.jsonl")}
+        for id_ in (info.huggingface, info.modelscope):
+            hub.add(id_, files)
+            hub.pin(id_, info.revision)
+    with simulator() as model, served(hub):
         checkpoint = random_model(tmp_path_factory.mktemp("checkpoint") / "model")
-        yield {"SIM": model.url, "DATA": str(data), "CHECKPOINT": str(checkpoint)}
+        yield {"SIM": model.url, "DATA": str(data), "CHECKPOINT": str(checkpoint), "HUB": hub.url}
 
 
 def _sum(number: int) -> dict[str, object]:

@@ -24,6 +24,7 @@ from evalmesh.dataset_loader.worker import PlanWorker
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.run import RUN_FORMAT, Run, RunSpec, RunState
 from evalmesh.domain.work import Task, WorkItem
+from evalmesh.results.finding import Datasets
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.telemetry import continue_trace
@@ -190,7 +191,7 @@ async def plan_run(opened: Connections, run_id: str, spec: RunSpec, *, attempt: 
         files=files,
         records=RunRecords(opened.runs, opened.bus, SystemClock()),
         control=ControlView(opened.runs),
-        source=LocalDatasets(),
+        datasets=Datasets(LocalDatasets()),
     )
     with continue_trace({}):
         await worker.handle(WorkItem(run_id, Task.PLAN, attempt=attempt))

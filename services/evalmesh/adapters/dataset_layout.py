@@ -7,6 +7,7 @@ looked for as it stands and below `data/`:
     S/P-00000-of-00002.parquet                     P-00000-of-00002.parquet
     S/P.jsonl                                      P.jsonl
     S/P/0000.parquet                               P/0000.parquet
+    S/P/data-00000-of-00001.arrow                  P/data-00000-of-00001.arrow (as `save_to_disk` writes it)
     S_P.jsonl  S-P.jsonl
     P/S_P.csv  P/S.csv
     S.jsonl (data that users bring)
@@ -17,7 +18,7 @@ A split that is not there may be a sample of it, with `P_sample` in place of P i
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,10 +26,10 @@ from evalmesh.benchmarks.query import DatasetQuery
 from evalmesh.domain.errors import NotFound
 
 EXTENSIONS = tuple(
-    extension + packing for extension in ("jsonl", "json", "csv", "tsv", "parquet") for packing in ("", ".gz")
+    extension + packing for extension in ("jsonl", "json", "csv", "tsv", "parquet", "arrow") for packing in ("", ".gz")
 )
-_WITH_SUBSET = ("{S}/{P}-[0-9]*", "{S}/{P}", "{S}/{P}/[0-9]*", "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
-_WITHOUT_SUBSET = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*")
+_SHARDS = ("{P}-[0-9]*", "{P}", "{P}/[0-9]*", "{P}/data-[0-9]*")
+_WITH_SUBSET = (*(f"{{S}}/{one}" for one in _SHARDS), "{S}_{P}", "{S}-{P}", "{P}/{S}_{P}", "{P}/{S}")
 _ALIASES = {"validation": ("validation", "val", "valid"), "val": ("val", "validation", "valid")}
 _PREFIXES = ("", "data/")
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
@@ -48,8 +49,30 @@ def _raise(error: OSError) -> None:
     raise error
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder with data files, or one that a hub has and that may be brought."""
+
+    root: Path
+    label: str
+    """What messages call it."""
+    names: Sequence[str]
+    """Of its data files, relative and `/`-separated, sorted."""
+
+
+def folder_place(root: Path) -> Place:
+    """A folder of this machine. Raises `OSError`."""
+    return Place(root, f"'{root}'", _listing(root))
+
+
+def is_data(name: str) -> bool:
+    """Whether a file of this name, relative and `/`-separated, is looked at."""
+    *folders, file = name.lower().split("/")
+    hidden = any(part.startswith(".") for part in folders)
+    return file.endswith(_SUFFIXES) and not hidden and len(folders) <= _MAX_DEPTH
+
+
 def _listing(root: Path) -> list[str]:
-    """Data files below `root` as relative `/`-separated paths, sorted."""
     found: list[str] = []
     for folder, folders, names in os.walk(root, onerror=_raise):
         parts = Path(folder).relative_to(root).parts
@@ -68,7 +91,7 @@ def _with_subset(query: DatasetQuery) -> tuple[str, ...]:
 
 def _patterns(query: DatasetQuery) -> tuple[str, ...]:
     with_subset = _with_subset(query) if query.subset else ()
-    return with_subset + (_WITHOUT_SUBSET if not query.subset or query.only_subset else ())
+    return with_subset + (_SHARDS if not query.subset or query.only_subset else ())
 
 
 def _splits(split: str) -> Iterator[str]:
@@ -92,9 +115,9 @@ def _matcher(pattern: str, split: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile(expression.replace("{S}", "(?P<S>[^/]+)")).fullmatch
 
 
-def find_files(query: DatasetQuery, root: Path) -> Sequence[Path]:
+def find_files(query: DatasetQuery, place: Place) -> Sequence[Path]:
     """The files of the first pattern that matches, or none. Raises `NotFound` when they contradict each other."""
-    listing = _listing(root)
+    listing = place.names
     # Looking for the name first saves most of the expressions where a folder holds many subsets.
     of_subset = [path for path in listing if query.subset in path]
     for split in _splits(query.split):
@@ -103,36 +126,36 @@ def find_files(query: DatasetQuery, root: Path) -> Sequence[Path]:
             hits = ((path, match(path)) for path in (of_subset if "{S}" in pattern else listing))
             found = [path for path, hit in hits if hit and hit.groupdict().get("S", query.subset) == query.subset]
             if found:
-                _check_whole(query, root, found, numbered="[0-9]*" in pattern)
-                return tuple(root / path for path in found)
+                _check_whole(query, place, found, numbered="[0-9]*" in pattern)
+                return tuple(place.root / path for path in found)
     return ()
 
 
-def _check_whole(query: DatasetQuery, root: Path, found: Sequence[str], *, numbered: bool) -> None:
+def _check_whole(query: DatasetQuery, place: Place, found: Sequence[str], *, numbered: bool) -> None:
     kinds = {extension_of(Path(path)) for path in found}
     if len(kinds) > 1 or (len(found) > 1 and not numbered):
         raise NotFound(
-            f"More than one file fits {_wanted(query)} in '{root}': {', '.join(found[:_SHOWN_FILES])}. Keep one of "
-            "them there, or name it in local_path.",
+            f"More than one file fits {_wanted(query)} in {place.label}: {', '.join(found[:_SHOWN_FILES])}. Keep one "
+            "of them there, or name it in local_path.",
             {"field": "local_path"},
         )
     totals = {int(total) for path in found for total in re.findall(r"-of-(\d+)", path)}
     if totals and totals != {len(found)}:
         raise NotFound(
-            f"{_wanted(query)} in '{root}' is not whole: the file names speak of {max(totals)} parts, "
+            f"{_wanted(query)} in {place.label} is not whole: the file names speak of {max(totals)} parts, "
             f"{len(found)} are there. Fetch the data set again.",
             {"field": "local_path"},
         )
 
 
-def subsets_in(query: DatasetQuery, root: Path) -> Sequence[str]:
+def subsets_in(query: DatasetQuery, place: Place) -> Sequence[str]:
     """The subsets of the query's split that file names tell, sorted."""
-    listing = _listing(root)
+    listing = place.names
     for split in _splits(query.split):
         for pattern in (prefix + shape for prefix in _PREFIXES for shape in _WITH_SUBSET):
             if found := _named(listing, pattern, split):
                 return found
-    if query.own and not query.few_shot and not find_files(replace(query, only_subset=True), root):
+    if query.own and not query.few_shot and not find_files(replace(query, only_subset=True), place):
         return _named([path for path in listing if not _SOLVED.search(path)], "{S}", query.split)
     return ()
 
@@ -149,25 +172,33 @@ def _wanted(query: DatasetQuery) -> str:
     return f"split '{query.split}' of benchmark '{query.name}'{subset}"
 
 
-def nowhere(query: DatasetQuery, roots: Sequence[Path], places: Sequence[Path]) -> NotFound:
-    """Says what was looked for, where, what is there, and how to point at the data."""
+def nowhere(query: DatasetQuery, looked: Sequence[Place], folders: Sequence[Path]) -> NotFound:
+    """Says what was looked for, where, what is there, and how to point at the data.
+
+    Args:
+        query: What was looked for.
+        looked: Where the data set should have been.
+        folders: Where there was no such place.
+    """
     tried = [
         pattern.replace("{S}", query.subset).replace("{P}", query.split).replace("[0-9]*", "00000-of-00001")
         for pattern in _patterns(query)
     ]
     message = f"No files found for {_wanted(query)}. "
-    if roots:
-        there = [path for root in roots for path in _listing(root)]
+    if looked:
+        there = [path for place in looked for path in place.names]
         more = f" and {len(there) - _SHOWN_FILES} more" if len(there) > _SHOWN_FILES else ""
-        message += f"Looked in {_quoted(roots)} for {', '.join(tried)} (jsonl, json, csv, tsv or parquet, also .gz); "
+        where = ", ".join(place.label for place in looked)
+        message += f"Looked in {where} for {', '.join(tried)} (jsonl, json, csv, tsv, parquet or arrow, also .gz); "
         message += f"data files there: {', '.join(there[:_SHOWN_FILES]) or 'none'}{more}. "
-    elif places:
+    elif folders:
         names = _quoted([Path(name) for name in dict.fromkeys((query.name, query.hub_id)) if name])
-        message += f"There is no folder {names} in {_quoted(places)}. "
+        message += f"There is no folder {names} in {_quoted(folders)}. "
     if query.published:
         name = f"DIR/{query.name}/{tried[0]}".replace("*", "")
-        message += f"It is published as {query.published}; fetch it so that it lies at e.g. {name}.parquet (a copy of "
-        message += "the hub's own folder does), and give --dataset-dir DIR. Or name"
+        message += f"It is published as {query.published}: have it fetched with --dataset-hub huggingface (or "
+        message += f"modelscope), or bring it so that it lies at e.g. {name}.parquet (a copy of the hub's own folder "
+        message += "does), and give --dataset-dir DIR. Or name"
     else:
         message += "Name"
     message += (

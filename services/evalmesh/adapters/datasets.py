@@ -1,18 +1,29 @@
-"""Data sets on this machine: a file, a folder, the cache of a hub, or what ships with evalmesh.
+"""Data sets on this machine: a file, a folder, a copy of a hub's cache, or what ships with evalmesh.
 
-Places, in order: `local_path` (then nothing else is looked at); the packaged file; in `dataset_dir` and in each cache
-folder: `{name}`, `{org}/{dataset}`, `{dataset}`, `datasets--{org}--{dataset}/snapshots/{revision}` (Hugging Face).
-What a place looks like inside: `dataset_layout`.
+Places, in order: `local_path` (then nothing else is looked at); the packaged file; in `dataset_dir`: `{name}`,
+`{org}/{dataset}`, `{dataset}`, `datasets--{org}--{dataset}/snapshots/{revision}` (Hugging Face). What a place looks
+like inside: `dataset_layout`. What comes from hubs, and their caches: `hubs/`.
 """
 
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from evalmesh.adapters.dataset_layout import EXTENSIONS, extension_of, find_files, nowhere, subsets_in
+from evalmesh.adapters.archives import is_archive, unpacked
+from evalmesh.adapters.dataset_layout import (
+    EXTENSIONS,
+    Place,
+    extension_of,
+    find_files,
+    folder_place,
+    nowhere,
+    subsets_in,
+)
+from evalmesh.adapters.hubs.settings import hub_settings
 from evalmesh.adapters.roots import Roots
 from evalmesh.benchmarks.base import NumberedRow
 from evalmesh.benchmarks.query import DatasetQuery
@@ -28,15 +39,20 @@ _SPREADSHEETS = frozenset({".xlsx", ".xls", ".ods", ".numbers"})
 class LocalDatasets:
     """Finds files in the layouts of the hubs and streams their rows; never fetches anything."""
 
-    def __init__(self, cache_dirs: Sequence[Path] = (), roots: Roots | None = None) -> None:
+    def __init__(self, roots: Roots | None = None, unpack_dir: Path | None = None) -> None:
         """Makes a source of what lies on this machine.
 
         Args:
-            cache_dirs: Folders of earlier downloads, such as the Hugging Face hub cache; absent ones are no error.
             roots: What queries may name; `None`: whatever this process may read, as it is for its own user.
+            unpack_dir: Where archives are unpacked; `None`: beside what is kept of hubs.
         """
-        self._cache_dirs = tuple(cache_dirs)
         self._allowed = roots
+        self._unpack_dir = unpack_dir
+
+    def is_here(self, query: DatasetQuery) -> bool:
+        """See the port."""
+        with _readable():
+            return bool(query.local_path or query.packaged) or any(True for _ in self._roots(query))
 
     def resolve(self, query: DatasetQuery) -> Sequence[Path]:
         """The files that hold these rows, in order.
@@ -45,24 +61,27 @@ class LocalDatasets:
         """
         with _readable():
             if query.local_path:
-                return self._within(query, self._resolve_local(query, self._local_path(query)))
+                path = self._local_path(query)
+                found = self._resolve_local(query, path)
+                # What is unpacked holds no links, and lies in a folder of our own.
+                return found if path.is_file() and is_archive(path.name) else self._within(query, found)
             if query.packaged:
                 return (_packaged(query.packaged),)
-            roots = list(self._roots(query))
-            for root in roots:
-                found = find_files(query, root)
+            places = [folder_place(root) for root in self._roots(query)]
+            for place in places:
+                found = find_files(query, place)
                 if found:
                     return self._within(query, found)
-            raise nowhere(query, roots, [*self._containers(query)])
+            raise nowhere(query, places, [*self._containers(query)])
 
     def subsets(self, query: DatasetQuery) -> Sequence[str]:
         """Subsets found on disk for the query's split, sorted; empty when the layout has none."""
         with _readable():
             if query.local_path:
                 path = self._local_path(query)
-                return subsets_in(query, path) if path.is_dir() else ()
+                return subsets_in(query, self._place(path)) if path.is_dir() or is_archive(path.name) else ()
             for root in () if query.packaged else self._roots(query):
-                found = subsets_in(query, root)
+                found = subsets_in(query, folder_place(root))
                 if found:
                     return found
             return ()
@@ -133,17 +152,25 @@ class LocalDatasets:
                 self._allowed.check(path, "local_path" if query.local_path else "dataset_dir", path.name)
         return found
 
+    def _place(self, path: Path) -> Place:
+        """A folder, or the one that an archive is unpacked to."""
+        if not (path.is_file() and is_archive(path.name)):
+            return folder_place(path)
+        found = folder_place(unpacked(path, self._unpack_dir or hub_settings().cache_dir / "archives"))
+        return replace(found, label=f"'{path}'")
+
     def _resolve_local(self, query: DatasetQuery, path: Path) -> Sequence[Path]:
-        if path.is_file():
+        if path.is_file() and not is_archive(path.name):
             return _single_file(query, path)
-        if not path.is_dir():
+        if not path.exists():
             raise NotFound(
                 f"local_path '{path}' of benchmark '{query.name}' does not exist; name a file or folder that does.",
                 {"field": "local_path", "value": str(path)},
             )
-        found = find_files(query, path)
+        place = self._place(path)
+        found = find_files(query, place)
         if not found:
-            raise nowhere(query, [path], [path])
+            raise nowhere(query, [place], [path])
         return found
 
     def _containers(self, query: DatasetQuery) -> Iterator[Path]:
@@ -156,7 +183,6 @@ class LocalDatasets:
                     {"field": "dataset_dir", "value": query.dataset_dir},
                 )
             yield folder
-        yield from self._cache_dirs
 
     def _roots(self, query: DatasetQuery) -> Iterator[Path]:
         """Folders that exist, may hold the data set and may be read."""

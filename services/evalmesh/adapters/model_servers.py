@@ -53,6 +53,12 @@ class DeclaredServers:
         named = self._named(wanted)
         return named.max_concurrency if named is not None else 0
 
+    def key_for(self, url: str) -> str:
+        """See the port."""
+        origin = _origin(url, "url")
+        found = next((one for one in self._connections.values() if one.key_ref and one.covers(origin)), None)
+        return self._secrets.resolve(found.key_ref) if found is not None else ""
+
     def check(self, wanted: Destination) -> Egress:
         """See the port."""
         if wanted.ca_file and self._roots is not None:

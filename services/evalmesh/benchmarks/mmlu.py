@@ -66,6 +66,8 @@ BENCHMARK = Benchmark(
     dataset=DatasetInfo(
         huggingface="cais/mmlu",
         modelscope="cais/mmlu",
+        revision="c30699e8356da336a370243923dbaf21066bb9fe",
+        files="{subset}/{split}-00000-of-00001.parquet",
         license="MIT",
         columns=("question", "A", "B", "C", "D", "answer"),
     ),

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from evalmesh.benchmarks import spec as wishes
 from evalmesh.benchmarks.base import Benchmark
+from evalmesh.domain.hub import HubChoice, HubName, Repo
 from evalmesh.domain.run import BenchmarkSpec
 
 
@@ -63,7 +65,7 @@ def query_for(
         split=wishes.few_shot_split(benchmark, spec) if few_shot else wishes.split(benchmark, spec),
         # Where a column tells the subsets apart, one file holds them all and is named after none.
         subset="" if info.subset_column else subset,
-        revision=spec.revision or info.revision,
+        revision=spec.revision or "",
         local_path=spec.local_path or "",
         dataset_dir=dataset_dir,
         columns=info.columns,
@@ -73,6 +75,34 @@ def query_for(
         published=_published(benchmark),
         few_shot=few_shot,
     )
+
+
+def candidates(benchmark: Benchmark, spec: BenchmarkSpec, dataset_hub: HubChoice) -> Sequence[tuple[Repo, str]]:
+    """(repository, revision) on each hub that has the rows, the chosen one first; none for what is no hub's."""
+    info = benchmark.dataset
+    chosen: Sequence[HubName] = ("modelscope", "huggingface") if dataset_hub == "modelscope" else get_args(HubName)
+    if spec.local_path or (info.packaged and not spec.dataset_id):
+        return ()
+    if spec.dataset_id:
+        hubs = chosen if dataset_hub == "local" else chosen[:1]
+        return [(Repo(hub, spec.dataset_id), spec.revision or "") for hub in hubs]
+    published = {
+        "huggingface": (info.huggingface, info.revision),
+        "modelscope": (info.modelscope, info.modelscope_revision),
+    }
+    found = [(Repo(hub, published[hub][0]), spec.revision or published[hub][1]) for hub in chosen if published[hub][0]]
+    # A revision that the user names is one of the hub that the user has chosen.
+    return found[:1] if spec.revision else found
+
+
+def published_files(benchmark: Benchmark, spec: BenchmarkSpec) -> Sequence[str]:
+    """Paths in the repository of all files that the benchmark reads, where it knows them without a question."""
+    if not benchmark.dataset.files or spec.dataset_id or spec.revision:
+        return ()
+    splits = [wishes.split(benchmark, spec)]
+    splits += [wishes.few_shot_split(benchmark, spec)] if wishes.few_shot_num(benchmark, spec) else []
+    subsets = wishes.selected_subsets(benchmark, spec)
+    return [benchmark.dataset.files.format(subset=one, split=split) for one in subsets for split in splits]
 
 
 def _published(benchmark: Benchmark) -> str:

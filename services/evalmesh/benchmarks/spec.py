@@ -49,11 +49,12 @@ def validate_spec(benchmark: Benchmark, spec: BenchmarkSpec) -> None:
     Subsets of a data set that has no list of them are checked by `selected_subsets`, once they have been found.
     """
     where = f"benchmarks.{spec.name}."
-    if benchmark.needs_local_path and not spec.local_path:
+    if benchmark.needs_local_path and not spec.local_path and not spec.dataset_id:
         raise _wrong(
             where + "local_path",
             "",
-            f"is needed: this benchmark brings no data; name your file or folder there, or as {spec.name}:FILE",
+            f"is needed: this benchmark brings no data; name your file or folder there, or as {spec.name}:FILE, or a "
+            "data set of a hub in dataset_id",
         )
     if spec.subsets is not None:
         if len(set(spec.subsets)) < max(len(spec.subsets), 1):

@@ -125,6 +125,7 @@ def _score(parser: Parser, _: Sequence[str]) -> None:
     same = (
         "dataset_dir",
         "dataset_hub",
+        "dataset_id",
         "limit",
         "ignore_errors",
         "no_timestamp",
@@ -203,16 +204,22 @@ def _samples(parser: Parser, _: Sequence[str]) -> None:
 
 def _benchmarks(parser: Parser, _: Sequence[str]) -> None:
     actions = add_actions(parser)
-    for name, text in (("list", "list benchmarks"), ("info", "show benchmarks"), ("preview", "show samples as asked")):
+    for name, text in (
+        ("list", "list benchmarks"),
+        ("info", "show benchmarks: what they measure, where their data is from, its licence"),
+        ("show", "the same as info"),
+        ("preview", "show samples as asked"),
+    ):
         one = add_command(actions, name, text)
-        if name == "info":
+        if name in {"info", "show"}:
             one.add_argument("names", nargs="+", metavar="NAME")
         if name == "preview":
             one.add_argument("name", metavar="NAME")
             one.add_argument(
                 "--samples", type=whole(1, MOST_PREVIEWED), default=1, metavar="N", help="per subset (default: 1)"
             )
-            add_options(one, TaskOptions, {"dataset_args": "as for `evalmesh eval`", "dataset_dir": "", "seed": ""})
+            own = {"dataset_args": "as for `evalmesh eval`", "dataset_dir": "", "dataset_hub": "", "seed": ""}
+            add_options(one, TaskOptions, own)
         form_flag(one)
         add_options(one, PlaceOptions, {"server": "", "debug": ""})
 
@@ -240,9 +247,18 @@ def _up(parser: Parser, _: Sequence[str]) -> None:
 
 
 def _store(parser: Parser, _: Sequence[str]) -> None:
-    init = add_command(add_actions(parser), "init", "create and configure a bucket (needs evalmesh[s3])")
+    actions = add_actions(parser)
+    init = add_command(actions, "init", "create and configure a bucket (needs evalmesh[s3])")
     init.add_argument("--url", required=True, metavar="s3://BUCKET/PREFIX", help="the bucket")
     add_options(init, PlaceOptions, {"debug": ""})
+    text = "show what no run and no load test refers to any more, and with --delete remove it"
+    collect = add_command(actions, "gc", text)
+    collect.add_argument("--delete", action="store_true", help="remove it; without, it is only shown")
+    collect.add_argument(
+        "--min-age", default="1d", metavar="AGE", help="leave what was written since: 90m, 12h, 30d (default: 1d)"
+    )
+    form_flag(collect)
+    add_options(collect, PlaceOptions)
 
 
 def _elsewhere(module: str) -> Callable[[Parser, Sequence[str]], None]:
@@ -268,12 +284,17 @@ COMMANDS: Mapping[str, tuple[str, str, Callable[[Parser, Sequence[str]], None]]]
     "compare": ("eval.compare_command", "compare runs with a baseline, sample by sample", _compare),
     "samples": ("eval.samples_command", "look at answers: filter, search, show one whole", _samples),
     "benchmarks": ("eval.benchmarks_command", "list benchmarks, show one, preview its prompts", _benchmarks),
+    "datasets": (
+        "datasets.command",
+        "fetch data sets beforehand, list files to bring, show what is kept",
+        _elsewhere("evalmesh.cli.datasets.flags"),
+    ),
     "up": ("platform.up_command", "keep the platform running on this machine", _up),
     "simulate": ("platform.simulate_command", "serve a simulated model over the OpenAI protocol", _simulate),
     "config": ("platform.config_command", "show options and where they come from", _config),
     "doctor": ("platform.doctor_command", "check this machine, the platform, and an endpoint", _doctor),
     "completion": ("platform.completion_command", "print the completion script of a shell", _completion),
-    "store": ("platform.store_command", "prepare an object store", _store),
+    "store": ("platform.store_command", "prepare an object store, or remove what nothing refers to", _store),
 }
 
 

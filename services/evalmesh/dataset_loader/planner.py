@@ -74,6 +74,9 @@ class BenchmarkPlanner:
         spec, dataset = self.given.spec, self.given.dataset
         benchmark = dataset.benchmark
         graph = benchmark.graph_of(dataset.spec)
+        sources = await asyncio.to_thread(dataset.sources)
+        await self.files.write_sources(sources)
+        await dataset.pin(self.files.store, sources)
         plan = BenchmarkPlan(
             run=self.given.run,
             name=dataset.spec.name,
@@ -81,11 +84,12 @@ class BenchmarkPlanner:
             spec=dataset.spec,
             graph=given(graph) if self.given.recorded is not None else graph,
             pools={} if self.given.recorded is not None else pools_of(graph.roles, spec),
-            dataset_digest=await dataset.pin(self.files.store),
+            dataset_digest=sources.digest,
             generation=merge_generation(benchmark.generation, spec.generation),
             repeats=spec.repeats,
             shard_size=spec.samples_per_shard,
             scoring_digest=scoring_digest(benchmark.name, benchmark.version, dataset.spec),
+            origin=sources.origin,
         )
         await self.files.write_plan(plan)
         return plan

@@ -9,10 +9,10 @@ from evalmesh.dataset_loader.settings import DatasetLoaderSettings
 from evalmesh.dataset_loader.worker import PlanWorker
 from evalmesh.domain.work import Queue, WorkItem
 from evalmesh.ports.bus import Bus
-from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.ports.environment import Clock
 from evalmesh.ports.object_store import ObjectStore
 from evalmesh.ports.run_store import RunStore
+from evalmesh.results.finding import Datasets
 from evalmesh.runtime.control import ControlView
 from evalmesh.runtime.runs import RunRecords
 from evalmesh.runtime.service import Service
@@ -30,7 +30,7 @@ def build(
     runs: RunStore,
     bus: Bus,
     objects: ObjectStore,
-    source: DatasetSource,
+    datasets: Datasets,
     clock: Clock,
 ) -> Service:
     """The data set loader."""
@@ -39,7 +39,7 @@ def build(
         files=RunFiles(objects),
         records=RunRecords(runs, bus, clock),
         control=control,
-        source=source,
+        datasets=datasets,
         dataset_dir=settings.dataset_dir,
     )
     worker = Worker[WorkItem](

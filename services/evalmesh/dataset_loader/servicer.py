@@ -9,7 +9,7 @@ from evalmesh.benchmarks import registry
 from evalmesh.dataset_loader.worker import PlanWorker
 from evalmesh.domain.errors import InvalidInput, NotFound
 from evalmesh.domain.limit import MOST_PREVIEWED
-from evalmesh.domain.run import BenchmarkSpec, ModelSpec, RunSpec
+from evalmesh.domain.run import ModelSpec, RunSpec
 from evalmesh.results.dataset import preview_rows
 from evalmesh.v1 import benchmarks_pb2 as pb
 from evalmesh.v1 import benchmarks_pb2_grpc
@@ -17,7 +17,7 @@ from evalmesh.wire.names import parse_name
 from evalmesh.wire.paging import decode_offset, encode_token, page_size
 from evalmesh.wire.runs.benchmarks import benchmark_info, benchmark_to_proto, estimate_to_proto, preview_to_proto
 from evalmesh.wire.runs.needs import needs_to_proto
-from evalmesh.wire.runs.specs import benchmark_spec_from_proto, spec_from_proto
+from evalmesh.wire.runs.specs import benchmark_spec_from_proto, hub_choice, spec_from_proto
 
 
 class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
@@ -51,10 +51,11 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
         run = RunSpec(ModelSpec("preview"), (one,), dataset_dir=request.dataset_dir)
         if request.HasField("seed"):
             run = replace(run, seed=request.seed)
-        return await asyncio.to_thread(self._preview, one, run, count)
-
-    def _preview(self, one: BenchmarkSpec, run: RunSpec, count: int) -> pb.PreviewBenchmarkResponse:
-        found = preview_rows(self._worker.open_dataset(one, run), count)
+        if request.dataset_hub:
+            run = replace(run, dataset_hub=hub_choice(request.dataset_hub))
+        dataset = await self._worker.open_dataset(one, run)
+        await dataset.bring()
+        found = await asyncio.to_thread(preview_rows, dataset, count)
         return pb.PreviewBenchmarkResponse(
             samples=map(preview_to_proto, found), malformed_rows=found.malformed_rows, notes=found.notes
         )
@@ -62,13 +63,13 @@ class BenchmarkServicer(benchmarks_pb2_grpc.BenchmarkServiceServicer):
     async def ValidateBenchmarks(
         self, request: pb.ValidateBenchmarksRequest, context: Any
     ) -> pb.ValidateBenchmarksResponse:
-        needs = await asyncio.to_thread(self._worker.check, spec_from_proto(request.spec))
+        needs = await self._worker.check(spec_from_proto(request.spec))
         return pb.ValidateBenchmarksResponse(needs=[needs_to_proto(one) for one in needs])
 
     async def EstimateRun(self, request: pb.EstimateRunRequest, context: Any) -> pb.EstimateRunResponse:
         gone = Event()
         try:
-            found = await asyncio.to_thread(self._worker.estimate, spec_from_proto(request.spec), gone)
+            found = await self._worker.estimate(spec_from_proto(request.spec), gone)
         finally:
             gone.set()  # where the caller has left, the thread is still reading
         return pb.EstimateRunResponse(benchmarks=[estimate_to_proto(one) for one in found])

@@ -9,20 +9,22 @@ from threading import Event
 
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
+from evalmesh.dataset_loader.bringing import Bringer
 from evalmesh.dataset_loader.earlier import EarlierRun, look_at
 from evalmesh.dataset_loader.estimating import estimate
 from evalmesh.dataset_loader.planner import BenchmarkPlanner, PlannerInput, merge_generation, pools_of
 from evalmesh.domain import layout
 from evalmesh.domain.errors import DeadlineExceeded, EvalmeshError, InvalidInput, NotFound
 from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.hub import DatasetOrigin
 from evalmesh.domain.needs import Needs
 from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
 from evalmesh.domain.progress import BenchmarkRecord
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec, RunState
 from evalmesh.domain.stage import StageKind
 from evalmesh.domain.work import Pool, PoolWish, Shard, Task, WorkItem
-from evalmesh.ports.dataset_source import DatasetSource
 from evalmesh.results.dataset import RunDataset
+from evalmesh.results.finding import Datasets
 from evalmesh.results.recorded import RecordedCompletions, fetch_recorded
 from evalmesh.results.reusable import ReusableCompletions, fetch_reusable
 from evalmesh.runtime.control import ControlView
@@ -37,6 +39,8 @@ _LOG = logging.getLogger(__name__)
 _FLUSH_ITEMS = 64
 _FLUSH_S = 0.2
 _SHOWN_ROWS = 3
+_CALLER_WAITS_S = 12.0
+"""For a hub; the gateway gives a check 20 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,13 @@ class PlanWorker:
         files: RunFiles,
         records: RunRecords,
         control: ControlView,
-        source: DatasetSource,
+        datasets: Datasets,
         dataset_dir: str = "",
     ) -> None:
         self._files = files
         self._records = records
         self._control = control
-        self._source = source
+        self._datasets = datasets
         self._dataset_dir = dataset_dir
 
     async def handle(self, item: WorkItem) -> None:
@@ -95,23 +99,29 @@ class PlanWorker:
         """The spec with this service's own settings where it leaves a choice."""
         return spec if spec.dataset_dir else replace(spec, dataset_dir=self._dataset_dir)
 
-    def open_dataset(self, one: BenchmarkSpec, spec: RunSpec) -> RunDataset:
-        """The data set a run would use. Looks at disks, so do not call it on the event loop."""
+    async def open_dataset(
+        self, one: BenchmarkSpec, spec: RunSpec, origin: DatasetOrigin | None = None, *, patient: bool = False
+    ) -> RunDataset:
+        """The data set a run would use; what it has of a hub may still have to be brought.
+
+        `patient`: nobody waits for the answer, so a hub that is busy may have its pause.
+        """
         benchmark = registry.get(one.kind)
         validate_spec(benchmark, one)
-        return RunDataset(self._source, benchmark, one, self.with_defaults(spec))
+        datasets = self._datasets if patient else replace(self._datasets, patience_s=_CALLER_WAITS_S)
+        return await datasets.open(benchmark, one, self.with_defaults(spec), origin)
 
-    def check(self, spec: RunSpec) -> list[Needs]:
+    async def check(self, spec: RunSpec) -> list[Needs]:
         """What each benchmark needs of the endpoint of the model under test.
 
         Raises what planning would raise about names, options, roles and data that is missing or cannot be used at all;
-        reads no more rows than it takes to find one that can.
+        reads no more rows than it takes to find one that can, and none that would have to be downloaded for it.
         """
         needs = []
         for one in spec.benchmarks:
-            dataset = self.open_dataset(one, spec)
+            dataset = await self.open_dataset(one, spec)
             if one.local_path or not dataset.benchmark.dataset.packaged:
-                dataset.check_rows()
+                await asyncio.to_thread(_check_rows, dataset)
             benchmark = dataset.benchmark
             graph = benchmark.graph_of(one)
             graph.check()
@@ -121,14 +131,24 @@ class PlanWorker:
             needs.append(benchmark.needs(spec.model.kind, longest))
         return needs
 
-    def estimate(self, spec: RunSpec, gone: Event) -> list[BenchmarkEstimate]:
+    async def estimate(self, spec: RunSpec, gone: Event) -> list[BenchmarkEstimate]:
         """What a run would ask, per benchmark; gives up once `gone` is set. Raises as `check` does."""
 
         def stop() -> None:
             if gone.is_set():
                 raise DeadlineExceeded("Nobody waits for this count any more.")
 
-        return [estimate(self.open_dataset(one, spec), spec, stop) for one in spec.benchmarks]
+        found = []
+        for one in spec.benchmarks:
+            dataset = await self.open_dataset(one, spec)
+            await dataset.bring()
+            found.append(await asyncio.to_thread(estimate, dataset, spec, stop))
+        return found
+
+
+def _check_rows(dataset: RunDataset) -> None:
+    if not dataset.missing:
+        dataset.check_rows()
 
 
 class _Planning:
@@ -151,7 +171,8 @@ class _Planning:
 
     async def work(self) -> None:
         spec = self._spec
-        datasets = await asyncio.to_thread(lambda: [self._worker.open_dataset(one, spec) for one in spec.benchmarks])
+        datasets = [await self._open(one) for one in spec.benchmarks]
+        await Bringer(self._records, self._run.id, self._is_cancelled).bring(datasets)
         recorded = None
         if spec.completions_digest:
             key = layout.imported_completions_key(spec.completions_digest)
@@ -165,6 +186,12 @@ class _Planning:
             for opened in (recorded, reusable):
                 if opened is not None:
                     opened.close()
+
+    async def _open(self, one: BenchmarkSpec) -> RunDataset:
+        """A moving revision is what it was when planning began, however often that was broken off."""
+        sources = await self._files.of(self._run.id, one.name).find_sources()
+        origin = sources.origin if sources is not None else None
+        return await self._worker.open_dataset(one, self._spec, origin, patient=True)
 
     async def _cut_all(
         self,

@@ -1,9 +1,12 @@
 """Where things lie in the object store. The one place that knows.
 
 datasets/{sha256}                                   one pinned source file
+hubs/listings/{repo}/{commit}.json                  Snapshot: all files of a hub's repository at a commit
+hubs/blobs/{oid}                                    sha256 of a small file that its hub announces by another sum
 media/{sha256}                                      an image, a sound, a film
 completions/{sha256}                                imported completions
 runs/{run}/spec.json                                RunSpec, which a run's record would grow with
+runs/{run}/{benchmark}/sources.json                 DatasetSources, before the plan: the files that the rows are in
 runs/{run}/{benchmark}/plan.json                    BenchmarkPlan, before the first shard
 runs/{run}/{benchmark}/index.json                   BenchmarkIndex, after the last one
 runs/{run}/{benchmark}/requests/{shard}.jsonl       ShardHeader with what the rows share, then PlannedSample per line
@@ -44,6 +47,16 @@ def dataset_key(sha256: str) -> str:
     return f"datasets/{sha256}"
 
 
+def hub_listing_key(repo: str, commit: str) -> str:
+    """All files of a repository at a commit."""
+    return f"hubs/listings/{repo}/{commit}.json"
+
+
+def hub_blob_key(oid: str) -> str:
+    """Says which pinned file has the bytes that Git calls so."""
+    return f"hubs/blobs/{oid}"
+
+
 def imported_completions_key(sha256: str) -> str:
     """Completions made elsewhere, as uploaded."""
     return f"completions/{sha256}"
@@ -67,6 +80,11 @@ def run_prefix(run: str) -> str:
 def benchmark_prefix(run: str, benchmark: str) -> str:
     """Everything of one benchmark of a run but its results file."""
     return f"runs/{run}/{benchmark}/"
+
+
+def sources_key(run: str, benchmark: str) -> str:
+    """Which files its rows are in, and where they are from."""
+    return f"{benchmark_prefix(run, benchmark)}sources.json"
 
 
 def plan_key(run: str, benchmark: str) -> str:

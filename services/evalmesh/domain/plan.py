@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from evalmesh.domain.hub import DatasetOrigin
 from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec
 from evalmesh.domain.stage import Graph
@@ -10,6 +11,27 @@ from evalmesh.domain.work import Shard
 
 BLOCK_SHARDS = 64
 """Shards that are folded together: one partial tally and one row group of the results."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """A source file, which the object store has under its sum."""
+
+    name: str
+    """Within its data set; of a user's own file without the folders."""
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSources:
+    """Which files the rows of a benchmark are in. What this names is never collected while the run is there."""
+
+    digest: str
+    """sha256 over the files, by subset."""
+    files: tuple[PinnedFile, ...]
+    origin: DatasetOrigin | None = None
+    """`None`: they were on the machine already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +53,8 @@ class BenchmarkPlan:
     shard_size: int
     scoring_digest: str = ""
     """Changes when the same completions could be scored differently."""
+    origin: DatasetOrigin | None = None
+    """The hub that the rows are from, at the commit that was found when the run was planned."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,15 @@ _MOST_KEY_BYTES = 32 << 10
 """Less than a pipe holds, so that writing never waits for the child to read."""
 _PRIVATE = 0o077
 _WORKERS = ("dataset_loader", "scorer", "load_generator", "report_aggregator")
-_OWN_KEYS = ("EVALMESH_S3_*", "AWS_*", "EVALMESH_*TOKEN*", "OTEL_*", "HF_TOKEN")
+_OWN_KEYS = (
+    "EVALMESH_S3_*",
+    "AWS_*",
+    "EVALMESH_*TOKEN*",
+    "OTEL_*",
+    "HF_TOKEN*",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MODELSCOPE_API_TOKEN",
+)
 """Variables that are named like keys and are the services' own: those of store, platform, telemetry and data sets."""
 
 

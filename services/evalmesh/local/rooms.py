@@ -58,16 +58,19 @@ def _gateway(settings: LocalSettings, opened: Opened) -> Service:
 
 def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:
     from evalmesh.adapters.datasets import LocalDatasets  # noqa: PLC0415
+    from evalmesh.adapters.hubs.opening import open_hubs  # noqa: PLC0415
     from evalmesh.dataset_loader import service as dataset_loader  # noqa: PLC0415
     from evalmesh.dataset_loader.settings import DatasetLoaderSettings  # noqa: PLC0415
+    from evalmesh.results.finding import Datasets  # noqa: PLC0415
 
     there = opened.connections
+    hubs = open_hubs(store=there.objects, take_lease=there.runs.take_lease, key_of=opened.servers.key_for)
     return dataset_loader.build(
         settings=DatasetLoaderSettings(drain_s=settings.drain_s, ack_wait_s=settings.ack_wait_s),
         runs=there.runs,
         bus=there.bus,
         objects=there.objects,
-        source=LocalDatasets(),
+        datasets=Datasets(LocalDatasets(), hubs),
         clock=SystemClock(),
     )
 

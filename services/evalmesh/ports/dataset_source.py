@@ -12,6 +12,10 @@ from evalmesh.domain.row_form import RowForm
 class DatasetSource(Protocol):
     """Finds files and streams rows; never holds a data set in memory."""
 
+    def is_here(self, query: DatasetQuery) -> bool:
+        """Whether this is where the data set should be found, whole or not: it is named, or a folder is called so."""
+        ...
+
     def resolve(self, query: DatasetQuery) -> Sequence[Path]:
         """The files that hold these rows, in order.
 

@@ -63,6 +63,10 @@ class ModelServers(Protocol):
         """In flight, as the connection it names says; 0: no bound. Raises `InvalidInput`."""
         ...
 
+    def key_for(self, url: str) -> str:
+        """The key of the connection whose hosts cover an address that no spec has named; empty: there is none."""
+        ...
+
     def check(self, wanted: Destination) -> Egress:
         """Looks at nothing but the declarations: no key is resolved, no name looked up.
 

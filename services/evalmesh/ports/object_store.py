@@ -11,6 +11,8 @@ class ObjectInfo:
 
     key: str
     size_bytes: int
+    modified_s: float = 0.0
+    """When it was written, in Unix seconds; told by `list` alone."""
     version: str = ""
     """Changes whenever the bytes are written again; told by `info` alone."""
 

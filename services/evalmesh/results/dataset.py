@@ -1,8 +1,7 @@
 """One benchmark's data set in one run: its files, pinned; its subsets; its rows as planned samples."""
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +13,19 @@ from evalmesh.benchmarks.media import MediaSink
 from evalmesh.benchmarks.query import DatasetQuery, query_for
 from evalmesh.benchmarks.samples import MalformedRow, RowSource, choose_shots, iter_samples, render
 from evalmesh.benchmarks.spec import few_shot_num, selected_subsets
-from evalmesh.domain import layout
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.hub import DatasetOrigin
+from evalmesh.domain.plan import DatasetSources, PinnedFile
 from evalmesh.domain.run import BenchmarkSpec, RunSpec
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.shard_data import PlannedSample
 from evalmesh.ports.dataset_source import DatasetSource
+from evalmesh.ports.hubs import HubDataset, Note
 from evalmesh.ports.object_store import ObjectStore
+from evalmesh.wire.pinned_files import put_file
 from evalmesh.wire.runs.benchmarks import Preview, preview_of
 
 T = TypeVar("T")
-_PIECE_BYTES = 1 << 20
 _LOOK_EVERY = 256
 _MOST_LOOKED_AT = 1000
 """Rows without a usable one before a file is refused."""
@@ -44,7 +45,9 @@ class RunDataset:
     """The data set of one benchmark under one run spec. Raises `NotFound` and `InvalidInput` as found."""
 
     def __init__(self, source: DatasetSource, benchmark: Benchmark, spec: BenchmarkSpec, run: RunSpec) -> None:
+        """Of a hub's data set the files may have to be brought before they can be read."""
         self._source = source
+        self._hub = source if isinstance(source, HubDataset) else None
         self.benchmark = benchmark.for_spec(spec)
         self.media = MediaSink()
         """Bytes that planned samples refer to, for whoever iterates over `planned` to store before anything else."""
@@ -75,16 +78,52 @@ class RunDataset:
             located.append(SubsetFiles(name, tuple(rows), tuple(shots)))
         return tuple(located)
 
-    async def pin(self, store: ObjectStore) -> str:
-        """Copies every file into the store, once, and returns the digest of them all."""
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys(path for one in self.subsets for path in (*one.rows, *one.shots)))
+
+    def sources(self) -> DatasetSources:
+        """The files with their sums. Reads them all."""
         digest = hashlib.sha256()
-        known: dict[Path, str] = {}
+        known = {path: PinnedFile(name, _sha256_file(path), path.stat().st_size) for name, path in self.named_files}
         for subset in self.subsets:
             for path in (*subset.rows, *subset.shots):
-                if path not in known:
-                    known[path] = await _pin_file(store, path)
-                digest.update(f"{subset.name}\0{known[path]}\n".encode())
-        return digest.hexdigest()
+                digest.update(f"{subset.name}\0{known[path].sha256}\n".encode())
+        return DatasetSources(digest.hexdigest(), tuple(known.values()), self.origin)
+
+    async def pin(self, store: ObjectStore, sources: DatasetSources) -> None:
+        """Copies every file into the store, once."""
+        for path, pinned in zip(self.files, sources.files, strict=True):
+            await put_file(store, pinned.sha256, path)
+
+    @property
+    def origin(self) -> DatasetOrigin | None:
+        """The hub that the rows are from; `None`: they were here."""
+        return self._hub.origin if self._hub is not None else None
+
+    @property
+    def hub_folder(self) -> Path | None:
+        """Where the files of a hub are, or will be."""
+        return self._hub.folder if self._hub is not None else None
+
+    def _name_of(self, path: Path) -> str:
+        return self._hub.name_of(path) if self._hub is not None else path.name
+
+    @property
+    def named_files(self) -> Sequence[tuple[str, Path]]:
+        """Each file with its name within the data set."""
+        return [(self._name_of(path), path) for path in self.files]
+
+    @property
+    def missing(self) -> Sequence[Path]:
+        """Files that have still to be brought."""
+        return self._hub.missing(self.files) if self._hub is not None else ()
+
+    async def bring(self, note: Note | None = None) -> None:
+        """Has all files on this machine. Errors are those of `ports.hubs.HubDataset.bring`."""
+        if self._hub is not None:
+            await self._hub.bring(self.files, note)
 
     def _rows(self, files: Sequence[Path], stop: Callable[[], None] | None = None) -> RowSource:
         columns = self.benchmark.dataset.columns
@@ -186,24 +225,6 @@ def _stoppable(rows: Iterator[T], stop: Callable[[], None]) -> Iterator[T]:
         yield row
 
 
-async def _pin_file(store: ObjectStore, path: Path) -> str:
-    digest = await asyncio.to_thread(_sha256_file, path)
-    key = layout.dataset_key(digest)
-    if not await store.exists(key):
-        size_bytes = (await asyncio.to_thread(path.stat)).st_size
-        if size_bytes <= 8 * _PIECE_BYTES:
-            await store.create(key, await asyncio.to_thread(path.read_bytes))
-        else:
-            await store.put_stream(key, _pieces(path))
-    return digest
-
-
 def _sha256_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
-            yield piece

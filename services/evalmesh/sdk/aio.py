@@ -4,12 +4,15 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, Unpack
 
 import grpc
 
 from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.garbage import DEFAULT_MIN_AGE_S, CollectedGroup
+from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.result_query import ResultFilters, ResultQuery
 from evalmesh.domain.run import BenchmarkSpec, Run, RunSpec
 from evalmesh.domain.run_filter import RunFilter
@@ -28,7 +31,10 @@ from evalmesh.v1 import (
     runs_pb2_grpc,
     scoring_pb2,
     scoring_pb2_grpc,
+    stores_pb2,
+    stores_pb2_grpc,
 )
+from evalmesh.wire.garbage import group_from_proto
 from evalmesh.wire.names import make_name, report_name
 from evalmesh.wire.runs.benchmarks import (
     BenchmarkInfo,
@@ -45,6 +51,8 @@ from evalmesh.wire.runs.specs import benchmark_spec_to_proto, run_from_proto, sp
 
 DEFAULT_TIMEOUT_S = 60.0
 _RESULTS_PAGE = 200
+_COLLECTING_S = 3600.0
+"""A store with millions of objects is listed whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,19 @@ class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
         request = runs_pb2.DeleteRunRequest(name=_run_name(run), takeover=takeover, validate_only=validate_only)
         return int((await self._channel.call(self._runs.DeleteRun, request, idempotent=False)).freed_bytes)
 
+    async def collect_garbage(
+        self, *, min_age_s: float = DEFAULT_MIN_AGE_S, validate_only: bool = False
+    ) -> list[CollectedGroup]:
+        """Removes objects that no run and no load test refers to, and that are older than `min_age_s`.
+
+        Returns what went, by kind; with `validate_only` what would go.
+        """
+        request = stores_pb2.CollectGarbageRequest(validate_only=validate_only)
+        request.min_age.FromTimedelta(timedelta(seconds=min_age_s))
+        stub = self._channel.stub(stores_pb2_grpc.StoreServiceStub)
+        answer = await self._channel.call(stub.CollectGarbage, request, idempotent=True, timeout_s=_COLLECTING_S)
+        return [group_from_proto(one) for one in answer.groups]
+
     # Reports
 
     async def report(self, run: Run | str) -> dict[str, Any]:
@@ -284,11 +305,21 @@ class AsyncClient(ModelCalls, LoadTestCalls, ComparisonCalls):
         return benchmark_from_proto(await self._channel.call(self._benchmarks.GetBenchmark, request, idempotent=True))
 
     async def preview_benchmark(
-        self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
+        self,
+        spec: BenchmarkSpec,
+        *,
+        sample_count: int = 1,
+        dataset_dir: str = "",
+        dataset_hub: HubChoice = "modelscope",
+        seed: int = 42,
     ) -> Preview:
         """The first samples per subset with the very prompts a run would send."""
         request = benchmarks_pb2.PreviewBenchmarkRequest(
-            spec=benchmark_spec_to_proto(spec), dataset_dir=dataset_dir, sample_count=sample_count, seed=seed
+            spec=benchmark_spec_to_proto(spec),
+            dataset_dir=dataset_dir,
+            dataset_hub=dataset_hub,
+            sample_count=sample_count,
+            seed=seed,
         )
         page = await self._channel.call(self._benchmarks.PreviewBenchmark, request, idempotent=True)
         samples = tuple(preview_from_proto(proto) for proto in page.samples)

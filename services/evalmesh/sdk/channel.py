@@ -74,7 +74,7 @@ class Channel:
             carrier["authorization"] = f"Bearer {token}"
         return list(carrier.items())
 
-    async def call(self, method: Any, request: Any, *, idempotent: bool) -> Any:
+    async def call(self, method: Any, request: Any, *, idempotent: bool, timeout_s: float | None = None) -> Any:
         """One answer. With `idempotent`, `Unavailable` is tried again for about a second.
 
         Unless it names a field: then it is the endpoint the caller named that does not answer, and not the platform.
@@ -83,7 +83,7 @@ class Channel:
         said = ""
         while True:
             try:
-                return await self._call(method, request, idempotent=idempotent)
+                return await self._call(method, request, timeout_s or self._timeout_s, idempotent=idempotent)
             except Unavailable as error:
                 if LOADING not in error.details:
                     raise
@@ -92,10 +92,10 @@ class Channel:
                 said = error.message
             await asyncio.sleep(_LOADING_PAUSE_S)
 
-    async def _call(self, method: Any, request: Any, *, idempotent: bool) -> Any:
+    async def _call(self, method: Any, request: Any, timeout_s: float, *, idempotent: bool) -> Any:
         for failures in range(_TRIES):
             try:
-                return await method(request, timeout=self._timeout_s, metadata=self.metadata())
+                return await method(request, timeout=timeout_s, metadata=self.metadata())
             except grpc.aio.AioRpcError as error:
                 translated = from_rpc_error(error, self.address)
                 again = idempotent and isinstance(translated, Unavailable) and "field" not in translated.details

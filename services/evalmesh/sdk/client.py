@@ -15,8 +15,10 @@ from evalmesh.domain.comparison import ComparisonWish
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
 from evalmesh.domain.estimate import BenchmarkEstimate
+from evalmesh.domain.garbage import DEFAULT_MIN_AGE_S, CollectedGroup
+from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
-from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.result_query import ResultFilters
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
 from evalmesh.domain.run_filter import RunFilter
@@ -198,10 +200,18 @@ class Client:
         return self._thread.run(self._client.get_benchmark(name))
 
     def preview_benchmark(
-        self, spec: BenchmarkSpec, *, sample_count: int = 1, dataset_dir: str = "", seed: int = 42
+        self,
+        spec: BenchmarkSpec,
+        *,
+        sample_count: int = 1,
+        dataset_dir: str = "",
+        dataset_hub: HubChoice = "modelscope",
+        seed: int = 42,
     ) -> Preview:
         """Samples with the very prompts a run would send."""
-        work = self._client.preview_benchmark(spec, sample_count=sample_count, dataset_dir=dataset_dir, seed=seed)
+        work = self._client.preview_benchmark(
+            spec, sample_count=sample_count, dataset_dir=dataset_dir, dataset_hub=dataset_hub, seed=seed
+        )
         return self._thread.run(work)
 
     def validate_benchmarks(self, spec: RunSpec) -> None:
@@ -216,6 +226,12 @@ class Client:
         """Scores up to 1000 completions at once."""
         return self._thread.run(self._client.score(benchmark, items))
 
+    def collect_garbage(
+        self, *, min_age_s: float = DEFAULT_MIN_AGE_S, validate_only: bool = False
+    ) -> list[CollectedGroup]:
+        """Removes objects that nothing refers to; returns what went."""
+        return self._thread.run(self._client.collect_garbage(min_age_s=min_age_s, validate_only=validate_only))
+
     def list_scorers(self) -> Iterator[str]:
         """Kinds of scorers, by name."""
         return self._thread.iterate(self._client.list_scorers)
@@ -224,9 +240,9 @@ class Client:
         """Uploads completions made elsewhere."""
         return self._thread.run(self._client.import_completions(path))
 
-    def describe_model(self, model: ModelSpec) -> ModelDescription:
-        """What an endpoint can do."""
-        return self._thread.run(self._client.describe_model(model))
+    def describe_model(self, model: ModelSpec, kind: RequestKind | None = None) -> ModelDescription:
+        """What an endpoint can do, for requests of this kind."""
+        return self._thread.run(self._client.describe_model(model, kind))
 
     def generate(
         self, model: ModelSpec, requests: Iterable[Request], config: GenerationConfig | None = None

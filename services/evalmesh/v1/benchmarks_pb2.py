@@ -26,7 +26,7 @@ from evalmesh.v1 import models_pb2 as evalmesh_dot_v1_dot_models__pb2
 from evalmesh.v1 import runs_pb2 as evalmesh_dot_v1_dot_runs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65valmesh/v1/benchmarks.proto\x12\x0b\x65valmesh.v1\x1a\x18\x65valmesh/v1/models.proto\x1a\x16\x65valmesh/v1/runs.proto\"\xd0\x02\n\tBenchmark\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05shape\x18\x05 \x01(\t\x12\x0f\n\x07subsets\x18\x06 \x03(\t\x12\r\n\x05split\x18\x07 \x01(\t\x12\x14\n\x0c\x66\x65w_shot_num\x18\x08 \x01(\x05\x12\x0f\n\x07metrics\x18\t \x03(\t\x12\x16\n\x0ehuggingface_id\x18\n \x01(\t\x12\x15\n\rmodelscope_id\x18\x0b \x01(\t\x12\x0f\n\x07license\x18\x0c \x01(\t\x12\x0c\n\x04tags\x18\r \x03(\t\x12\x10\n\x08packaged\x18\x0e \x01(\x08\x12\x17\n\x0fprompt_template\x18\x0f \x01(\t\x12\x31\n\ngeneration\x18\x10 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\">\n\x15ListBenchmarksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x16ListBenchmarksResponse\x12*\n\nbenchmarks\x18\x01 \x03(\x0b\x32\x16.evalmesh.v1.Benchmark\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13GetBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x17PreviewBenchmarkRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.evalmesh.v1.BenchmarkSpec\x12\x13\n\x0b\x64\x61taset_dir\x18\x02 \x01(\t\x12\x14\n\x0csample_count\x18\x03 \x01(\x05\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\xac\x02\n\x0fPreviewedSample\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x03(\t\x12&\n\x08messages\x18\x03 \x03(\x0b\x32\x14.evalmesh.v1.Message\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12*\n\x05tools\x18\x05 \x03(\x0b\x32\x1b.evalmesh.v1.ToolDefinition\x12\x13\n\x0btool_choice\x18\x06 \x01(\t\x12\x15\n\rcontinuations\x18\x07 \x03(\t\x12\x0c\n\x04kind\x18\x08 \x01(\t\x12\x16\n\x0ereference_json\x18\t \x01(\t\x12\r\n\x05group\x18\n \x01(\t\x12\x0c\n\x04tags\x18\x0b \x03(\t\x12\x10\n\x08\x63ontexts\x18\x0c \x03(\t\x12\x11\n\tfollowups\x18\r \x03(\t\"p\n\x18PreviewBenchmarkResponse\x12-\n\x07samples\x18\x01 \x03(\x0b\x32\x1c.evalmesh.v1.PreviewedSample\x12\x16\n\x0emalformed_rows\x18\x02 \x03(\t\x12\r\n\x05notes\x18\x03 \x03(\t\"?\n\x19ValidateBenchmarksRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\"\x98\x01\n\nModelNeeds\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x14\n\x0crequest_kind\x18\x02 \x01(\t\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12\x10\n\x08logprobs\x18\x04 \x01(\x08\x12\r\n\x05tools\x18\x05 \x01(\x08\x12\x1a\n\ranswer_tokens\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_answer_tokens\"D\n\x1aValidateBenchmarksResponse\x12&\n\x05needs\x18\x01 \x03(\x0b\x32\x17.evalmesh.v1.ModelNeeds\"8\n\x12\x45stimateRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\"\xd2\x01\n\x11\x42\x65nchmarkEstimate\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x14\n\x0csample_count\x18\x02 \x01(\x03\x12\x17\n\x0fmalformed_count\x18\x03 \x01(\x03\x12\x15\n\rrequest_count\x18\x04 \x01(\x03\x12\x19\n\x11prompt_characters\x18\x05 \x01(\x03\x12!\n\x19longest_prompt_characters\x18\x06 \x01(\x03\x12\x17\n\nmax_tokens\x18\x07 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_max_tokens\"I\n\x13\x45stimateRunResponse\x12\x32\n\nbenchmarks\x18\x01 \x03(\x0b\x32\x1e.evalmesh.v1.BenchmarkEstimate2\xd1\x03\n\x10\x42\x65nchmarkService\x12Y\n\x0eListBenchmarks\x12\".evalmesh.v1.ListBenchmarksRequest\x1a#.evalmesh.v1.ListBenchmarksResponse\x12H\n\x0cGetBenchmark\x12 .evalmesh.v1.GetBenchmarkRequest\x1a\x16.evalmesh.v1.Benchmark\x12_\n\x10PreviewBenchmark\x12$.evalmesh.v1.PreviewBenchmarkRequest\x1a%.evalmesh.v1.PreviewBenchmarkResponse\x12\x65\n\x12ValidateBenchmarks\x12&.evalmesh.v1.ValidateBenchmarksRequest\x1a\'.evalmesh.v1.ValidateBenchmarksResponse\x12P\n\x0b\x45stimateRun\x12\x1f.evalmesh.v1.EstimateRunRequest\x1a .evalmesh.v1.EstimateRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65valmesh/v1/benchmarks.proto\x12\x0b\x65valmesh.v1\x1a\x18\x65valmesh/v1/models.proto\x1a\x16\x65valmesh/v1/runs.proto\"\x8b\x03\n\tBenchmark\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05shape\x18\x05 \x01(\t\x12\x0f\n\x07subsets\x18\x06 \x03(\t\x12\r\n\x05split\x18\x07 \x01(\t\x12\x14\n\x0c\x66\x65w_shot_num\x18\x08 \x01(\x05\x12\x0f\n\x07metrics\x18\t \x03(\t\x12\x16\n\x0ehuggingface_id\x18\n \x01(\t\x12\x15\n\rmodelscope_id\x18\x0b \x01(\t\x12\x0f\n\x07license\x18\x0c \x01(\t\x12\x0c\n\x04tags\x18\r \x03(\t\x12\x10\n\x08packaged\x18\x0e \x01(\x08\x12\x17\n\x0fprompt_template\x18\x0f \x01(\t\x12\x31\n\ngeneration\x18\x10 \x01(\x0b\x32\x1d.evalmesh.v1.GenerationConfig\x12\x1c\n\x14huggingface_revision\x18\x11 \x01(\t\x12\x1b\n\x13modelscope_revision\x18\x12 \x01(\t\">\n\x15ListBenchmarksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x16ListBenchmarksResponse\x12*\n\nbenchmarks\x18\x01 \x03(\x0b\x32\x16.evalmesh.v1.Benchmark\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13GetBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x9f\x01\n\x17PreviewBenchmarkRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.evalmesh.v1.BenchmarkSpec\x12\x13\n\x0b\x64\x61taset_dir\x18\x02 \x01(\t\x12\x14\n\x0csample_count\x18\x03 \x01(\x05\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0b\x64\x61taset_hub\x18\x05 \x01(\tB\x07\n\x05_seed\"\xac\x02\n\x0fPreviewedSample\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x03(\t\x12&\n\x08messages\x18\x03 \x03(\x0b\x32\x14.evalmesh.v1.Message\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12*\n\x05tools\x18\x05 \x03(\x0b\x32\x1b.evalmesh.v1.ToolDefinition\x12\x13\n\x0btool_choice\x18\x06 \x01(\t\x12\x15\n\rcontinuations\x18\x07 \x03(\t\x12\x0c\n\x04kind\x18\x08 \x01(\t\x12\x16\n\x0ereference_json\x18\t \x01(\t\x12\r\n\x05group\x18\n \x01(\t\x12\x0c\n\x04tags\x18\x0b \x03(\t\x12\x10\n\x08\x63ontexts\x18\x0c \x03(\t\x12\x11\n\tfollowups\x18\r \x03(\t\"p\n\x18PreviewBenchmarkResponse\x12-\n\x07samples\x18\x01 \x03(\x0b\x32\x1c.evalmesh.v1.PreviewedSample\x12\x16\n\x0emalformed_rows\x18\x02 \x03(\t\x12\r\n\x05notes\x18\x03 \x03(\t\"?\n\x19ValidateBenchmarksRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\"\x98\x01\n\nModelNeeds\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x14\n\x0crequest_kind\x18\x02 \x01(\t\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12\x10\n\x08logprobs\x18\x04 \x01(\x08\x12\r\n\x05tools\x18\x05 \x01(\x08\x12\x1a\n\ranswer_tokens\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_answer_tokens\"D\n\x1aValidateBenchmarksResponse\x12&\n\x05needs\x18\x01 \x03(\x0b\x32\x17.evalmesh.v1.ModelNeeds\"8\n\x12\x45stimateRunRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.evalmesh.v1.RunSpec\"\xd2\x01\n\x11\x42\x65nchmarkEstimate\x12\x11\n\tbenchmark\x18\x01 \x01(\t\x12\x14\n\x0csample_count\x18\x02 \x01(\x03\x12\x17\n\x0fmalformed_count\x18\x03 \x01(\x03\x12\x15\n\rrequest_count\x18\x04 \x01(\x03\x12\x19\n\x11prompt_characters\x18\x05 \x01(\x03\x12!\n\x19longest_prompt_characters\x18\x06 \x01(\x03\x12\x17\n\nmax_tokens\x18\x07 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_max_tokens\"I\n\x13\x45stimateRunResponse\x12\x32\n\nbenchmarks\x18\x01 \x03(\x0b\x32\x1e.evalmesh.v1.BenchmarkEstimate2\xd1\x03\n\x10\x42\x65nchmarkService\x12Y\n\x0eListBenchmarks\x12\".evalmesh.v1.ListBenchmarksRequest\x1a#.evalmesh.v1.ListBenchmarksResponse\x12H\n\x0cGetBenchmark\x12 .evalmesh.v1.GetBenchmarkRequest\x1a\x16.evalmesh.v1.Benchmark\x12_\n\x10PreviewBenchmark\x12$.evalmesh.v1.PreviewBenchmarkRequest\x1a%.evalmesh.v1.PreviewBenchmarkResponse\x12\x65\n\x12ValidateBenchmarks\x12&.evalmesh.v1.ValidateBenchmarksRequest\x1a\'.evalmesh.v1.ValidateBenchmarksResponse\x12P\n\x0b\x45stimateRun\x12\x1f.evalmesh.v1.EstimateRunRequest\x1a .evalmesh.v1.EstimateRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,31 +34,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'evalmesh.v1.benchmarks_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BENCHMARK']._serialized_start=96
-  _globals['_BENCHMARK']._serialized_end=432
-  _globals['_LISTBENCHMARKSREQUEST']._serialized_start=434
-  _globals['_LISTBENCHMARKSREQUEST']._serialized_end=496
-  _globals['_LISTBENCHMARKSRESPONSE']._serialized_start=498
-  _globals['_LISTBENCHMARKSRESPONSE']._serialized_end=591
-  _globals['_GETBENCHMARKREQUEST']._serialized_start=593
-  _globals['_GETBENCHMARKREQUEST']._serialized_end=628
-  _globals['_PREVIEWBENCHMARKREQUEST']._serialized_start=631
-  _globals['_PREVIEWBENCHMARKREQUEST']._serialized_end=769
-  _globals['_PREVIEWEDSAMPLE']._serialized_start=772
-  _globals['_PREVIEWEDSAMPLE']._serialized_end=1072
-  _globals['_PREVIEWBENCHMARKRESPONSE']._serialized_start=1074
-  _globals['_PREVIEWBENCHMARKRESPONSE']._serialized_end=1186
-  _globals['_VALIDATEBENCHMARKSREQUEST']._serialized_start=1188
-  _globals['_VALIDATEBENCHMARKSREQUEST']._serialized_end=1251
-  _globals['_MODELNEEDS']._serialized_start=1254
-  _globals['_MODELNEEDS']._serialized_end=1406
-  _globals['_VALIDATEBENCHMARKSRESPONSE']._serialized_start=1408
-  _globals['_VALIDATEBENCHMARKSRESPONSE']._serialized_end=1476
-  _globals['_ESTIMATERUNREQUEST']._serialized_start=1478
-  _globals['_ESTIMATERUNREQUEST']._serialized_end=1534
-  _globals['_BENCHMARKESTIMATE']._serialized_start=1537
-  _globals['_BENCHMARKESTIMATE']._serialized_end=1747
-  _globals['_ESTIMATERUNRESPONSE']._serialized_start=1749
-  _globals['_ESTIMATERUNRESPONSE']._serialized_end=1822
-  _globals['_BENCHMARKSERVICE']._serialized_start=1825
-  _globals['_BENCHMARKSERVICE']._serialized_end=2290
+  _globals['_BENCHMARK']._serialized_end=491
+  _globals['_LISTBENCHMARKSREQUEST']._serialized_start=493
+  _globals['_LISTBENCHMARKSREQUEST']._serialized_end=555
+  _globals['_LISTBENCHMARKSRESPONSE']._serialized_start=557
+  _globals['_LISTBENCHMARKSRESPONSE']._serialized_end=650
+  _globals['_GETBENCHMARKREQUEST']._serialized_start=652
+  _globals['_GETBENCHMARKREQUEST']._serialized_end=687
+  _globals['_PREVIEWBENCHMARKREQUEST']._serialized_start=690
+  _globals['_PREVIEWBENCHMARKREQUEST']._serialized_end=849
+  _globals['_PREVIEWEDSAMPLE']._serialized_start=852
+  _globals['_PREVIEWEDSAMPLE']._serialized_end=1152
+  _globals['_PREVIEWBENCHMARKRESPONSE']._serialized_start=1154
+  _globals['_PREVIEWBENCHMARKRESPONSE']._serialized_end=1266
+  _globals['_VALIDATEBENCHMARKSREQUEST']._serialized_start=1268
+  _globals['_VALIDATEBENCHMARKSREQUEST']._serialized_end=1331
+  _globals['_MODELNEEDS']._serialized_start=1334
+  _globals['_MODELNEEDS']._serialized_end=1486
+  _globals['_VALIDATEBENCHMARKSRESPONSE']._serialized_start=1488
+  _globals['_VALIDATEBENCHMARKSRESPONSE']._serialized_end=1556
+  _globals['_ESTIMATERUNREQUEST']._serialized_start=1558
+  _globals['_ESTIMATERUNREQUEST']._serialized_end=1614
+  _globals['_BENCHMARKESTIMATE']._serialized_start=1617
+  _globals['_BENCHMARKESTIMATE']._serialized_end=1827
+  _globals['_ESTIMATERUNRESPONSE']._serialized_start=1829
+  _globals['_ESTIMATERUNRESPONSE']._serialized_end=1902
+  _globals['_BENCHMARKSERVICE']._serialized_start=1905
+  _globals['_BENCHMARKSERVICE']._serialized_end=2370
 # @@protoc_insertion_point(module_scope)

@@ -42,6 +42,8 @@ class Benchmark(_message.Message):
     PACKAGED_FIELD_NUMBER: _builtins.int
     PROMPT_TEMPLATE_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    HUGGINGFACE_REVISION_FIELD_NUMBER: _builtins.int
+    MODELSCOPE_REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`benchmarks/{benchmark}`."""
     version: _builtins.int
@@ -66,6 +68,10 @@ class Benchmark(_message.Message):
     """Whether the data comes with evalmesh."""
     prompt_template: _builtins.str
     """Prompt template."""
+    huggingface_revision: _builtins.str
+    """Commit of the Hugging Face data set; empty: its main branch."""
+    modelscope_revision: _builtins.str
+    """Revision of the ModelScope data set; empty: its main branch."""
     @_builtins.property
     def subsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Known subsets; empty when they are found in the data."""
@@ -101,10 +107,12 @@ class Benchmark(_message.Message):
         packaged: _builtins.bool = ...,
         prompt_template: _builtins.str = ...,
         generation: _models_pb2.GenerationConfig | None = ...,
+        huggingface_revision: _builtins.str = ...,
+        modelscope_revision: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "few_shot_num", b"few_shot_num", "generation", b"generation", "huggingface_id", b"huggingface_id", "license", b"license", "metrics", b"metrics", "modelscope_id", b"modelscope_id", "name", b"name", "packaged", b"packaged", "prompt_template", b"prompt_template", "shape", b"shape", "split", b"split", "subsets", b"subsets", "tags", b"tags", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "few_shot_num", b"few_shot_num", "generation", b"generation", "huggingface_id", b"huggingface_id", "huggingface_revision", b"huggingface_revision", "license", b"license", "metrics", b"metrics", "modelscope_id", b"modelscope_id", "modelscope_revision", b"modelscope_revision", "name", b"name", "packaged", b"packaged", "prompt_template", b"prompt_template", "shape", b"shape", "split", b"split", "subsets", b"subsets", "tags", b"tags", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,12 +204,15 @@ class PreviewBenchmarkRequest(_message.Message):
     DATASET_DIR_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    DATASET_HUB_FIELD_NUMBER: _builtins.int
     dataset_dir: _builtins.str
     """Folder searched for the data."""
     sample_count: _builtins.int
     """Samples per subset; 0 means 1."""
     seed: _builtins.int
     """Seed of few-shot choices and shuffles; absent: 42."""
+    dataset_hub: _builtins.str
+    """Hub that is asked for what is in no folder: `huggingface`, `modelscope`, or `local` for none; empty: `modelscope`."""
     @_builtins.property
     def spec(self) -> _runs_pb2.BenchmarkSpec:
         """The benchmark with the overrides to try."""
@@ -213,10 +224,11 @@ class PreviewBenchmarkRequest(_message.Message):
         dataset_dir: _builtins.str = ...,
         sample_count: _builtins.int = ...,
         seed: _builtins.int | None = ...,
+        dataset_hub: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "dataset_dir", b"dataset_dir", "sample_count", b"sample_count", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "dataset_dir", b"dataset_dir", "dataset_hub", b"dataset_hub", "sample_count", b"sample_count", "seed", b"seed", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015

@@ -1,4 +1,4 @@
-"""Rows out of files, one at a time: JSON lines, JSON, CSV, TSV, Parquet and plain text, each also gzipped.
+"""Rows out of files, one at a time: JSON lines, JSON, CSV, TSV, Parquet, Arrow and plain text, each also gzipped.
 
 What a file does not say of itself (encoding, what stands between fields) is found out, and noted where it was guessed.
 Bytes that are no text are told with their place and never replaced: prompts of question marks would be measured and
@@ -14,21 +14,22 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeVar, cast
 
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.row_form import RowForm
-from evalmesh.wire import json_items, text_encoding
+from evalmesh.wire import arrow_rows, json_items, text_encoding
 from evalmesh.wire.json_items import LIST_KEYS, decoded
 from evalmesh.wire.text_encoding import TextEncoding
 
 T = TypeVar("T")
-Kind = Literal["lines", "json", "csv", "tsv", "parquet", "text"]
+Kind = Literal["lines", "json", "csv", "tsv", "parquet", "arrow", "text"]
+_BINARY = frozenset({"parquet", "arrow"})
 KINDS: Mapping[str, Kind] = {
     "jsonl": "lines", "ndjson": "lines", "json": "json",
-    "csv": "csv", "tsv": "tsv", "parquet": "parquet", "txt": "text",
+    "csv": "csv", "tsv": "tsv", "parquet": "parquet", "arrow": "arrow", "txt": "text",
 }  # fmt: skip
 """By the end of a file's name, that of packing taken off."""
 _SAID_DELIMITER = re.compile(rb"sep=([,;|\t])", re.IGNORECASE)
@@ -38,8 +39,6 @@ _NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "'|'"}
 _DELIMITERS = tuple(_NAMED)
 _SHORT_BYTES, _LONG_BYTES = 1 << 16, 1 << 24
 """Of a first line: beyond the first it is looked at only where it may be a row, beyond the second not at all."""
-_BATCH_ROWS = 256
-_BATCH_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +97,26 @@ class RowFile:
             "lines": self._json_lines,
             "json": self._json,
             "text": self._numbered,
-            "parquet": self._parquet,
+            "parquet": self._placed("parquet", arrow_rows.parquet_rows),
+            "arrow": self._placed("arrow", arrow_rows.arrow_rows),
             "csv": lambda text: self._delimited(text, kind, columns),
             "tsv": lambda text: self._delimited(text, kind, columns),
         }
         yield from self._read(kind, readers[kind])
 
     def marks(self, kind: Kind, columns: Sequence[str] = ()) -> Iterator[None]:
-        """One for each row that `rows` gives; JSON lines and Parquet are not decoded for it."""
+        """One for each row that `rows` gives; JSON lines, Parquet and Arrow are not decoded for it."""
         if kind in {"lines", "text"}:
             yield from self._read(kind, lambda text: (None for line in text.file if line.strip()))
-        elif kind == "parquet":
-            yield from self._read(kind, self._parquet_marks)
+        elif kind in _BINARY:
+            counts = {"parquet": arrow_rows.parquet_marks, "arrow": arrow_rows.arrow_marks}
+            yield from self._read(kind, self._packed(kind, counts[kind]))
         else:
             yield from (None for _ in self.rows(kind, columns))
 
     def _read(self, kind: Kind, reader: _Reader[T]) -> Iterator[T]:
         with self._reading(), self._opened() as file:
-            yield from reader(_Text(file, TextEncoding("")) if kind == "parquet" else self._text_of(file))
+            yield from reader(_Text(file, TextEncoding("")) if kind in _BINARY else self._text_of(file))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -198,28 +199,20 @@ class RowFile:
         except ValueError as error:
             raise self._wrong(f"is not valid JSON: {error}. Repair the file from there on.") from error
 
-    def _parquet(self, text: _Text) -> Iterator[Placed]:
-        import pyarrow as pa  # noqa: PLC0415 - 100 ms and 60 MB that only Parquet users should pay
-        import pyarrow.parquet as pq  # noqa: PLC0415
+    def _packed(self, kind: Kind, rows: Callable[[IO[bytes]], Iterator[T]]) -> _Reader[T]:
+        """A reader of a form that is no text."""
 
-        number = 0
-        try:
-            with pq.ParquetFile(text.file) as parquet:
-                for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata)):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield f"row {number}", row
-        except pa.ArrowException as error:
-            raise self._wrong(f"is not a valid Parquet file: {error}. Fetch it again.") from error
+        def read(text: _Text) -> Iterator[T]:
+            try:
+                yield from rows(text.file)
+            except arrow_rows.UnreadableError as error:
+                raise self._wrong(f"is not a valid {kind.capitalize()} file: {error}. Fetch it again.") from error
 
-    def _parquet_marks(self, text: _Text) -> Iterator[None]:
-        import pyarrow as pa  # noqa: PLC0415 - as in `_parquet`
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        return read
 
-        try:
-            yield from repeat(None, pq.read_metadata(text.file).num_rows)
-        except pa.ArrowException as error:
-            raise self._wrong(f"is no readable Parquet file: {error}. Copy it again.") from error
+    def _placed(self, kind: Kind, rows: Callable[[IO[bytes]], Iterator[Any]]) -> _Reader[Placed]:
+        read = self._packed(kind, rows)
+        return lambda text: ((f"row {number}", row) for number, row in enumerate(read(text), 1))
 
     def _delimited(self, text: _Text, kind: Kind, columns: Sequence[str]) -> Iterator[Placed]:
         # The module's limit of 128 KiB per field is below what long-context data sets hold.
@@ -302,10 +295,3 @@ def _decoded_lines(file: Iterable[bytes], wrong: list[str], told: Callable[[Unic
         except UnicodeDecodeError as error:
             wrong.append(told(error))
             yield line.decode(errors="replace")
-
-
-def _batch_rows(metadata: Any) -> int:
-    """Rows to hold at a time: few where they are large, as rows with images are."""
-    size_bytes: int = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    rows: int = metadata.num_rows
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(size_bytes, 1)))

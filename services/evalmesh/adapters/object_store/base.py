@@ -97,7 +97,7 @@ class ObstoreObjectStore(ABC):
         with self._translated("look-up", check_key(key)):
             meta = await obstore.head_async(self._backend, key)
         # The time alone, of whole seconds on S3, would not tell two writes of one second apart.
-        return ObjectInfo(key, meta["size"], f"{meta['e_tag'] or ''} {meta['last_modified'].isoformat()}")
+        return ObjectInfo(key, meta["size"], version=f"{meta['e_tag'] or ''} {meta['last_modified'].isoformat()}")
 
     async def exists(self, key: str) -> bool:
         try:

@@ -111,6 +111,7 @@ def _walk(root: Path, folder: str, prefix: str) -> Iterator[ObjectInfo]:
             yield from _walk(root, path[:-1], prefix)
         elif not is_staging(entry.name):
             try:
-                yield ObjectInfo(path, entry.stat().st_size)
+                found_stat = entry.stat()
+                yield ObjectInfo(path, found_stat.st_size, found_stat.st_mtime)
             except FileNotFoundError:
                 continue

@@ -110,7 +110,7 @@ class S3ObjectStore(ObstoreObjectStore):
             for meta in batch:
                 key = meta["path"]
                 if key.startswith(prefix) and key != (prefix if rest else None) and not key.startswith(RESERVED_PREFIX):
-                    yield ObjectInfo(key, meta["size"])
+                    yield ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())
                 elif key > prefix and not key.startswith(prefix):
                     return
 
@@ -120,7 +120,7 @@ class S3ObjectStore(ObstoreObjectStore):
                 meta = await obstore.head_async(self._backend, key)
         except NotFound:
             return None
-        return ObjectInfo(key, meta["size"])
+        return ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())
 
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _infos(args: argparse.Namespace) -> Sequence[BenchmarkInfo]:
-    names = args.names if args.action == "info" else None
+    names = args.names if args.action in {"info", "show"} else None
     if args.server:
         from evalmesh.sdk import Client  # noqa: PLC0415  # what is installed needs no gRPC
 
@@ -62,8 +62,8 @@ def _show(info: BenchmarkInfo) -> None:
         "split": info.split,
         "subsets": ", ".join(sorted(info.subsets, key=natural)),
         "few-shot": str(info.few_shot_num),
-        "modelscope": info.modelscope_id,
-        "huggingface": info.huggingface_id,
+        "modelscope": _at(info.modelscope_id, info.modelscope_revision),
+        "huggingface": _at(info.huggingface_id, info.huggingface_revision),
         "data": "ships with evalmesh" if info.packaged else "",
         "licence": info.license,
         "tags": ", ".join(info.tags),
@@ -73,3 +73,7 @@ def _show(info: BenchmarkInfo) -> None:
         if value:
             print(f"{name:12} {value}")
     print(f"\nprompt template:\n{info.prompt_template}\n")
+
+
+def _at(id_: str, revision: str) -> str:
+    return f"{id_} at {revision}" if id_ and revision else id_

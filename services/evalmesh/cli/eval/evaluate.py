@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from evalmesh.benchmarks import registry
+from evalmesh.cli.datasets.bringing import hub_folders
 from evalmesh.cli.eval.completions import as_json_lines
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.keys import told_in_keys
@@ -21,13 +22,14 @@ from evalmesh.cli.eval.live import RunProgress
 from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.outputs import write_config_of, write_outputs
 from evalmesh.cli.eval.reuse import Earlier, differences, find_earlier, report_differences, with_earlier
-from evalmesh.cli.eval.spec import DEMO_DATASETS, declared, literal_keys, repeating, sets_of, to_run_spec
+from evalmesh.cli.eval.sets import DEMO_DATASETS, DEMO_MODEL, benchmark_spec, path_for, sets_of
+from evalmesh.cli.eval.spec import declared, literal_keys, repeating, to_run_spec
 from evalmesh.cli.outputs import RUNS
 from evalmesh.cli.platform.log_mark import LogMark
 from evalmesh.cli.platform.session import Place, connect
 from evalmesh.cli.platform.waits import RECONNECT_S, say_lost, told_waits, when_ready
 from evalmesh.domain.errors import InvalidInput, NotFound
-from evalmesh.domain.run import Run, RunSpec, RunState
+from evalmesh.domain.run import ModelSpec, Run, RunSpec, RunState
 from evalmesh.results.recorded import RecordedCompletions
 from evalmesh.runtime.telemetry import span, trace_id
 from evalmesh.sdk import AsyncClient
@@ -57,13 +59,18 @@ async def simulated(config: TaskConfig) -> AsyncIterator[TaskConfig]:
         )
     datasets = config.datasets or list(DEMO_DATASETS)
     sets = sets_of(config)
+    specs = tuple(benchmark_spec(one, config) for one in sets)
+    where = path_for(config.dataset_dir, config)
+    folders = await hub_folders(
+        RunSpec(ModelSpec(DEMO_MODEL), specs, dataset_dir=where, dataset_hub=config.dataset_hub)
+    )
     async with _serving(
         DEMO_PORT,
         or_any_port=True,
         benchmarks=tuple(one.name for one in sets),
         dataset_args={
             one.name: {**config.dataset_args.get(one.name, {}), "benchmark": one.benchmark}
-            | ({"local_path": one.local_path} if one.local_path else {})
+            | ({"local_path": path} if (path := one.local_path or folders.get(one.name)) else {})
             for one in sets
         },
         dataset_dir=config.dataset_dir or "",
@@ -77,8 +84,13 @@ async def simulated_again(run: Run) -> AsyncIterator[None]:
     if run.spec.labels.get("simulated") != "true":
         yield
         return
+    folders = await hub_folders(run.spec)
     args = {
-        one.name: {"benchmark": one.kind, "local_path": one.local_path, **dataclasses.asdict(one.form)}
+        one.name: {
+            "benchmark": one.kind,
+            "local_path": one.local_path or folders.get(one.name),
+            **dataclasses.asdict(one.form),
+        }
         for one in run.spec.benchmarks
     }
     async with _serving(

@@ -20,11 +20,13 @@ class TaskOptions:
     ] = None
     model_id: Annotated[str | None, Flag("what reports call it (default: last part of --model)", "NAME")] = None
     engine: Annotated[
-        Literal["openai", "transformers", "vllm"] | None,
-        Flag("what runs the model: a server (openai), or this machine (default: by --model and --api-url)"),
+        Literal["openai", "anthropic", "litellm", "transformers", "vllm"] | None,
+        Flag("what runs the model: a server, any provider (litellm), or this machine (default: by --model, --api-url)"),
     ] = None
     model_args: Annotated[dict[str, Any], Flag("options of the engine, as k=v or JSON")] = {}
-    api_url: Annotated[str | None, Flag("base URL of an OpenAI-compatible endpoint, with its /v1", "URL")] = None
+    api_url: Annotated[str | None, Flag("base URL of the endpoint, for OpenAI-compatible ones with its /v1", "URL")] = (
+        None
+    )
     api_key: Annotated[
         Any,  # a secret in the config
         Flag(
@@ -76,7 +78,13 @@ class TaskOptions:
     ] = None
     system_prompt: Annotated[str | None, Flag("of every benchmark; @FILE reads it", "TEXT")] = None
     dataset_dir: Annotated[str | None, Flag("folder searched for data sets before any hub", "DIR")] = None
-    dataset_hub: Annotated[Literal["local", "huggingface", "modelscope"], Flag("where data sets are")] = "modelscope"
+    dataset_hub: Annotated[
+        Literal["local", "huggingface", "modelscope"],
+        Flag("asked for data sets that are in no folder; local: nobody is"),
+    ] = "modelscope"
+    dataset_id: Annotated[
+        str | None, Flag("data set on the hub, for a benchmark of your own data (general_qa, ...)", "ORG/NAME")
+    ] = None
     limit: Annotated[int | float | None, Flag("samples per subset: a count, or a fraction below 1", "N")] = None
     repeats: Annotated[int, Ge(1), Flag("generations per sample")] = 1
     seed: Annotated[int, Flag("of every random choice")] = 42

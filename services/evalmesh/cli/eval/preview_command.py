@@ -6,18 +6,19 @@ import json
 import sys
 from itertools import zip_longest
 
-from evalmesh.adapters.datasets import LocalDatasets
 from evalmesh.benchmarks import registry
 from evalmesh.benchmarks.spec import validate_spec
 from evalmesh.cli import exits
 from evalmesh.cli.addresses import check_server
+from evalmesh.cli.datasets.bringing import opened_here
 from evalmesh.cli.eval.config import TaskConfig, args_of_one
 from evalmesh.cli.eval.keys import told_in_keys
-from evalmesh.cli.eval.spec import benchmark_spec, path_for, sets_of
+from evalmesh.cli.eval.sets import benchmark_spec, path_for, sets_of
+from evalmesh.cli.platform.session import run_async
 from evalmesh.domain.content import describe
 from evalmesh.domain.request import Message
 from evalmesh.domain.run import ModelSpec, RunSpec
-from evalmesh.results.dataset import RunDataset, preview_rows
+from evalmesh.results.dataset import preview_rows
 from evalmesh.sdk import Client
 from evalmesh.wire.runs.benchmarks import Preview, PreviewedSample
 
@@ -34,11 +35,19 @@ def _found(args: argparse.Namespace) -> Preview:
         if args.server:
             check_server(args.server)
             with Client(args.server) as client:
-                return client.preview_benchmark(spec, sample_count=args.samples, dataset_dir=folder, seed=args.seed)
+                return client.preview_benchmark(
+                    spec,
+                    sample_count=args.samples,
+                    dataset_dir=folder,
+                    dataset_hub=args.dataset_hub,
+                    seed=args.seed,
+                )
         benchmark = registry.get(spec.kind)
         validate_spec(benchmark, spec)
-        task = RunSpec(ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder)
-        return preview_rows(RunDataset(LocalDatasets(), benchmark, spec, task), args.samples)
+        task = RunSpec(
+            ModelSpec(name="preview"), (spec,), seed=args.seed, dataset_dir=folder, dataset_hub=args.dataset_hub
+        )
+        return preview_rows(run_async(opened_here(benchmark, spec, task)), args.samples)
 
 
 def preview(args: argparse.Namespace) -> int:

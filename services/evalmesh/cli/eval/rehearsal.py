@@ -11,7 +11,7 @@ from evalmesh.cli.eval.costs import CHARS_PER_TOKEN, money, tokens_of
 from evalmesh.cli.eval.evaluate import earlier_of, place_of, resolve, simulated, with_completions
 from evalmesh.cli.eval.keys import told_in_keys
 from evalmesh.cli.eval.reuse import with_earlier
-from evalmesh.cli.eval.spec import sets_of
+from evalmesh.cli.eval.sets import sets_of
 from evalmesh.cli.eval.timing import time_lines
 from evalmesh.cli.plain import plain
 from evalmesh.cli.platform.session import connect
@@ -52,7 +52,9 @@ async def rehearse(config: TaskConfig, *, counted: bool = True) -> Rehearsal:
                 if not counted:
                     return Rehearsal(spec)
                 estimates = await client.estimate_run(spec)
-                first = await client.preview_benchmark(spec.benchmarks[0], dataset_dir=spec.dataset_dir, seed=spec.seed)
+                first = await client.preview_benchmark(
+                    spec.benchmarks[0], dataset_dir=spec.dataset_dir, dataset_hub=spec.dataset_hub, seed=spec.seed
+                )
     return Rehearsal(spec, tuple(estimates), next(iter(first), None))
 
 

@@ -2,32 +2,40 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalmesh.cli.config import NO_TEXT, as_unquoted
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
-from evalmesh.cli.eval.datasets import NamedSet, read_set
-from evalmesh.cli.eval.engines import IN_FLIGHT, check_runs_here, engine_args, engine_of, model_name, runs_here
-from evalmesh.cli.eval.keys import DATASET_ADVICE, FILTER_ADVICE, GENERATION_ADVICE, sift
+from evalmesh.cli.eval.datasets import read_set
+from evalmesh.cli.eval.engines import (
+    IN_FLIGHT,
+    check_runs_here,
+    engine_args,
+    engine_of,
+    kind_for,
+    model_name,
+    runs_here,
+)
+from evalmesh.cli.eval.keys import GENERATION_ADVICE, sift
+from evalmesh.cli.eval.sets import (
+    DEMO_MODEL,
+    benchmark_spec,
+    path_for,
+    sets_of,
+    takes_dataset_id,
+    typed,
+    wrong,
+)
 from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
-from evalmesh.cli.options import parse_options
 from evalmesh.cli.outputs import client_config
-from evalmesh.dialect.addresses import read_address
+from evalmesh.dialect.addresses import provider_url, read_address
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.domain.limit import parse_limit
 from evalmesh.domain.request import GenerationConfig
-from evalmesh.domain.row_form import RowForm
-from evalmesh.domain.run import OWN_ENGINES, BenchmarkSpec, Engine, ModelSpec, RunSpec
+from evalmesh.domain.run import OWN_ENGINES, Engine, ModelSpec, RunSpec
 from evalmesh.results.json_values import public_url
-from evalmesh.wire.runs.checks import check_form
-
-DEMO_MODEL = "simulated"
-DEMO_DATASETS = ("starter_math", "starter_mcq")
 
 _SAMPLING = {
     "max_tokens": int,
@@ -59,26 +67,6 @@ _GENERATION_KEYS = (
     "extra_headers",
     "batch_size",
 )
-_DATASET_KEYS = {
-    # EvalScope's name -> field of BenchmarkSpec and its type
-    "local_path": ("local_path", str),
-    "dataset_id": ("dataset_id", str),
-    "dataset_revision": ("revision", str),
-    "eval_split": ("split", str),
-    "train_split": ("few_shot_split", str),
-    "few_shot_num": ("few_shot_num", int),
-    "few_shot_random": ("few_shot_random", bool),
-    "shuffle": ("shuffle", bool),
-    "shuffle_choices": ("shuffle_choices", bool),
-    "prompt_template": ("prompt_template", str),
-    "system_prompt": ("system_prompt", str),
-    "extra_params": ("extra", dict),
-}
-_EXTRA_KEYS = ("scoring",)
-"""Settings that only some benchmarks have; written like the others, or into `extra_params`."""
-_FORM_KEYS = {"columns": dict, "encoding": str, "delimiter": str}
-"""How the rows of own files are to be read."""
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
 
 
 def to_run_spec(config: TaskConfig) -> RunSpec:
@@ -92,6 +80,8 @@ def to_run_spec(config: TaskConfig) -> RunSpec:
     model = _model(config, generation.pop("model"))
     sets = sets_of(config)
     labels = {**config.labels, **({"simulated": "true"} if config.demo else {})}
+    if config.dataset_id and not any(takes_dataset_id(one, config) for one in sets):
+        raise wrong("dataset_id", config.dataset_id, "it does not say which benchmark it is for; use dataset_args.")
     spec = RunSpec(
         model=model,
         benchmarks=tuple(benchmark_spec(one, config) for one in sets),
@@ -139,25 +129,13 @@ def repeating(config: TaskConfig, spec: RunSpec) -> dict[str, Any]:
     return {name: values[name] for name in type(config).model_fields if values.get(name) not in (None, {})}
 
 
-def sets_of(config: TaskConfig) -> list[NamedSet]:
-    """The benchmarks of the run."""
-    texts = config.datasets or (list(DEMO_DATASETS) if config.demo else [])
-    return [read_set(text, config.dataset_args) for text in texts]
-
-
-def path_for(path: str | None, config: TaskConfig) -> str:
-    """Absolute for a local platform, whose data set loader may run elsewhere; as it is for a server's own disk."""
-    if not path:
-        return ""
-    return path if config.server else str(Path(path).expanduser().absolute())
-
-
 def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     engine = engine_of(dict(config))
     if engine in OWN_ENGINES:
         return _own_model(config, transport, engine)
-    url, kind = base_url(config.api_url)
-    if not url and not config.completions and not config.connection:
+    # What belongs to a provider's address only litellm knows.
+    url, kind = base_url(config.api_url) if engine != "litellm" else ((config.api_url or "").strip(), "chat")
+    if not url and not config.completions and not config.connection and engine != "litellm":
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or have the "
             "model run here with --engine transformers, or try --demo for a simulated model.",
@@ -206,7 +184,7 @@ def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine)
         name=model_name(config.model, config.server),
         engine=engine,
         display_name=config.model_id or "",
-        kind=config.request_kind or "chat",
+        kind=config.request_kind or kind_for(config.model, config.model_args, config.server),
         concurrency=transport.get("batch_size") or config.eval_batch_size or IN_FLIGHT,
         try_timeout_s=timeout_s,
         total_timeout_s=max(default.total_timeout_s, 2.0 * timeout_s),
@@ -218,7 +196,8 @@ def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine)
 def base_url(text: str | None) -> tuple[str, str]:
     """EvalScope users also give the full address of the call; the base and the kind are in it.
 
-    The address stays whole where the base alone would say less: for the responses API, and where the base has no path.
+    The address stays whole where the base alone would say less: for the responses and messages APIs, and where the base
+    has no path.
     """
     given = (text or "").strip()
     if not given:
@@ -231,10 +210,10 @@ def base_url(text: str | None) -> tuple[str, str]:
     # What may carry a key is not repeated.
     shown = public_url(given) if "@" in given or "?" in given else given
     if not usable:
-        raise _wrong("api_url", shown, "give an http address, e.g. http://127.0.0.1:8000/v1.")
-    if address.call in {"embeddings", "rerank"}:
-        raise _wrong("api_url", shown, f"it names {address.call}, and evaluations ask for text.")
-    whole = address.call == "responses" or not urlsplit(address.base).path
+        raise wrong("api_url", shown, "give an http address, e.g. http://127.0.0.1:8000/v1.")
+    if address.call in {"embeddings", "rerank", "images"}:
+        raise wrong("api_url", shown, f"it names {address.call}, and evaluations ask for text.")
+    whole = address.call in {"responses", "messages"} or not urlsplit(address.base).path
     return given if whole else address.base, "completion" if address.call == "completions" else "chat"
 
 
@@ -259,7 +238,10 @@ def declared(config: TaskConfig) -> tuple[Connection, ...]:
     if config.server or config.completions or config.demo or config.connection or runs_here(dict(config)):
         return ()
     headers = _headers(config)
-    return own_connection(base_url(config.api_url)[0], key_reference(config, headers.bearer), headers.shown)
+    url = base_url(config.api_url)[0]
+    if not url and engine_of(dict(config)) == "litellm":
+        url = provider_url(config.model or "")
+    return own_connection(url, key_reference(config, headers.bearer), headers.shown)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:
@@ -277,111 +259,27 @@ def _generation(config: TaskConfig) -> dict[str, Any]:
     unset = [key for key, value in given.items() if value is None and key in _SAMPLING]
     given = {key: value for key, value in given.items() if value is not None}
     sampling: dict[str, Any] = {
-        key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _SAMPLING.items() if key in given
+        key: typed(given[key], kind, f"{field}.{key}") for key, kind in _SAMPLING.items() if key in given
     }
     stop = given.get("stop_seqs", given.get("stop", ()))
     stops = (stop,) if isinstance(stop, str) else stop
     if not isinstance(stops, (list, tuple)) or not all(isinstance(item, str) for item in stops):
-        raise _wrong(f"{field}.stop_seqs", stop, "give text or a list of texts.")
+        raise wrong(f"{field}.stop_seqs", stop, "give text or a list of texts.")
     sampling["stop"] = tuple(stops)
     # Null removes a key: of the benchmark's own options, which say nothing of it then, and of the body.
-    extra = dict.fromkeys(map(_BODY_NAMES.get, unset, unset)) | _typed(
+    extra = dict.fromkeys(map(_BODY_NAMES.get, unset, unset)) | typed(
         given.get("extra_body", {}), dict, f"{field}.extra_body"
     )
     for name in _LIMITS & given.keys():
-        extra[name] = _typed(given[name], int, f"{field}.{name}")
+        extra[name] = typed(given[name], int, f"{field}.{name}")
     sampling["extra_body"] = extra
     kinds = {"timeout": float, "retries": int, "stream": bool, "batch_size": int}
-    model = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in kinds.items() if key in given}
+    model = {key: typed(given[key], kind, f"{field}.{key}") for key, kind in kinds.items() if key in given}
     if model.get("retries", 0) < 0:
-        raise _wrong(f"{field}.retries", model["retries"], "give 0 or more.")
-    headers = _typed(given.get("extra_headers", {}), dict, f"{field}.extra_headers")
+        raise wrong(f"{field}.retries", model["retries"], "give 0 or more.")
+    headers = typed(given.get("extra_headers", {}), dict, f"{field}.extra_headers")
     model["extra_headers"] = {str(name): str(value) for name, value in headers.items()}
     result: dict[str, Any] = {"sampling": sampling, "model": model}
     if "n" in given:
-        result["repeats"] = _typed(given["n"], int, f"{field}.n")
+        result["repeats"] = typed(given["n"], int, f"{field}.n")
     return result
-
-
-def benchmark_spec(one: NamedSet, config: TaskConfig) -> BenchmarkSpec:
-    """One benchmark of the run with its `dataset_args`."""
-    field = f"dataset_args.{one.name}"
-    keys = (*_DATASET_KEYS, *_EXTRA_KEYS, *_FORM_KEYS, "benchmark", "subset_list", "filters", "limit")
-    given = sift(config.dataset_args.get(one.name, {}), keys, DATASET_ADVICE, field)
-    given = {key: value for key, value in given.items() if value is not None}
-    # What is said for all benchmarks gives way to what is said for this one.
-    general = {"few_shot_num": config.num_fewshot, "system_prompt": config.system_prompt}
-    given = {**{key: value for key, value in general.items() if value is not None}, **given}
-    values: dict[str, Any] = {
-        target: _typed(given[key], kind, f"{field}.{key}")
-        for key, (target, kind) in _DATASET_KEYS.items()
-        if key in given
-    }
-    if own := {key: given[key] for key in _EXTRA_KEYS if key in given}:
-        values["extra"] = {**values.get("extra", {}), **own}
-    if one.local_path and "local_path" in values:
-        raise _wrong(f"{field}.local_path", values["local_path"], f"datasets name {one.local_path!r}; say it once.")
-    if one.local_path:
-        values["local_path"] = one.local_path
-    if "local_path" not in values and not config.server and Path(values.get("dataset_id", "")).is_absolute():
-        values["local_path"] = values.pop("dataset_id")  # EvalScope takes a folder under this name too
-    if "local_path" in values:
-        values["local_path"] = path_for(values["local_path"], config)
-    if "subset_list" in given:
-        values["subsets"] = _subsets(given["subset_list"], f"{field}.subset_list")
-    elif subsets := _named_subsets(one.name, config):
-        values["subsets"] = subsets
-    if "limit" in given:
-        values["limit"] = parse_limit(given["limit"], f"{field}.limit")
-    filters = _typed(given.get("filters", {}), dict, f"{field}.filters")
-    filters = sift(filters, ("remove_until",), FILTER_ADVICE, f"{field}.filters")
-    if filters.get("remove_until"):
-        values["remove_until"] = _typed(filters["remove_until"], str, f"{field}.filters.remove_until")
-    values["form"] = _form(given, field)
-    return BenchmarkSpec(name=one.name, benchmark="" if one.name == one.benchmark else one.benchmark, **values)
-
-
-def _form(given: Mapping[str, Any], field: str) -> RowForm:
-    said = {key: _typed(given[key], kind, f"{field}.{key}") for key, kind in _FORM_KEYS.items() if key in given}
-    for key, text in said.get("columns", {}).items():
-        _typed(text, str, f"{field}.columns.{key}")
-    form = RowForm.said(said.get("columns", {}), said.get("encoding", ""), said.get("delimiter", ""))
-    check_form(f"{field}.", form)
-    return form
-
-
-def _named_subsets(name: str, config: TaskConfig) -> tuple[str, ...]:
-    """Those of `subset` that belong to this benchmark. Raises `InvalidInput` for one that belongs to none."""
-    names = [one.name for one in sets_of(config)]
-    if len(names) == 1:
-        return tuple(one.removeprefix(f"{name}/") for one in config.subset)
-    for one in config.subset:
-        if one.partition("/")[0] not in names:
-            raise _wrong("subset", one, f"there are several benchmarks: write e.g. {name}/{one}.")
-    return tuple(one.removeprefix(f"{name}/") for one in config.subset if one.startswith(f"{name}/"))
-
-
-def _subsets(value: Any, field: str) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if not isinstance(value, list) or not value:
-        raise _wrong(field, value, "give a list of subsets, or leave it out for all.")
-    return tuple(_typed(part, str, field) for part in value)
-
-
-def _typed(value: Any, kind: type, field: str) -> Any:
-    """The value if it is of this kind; whole floats pass as integers and integers as floats."""
-    if kind is dict and isinstance(value, str):
-        return parse_options(value, field)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    fits = isinstance(value, (int, float) if kind is float else kind)
-    if not fits or (isinstance(value, bool) and kind is not bool):
-        raise _wrong(field, value, f"give {_TYPE_NAMES[kind]}.")
-    return float(value) if kind is float else value
-
-
-def _wrong(field: str, value: Any, way_out: str) -> InvalidInput:
-    if way_out.startswith("give text") and (unquoted := as_unquoted(value)):
-        return InvalidInput(f"{field}: {unquoted} {NO_TEXT}", {"field": field})
-    return InvalidInput(f"{field}: {repr(value)[:80]} is not allowed; {way_out}", {"field": field})

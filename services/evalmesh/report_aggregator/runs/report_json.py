@@ -133,6 +133,7 @@ def _benchmark(report: BenchmarkReport, plan: BenchmarkPlan | None, title: str) 
         document["title"] = title
     return document | {
         "dataset_digest": report.dataset_digest,
+        **({"dataset_origin": dataclasses.asdict(plan.origin)} if plan and plan.origin else {}),
         "scoring_digest": plan.scoring_digest if plan else "",
         "primary_metric": report.primary_metric,
         "n_samples": report.n_samples,

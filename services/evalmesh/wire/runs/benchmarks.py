@@ -44,6 +44,9 @@ class BenchmarkInfo:
     """Whether the data comes with evalmesh."""
     prompt_template: str
     generation: GenerationConfig
+    huggingface_revision: str = ""
+    """Commit; empty: the main branch."""
+    modelscope_revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ def benchmark_info(benchmark: Benchmark) -> BenchmarkInfo:
         packaged=bool(benchmark.dataset.packaged),
         prompt_template=benchmark.template or benchmark.shape.template,
         generation=benchmark.generation,
+        huggingface_revision=benchmark.dataset.revision,
+        modelscope_revision=benchmark.dataset.modelscope_revision,
     )
 
 
@@ -132,6 +137,8 @@ def benchmark_to_proto(info: BenchmarkInfo) -> pb.Benchmark:
         packaged=info.packaged,
         prompt_template=info.prompt_template,
         generation=generation_to_proto(info.generation),
+        huggingface_revision=info.huggingface_revision,
+        modelscope_revision=info.modelscope_revision,
     )
 
 
@@ -154,6 +161,8 @@ def benchmark_from_proto(proto: pb.Benchmark) -> BenchmarkInfo:
         packaged=proto.packaged,
         prompt_template=proto.prompt_template,
         generation=generation_from_proto(proto.generation),
+        huggingface_revision=proto.huggingface_revision,
+        modelscope_revision=proto.modelscope_revision,
     )
 
 

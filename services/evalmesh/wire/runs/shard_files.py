@@ -11,7 +11,7 @@ from typing import TypeVar
 from evalmesh.domain import layout
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.errors import NotFound
-from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan
+from evalmesh.domain.plan import BenchmarkIndex, BenchmarkPlan, DatasetSources
 from evalmesh.domain.score import Score
 from evalmesh.domain.shard_data import PlannedSample, ShardHeader
 from evalmesh.ports.object_store import ObjectStore
@@ -105,6 +105,18 @@ class BenchmarkFiles:
     async def write_plan(self, plan: BenchmarkPlan) -> None:
         """Before the first shard."""
         await self.store.put(layout.plan_key(self.run, self.benchmark), encode_json(plan))
+
+    async def find_sources(self) -> DatasetSources | None:
+        """The files that the rows are in, where planning has come so far."""
+        key = layout.sources_key(self.run, self.benchmark)
+        try:
+            return decode_json(DatasetSources, await self.store.get(key), key)
+        except NotFound:
+            return None
+
+    async def write_sources(self, sources: DatasetSources) -> None:
+        """Before they are pinned: who collects what nobody names must find them named."""
+        await self.store.put(layout.sources_key(self.run, self.benchmark), encode_json(sources))
 
     async def find_index(self) -> BenchmarkIndex | None:
         """The index, if planning is done."""

@@ -1,8 +1,9 @@
 """Runs and their specs of the public API."""
 
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from evalmesh.domain.errors import InvalidInput
+from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.row_form import RowForm
 from evalmesh.domain.run import BenchmarkProgress, BenchmarkSpec, OnError, Run, RunSpec, RunState
 from evalmesh.v1 import runs_pb2 as pb
@@ -15,8 +16,6 @@ from evalmesh.wire.runs.models import (
     model_to_proto,
 )
 from evalmesh.wire.values import one_of, struct_from_proto, struct_to_proto, timestamp_from_proto, timestamp_to_proto
-
-Hub = Literal["local", "huggingface", "modelscope"]
 
 _OPTIONALS = (
     "local_path",
@@ -146,7 +145,7 @@ def _decode_spec(proto: pb.RunSpec) -> RunSpec:
         reuse_completions=tuple(proto.reuse_completions),
         completions_digest=proto.completions_digest,
         dataset_dir=proto.dataset_dir,
-        dataset_hub=cast("Hub", one_of(proto.dataset_hub or default.dataset_hub, get_args(Hub), "dataset_hub")),
+        dataset_hub=hub_choice(proto.dataset_hub or default.dataset_hub),
         shard_size=proto.shard_size,
         display_name=proto.display_name,
         labels=dict(proto.labels),
@@ -232,3 +231,8 @@ def run_from_proto(proto: pb.Run) -> Run:
         host=proto.host,
         size_bytes=proto.size_bytes,
     )
+
+
+def hub_choice(text: str) -> HubChoice:
+    """Raises `InvalidInput`."""
+    return cast("HubChoice", one_of(text, get_args(HubChoice), "dataset_hub"))
