@@ -68,7 +68,12 @@ _TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\\n2024-05-10 00:00:00.0,20,4\\
 
 PAGES: Mapping[str, Page] = {
     "README.md": Page(
-        filled_in=_SHORT | {"--find-max rate": "--find-max rate --sla-upper-bound 32"},
+        before="cp -r $CHECKPOINT my-checkpoint",
+        filled_in=_SHORT
+        | {
+            "--find-max rate": "--find-max rate --sla-upper-bound 32",
+            "--datasets gsm8k --limit 5": "--datasets gsm8k --dataset-dir $DATA --limit 2 --max-tokens 8",
+        },
         not_here={"make ": "is how this suite was started, and the newcomer's run that CI makes from a fresh clone"},
     ),
     "CONTRIBUTING.md": Page(not_here={"make ": "is how this suite was started"}),
