@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit test-vllm bench-vllm cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-loglikelihood peers-perf check clean
+.PHONY: help install eval up test test-unit test-vllm bench-vllm bench-transformers cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-loglikelihood peers-perf check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -88,6 +88,9 @@ chaos: install ## Kill everything at random, N=100 times; SEED=1
 
 bench: install ## Measure against a minimal client and the ideal, on this machine
 	$(BIN)/python -m tests.bench.bench_platform
+
+bench-transformers: install ## Tokens per second of the engine transformers against a bare loop over the same batches
+	$(BIN)/python -m tests.bench.bench_transformers
 
 bench-perf: install ## Measure load tests against a raw-socket client and a server in C
 	$(BIN)/python -m tests.bench.bench_perf

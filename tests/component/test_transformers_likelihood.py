@@ -109,10 +109,11 @@ async def test_the_likeliest_tokens_are_greedy(folder: Path) -> None:
     assert not one.continuations[1].is_greedy
 
 
-async def test_each_token_of_a_long_text_is_predicted_once(folder: Path) -> None:
+@pytest.mark.parametrize("budget", [{}, {"batch_tokens": 30}], ids=["roomy", "tight"])
+async def test_each_token_of_a_long_text_is_predicted_once(folder: Path, budget: dict[str, int]) -> None:
     bare, rng = Bare(folder), random.Random(5)
     documents = [words(rng, 3, 10), words(rng, 250, 260), ""]
-    async with transformers_engine(folder) as engine:
+    async with transformers_engine(folder, **budget) as engine:
         found = (await ask(engine, [judged("", *documents, rolling=True)]))[0]
     for document, score in zip(documents, found.continuations, strict=True):
         tokens = bare.tokenizer.encode(document)

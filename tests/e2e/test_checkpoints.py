@@ -1,7 +1,10 @@
 """`evalmesh eval --model FOLDER`: a model in processes of its own, in one copy and several, killed and resumed."""
 
+import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -41,6 +44,16 @@ def one_copy(sums_model: Path, sums: Path, tmp_path_factory: pytest.TempPathFact
     found = answers(folder)
     assert len(found) == ROWS
     return found
+
+
+def test_the_answers_are_those_of_the_model_by_itself(sums_model: Path, one_copy: dict[str, str]) -> None:
+    """Sample by sample, in a process of its own: torch takes seconds to load, and stays."""
+    code = "import sys; from tests.kit.tiny_model import print_bare_answers as p; p(sys.argv[1], int(sys.argv[2]))"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(sums_model), str(ROWS)]
+    bare = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert list(one_copy.values()) == [one["said"] for one in bare]
+    right = sum(one["said"] == one["right"] for one in bare)
+    assert 0.5 < right / ROWS < 1
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,18 @@ def greedy(model: Any, ids: list[int], tokens: int, ends: tuple[int, ...]) -> It
         ids = [*ids, found]
 
 
+def print_bare_answers(folder: str, number: int) -> None:
+    """What the model that adds says to `sums(number)`, and what would be right, as a JSON list."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    found = []
+    for asked, right in sums(number):
+        said = greedy(model, tokenizer.encode(as_prompt(asked)), 8, (tokenizer.eos_token_id,))
+        found.append({"said": tokenizer.decode(list(said), skip_special_tokens=True), "right": right})
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)

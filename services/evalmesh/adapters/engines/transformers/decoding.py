@@ -109,7 +109,7 @@ class Decoder:
         cache = self._forward.cache(len(group), columns + _GROWTH)
         if isinstance(cache, SlotCache):
             cache.begin(len(group))
-        logits = self._feed(rows, cache)
+        logits = self._forward.feed(rows, cache, self._budget.pass_tokens)
         broken = logits.isnan().any(-1).tolist()
         tokens = choose(logits, [one.chooser for one in group])
         self._waiting = self._waiting[: -len(group)]
@@ -130,18 +130,6 @@ class Decoder:
             self._cache = cache
         else:
             self._cache.join(cache)
-
-    def _feed(self, rows: list[list[int]], cache: SlotCache) -> torch.Tensor:
-        """The logits after each row. One long row is fed in pieces."""
-        if len(rows) > 1:
-            return self._forward(self._forward.left_padded(rows), [len(row) for row in rows], cache)[:, -1]
-        row = rows[0]
-        # A recurrent model's state is made in one go.
-        most = self._budget.pass_tokens if self._forward.batches else len(row)
-        for start in range(0, len(row), most):
-            piece = row[start : start + most]
-            logits = self._forward(self._forward.left_padded([piece]), [start + len(piece)], cache)
-        return logits[:, -1]
 
     def _go_on(self) -> None:
         last = torch.tensor([[one.chooser.said[-1]] for one in self._active], device=self._forward.device)

@@ -1,6 +1,7 @@
 """A pass through the model, whatever its class calls things."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -60,6 +61,24 @@ class Forward:
         if isinstance(cache, SlotCache):
             cache.advance(new)
         return logits
+
+    def feed(self, rows: list[list[int]], cache: Any, most: int) -> torch.Tensor:
+        """The logits after each row, [rows, vocabulary]. A row by itself is fed in pieces of at most `most` tokens."""
+        if len(rows) > 1:
+            return self(self.left_padded(rows), [len(row) for row in rows], cache)[:, -1]
+        for _, logits in self.pieces(rows[0], cache, most, every=False):
+            last = logits
+        return last[-1:]
+
+    def pieces(self, row: list[int], cache: Any, most: int, *, every: bool) -> Iterator[tuple[int, torch.Tensor]]:
+        """Feeds a row piece by piece: where each begins, and the logits of its last token or of all of them.
+
+        A recurrent model is fed in one go: so its state is made.
+        """
+        most = most if self.batches else len(row)
+        for start in range(0, len(row), most):
+            piece = row[start : start + most]
+            yield start, self(self.left_padded([piece]), [start + len(piece)], cache, len(piece) if every else 1)[0]
 
     def left_padded(self, rows: list[list[int]]) -> torch.Tensor:
         """[rows, longest]; what it is padded with is never looked at."""

@@ -175,18 +175,36 @@ class Judge:
     def _judge(self, rows: Sequence[tuple[Sequence[int], Piece]]) -> None:
         """One pass over each context and what follows it."""
         fed = [[*context, *piece.tokens[:-1]] for context, piece in rows]
+        most = max(1, min(self._budget.pass_tokens, self._budget.logits // self._forward.vocabulary))
+        if len(rows) == 1 and len(fed[0]) > most and self._forward.batches:
+            self._judge_long(fed[0], rows[0][1], most)
+            return
         keep = max(len(piece.tokens) for _, piece in rows)
         logits = self._forward(self._forward.left_padded(fed), [len(row) for row in fed], None, keep)
         for (_, piece), row in zip(rows, logits, strict=True):
             _read(piece, row[keep - len(piece.tokens) :], piece.tokens)
+
+    def _judge_long(self, row: list[int], piece: Piece, most: int) -> None:
+        """A row whose logits are too many to have at once."""
+        cache = self._forward.cache(1, len(row))
+        cache.begin(1)
+        # The logits of one token are about the next.
+        first = len(row) - len(piece.tokens)
+        total, greedy = 0.0, True
+        for start, logits in self._forward.pieces(row, cache, most, every=True):
+            begin, end = max(first, start), start + len(logits)
+            if begin < end:
+                _read(piece, logits[begin - start :], piece.tokens[begin - first : end - first])
+                total, greedy = total + piece.logprob, greedy and piece.greedy
+        piece.logprob, piece.greedy = total, greedy
 
     def _judge_shared(self, groups: Sequence[_Group]) -> None:
         """One pass over the contexts, then one over what follows them."""
         contexts = [list(group.context) for group in groups]
         cache = self._forward.cache(len(groups), max(map(len, contexts)))
         cache.begin(len(groups))
-        ids, lengths = self._forward.left_padded(contexts), [len(context) for context in contexts]
-        logits = self._forward(ids, lengths, cache)[:, -1].float().log_softmax(-1)
+        lengths = [len(context) for context in contexts]
+        logits = self._forward.feed(contexts, cache, self._budget.pass_tokens).float().log_softmax(-1)
         best = logits.argmax(-1).tolist()
         for place, group in enumerate(groups):
             firsts = [piece.tokens[0] for piece in group.pieces]
