@@ -123,3 +123,17 @@ async def test_a_model_that_cannot_be_opened_ends_the_run_with_its_sentence(
             while not (run := (await opened.runs.get("r1")).value).error:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     assert "RuntimeError: the weights are of no use" in run.error
+
+
+async def test_the_engine_of_a_run_that_is_over_gives_its_memory_to_that_of_the_next(
+    opened: Connections, tmp_path: Path, model: ModelSpec
+) -> None:
+    async with running(opened):
+        await plan_run(opened, "r1", spec_of(tmp_path, model, 5))
+        await until_scored(opened, 1)
+        await opened.runs.withdraw_pools("r1")
+        await plan_run(opened, "r2", spec_of(tmp_path, replace(model, args={**model.args, "dtype": "float16"}), 5))
+        await until_scored(opened, 2)
+    first, second = dict.fromkeys(deed[0] for deed in diary(tmp_path))
+    deeds = [(deed[0], deed[1]) for deed in diary(tmp_path)]
+    assert deeds.index((first, "close")) < deeds.index((second, "ask"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from evalmesh.domain.errors import EvalmeshError
+from evalmesh.domain.run import OWN_ENGINES
 from evalmesh.domain.work import Pool, PoolNote, PoolWish, Queue, WorkItem
 from evalmesh.model_runner.calls import ModelCalls
 from evalmesh.model_runner.fair import FairConsumer
@@ -140,9 +141,10 @@ class PoolManager:
         if there is None:
             del self._wishes[pool]
         elif there.closing is None:
-            # Whoever tries a model often finds its connections open.
-            loop = asyncio.get_running_loop()
-            there.closing = loop.call_later(self._settings.idle_close_s, self._close_later, pool)
+            # Whoever tries a model often finds its connections open. Engines that run here are kept by those who open
+            # them, who know when another wants their memory.
+            after_s = 0.0 if wishes.pool.model.engine in OWN_ENGINES else self._settings.idle_close_s
+            there.closing = asyncio.get_running_loop().call_later(after_s, self._close_later, pool)
 
     def _close_later(self, pool: str) -> None:
         task = asyncio.create_task(self._close(pool))
