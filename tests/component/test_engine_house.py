@@ -144,6 +144,15 @@ async def test_what_nobody_waits_for_leaves_the_engine(house: House, model: Mode
     assert endpoint.load.in_flight == 0
 
 
+async def test_questions_and_answers_of_megabytes_come_through_side_by_side(house: House, model: ModelSpec) -> None:
+    endpoint = opened(house, model)
+    long = ["x" * 3_000_000] * 12
+    answers = await ask_all(endpoint, [*long, *["large 3000000"] * 12, "short"])
+    assert [answer.text for answer in answers[:12]] == long
+    assert {len(answer.text) for answer in answers[12:24]} == {3_000_000}
+    assert answers[24].text == "short"
+
+
 async def test_no_more_than_the_concurrency_are_in_the_engine(house: House, model: ModelSpec, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     endpoint = opened(house, replace(model, concurrency=3, args={**model.args, "gate": str(gate)}))

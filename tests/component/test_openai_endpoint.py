@@ -391,7 +391,9 @@ async def test_loglikelihoods_of_continuations(server):
         echoed(["<s>", "2+2=", "5", "!", "x"], [None, -9.0, -4.0, -0.5, -7.0], [0, -9.0, -0.1, -0.5, -7.0], 1),
         echoed(["<s>", "2+2=", "4", "\n"], [None, -9.0, -0.25, -7.0], [0, -0.1, -0.25, -7.0], 0),
     ]
-    server.script = [says(json.dumps({"choices": choices})), says(json.dumps({"choices": [{"text": "x"}] * 2}))]
+    asked_first = echoed(["1 + 1 =", " 2"], [None, -1.0], [0, -1.0], 0)  # Whether it can be asked so at all.
+    answers = ([asked_first], choices, [{"text": "x"}] * 2)
+    server.script = [says(json.dumps({"choices": one})) for one in answers]
     request = Request("s/0", 0, "loglikelihood", "d", prompt="2+2=", continuations=("4", "5!"))
     async with opened(server.url, kind="completion", stream=True) as endpoint:
         assert endpoint.capabilities.kinds == {"completion", "loglikelihood"}
@@ -399,7 +401,7 @@ async def test_loglikelihoods_of_continuations(server):
         without = await endpoint.generate(request, CONFIG)
     assert completion.error is None
     assert completion.continuations == (ContinuationScore(-0.25, 1, 1, is_greedy=True), ContinuationScore(-4.5, 2, 2))
-    assert server.bodies[0] == {
+    assert server.bodies[1] == {
         "model": "m",
         "prompt": ["2+2=4", "2+2=5!"],
         "echo": True,

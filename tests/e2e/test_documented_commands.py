@@ -105,6 +105,10 @@ PAGES: Mapping[str, Page] = {
             "runs resume RUN": "runs resume $RUN --rescore",
         },
     ),
+    "docs/guides/other-doors.md": Page(
+        filled_in={"https://api.anthropic.com": "$SIM/messages"},
+        not_here={"pip install": _INSTALLS},
+    ),
     "docs/guides/living-with-runs.md": Page(
         before=f"{_FIRST_RUN} --name one; {_FIRST_RUN} --name two; {_FIRST_RUN} --name three",
         filled_in={"runs export RUN": "runs export one", "delete RUN": "delete two"},

@@ -208,12 +208,12 @@ def write_choices(path: Path, number: int, seed: int = 7) -> Path:
     return path
 
 
-def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2, head_dim: int | None = None) -> Path:
+def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2) -> Path:
     """Trains until the answers cost `least_loss` nats a token, which leaves some of them wrong."""
     import torch  # noqa: PLC0415 - seconds, and only here
     from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    shape = Shape(hidden=64, head_dim=32, context=256)
+    shape = Shape(hidden=96, head_dim=32, context=256)
     core = tokenizer(folder, shape)
     config = _write_configs(folder, shape, core)
     # Several threads wait for each other where others work too, and so small a model gains nothing from them.
@@ -227,7 +227,7 @@ def trained_model(folder: Path, seed: int = 0, least_loss: float = 0.2, head_dim
     for step in itertools.count():
         for group in optimizer.param_groups:
             group["lr"] = _RATE * min(1.0, (step + 1) / 50)
-        picked = torch.tensor(rows.choices(range(len(ids)), k=128))
+        picked = torch.tensor(rows.choices(range(len(ids)), k=64))
         logits = model(input_ids=ids[picked]).logits
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[picked][:, 1:].flatten())
         optimizer.zero_grad()
@@ -257,16 +257,15 @@ def _lessons(core: Tokenizer, seed: int) -> tuple[Any, Any]:
     return torch.tensor(ids), torch.tensor(labels)
 
 
-def kept_model(cache: Path, head_dim: int | None = None) -> Path:
+def kept_model(cache: Path) -> Path:
     """The trained model out of `cache`; made there by the first who asks, in a process of its own."""
-    folder = cache / f"sums-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}-{head_dim or ''}"
+    folder = cache / f"sums-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             unfinished = folder.with_suffix(".new")
-            heads = ["--head-dim", str(head_dim)] if head_dim else []
-            subprocess.run([sys.executable, "-m", "tests.kit.tiny_model", str(unfinished), *heads], check=True)
+            subprocess.run([sys.executable, "-m", "tests.kit.tiny_model", str(unfinished)], check=True)
             unfinished.rename(folder)
     return folder
 
@@ -287,6 +286,4 @@ def greedy(model: Any, ids: list[int], tokens: int, ends: tuple[int, ...]) -> It
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--head-dim", type=int)
-    asked = parser.parse_args()
-    trained_model(asked.folder, head_dim=asked.head_dim)
+    trained_model(parser.parse_args().folder)

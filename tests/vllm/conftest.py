@@ -38,7 +38,7 @@ def sums_model(pytestconfig: pytest.Config) -> Path:
     """As elsewhere, with heads that vLLM takes."""
     from tests.kit.tiny_model import kept_model  # noqa: PLC0415 - the ordinary suite reads this file too
 
-    return kept_model(Path(pytestconfig.cache.mkdir("tiny_models")), head_dim=32)
+    return kept_model(Path(pytestconfig.cache.mkdir("tiny_models")))
 
 
 @pytest.fixture(scope="session")

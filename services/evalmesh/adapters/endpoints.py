@@ -20,8 +20,12 @@ class Endpoints:
         """`servers`: that may be asked, and their keys. `rules`: of the engines that run here."""
         self._house = House(rules, media)
         neighbours = Neighbours()
+
+        def ask_server(pool: Pool) -> Endpoint:
+            return open_openai_endpoint(pool, servers, media=media, neighbours=neighbours)
+
         self._open: Mapping[str, Callable[[Pool], Endpoint]] = {
-            "openai": lambda pool: open_openai_endpoint(pool, servers, media=media, neighbours=neighbours),
+            **dict.fromkeys(("openai", "anthropic", "litellm"), ask_server),
             **dict.fromkeys(OWN_ENGINES, self._house.open),
         }
 

@@ -262,7 +262,8 @@ class Benchmark:
     def needs(self, model_kind: RequestKind, max_tokens: int | None = None) -> Needs:
         """What the endpoint of such a model must be able to do; `max_tokens` is the longest answer asked for."""
         kind = self.request_kind(model_kind)
-        return Needs(self.name, kind, self.modalities, kind == "loglikelihood", self.tools, max_tokens)
+        scores = kind == "loglikelihood"
+        return Needs(self.name, kind, self.modalities, scores, self.tools, None if scores else max_tokens)
 
     def prompt_settings(
         self, spec: BenchmarkSpec, shots: tuple[Sample, ...], model_kind: RequestKind = "chat"

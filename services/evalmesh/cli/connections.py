@@ -16,6 +16,8 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 """As OpenAI's own clients read it: the address where none is given, and where the next one belongs."""
 _OPENAI_KEY = "OPENAI_API_KEY"
 _OPENAI = "https://api.openai.com/v1"
+_HOMES = {"https://api.anthropic.com": "ANTHROPIC_API_KEY"}
+"""Addresses of providers, and the variables in which their own clients look for the key."""
 _OWN = "command-line"
 
 
@@ -27,18 +29,22 @@ def default_url() -> str:
 def told_by_environment(url: str, key_ref: str) -> list[str]:
     """Sentences about what a command took from variables that other programs share."""
     told = [f"The address {url} is that of {URL_VARIABLE}."] if url and url == default_url() else []
-    return [*told, f"The key is that of {_OPENAI_KEY}."] if key_ref == f"env:{_OPENAI_KEY}" else told
+    name = key_ref.removeprefix("env:")
+    return [*told, f"The key is that of {name}."] if name in {_OPENAI_KEY, *_HOMES.values()} else told
 
 
 def _default_key(url: str) -> str:
-    """The variable whose key is sent where none is given: OpenAI's goes to its own address only."""
+    """The variable whose key is sent where none is given: a provider's goes to its own address only."""
     if os.environ.get(KEY_VARIABLE):
         return KEY_VARIABLE
     try:
-        at_home = origin_of(url) == origin_of(default_url() or _OPENAI)
+        there = origin_of(url)
+        homes = {origin_of(default_url() or _OPENAI): _OPENAI_KEY}
     except ValueError:
         return ""
-    return _OPENAI_KEY if at_home and os.environ.get(_OPENAI_KEY) else ""
+    homes |= {origin_of(home): name for home, name in _HOMES.items()}
+    name = homes.get(there, "")
+    return name if os.environ.get(name) else ""
 
 
 def reference_to(key: str, server: str | None, url: str) -> str:

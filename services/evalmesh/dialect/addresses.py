@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-Call = Literal["chat", "completions", "responses", "embeddings", "rerank"]
+Call = Literal["chat", "completions", "responses", "embeddings", "rerank", "images", "messages", "generate"]
 
 PATHS: Mapping[Call, str] = {
     "chat": "/chat/completions",
@@ -13,6 +13,9 @@ PATHS: Mapping[Call, str] = {
     "responses": "/responses",
     "embeddings": "/embeddings",
     "rerank": "/rerank",
+    "images": "/images/generations",
+    "messages": "/messages",
+    "generate": "/generate",
 }
 _ENDINGS: tuple[tuple[str, Call | None], ...] = (
     # The longer ones first.
@@ -22,8 +25,11 @@ _ENDINGS: tuple[tuple[str, Call | None], ...] = (
     ("/embeddings", "embeddings"),
     ("/reranks", "rerank"),
     ("/rerank", "rerank"),
+    ("/images/generations", "images"),
+    ("/messages", "messages"),
     ("/models", None),
 )
+_VERSION = re.compile(r"/v\d+$")
 _AZURE = re.compile(r"/openai/deployments/[^/]+$")
 
 
@@ -39,6 +45,9 @@ class Address(NamedTuple):
 
     def url(self, call: Call) -> str:
         """Where this call is; the address as it was given, where it names that call."""
+        if call == "generate":  # SGLang's own, which is no part of the API under `/v1`
+            parts = urlsplit(self.base)
+            return urlunsplit(parts._replace(path=_VERSION.sub("", parts.path) + PATHS[call]))
         return self._at(self.ending if call == self.call else PATHS[call])
 
     @property
@@ -73,3 +82,9 @@ def key_header(url: str, key: str) -> tuple[str, str]:
         # What begins like this is a token of Entra, which Azure takes as everybody does.
         return "api-key", key
     return "Authorization", f"Bearer {key}"
+
+
+def provider_url(model: str) -> str:
+    """What stands for a provider whose address only litellm knows: keys are bound to it as to any other host."""
+    provider = "".join(letter if letter.isalnum() else "-" for letter in model.partition("/")[0].lower())
+    return f"https://{provider.strip('-') or 'none'}.litellm"

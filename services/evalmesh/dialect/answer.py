@@ -9,6 +9,7 @@ from evalmesh.dialect.calls import CallBuilder, pieces_in, whole_calls
 from evalmesh.dialect.content import NoText, images_in, refusal_in, said_in, sound_in, thought_in
 from evalmesh.dialect.ends import BROKEN_OFF, DONE, finish_of, reason_of
 from evalmesh.dialect.errors import error_in
+from evalmesh.dialect.logprobs import ScoredText
 from evalmesh.dialect.loose import count_of, whole
 from evalmesh.dialect.shapes import NULL, UNREADABLE, Choice, Message, ScoredChoice, ScoredChunk, decode_scored
 from evalmesh.dialect.usage import as_domain, read_usage
@@ -53,6 +54,13 @@ class Answer(msgspec.Struct, gc=False):
     """As sent; read only where asked for."""
     top_logprobs: tuple[TokenLogprob, ...] = ()
     continuations: tuple[ContinuationScore, ...] = ()
+    prompt_logprobs: msgspec.Raw = NULL
+    """As sent, where they stand beside the choices."""
+    scored: Sequence[ScoredText | None] = ()
+    """Prompts whose tokens are told, where they are no choices."""
+    embeddings: tuple[tuple[float, ...], ...] = ()
+    scores: tuple[float, ...] = ()
+    """Of documents, in the order in which they were given."""
 
 
 def parse_answer(body: bytes) -> Answer | Fault:
@@ -89,6 +97,7 @@ def _whole(content: ScoredChunk, choices: Sequence[ScoredChoice], message: Messa
         as_domain(read_usage(content.usage)),
         choices,
         logprobs=[choices[0].logprobs],
+        prompt_logprobs=content.prompt_logprobs,
     )
     if message is not None and (message.has_more() or not isinstance(message.content, str)):
         answer.reasoning = whole(thought_in(message)) or None

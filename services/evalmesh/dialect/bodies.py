@@ -1,6 +1,6 @@
 """What goes into a request's body: one meaning of null, of limits and of merged keys for everybody who asks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -31,3 +31,9 @@ def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 def without_nulls(value: Mapping[str, Any]) -> dict[str, Any]:
     """Keys that are said."""
     return {key: one for key, one in value.items() if one is not None}
+
+
+def cut_at(stops: Iterable[str], text: str) -> str | None:
+    """The text before the first of these, as a server would have ended it; `None`: none of them is in it."""
+    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
+    return text[: min(places)] if places else None

@@ -41,6 +41,8 @@ _FINISH: Mapping[str, FinishReason] = {
     "tool_call": "tool_calls",
     "tool_use": "tool_calls",
     "function_call": "tool_calls",
+    "pause_turn": "unknown",
+    "unknown": "unknown",
 }
 BROKEN_OFF = frozenset(
     {"abort", "aborted", "cancelled", "canceled", "error", "network_error", "insufficient_system_resource"}

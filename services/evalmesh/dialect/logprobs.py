@@ -1,6 +1,6 @@
 """Log probabilities of tokens, in the forms of both APIs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +20,17 @@ class LegacyLogprobs(NamedTuple):
     tops: list[dict[str, float]]
     """As long as the others, or empty."""
     offsets: list[int] | None
+
+
+class ScoredText(NamedTuple):
+    """Tokens of one prompt, and of what was generated after it."""
+
+    tokens: Sequence[str]
+    values: Sequence[float | None]
+    """In nats; `None` for the first, which nothing precedes, and where the server tells none."""
+    greedy: Sequence[bool]
+    """Whether each is the likeliest in its place; true where that is not told."""
+    offsets: Sequence[int] | None = None
 
 
 def read_legacy(raw: msgspec.Raw) -> LegacyLogprobs | None:

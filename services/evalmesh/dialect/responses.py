@@ -93,9 +93,16 @@ class Parts(msgspec.Struct):
     reasoning: str = ""
     refusal: str = ""
     calls: tuple[ToolCall, ...] = ()
+    logprobs: list[msgspec.Raw] = []
+    """In the form of a chat."""
 
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _encode(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
 
 _decode_event = msgspec.json.Decoder(Event).decode
 _decode_response = msgspec.json.Decoder(Response).decode
@@ -145,6 +152,7 @@ def _parts(response: Response) -> Parts:
         elif kind == "message" or (kind is None and content):
             found.text += "".join(text_of(part.get("text")) for part in content)
             found.refusal += "".join(text_of(part.get("refusal")) for part in content)
+            found.logprobs += [_encode({"content": told}) for part in content if (told := part.get("logprobs"))]
             if isinstance(item.get("content"), str):
                 found.text += item["content"]
         elif "arguments" in item or "input" in item:
@@ -159,7 +167,7 @@ def _finish(response: Response, parts: Parts) -> FinishReason:
     if response.limited:
         reason = mapping_of(response.incomplete_details).get("reason")
         return "content_filter" if reason == "content_filter" else "length"
-    return "tool_calls" if parts.calls and not parts.text else "stop"
+    return "tool_calls" if parts.calls else "stop"
 
 
 def parse_response(body: bytes) -> Answer | Fault:
@@ -186,6 +194,7 @@ def _answer(response: Response, parts: Parts) -> Answer:
         [],
         tool_calls=parts.calls,
         refusal=whole(parts.refusal) or None,
+        logprobs=parts.logprobs,
     )
 
 

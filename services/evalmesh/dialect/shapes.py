@@ -66,6 +66,8 @@ class ScoredChoice(Choice, gc=False):
     """With what its tokens are worth, which a load test does not look at."""
 
     logprobs: msgspec.Raw = NULL
+    prompt_logprobs: msgspec.Raw = NULL
+    """vLLM's, of what was given."""
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -80,6 +82,8 @@ class ScoredChunk(Chunk, gc=False):
     """The same with log probabilities."""
 
     choices: Sequence[ScoredChoice] | None = None
+    prompt_logprobs: msgspec.Raw = NULL
+    """Of a chat."""
 
 
 _decode = msgspec.json.Decoder(Chunk).decode

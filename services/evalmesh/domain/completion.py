@@ -118,6 +118,8 @@ class Completion:
     """Loglikelihood requests: one per continuation, in their order."""
     embeddings: tuple[tuple[float, ...], ...] = ()
     """Embedding requests: one vector per input."""
+    scores: tuple[float, ...] = ()
+    """Rerank requests: how relevant each document is, in the order of the documents."""
     tool_calls: tuple[ToolCall, ...] = ()
     refusal: str | None = None
     """Why the model will not answer, where the server tells it apart from the text."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from evalmesh.domain.content import Content, ToolCall, ToolDefinition, content_text
 
-RequestKind = Literal["chat", "completion", "loglikelihood", "embedding"]
+RequestKind = Literal["chat", "completion", "loglikelihood", "embedding", "rerank", "image"]
 Role = Literal["system", "user", "assistant", "tool"]
 
 WHEN_SET: Mapping[str, str] = MappingProxyType({"digest": "when set"})
@@ -71,7 +71,7 @@ class Request:
     messages: tuple[Message, ...] = ()
     """Chat only."""
     prompt: str = ""
-    """Completion, loglikelihood and embedding only."""
+    """All but chat: the text to go on with, the context, the one text to embed, the query, the image's description."""
     continuations: tuple[str, ...] = ()
     tools: tuple[ToolDefinition, ...] = ()
     """Chat only: what the model may call."""
@@ -97,7 +97,15 @@ class Request:
         contexts = self.contexts or ("",) * len(self.continuations)
         return tuple((self.prompt + before, one) for before, one in zip(contexts, self.continuations, strict=True))
 
+    inputs: tuple[str, ...] = ()
+    """Embedding: several texts, instead of a prompt. Rerank: the documents."""
+
     @property
     def id(self) -> str:
         """Unique within a benchmark of a run."""
         return f"{self.sample_id}#{self.repeat}"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What is embedded or ranked."""
+        return self.inputs or (self.prompt,)

@@ -13,9 +13,11 @@ RUN_FORMAT = 1
 """What `Run.format` of a new run is. 0: a fixed chain of steps, as runs were before stages."""
 
 OnError = Literal["exclude", "zero", "fail"]
-Engine = Literal["openai", "recorded", "transformers", "vllm"]
+Engine = Literal["openai", "recorded", "transformers", "vllm", "anthropic", "litellm"]
 OWN_ENGINES: frozenset[Engine] = frozenset({"transformers", "vllm"})
 """They run the model themselves: `ModelSpec.name` is a folder or a name of a hub, and there is no address."""
+ModelKind = Literal["chat", "completion", "embedding", "rerank", "image"]
+"""What a model is asked; log-likelihoods are asked of the first two."""
 
 
 RunState = State
@@ -37,7 +39,7 @@ class ModelSpec:
     """Base URL, with the version: `http://host:8000/v1`; or the address of a call, which may be the responses API."""
     key_ref: str = ""
     """`env:NAME` or `secret:name/key`; empty for an endpoint without a key, or with that of `connection`."""
-    kind: Literal["chat", "completion"] = "chat"
+    kind: ModelKind = "chat"
     stream: bool = False
     concurrency: int = 64
     """The most requests in flight; the runner goes below it when the endpoint asks it to."""

@@ -105,15 +105,16 @@ class Peers:
         notes: list[str] = []
         model, roles = spec.model, dict(spec.roles)
         if model.engine != "recorded":
-            kind = needs[0].kind if needs else ""
-            has = await self._describe(model, notes, spec.generation, kind)
-            if model.engine in OWN_ENGINES and spec.generation.max_tokens is None:
-                needs = _as_far_as_it_goes(needs, has, notes)
-            check_needs(model, needs, has)
-            model = replace(model, weights=has.weights)
+            far = model.engine in OWN_ENGINES and spec.generation.max_tokens is None
+            # What one kind of question tells of an endpoint says little of another kind.
+            for kind in dict.fromkeys(one.kind for one in needs) or ("",):
+                has = await self._describe(model, notes, spec.generation, kind)
+                wanted = [one for one in needs if one.kind == kind]
+                check_needs(model, _as_far_as_it_goes(wanted, has, notes) if far else wanted, has)
+                model = replace(model, weights=has.weights)
         for role, one in roles.items():
             roles[role] = replace(one, weights=(await self._describe(one, notes)).weights)
-        return replace(spec, model=model, roles=roles), notes
+        return replace(spec, model=model, roles=roles), list(dict.fromkeys(notes))
 
     async def _describe(
         self, model: ModelSpec, notes: list[str], config: GenerationConfig | None = None, kind: str = ""

@@ -18,7 +18,7 @@ from evalmesh.domain.estimate import BenchmarkEstimate
 from evalmesh.domain.garbage import DEFAULT_MIN_AGE_S, CollectedGroup
 from evalmesh.domain.hub import HubChoice
 from evalmesh.domain.load_test import LoadTest, LoadTestSpec
-from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.result_query import ResultFilters
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec
 from evalmesh.domain.run_filter import RunFilter
@@ -240,9 +240,9 @@ class Client:
         """Uploads completions made elsewhere."""
         return self._thread.run(self._client.import_completions(path))
 
-    def describe_model(self, model: ModelSpec) -> ModelDescription:
-        """What an endpoint can do."""
-        return self._thread.run(self._client.describe_model(model))
+    def describe_model(self, model: ModelSpec, kind: RequestKind | None = None) -> ModelDescription:
+        """What an endpoint can do, for requests of this kind."""
+        return self._thread.run(self._client.describe_model(model, kind))
 
     def generate(
         self, model: ModelSpec, requests: Iterable[Request], config: GenerationConfig | None = None

@@ -9,7 +9,7 @@ from evalmesh.domain.completion import Completion
 from evalmesh.domain.content import ContentPart
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.media import media_part
-from evalmesh.domain.request import GenerationConfig, Request
+from evalmesh.domain.request import GenerationConfig, Request, RequestKind
 from evalmesh.domain.run import ModelSpec
 from evalmesh.sdk.calls import Calls
 from evalmesh.v1 import models_pb2 as pb
@@ -37,9 +37,12 @@ class ModelCalls(Calls):
     def _models(self) -> Any:
         return self._channel.stub(models_pb2_grpc.ModelServiceStub)
 
-    async def describe_model(self, model: ModelSpec) -> ModelDescription:
-        """What an endpoint can do, after reaching it once. Raises `Unavailable`, `Unauthenticated`, `NotFound`."""
-        request = pb.DescribeModelRequest(model=model_to_proto(model))
+    async def describe_model(self, model: ModelSpec, kind: RequestKind | None = None) -> ModelDescription:
+        """What an endpoint can do, after asking it once: as the model says, or for requests of this kind.
+
+        Raises `Unavailable`, `Unauthenticated`, `NotFound`, and `InvalidInput` where it does not understand.
+        """
+        request = pb.DescribeModelRequest(model=model_to_proto(model), request_kind=kind or "")
         return description_from_proto(await self._channel.call(self._models.DescribeModel, request, idempotent=False))
 
     async def generate(

@@ -8,14 +8,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
 from evalmesh.simulator.distribution import ZERO, parse_distribution, parse_freeze
 from evalmesh.simulator.faults import TRANSPORT_KINDS, Fault, parse_fault
 from evalmesh.simulator.render import Style
 from evalmesh.simulator.server import Simulator
-from evalmesh.simulator.settings import SimulatorSettings
+from evalmesh.simulator.settings import LikelihoodForm, SimulatorSettings
 from evalmesh.simulator.skill import Skill
 from evalmesh.simulator.truth import DEFAULT_SIZE
 
@@ -53,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=DEFAULT_SIZE,
         metavar="N",
         help="keep the times of the last N requests for GET /truth (N without a value: 200000; default: none)",
+    )
+    add(
+        "--likelihoods",
+        nargs="*",
+        choices=get_args(LikelihoodForm),
+        default=get_args(LikelihoodForm),
+        metavar="FORM",
+        help="calls that tell what a given text is worth: echo, prompt_logprobs, generate (default: all)",
     )
     add("--rerank-form", choices=("jina", "cohere"), default="jina", help="shape of /v1/rerank (default: jina)")
     _add_metrics(parser.add_argument_group("what it tells Prometheus"))
@@ -147,6 +155,7 @@ def settings_from_args(ns: argparse.Namespace) -> SimulatorSettings:
         models=tuple(ns.model),
         max_body_bytes=ns.max_body_bytes,
         rerank_form=ns.rerank_form,
+        likelihoods=frozenset(ns.likelihoods),
         metrics=ns.metrics,
         gpu_metrics=ns.gpu_metrics,
         kv_tokens=ns.kv_tokens,

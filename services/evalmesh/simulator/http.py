@@ -237,6 +237,8 @@ class Connection(asyncio.Protocol):
         match name.lower():
             case b"authorization":
                 self._authorization = value.decode("latin-1")
+            case b"x-api-key":  # Anthropic's place for it
+                self._authorization = "Bearer " + value.decode("latin-1")
             case b"expect":
                 self._expects_continue = value.lower() == b"100-continue"
             case b"content-length":

@@ -5,7 +5,7 @@ from string import ascii_uppercase
 
 from evalmesh.simulator.entropy import Draws
 from evalmesh.simulator.knowledge import Match
-from evalmesh.simulator.tokens import tokenize
+from evalmesh.simulator.tokens import token_id, tokenize
 
 _BELIEVED_TOTAL = -0.1
 _DOUBTED_PER_BYTE = -0.5
@@ -85,11 +85,27 @@ def completion_logprobs(tokens: list[ScoredToken], top: int) -> dict[str, object
         "tokens": [token.text for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
         "text_offset": [token.offset for token in tokens],
-        "top_logprobs": [_top(token) if top > 0 else None for token in tokens],
+        "top_logprobs": [top_of(token) if top > 0 else None for token in tokens],
     }
 
 
-def _top(token: ScoredToken) -> dict[str, float] | None:
+def prompt_logprobs(tokens: list[ScoredToken]) -> list[dict[str, object] | None]:
+    """As vLLM tells them: for each token its own entry first, then a likelier one; none for the first token."""
+    found: list[dict[str, object] | None] = []
+    for token in tokens:
+        tops = top_of(token)
+        if tops is None:
+            found.append(None)
+            continue
+        entries: dict[str, object] = {}
+        ranked = sorted(tops.items(), key=lambda one: -one[1])
+        for rank, (text, logprob) in sorted(enumerate(ranked, start=1), key=lambda one: one[1][0] != token.text):
+            entries[str(token_id(text))] = {"logprob": logprob, "rank": rank, "decoded_token": text}
+        found.append(entries)
+    return found
+
+
+def top_of(token: ScoredToken) -> dict[str, float] | None:
     """The most likely tokens: this one, and one more likely where this one is not what the model would say."""
     if token.logprob is None:
         return None

@@ -3,15 +3,19 @@
 import itertools
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
+
+import msgspec
 
 from evalmesh.simulator.brain import Brain, Question
 from evalmesh.simulator.faults import Fault
 from evalmesh.simulator.generation import Part, Plan, choice_of
+from evalmesh.simulator.images_api import ImagesBody, ImagesShape, read_images
 from evalmesh.simulator.knowledge import Knowledge
 from evalmesh.simulator.logprobs import score_tokens
+from evalmesh.simulator.messages_api import MessagesShape, read_messages
 from evalmesh.simulator.pooling import (
     EmbeddingsBody,
     EmbeddingsShape,
@@ -33,7 +37,8 @@ from evalmesh.simulator.schema import (
     read_tokenize,
     texts_of,
 )
-from evalmesh.simulator.settings import DEFAULT_MODEL, RerankForm, SimulatorSettings
+from evalmesh.simulator.settings import DEFAULT_MODEL, LikelihoodForm, RerankForm, SimulatorSettings
+from evalmesh.simulator.sglang_api import GenerateShape, read_generate
 from evalmesh.simulator.shapes import OpenAiShape, Shape, StreamShape
 from evalmesh.simulator.tokens import TokenCounter, count_tokens, token_id, tokenize
 from evalmesh.simulator.tools import call_of, demanded
@@ -45,6 +50,45 @@ _ID_PREFIXES = {
     "responses": "resp",
     "embeddings": "embd",
     "rerank": "rerank",
+    "images": "img",
+    "messages": "msg",
+    "generate": "gen",
+}
+
+
+_TextBody = CompletionBody | EmbeddingsBody | RerankBody | ImagesBody
+
+
+def _completion(data: bytes) -> tuple[_TextBody, tuple[str, ...]]:
+    body = read_completion(data)
+    return body, body.texts
+
+
+def _generate(data: bytes) -> tuple[_TextBody, tuple[str, ...]]:
+    body = read_generate(data)
+    return body, body.texts
+
+
+def _embeddings(data: bytes) -> tuple[_TextBody, tuple[str, ...]]:
+    body = read_embeddings(data)
+    return body, texts_of(body.input)
+
+
+def _images(data: bytes) -> tuple[_TextBody, tuple[str, ...]]:
+    body = read_images(data)
+    return body, (body.prompt,)
+
+
+_CHATS: Mapping[str, Callable[[bytes], ChatBody]] = {
+    "chat": read_chat,
+    "responses": read_responses,
+    "messages": read_messages,
+}
+_TEXTS: Mapping[str, Callable[[bytes], tuple[_TextBody, tuple[str, ...]]]] = {
+    "completions": _completion,
+    "generate": _generate,
+    "embeddings": _embeddings,
+    "images": _images,
 }
 
 
@@ -53,8 +97,8 @@ class Prompted:
     """A request body, read and understood."""
 
     endpoint: str
-    """`chat`, `completions`, `responses`, `embeddings`, `rerank`."""
-    body: ChatBody | CompletionBody | EmbeddingsBody | RerankBody
+    """`chat`, `completions`, `responses`, `messages`, `generate`, `embeddings`, `rerank`, `images`."""
+    body: ChatBody | _TextBody
     texts: tuple[str, ...]
     """What is asked: the last user message, or each prompt."""
     questions: tuple[Question, ...]
@@ -83,28 +127,19 @@ class Planner:
 
     def read(self, endpoint: str, data: bytes, version: str = "") -> Prompted:
         """Raises `InvalidInput` for bodies that cannot be answered."""
-        match endpoint:
-            case "chat":
-                return self._read_chat(endpoint, read_chat(data))
-            case "responses":
-                return self._read_chat(endpoint, read_responses(data))
-            case "embeddings":
-                inputs = read_embeddings(data)
-                return self._prompted(endpoint, inputs, texts_of(inputs.input))
-            case "rerank":
-                ranked = read_rerank(data)
-                # A pair per document, as a cross-encoder reads them; fates are decided for the whole.
-                n_query = self._counter.count(ranked.query)
-                n_tokens = sum(n_query + self._counter.count(text) for text in ranked.texts)
-                prompted = self._prompted(endpoint, ranked, ("\n".join((ranked.query, *ranked.texts)),))
-                return replace(prompted, n_prompt_tokens=n_tokens, version=version)
-            case _:
-                completion = read_completion(data)
-                return self._prompted(endpoint, completion, completion.texts)
+        if endpoint in _CHATS:
+            return self._read_chat(endpoint, _CHATS[endpoint](data))
+        if endpoint in _TEXTS:
+            body, texts = _TEXTS[endpoint](data)
+            return self._prompted(endpoint, body, texts)
+        ranked = read_rerank(data)
+        # A pair per document, as a cross-encoder reads them; fates are decided for the whole.
+        n_query = self._counter.count(ranked.query)
+        n_tokens = sum(n_query + self._counter.count(text) for text in ranked.texts)
+        prompted = self._prompted(endpoint, ranked, ("\n".join((ranked.query, *ranked.texts)),))
+        return replace(prompted, n_prompt_tokens=n_tokens, version=version)
 
-    def _prompted(
-        self, endpoint: str, body: CompletionBody | EmbeddingsBody | RerankBody, texts: tuple[str, ...]
-    ) -> Prompted:
+    def _prompted(self, endpoint: str, body: _TextBody, texts: tuple[str, ...]) -> Prompted:
         questions = tuple(self._brain.understand(text) for text in texts)
         n_tokens = sum(question.n_tokens for question in questions)
         return Prompted(endpoint, body, texts, questions, body.seed or 0, n_tokens)
@@ -121,6 +156,8 @@ class Planner:
         messages = body.messages
         asked = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "user"), len(messages) - 1)
         text = messages[asked].text
+        if body.prompt_logprobs is not None and asked < len(messages) - 1:
+            text += messages[-1].text  # What the assistant is made to say is judged with what it is said to.
         question = self._brain.understand(text)
         others = sum(self._counter.count(message.text) for i, message in enumerate(messages) if i != asked)
         n_tokens = question.n_tokens + others + self._settings.template_tokens
@@ -137,10 +174,11 @@ class Planner:
                 are sampled without a seed.
         """
         body = prompted.body
-        if isinstance(body, EmbeddingsBody | RerankBody):
+        if isinstance(body, EmbeddingsBody | RerankBody | ImagesBody):
             parts = tuple(Part(question, Choice("", "stop"), None, 0) for question in prompted.questions)
         else:
             pairs = zip(prompted.texts, prompted.questions, strict=True)
+            body = self._as_able(body, prompted.endpoint)
             seed = _seed_of_answers(body, tries)
             parts = tuple(self._part(body, text, question, seed) for text, question in pairs)
         if fault is not None and fault.kind == "empty":
@@ -163,11 +201,13 @@ class Planner:
 
     def _stream_shape(self, prompted: Prompted) -> StreamShape | None:
         body = prompted.body
-        if isinstance(body, EmbeddingsBody | RerankBody):
+        if isinstance(body, EmbeddingsBody | RerankBody | ImagesBody) or prompted.endpoint == "generate":
             return None
         head = Head(self._id(prompted), int(time.time()), body.model or DEFAULT_MODEL, prompted.endpoint == "chat")
         if prompted.endpoint == "responses":
             return ResponsesShape(head, self._settings.tokens_per_chunk)
+        if prompted.endpoint == "messages":
+            return MessagesShape(head, self._settings.tokens_per_chunk)
         return OpenAiShape(head, body.wants_usage_chunk, body.wants_usage_always, self._settings.tokens_per_chunk)
 
     def _whole_shape(self, prompted: Prompted, *, is_empty: bool) -> Shape:
@@ -175,6 +215,10 @@ class Planner:
         if isinstance(body, RerankBody):
             form: RerankForm = "cohere" if prompted.version == "2" else self._settings.rerank_form
             return RerankShape(self._id(prompted), body, form, prompted.version or "1", is_empty=is_empty)
+        if isinstance(body, ImagesBody):
+            return ImagesShape(body, int(time.time()), is_empty=is_empty)
+        if isinstance(body, CompletionBody):
+            return GenerateShape(Head(self._id(prompted), int(time.time()), body.model, is_chat=False), body.is_list)
         return EmbeddingsShape(cast("EmbeddingsBody", body), is_empty=is_empty)
 
     def _usage(self, prompted: Prompted, n_tokens: int, n_reasoning: int) -> Usage:
@@ -185,6 +229,8 @@ class Planner:
         limits = self._limits(body, question, seed)
         if isinstance(body, CompletionBody) and (body.echo or body.logprobs is not None):
             return self._detailed_part(body, text, question, limits, seed)
+        if body.prompt_logprobs is not None:
+            return self._told_part(text, question, limits, seed)
         if isinstance(body, ChatBody) and (function := demanded(body.tools or (), body.tool_choice)) is not None:
             return self._call_part(function, question, seed)
         reply = self._brain.reply(question, seed, limits)
@@ -198,6 +244,22 @@ class Planner:
         call = call_of(function, f"call-{question.digest.hex()[:12]}", said[0].value if said else "text")
         choice = Choice("", "tool_calls", calls=(call,))
         return Part(question, choice, outcome, count_tokens(call.name) + count_tokens(call.arguments))
+
+    def _as_able(self, body: ChatBody | CompletionBody, endpoint: str) -> ChatBody | CompletionBody:
+        """Without what this server does not know, which it ignores as real ones do."""
+        form: LikelihoodForm = "generate" if endpoint == "generate" else "prompt_logprobs"
+        if body.prompt_logprobs is not None and form not in self._settings.likelihoods:
+            body = msgspec.structs.replace(body, prompt_logprobs=None)
+        if isinstance(body, CompletionBody) and body.echo and "echo" not in self._settings.likelihoods:
+            body = msgspec.structs.replace(body, echo=None, logprobs=None)
+        return body
+
+    def _told_part(self, text: str, question: Question, limits: Limits, seed: int) -> Part:
+        """An answer with what its prompt is worth beside it: a log-likelihood question."""
+        scored = self._brain.score(text, question, seed)
+        reply = self._brain.reply(question, seed, limits)
+        choice = replace(choice_of(reply), prompt_logprobs=scored.tokens)
+        return Part(question, choice, scored.outcome, count_tokens(reply.text), cut=reply.cut, is_scored=True)
 
     def _detailed_part(self, body: CompletionBody, text: str, question: Question, limits: Limits, seed: int) -> Part:
         """Echo, log probabilities, or both. An echoed prompt with its logprobs is a log-likelihood question."""

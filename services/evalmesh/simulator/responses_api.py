@@ -19,6 +19,7 @@ from evalmesh.simulator.schema import (
     pieces,
 )
 from evalmesh.simulator.shapes import Frame, Script, error_event, halved
+from evalmesh.simulator.tools import Call, demanded
 
 _encode = msgspec.json.Encoder().encode
 
@@ -29,6 +30,8 @@ class ResponsesBody(GenerationBody):
     input: str | list[dict[str, Any]] = ""
     instructions: str | None = None
     max_output_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
 
 
 _decoder = msgspec.json.Decoder(ResponsesBody)
@@ -42,13 +45,19 @@ def read_responses(data: bytes) -> ChatBody:
         if isinstance(body.input, str):
             messages.append(ChatMessage("user", body.input))
         else:
-            messages += [msgspec.convert(item, ChatMessage) for item in body.input if "role" in item]
+            messages += [turn for item in body.input if (turn := _turn(item)) is not None]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"The request body cannot be read: {error}.") from None
     if not body.input or not messages:
         raise InvalidInput("The field input is empty; send a text or at least one message.", {"field": "input"})
     check_common(body)
+    tools = [{"type": "function", "function": tool} for tool in body.tools or ()]
+    choice = body.tool_choice
+    choice = choice.get("name") if isinstance(choice, dict) else choice
+    demanded(tools, choice)
     return ChatBody(
+        tools=tools,
+        tool_choice=choice,
         model=body.model,
         stream=body.stream,
         seed=body.seed,
@@ -58,6 +67,13 @@ def read_responses(data: bytes) -> ChatBody:
         messages=messages,
         max_completion_tokens=body.max_output_tokens if body.max_output_tokens is not None else body.max_tokens,
     )
+
+
+def _turn(item: dict[str, Any]) -> ChatMessage | None:
+    """Calls of tools, and thoughts, are no turns that are read."""
+    if item.get("type") == "function_call_output":
+        return ChatMessage("tool", item.get("output"))
+    return msgspec.convert(item, ChatMessage) if "role" in item else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +104,8 @@ class ResponsesShape:
             contents += numbered.deltas("response.reasoning_text.delta", place_of, choice.reasoning, self.chunk_tokens)
             closing += numbered.event("response.reasoning_text.done", place_of | {"text": choice.reasoning})
             place["output_index"] = 1
+        if choice.calls:
+            return self._script_of_calls(choice, usage, numbered, opening, frame)
         item = self._message("", "in_progress") | {"content": []}
         added = numbered.event("response.output_item.added", {"output_index": place["output_index"], "item": item})
         place_of = place | {"item_id": item["id"]}
@@ -106,12 +124,33 @@ class ResponsesShape:
         mark = numbered.event(f"response.{status}", {"response": self._response(choice, status, usage)})
         return Script(opening, contents, end + frame(mark), mark, frame(error_event(is_typed=True)))
 
+    def _script_of_calls(
+        self, choice: Choice, usage: Usage, numbered: "_Numbered", opening: bytes, frame: Frame
+    ) -> Script:
+        contents: list[Content] = []
+        closing = b""
+        for index, call in enumerate(choice.calls):
+            item = _call(call, "in_progress") | {"arguments": ""}
+            begin = closing + numbered.event("response.output_item.added", {"output_index": index, "item": item})
+            place = {"output_index": index, "item_id": item["id"]}
+            kind = "response.function_call_arguments"
+            deltas = numbered.deltas(f"{kind}.delta", place, call.arguments, self.chunk_tokens)
+            if deltas:
+                contents += [(begin + deltas[0][0], deltas[0][1] + 1), *deltas[1:]]
+            closing = numbered.event(f"{kind}.done", place | {"arguments": call.arguments})
+            done = {"output_index": index, "item": _call(call, "completed")}
+            closing += numbered.event("response.output_item.done", done)
+        mark = numbered.event("response.completed", {"response": self._response(choice, "completed", usage)})
+        return Script(opening, contents, frame(closing) + frame(mark), mark, frame(error_event(is_typed=True)))
+
     def _response(self, choice: Choice, status: str, usage: Usage | None) -> dict[str, Any]:
         output: list[dict[str, Any]] = []
         if choice.reasoning:
             thoughts = [{"type": "reasoning_text", "text": choice.reasoning}]
             output.append({"id": f"rs-{self.head.id}", "type": "reasoning", "summary": [], "content": thoughts})
-        output.append(self._message(choice.text, "completed" if choice.finish_reason else "in_progress"))
+        if choice.text or not choice.calls:
+            output.append(self._message(choice.text, "completed" if choice.finish_reason else "in_progress"))
+        output += [_call(call, "completed") for call in choice.calls]
         is_cut = status == "incomplete"
         return {
             "id": self.head.id,
@@ -155,6 +194,17 @@ class _Numbered:
         for piece, n_tokens in pieces(text, size):
             found.append((self.event(kind, place | {"delta": piece}), n_tokens))
         return found
+
+
+def _call(call: Call, status: str) -> dict[str, Any]:
+    return {
+        "id": f"fc-{call.id}",
+        "type": "function_call",
+        "status": status,
+        "call_id": call.id,
+        "name": call.name,
+        "arguments": call.arguments,
+    }
 
 
 def _status(choice: Choice) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from evalmesh.domain.errors import InvalidInput
-from evalmesh.simulator.logprobs import ScoredToken, completion_logprobs
+from evalmesh.simulator.logprobs import ScoredToken, completion_logprobs, prompt_logprobs
 from evalmesh.simulator.tokens import tokenize
 from evalmesh.simulator.tools import Call, demanded
 
@@ -86,6 +86,8 @@ class ChatBody(GenerationBody):
     max_completion_tokens: int | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    prompt_logprobs: int | None = None
+    """vLLM's."""
 
 
 class CompletionBody(GenerationBody):
@@ -95,6 +97,8 @@ class CompletionBody(GenerationBody):
     """Token ids stand for words: as many tokens as there are numbers."""
     echo: bool | None = None
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    """vLLM's."""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -129,6 +133,8 @@ def read_chat(body: bytes) -> ChatBody:
     if not chat.messages:
         raise InvalidInput("The field messages is empty; send at least one message.", {"field": "messages"})
     demanded(chat.tools or (), chat.tool_choice)
+    if chat.stream and chat.prompt_logprobs is not None:
+        raise InvalidInput("prompt_logprobs are not available when stream is true.", {"field": "stream"})
     check_common(chat)
     return chat
 
@@ -141,7 +147,9 @@ def read_completion(body: bytes) -> CompletionBody:
         raise InvalidInput(f"The request body cannot be read: {error}.") from None
     if completion.prompt == []:
         raise InvalidInput("The field prompt is an empty list; send at least one prompt.", {"field": "prompt"})
-    if completion.stream and (completion.is_list or completion.echo or completion.logprobs):
+    if completion.stream and (
+        completion.is_list or completion.echo or completion.logprobs or completion.prompt_logprobs
+    ):
         raise InvalidInput("The simulator streams one prompt without echo and logprobs.", {"field": "stream"})
     check_common(completion)
     return completion
@@ -218,6 +226,7 @@ class Choice:
     logprobs: list[ScoredToken] | None = None
     top_logprobs: int = 0
     calls: tuple[Call, ...] = ()
+    prompt_logprobs: list[ScoredToken] | None = None
 
 
 def full_body(head: Head, choices: Sequence[Choice], usage: Usage | None) -> bytes:
@@ -231,6 +240,8 @@ def full_body(head: Head, choices: Sequence[Choice], usage: Usage | None) -> byt
     }
     if usage is not None:
         body["usage"] = usage.as_json()
+    if head.is_chat and choices[0].prompt_logprobs is not None:
+        body["prompt_logprobs"] = prompt_logprobs(choices[0].prompt_logprobs)
     return _encode(body)
 
 
@@ -244,6 +255,8 @@ def _choice(head: Head, index: int, choice: Choice) -> dict[str, Any]:
             body["message"]["reasoning_content"] = choice.reasoning
     else:
         body["text"] = choice.text
+        if choice.prompt_logprobs is not None:
+            body["prompt_logprobs"] = prompt_logprobs(choice.prompt_logprobs)
     tokens = choice.logprobs
     body["logprobs"] = None if tokens is None else completion_logprobs(tokens, choice.top_logprobs)
     body["finish_reason"] = choice.finish_reason

@@ -21,6 +21,7 @@ from evalmesh.simulator.generation import (
 from evalmesh.simulator.http import Connection, Exchange, HttpRequest
 from evalmesh.simulator.knowledge import Knowledge
 from evalmesh.simulator.ledger import Ledger
+from evalmesh.simulator.messages_api import messages_error
 from evalmesh.simulator.planner import Planner, Prompted
 from evalmesh.simulator.schema import error_body, json_body, models_body
 from evalmesh.simulator.settings import DEFAULT_MODEL, SimulatorSettings
@@ -36,6 +37,9 @@ _GENERATING = (
     ("/chat/completions", "chat", ""),
     ("/completions", "completions", ""),
     ("/responses", "responses", ""),
+    ("/messages", "messages", ""),
+    ("/generate", "generate", ""),
+    ("/images/generations", "images", ""),
     ("/embeddings", "embeddings", ""),
     ("/rerank", "rerank", "1"),
     ("/v2/rerank", "rerank", "2"),
@@ -248,7 +252,7 @@ class Simulator:
         if fault is not None:
             ledger.hit(trace, prompted, fault)
             if fault.status is not None:
-                _refuse(exchange, fault)
+                _refuse(exchange, fault, prompted.endpoint)
                 ledger.refused(trace, exchange, fault.kind)
                 return
         has_slot = self._gate.try_enter()
@@ -304,9 +308,11 @@ class Simulator:
         task.add_done_callback(self._tasks.discard)
 
 
-def _refuse(exchange: Exchange, fault: Fault) -> None:
+def _refuse(exchange: Exchange, fault: Fault, endpoint: str) -> None:
     status = fault.status or 500
-    retry = status in {429, 503}
+    retry = status in {429, 503, 529}
     headers = f"Retry-After: {max(0, round(fault.retry_after_s))}\r\n".encode() if retry else b""
     message = f"The simulator was told to answer this request with status {status}."
-    exchange.send(status, error_body(message, "rate_limit_error" if status == 429 else "server_error"), headers)
+    kind = "rate_limit_error" if status == 429 else "server_error"
+    body = messages_error(status, message) if endpoint == "messages" else error_body(message, kind)
+    exchange.send(status, body, headers)

@@ -14,6 +14,8 @@ from evalmesh.simulator.skill import Skill
 Overload = Literal["queue", "reject"]
 RerankForm = Literal["jina", "cohere"]
 """`jina`: as vLLM and Jina answer, with usage. `cohere`: as Cohere does, with billed units in `meta`."""
+LikelihoodForm = Literal["echo", "prompt_logprobs", "generate"]
+"""Completions that echo, vLLM's `prompt_logprobs`, SGLang's `/generate`."""
 MetricsFlavour = Literal["vllm", "sglang", "tgi", "none"]
 DEFAULT_MODEL = "simulated"
 
@@ -50,6 +52,8 @@ class SimulatorSettings:
     max_body_bytes: int = 32 * 1024 * 1024
     rerank_form: RerankForm = "jina"
     """Of `/v1/rerank`; `/v2/rerank` always answers as Cohere does."""
+    likelihoods: frozenset[LikelihoodForm] = frozenset({"echo", "prompt_logprobs", "generate"})
+    """By which calls it tells what a given text is worth; others are answered without."""
     metrics: MetricsFlavour = "vllm"
     """Whose names `/metrics` uses."""
     gpu_metrics: bool = False

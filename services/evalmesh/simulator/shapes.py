@@ -9,7 +9,7 @@ from evalmesh.simulator.schema import DONE, Choice, ChunkWriter, Content, Head, 
 Frame = Callable[[bytes], bytes]
 """Makes an event what goes on the wire."""
 
-_ERROR = "The simulator was told to fail in the middle of this answer."
+ERROR = "The simulator was told to fail in the middle of this answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class StreamShape(Shape, Protocol):
 
 def error_whole() -> bytes:
     """The body of an answer that failed after its status was sent."""
-    return error_body(_ERROR, "internal_error", "500")
+    return error_body(ERROR, "internal_error", "500")
 
 
 def error_event(*, is_typed: bool = False) -> bytes:
     """The event of a stream that fails; `is_typed` in the form of the responses API."""
     if is_typed:
-        body = {"type": "error", "code": "server_error", "message": _ERROR, "param": None}
+        body = {"type": "error", "code": "server_error", "message": ERROR, "param": None}
         return b"event: error\ndata: " + json_body(body) + b"\n\n"
     return b"data: " + error_whole() + b"\n\n"
 

@@ -68,7 +68,9 @@ class ModelSpec(_message.Message):
     model: _builtins.str
     """What the endpoint calls it; where the engine runs it itself, its folder or its name on a hub."""
     engine: _builtins.str
-    """`openai`; `transformers` or `vllm`, which run the model themselves; `recorded` for completions made elsewhere."""
+    """`openai`, `anthropic`, `litellm`; `transformers` or `vllm`, which run the model themselves; `recorded` for
+    completions made elsewhere.
+    """
     display_name: _builtins.str
     """What reports call it; empty: the last part of `model`."""
     url: _builtins.str
@@ -76,7 +78,7 @@ class ModelSpec(_message.Message):
     key_ref: _builtins.str
     """`env:NAME` or `secret:name/key`."""
     request_kind: _builtins.str
-    """`chat` or `completion`."""
+    """`chat`, `completion`, `embedding`, `rerank` or `image`."""
     stream: _builtins.bool
     """Ask for streamed answers, which measures time to first token."""
     concurrency: _builtins.int
@@ -410,12 +412,13 @@ class ModelRequest(_message.Message):
     ROLLING_FIELD_NUMBER: _builtins.int
     CONTEXTS_FIELD_NUMBER: _builtins.int
     FOLLOWUPS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id; comes back in the completion."""
     prompt: _builtins.str
     """A text to go on with, instead of a conversation."""
     kind: _builtins.str
-    """`chat`, `completion`, `loglikelihood` or `embedding`; empty: what the other fields make it."""
+    """`chat`, `completion`, `loglikelihood`, `embedding`, `rerank` or `image`; empty: what the other fields make it."""
     tool_choice: _builtins.str
     """`auto`, `none`, `required` or the name of a tool; empty leaves it to the endpoint."""
     rolling: _builtins.bool
@@ -440,6 +443,10 @@ class ModelRequest(_message.Message):
     def followups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Chat: what the user says next, one after the other, each once the model has answered what came before."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Embedding: texts, instead of a prompt. Rerank: the documents; the prompt is the query."""
+
     def __init__(
         self,
         *,
@@ -453,10 +460,11 @@ class ModelRequest(_message.Message):
         rolling: _builtins.bool = ...,
         contexts: _abc.Iterable[_builtins.str] | None = ...,
         followups: _abc.Iterable[_builtins.str] | None = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "followups", b"followups", "id", b"id", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "continuations", b"continuations", "followups", b"followups", "id", b"id", "inputs", b"inputs", "kind", b"kind", "messages", b"messages", "prompt", b"prompt", "rolling", b"rolling", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -577,6 +585,7 @@ class Completion(_message.Message):
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     TURNS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The request's id."""
     text: _builtins.str
@@ -633,6 +642,10 @@ class Completion(_message.Message):
     def turns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of a request with followups: the answers before the last one, which is the text."""
 
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Rerank requests: how relevant each document is, in the order of the documents."""
+
     def __init__(
         self,
         *,
@@ -655,10 +668,11 @@ class Completion(_message.Message):
         top_logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
         turns: _abc.Iterable[_builtins.str] | None = ...,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "input_tokens", b"input_tokens", "latency", b"latency", "output_tokens", b"output_tokens", "start_time", b"start_time", "ttft", b"ttft"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft", "turns", b"turns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "continuations", b"continuations", "embeddings", b"embeddings", "error", b"error", "error_class", b"error_class", "finish_reason", b"finish_reason", "id", b"id", "input_tokens", b"input_tokens", "latency", b"latency", "media", b"media", "output_tokens", b"output_tokens", "reasoning", b"reasoning", "refusal", b"refusal", "scores", b"scores", "start_time", b"start_time", "text", b"text", "tool_calls", b"tool_calls", "top_logprobs", b"top_logprobs", "try_count", b"try_count", "ttft", b"ttft", "turns", b"turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
@@ -763,7 +777,7 @@ class DescribeModelRequest(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     REQUEST_KIND_FIELD_NUMBER: _builtins.int
     request_kind: _builtins.str
-    """`chat`, `completion`, `loglikelihood`: what will be asked; empty: as the model says."""
+    """`chat`, `completion`, `loglikelihood`, ...: what will be asked; empty: as the model says."""
     @_builtins.property
     def model(self) -> Global___ModelSpec:
         """Which model."""
@@ -822,7 +836,7 @@ class ModelDescription(_message.Message):
     """Digest of the files of a model that runs here."""
     @_builtins.property
     def request_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """`chat`, `completion`, `loglikelihood`, `embedding`."""
+        """`chat`, `completion`, `loglikelihood`, `embedding`, `rerank`, `image`."""
 
     @_builtins.property
     def modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from evalmesh.adapters.openai.errors import Redactor, failure_of_status, parse_retry_after
 from evalmesh.adapters.openai.health import duration_text
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter, ServerLimit
-from evalmesh.adapters.openai.loglikelihood import _span
 from evalmesh.adapters.openai.retry import RetryPolicy
+from evalmesh.dialect.prompt_scores import span_of
 from evalmesh.dialect.sse import FrameTooLarge, SseParser
 
 SSE = (
@@ -235,5 +235,5 @@ def test_durations_are_said_as_people_say_them(seconds, text):
     ],
 )
 def test_the_tokens_of_a_continuation_are_found(tokens, offsets, positions):
-    span = _span("The sky", " is blue", tokens, offsets)
+    span = span_of("The sky is blue", len("The sky"), tokens, offsets)
     assert (None if span is None else list(span)) == positions

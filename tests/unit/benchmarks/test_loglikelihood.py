@@ -172,6 +172,9 @@ def test_the_modes_declare_what_they_need_of_an_endpoint(name):
     for scoring in ("loglikelihood", "pmi", "mutual_info"):
         chosen = benchmark.for_spec(BenchmarkSpec(name, extra={"scoring": scoring}))
         assert chosen.needs("chat") == Needs(name, "loglikelihood", logprobs=True)
+        assert chosen.needs("chat", 4096) == chosen.needs("chat"), (
+            "nothing is written that a context would have to hold"
+        )
     assert benchmark.for_spec(BenchmarkSpec(name, extra={"scoring": "generate"})) == benchmark
     # A run of before called it so, and goes on as it was.
     older = BenchmarkSpec(name, extra={"mode": "pmi"})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from evalmesh import TaskConfig
+from evalmesh.cli.eval.engines import told_of_kind
 from evalmesh.cli.eval.evaluate import place_of
 from evalmesh.cli.eval.reuse import differences
 from evalmesh.cli.eval.spec import repeating, to_run_spec
@@ -65,6 +66,28 @@ def test_a_folder_is_run_here_whatever_address_the_environment_has(
     assert (place_of(config).connections, dict(place_of(config).keys)) == ((), {})
     assert repeating(config, made)["model"] == str(tmp_path / "ckpt")
     check_spec(made)
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "kind"),
+    [
+        ({}, {}, "chat"),
+        ({"tokenizer_config.json": "{}"}, {}, "completion"),
+        ({"tokenizer_config.json": "{}"}, {"request_kind": "chat"}, "chat"),
+        ({"tokenizer_config.json": "{}"}, {"model_args": {"chat_template": "{{ messages }}"}}, "chat"),
+        ({"tokenizer_config.json": "{}", "chat_template.jinja": "x"}, {}, "chat"),
+        ({"tokenizer_config.json": '{"chat_template": "x"}'}, {}, "chat"),
+        ({"tokenizer_config.json": "no JSON"}, {}, "chat"),
+    ],
+)
+def test_a_model_without_a_chat_template_is_asked_in_plain_text(
+    tmp_path: Path, files: dict[str, str], given: dict[str, object], kind: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / "ckpt" / name).write_text(text)
+    assert spec(model="ckpt", **given).model.kind == kind
+    told = told_of_kind(dict(TaskConfig(model="ckpt", datasets=["gsm8k"], **given)))
+    assert bool(told) == (kind == "completion")
 
 
 def test_a_folder_in_a_file_is_relative_to_the_file(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class House:
         require(kind)
         options = EngineOptions(
             model=str(folder.absolute()) if folder is not None else model.name,
-            kind=model.kind,
+            kind="completion" if model.kind == "completion" else "chat",
             concurrency=model.concurrency,
             args={name: value for name, value in msgspec.to_builtins(args).items() if name not in _OF_THE_COPIES},
         )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from evalmesh.adapters.openai import loglikelihood
 from evalmesh.adapters.openai.target import Target, check_extra_body
+from evalmesh.adapters.openai.ways import Media
 from evalmesh.dialect.bodies import merged
 from evalmesh.dialect.responses import input_items
 from evalmesh.domain.content import ContentPart, ToolDefinition
@@ -33,9 +33,6 @@ _SAME_NAME = (
 _AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/mp4": "m4a"}
 """What the API calls them, where that is not the second half of the mime type."""
 
-Media = Mapping[str, bytes]
-"""Bytes by sha256."""
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,7 +55,7 @@ class BodyEncoder:
 
     def __init__(self, model: ModelSpec, target: Target) -> None:
         self._model = model
-        self._responses = target.call == "responses"
+        self._responses = target.address.call == "responses"
         self._extra_body = target.extra_body
         # By identity: comparing or hashing a config for every request costs more than serialising it.
         self._frames: dict[tuple[int, RequestKind], _Frame] = {}
@@ -83,7 +80,7 @@ class BodyEncoder:
     def _prompt(self, request: Request, media: Media) -> bytes:
         if request.kind == "chat":
             return b"[%b]" % b",".join([self._turn(message, media) for message in request.messages])
-        return _encode(loglikelihood.prompts(request) if request.kind == "loglikelihood" else request.prompt)
+        return _encode(request.prompt)
 
     def _turn(self, message: Message, media: Media) -> bytes:
         known = self._turns.get(id(message))
@@ -102,7 +99,7 @@ class BodyEncoder:
         check_extra_body(config.extra_body, "generation.extra_body")
         fields = self._fields(kind, config)
         said = self._extra_body.keys() | config.extra_body.keys()
-        seed = None if "seed" in said or kind == "loglikelihood" else config.seed
+        seed = None if "seed" in said else config.seed
         try:
             head = _encode(fields)[:-1]
         except (TypeError, ValueError) as error:
@@ -136,8 +133,6 @@ class BodyEncoder:
 
     def _fields(self, kind: RequestKind, config: GenerationConfig) -> dict[str, object]:
         fields: dict[str, object] = {"model": self._model.name}
-        if kind == "loglikelihood":
-            return {**self._with_extras(fields, config), **loglikelihood.FIELDS}
         for name in _SAME_NAME:
             if (value := getattr(config, name)) is not None:
                 fields[name] = value
@@ -157,8 +152,14 @@ class BodyEncoder:
 
 
 def _as_responses(fields: Mapping[str, object]) -> dict[str, object]:
-    """The same options by the names of the responses API, whose streams always tell their usage."""
-    found = {name: value for name, value in fields.items() if name not in {"stream_options", "logprobs"}}
+    """The same options by the names of the responses API, whose streams always tell their usage.
+
+    It has no stop sequences: whoever reads the answer cuts it there. It keeps what is asked, unless it is told not to.
+    """
+    found = {name: value for name, value in fields.items() if name not in {"stream_options", "logprobs", "stop"}}
+    found["store"] = False
+    if "top_logprobs" in found:
+        found["include"] = ["message.output_text.logprobs"]
     if "max_tokens" in found:
         found["max_output_tokens"] = found.pop("max_tokens")
     if "reasoning_effort" in found:

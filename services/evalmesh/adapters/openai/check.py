@@ -8,10 +8,6 @@ import difflib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-import aiohttp
-import msgspec
-
-from evalmesh.adapters.openai.bounds import read_start
 from evalmesh.adapters.openai.errors import Failure
 from evalmesh.adapters.openai.retry import RetryPolicy
 from evalmesh.adapters.openai.target import Target
@@ -29,8 +25,6 @@ from evalmesh.domain.run import ModelSpec
 
 MOST_TOKENS = 16
 _NAMES_SHOWN = 5
-_LIST_BYTES = 8 << 20
-"""The longest lists of models take a tenth of it; one that is cut is no list."""
 _SECOND_TRY_S = 0.3
 _LIST_AFTER_S = 0.5
 """So long the list is waited for once the question is answered."""
@@ -39,16 +33,10 @@ Ask = Callable[[Request, GenerationConfig, float], Awaitable[Failure | None]]
 """Asks a question within so many seconds; `None` when it was answered."""
 
 
-class _Model(msgspec.Struct):
-    id: str | None = None
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_Model] | None = None
-
-
 def question(kind: RequestKind) -> Request:
     """The smallest of its kind."""
+    if kind == "rerank":
+        return Request("check", 0, kind, "", prompt="Hi", inputs=("Hi",))
     if kind == "loglikelihood":
         return Request("check", 0, kind, "", prompt="1 + 1 =", continuations=(" 2",))
     if kind == "chat":
@@ -66,13 +54,18 @@ class EndpointCheck:
     """Asks, and says what is wrong in the words of who asked."""
 
     ask: Ask
-    session: Callable[[], aiohttp.ClientSession]
+    models: Callable[[float], Awaitable[list[str] | None]]
+    """What the server lists, within so many seconds; empty for no list, `None` where nothing answers."""
     target: Callable[[], Target]
     model: ModelSpec
     policy: RetryPolicy
+    server: str = "an OpenAI-compatible server"
+    """What should be there."""
 
     async def run(self, kind: RequestKind, config: GenerationConfig) -> Sequence[str]:
         """See `Endpoint.check`."""
+        if kind == "image":
+            return await self._only_listed()
         listing = asyncio.create_task(self._names())
         asking = asyncio.create_task(self._asked(kind, config))
         try:
@@ -92,6 +85,17 @@ class EndpointCheck:
         if failure.error_class == "timeout" and names is not None:
             return [self._slow(self.policy.probe_timeout_s)]
         raise self._refusal(failure, names or [])
+
+    async def _only_listed(self) -> Sequence[str]:
+        """An image costs more than a word."""
+        names = await self._names()
+        if names is None:
+            raise Unavailable(
+                f"The model's endpoint {self.target().where} (--api-url) is not available: its list of models does not "
+                "come.",
+                {"field": "model.url"},
+            )
+        return [*self._notes(names), "No image was asked for, since each may cost something."]
 
     def _slow(self, waited_s: float) -> str:
         return (
@@ -113,15 +117,7 @@ class EndpointCheck:
         return failure
 
     async def _names(self) -> list[str] | None:
-        """What the server lists; empty for no list of ours, `None` where nothing answers."""
-        timeout = aiohttp.ClientTimeout(total=self.policy.list_timeout_s)
-        url = self.target().models_url
-        try:
-            async with self.session().get(url, timeout=timeout, allow_redirects=False) as response:
-                body = await read_start(response.content, _LIST_BYTES)
-                return _names(body) if response.status < 300 else None if response.status >= 500 else []
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return None
+        return await self.models(self.policy.list_timeout_s)
 
     async def _listed(self, listing: "asyncio.Task[list[str] | None]", *, wait: bool) -> list[str] | None:
         done, _ = await asyncio.wait((listing,), timeout=self.policy.list_timeout_s if wait else _LIST_AFTER_S)
@@ -168,10 +164,16 @@ class EndpointCheck:
                 f"{_said(failure)}",
                 {"field": "model.url"},
             )
+        if failure.error_class == "bad_request" and failure.http_status is None:
+            return InvalidInput(
+                f"{_said(failure)} Leave benchmarks that need them out, or serve the model with what tells them: vLLM, "
+                "SGLang, or completions that echo.",
+                {"field": "model"},
+            )
         if failure.error_class == "malformed":
             return InvalidInput(
-                f"What {where} (--api-url) says is no answer of an OpenAI-compatible server. {_said(failure)} Check "
-                "the address, which mostly ends in /v1.",
+                f"What {where} (--api-url) says is no answer of {self.server}. {_said(failure)} Check the "
+                "address, which mostly ends in /v1.",
                 {"field": "model.url"},
             )
         return InvalidInput(
@@ -195,11 +197,3 @@ class EndpointCheck:
 
 def _said(failure: Failure) -> str:
     return as_sentence(failure.message)
-
-
-def _names(body: bytes) -> list[str]:
-    try:
-        models = msgspec.json.decode(body, type=_ModelList)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
-    return [model.id for model in models.data or () if model.id]

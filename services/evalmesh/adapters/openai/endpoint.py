@@ -1,30 +1,35 @@
-"""An OpenAI-compatible server as an `Endpoint`."""
+"""A model server as an `Endpoint`, whichever API it speaks (`ways.Door`)."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from evalmesh.adapters.openai.access import Access
-from evalmesh.adapters.openai.body import BodyEncoder
+from evalmesh.adapters.openai.anthropic_door import ANTHROPIC, AnthropicDoor
 from evalmesh.adapters.openai.check import EndpointCheck, question, shortened
-from evalmesh.adapters.openai.errors import NO_FILES_TEXT, Failure
+from evalmesh.adapters.openai.chosen import ChosenWays
+from evalmesh.adapters.openai.errors import NO_FILES_TEXT, Failure, failure_of_fault
 from evalmesh.adapters.openai.health import Doubt, Health, is_away
 from evalmesh.adapters.openai.limiter import AdaptiveLimiter
-from evalmesh.adapters.openai.loglikelihood import read_loglikelihood
+from evalmesh.adapters.openai.litellm_door import LiteLLMAsker, LiteLLMDoor, resolve_litellm
+from evalmesh.adapters.openai.loglikelihood import alone, joined
 from evalmesh.adapters.openai.neighbours import Neighbours
-from evalmesh.adapters.openai.progress import Progress, answered, error_of, failed
+from evalmesh.adapters.openai.openai_door import OpenAIDoor
+from evalmesh.adapters.openai.progress import Progress, Question, answered, error_of, failed
 from evalmesh.adapters.openai.retry import RetryPolicy
 from evalmesh.adapters.openai.target import Target, resolve_target
-from evalmesh.adapters.openai.transport import Transport
+from evalmesh.adapters.openai.transport import OpenTransport, Transport
+from evalmesh.adapters.openai.ways import Door, Media, Way, not_served
 from evalmesh.dialect.answer import Answer
-from evalmesh.dialect.logprobs import read_token_logprobs
 from evalmesh.domain.completion import Completion, Timing
 from evalmesh.domain.content import media_of
 from evalmesh.domain.errors import EvalmeshError, InvalidInput
-from evalmesh.domain.needs import TEXT, Capabilities
+from evalmesh.domain.needs import Capabilities
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
+from evalmesh.domain.run import ModelSpec
 from evalmesh.domain.work import Pool
 from evalmesh.ports.endpoint import AskAgain, Occupancy
 from evalmesh.ports.model_servers import ModelServers
@@ -38,9 +43,16 @@ _WISHES_KEPT = 1000
 _SHORT_SAID_S = 20.0
 """That connections are scarce here passes in a moment, since fewer are made; so long it is told."""
 _LOOK = shortened(GenerationConfig())
-_CHAT = Capabilities(frozenset({"chat"}))
-"""Whether images or tools are taken depends on what is served, which the address does not tell."""
-_COMPLETION = Capabilities(frozenset({"completion", "loglikelihood"}), modalities=TEXT, tools=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What is particular to the API that a model speaks."""
+
+    look_up: Callable[[], Target]
+    """Finds the target with its key; again when the key is refused."""
+    open_door: Callable[[ModelSpec, Target], Door] = OpenAIDoor
+    open_transport: OpenTransport = Transport
 
 
 class OpenAIEndpoint:
@@ -54,21 +66,20 @@ class OpenAIEndpoint:
     def __init__(
         self,
         pool: Pool,
-        look_up: Callable[[], Target],
+        entrance: Entrance,
         policy: RetryPolicy | None = None,
         rng: Random | None = None,
         media: MediaFiles | None = None,
         neighbours: Neighbours | None = None,
     ) -> None:
-        """`look_up` finds the target with its key; again when the key is refused."""
+        """Raises what looking up the target raises."""
         self._pool, self._model = pool.id, pool.model
         model = pool.model
         self._media = media
         self._policy = policy or RetryPolicy()
-        self._access = Access(look_up, self._policy.key_retry_s)
+        self._access = Access(entrance.look_up, self._policy.key_retry_s)
         target = self._target
         self._rng = rng or Random()  # noqa: S311 - spreads retries, guards nothing
-        self._bodies = BodyEncoder(model, target)
         self._neighbours = neighbours or Neighbours()
         self._server = self._neighbours.join(target)
         most = min(model.concurrency, target.most_requests or model.concurrency)
@@ -78,9 +89,9 @@ class OpenAIEndpoint:
         self._wishes: set[str] = set()
         self._answered_at = float("-inf")
         self._short_of_files_at = float("-inf")
-        self._capabilities = _CHAT if model.kind == "chat" else _COMPLETION
-        self._url = target.chat_url if model.kind == "chat" else target.completions_url
-        self._transport = Transport(
+        self._door = entrance.open_door(model, target)
+        self._ways = ChosenWays(self._door, self._server, pool.id, target.where)
+        self._transport = entrance.open_transport(
             lambda: self._target,
             self._server,
             stream=model.stream,
@@ -94,8 +105,8 @@ class OpenAIEndpoint:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Chat, or legacy completions and with them log-likelihoods, as the model's `kind` says."""
-        return self._capabilities
+        """Of the model's `kind`; whether it tells log-likelihoods is known once it was asked for them."""
+        return self._ways.capabilities
 
     @property
     def load(self) -> Occupancy:
@@ -108,26 +119,37 @@ class OpenAIEndpoint:
         return self._health.trouble or (NO_FILES_TEXT if short else "")
 
     async def check(self, kind: RequestKind | None = None, config: GenerationConfig | None = None) -> Sequence[str]:
-        check = EndpointCheck(self._ask_small, self._transport.session, lambda: self._target, self._model, self._policy)
-        notes = await check.run(
-            kind if kind in self._capabilities.kinds else self._model.kind, config or GenerationConfig()
-        )
+        models, where = self._transport.models, lambda: self._target
+        check = EndpointCheck(self._ask_small, models, where, self._model, self._policy, self._door.server)
+        kind = kind if kind in self.capabilities.kinds else self._model.kind
+        notes = await check.run(kind, config or GenerationConfig())
         self._access.accepted()
         self._server.has_answered(self._pool)
-        return notes
+        return [*notes, *self._ways.notes(kind)]
 
     async def _ask_small(self, request: Request, config: GenerationConfig, timeout_s: float) -> Failure | None:
-        answer = await self._transport.ask(self._url, self._bodies.encode(request, config), timeout_s)
-        if isinstance(answer, Answer):
-            answer = _read_logprobs(request, config, answer)
-        return None if isinstance(answer, Answer) else answer
+        async def ask(way: Way, request: Request, config: GenerationConfig) -> Failure | None:
+            question = Question(request, config, way, self._encoded(way, request, config, {}))
+            answer = await self._ask(question, timeout_s)
+            return None if isinstance(answer, Answer) else answer
+
+        known = self._ways.known(request.kind)
+        if known is not None:
+            return await ask(known, request, config)
+        found = await self._ways.find(request.kind, config, ask)
+        return found if isinstance(found, Failure) else None
 
     async def _look(self, timeout_s: float) -> Failure | None:
-        try:
-            timeout_s = min(timeout_s, self._model.try_timeout_s)
-            failure = await self._ask_small(question(self._model.kind), _LOOK, timeout_s)
-        except EvalmeshError:
-            return None  # Options that cannot be sent say nothing of the server.
+        timeout_s = min(timeout_s, self._model.try_timeout_s)
+        if self._model.kind == "image":
+            # An image costs more than a word.
+            listed = await self._transport.models(timeout_s)
+            failure = None if listed is not None else Failure("connect", f"{self._target.where} lists no models.")
+        else:
+            try:
+                failure = await self._ask_small(question(self._model.kind), _LOOK, timeout_s)
+            except EvalmeshError:
+                return None  # Options that cannot be sent say nothing of the server.
         if failure is None:
             self._server.has_answered(self._pool)
         return failure
@@ -145,7 +167,7 @@ class OpenAIEndpoint:
     ) -> Completion:
         self._begin()
         progress = Progress(self._health.clock())
-        body: bytes | None = None
+        question = Question(request, config)
         while True:
             if not await self._slot(progress):
                 return failed(request, progress, self._gave_up())
@@ -154,10 +176,9 @@ class OpenAIEndpoint:
                 if (refusal := self._access.refusal(sent_at)) is not None:
                     progress.failure = refusal
                     return failed(request, progress)
-                if body is None:
-                    # Not before there is a slot: bodies with media are large, and many requests wait.
-                    body = await self._encode(request, config)
-                answer = await self._try(request, config, body, progress)
+                # Not before there is a slot: bodies with media are large, and many requests wait.
+                unready = None if self._written(question) else await self._prepare(question)
+                answer = await self._try(question, progress, unready)
                 crowded = isinstance(answer, Failure) and self._is_crowded(answer)
             except EvalmeshError as error:
                 wrong = isinstance(error, InvalidInput)
@@ -206,21 +227,54 @@ class OpenAIEndpoint:
             progress.away += await self._health.was_away(doubt) and not crowded
         return progress.failures < self._model.max_tries
 
-    async def _encode(self, request: Request, config: GenerationConfig) -> bytes:
-        if request.kind not in self._capabilities.kinds:
-            raise InvalidInput(
-                f"The endpoint of {self._model.name} does not serve {request.kind} requests; its model.kind is "
-                f"{self._model.kind}.",
-                {"field": "model.kind"},
-            )
-        wanted = {
-            part.sha256 for message in request.messages if not message.plain for part in media_of(message.content)
-        }
-        if not wanted:
-            return self._bodies.encode(request, config)
-        if self._media is None:
+    def _written(self, question: Question) -> bool:
+        """Writes the body if nothing has to be waited for; whether it is there. Raises `InvalidInput`."""
+        if question.bodies:
+            return True
+        request = question.request
+        way = self._ways.known(request.kind)
+        if way is None or any(not message.plain for message in request.messages):
+            return False
+        question.way, question.bodies = way, self._encoded(way, request, question.config, {})
+        return True
+
+    async def _prepare(self, question: Question) -> Failure | None:
+        """The same with media, or where the way has to be found first; `None` when that is done."""
+        request, config = question.request, question.config
+        if request.kind not in self.capabilities.kinds:
+            raise not_served(self._model.name, request.kind, self._model.kind)
+        way = self._ways.known(request.kind) or await self._ways.find(request.kind, config, self._ask_by)
+        if isinstance(way, Failure):
+            return way
+        wanted = {part.sha256 for message in request.messages for part in media_of(message.content)}
+        if wanted and self._media is None:
             raise InvalidInput("This model runner has no object store to take media from.")
-        return self._bodies.encode(request, config, {sha256: await self._media.read(sha256) for sha256 in wanted})
+        media = {sha256: await self._media.read(sha256) for sha256 in wanted} if self._media is not None else {}
+        question.way, question.bodies = way, self._encoded(way, request, config, media)
+        return None
+
+    def _encoded(self, way: Way, request: Request, config: GenerationConfig, media: Media) -> list[bytes]:
+        if not way.one_by_one:
+            return [way.encode(request, config, media)]
+        return [way.encode(one, config, media) for one in alone(request)]
+
+    async def _ask_by(self, way: Way, request: Request, config: GenerationConfig) -> Failure | None:
+        bodies = self._encoded(way, request, config, {})
+        answer = await self._ask(Question(request, config, way, bodies), self._policy.probe_timeout_s)
+        return None if isinstance(answer, Answer) else answer
+
+    async def _ask(self, question: Question, timeout_s: float) -> Answer | Failure:
+        """One exchange, or one for each continuation where they are asked by themselves."""
+        way, answers = question.way, []
+        assert way is not None  # noqa: S101 - for the type checker
+        asked = alone(question.request) if way.one_by_one else (question.request,)
+        for one, body in zip(asked, question.bodies, strict=True):
+            answer = await self._transport.ask(way, body, timeout_s)
+            found = answer if isinstance(answer, Failure) else way.finish(one, question.config, answer)
+            if not isinstance(found, Answer):
+                return found if isinstance(found, Failure) else failure_of_fault(found, self._target.redact)
+            answers.append(found)
+        return answers[0] if len(answers) == 1 else joined(answers)
 
     async def _slot(self, progress: Progress) -> bool:
         """Waits until the endpoint is there and has a slot; false when the time of the request is over first.
@@ -253,19 +307,15 @@ class OpenAIEndpoint:
         refused = failure.http_status in _CROWDED or (failure.error_class == "reset" and failure.overload)
         return refused and self._limiter.busy > 1
 
-    async def _try(
-        self, request: Request, config: GenerationConfig, body: bytes, progress: Progress
-    ) -> Answer | Failure:
-        """One send, and what it teaches about the endpoint."""
+    async def _try(self, question: Question, progress: Progress, unready: Failure | None) -> Answer | Failure:
+        """One send, and what it teaches about the endpoint; `unready`: it has failed already."""
         start_time, started, sent_at = time.time(), time.perf_counter(), time.monotonic()
         if progress.deadline is None:
             progress.deadline = self._health.clock() + self._model.total_timeout_s
         progress.first_sent_at = progress.first_sent_at or start_time
         progress.tries += 1
         timeout_s = min(self._model.try_timeout_s, max(self._left_s(progress), 0.001))
-        answer = await self._transport.ask(self._url, body, timeout_s)
-        if isinstance(answer, Answer):
-            answer = _read_logprobs(request, config, answer)
+        answer = unready or await self._ask(question, timeout_s)
         if isinstance(answer, Answer):
             self._limiter.succeeded()
             self._health.answered()
@@ -320,20 +370,15 @@ def open_openai_endpoint(
     media: MediaFiles | None = None,
     neighbours: Neighbours | None = None,
 ) -> OpenAIEndpoint:
-    """Opens nothing yet: the first request connects.
+    """By the engine of its model. Opens nothing yet: the first request connects.
 
     Raises `InvalidInput` for a url, header or option that cannot be used, `PermissionDenied` for a host that may not be
     asked (with this key), `NotFound` for a key that is not there.
     """
-    return OpenAIEndpoint(pool, lambda: resolve_target(pool.model, servers), policy, rng, media, neighbours)
-
-
-def _read_logprobs(request: Request, config: GenerationConfig, answer: Answer) -> Answer | Failure:
-    """The answer with the log probabilities that were asked for."""
-    if request.kind == "loglikelihood":
-        if answer.finish_reason == "content_filter" and not answer.choices:
-            return Failure("bad_request", "A content filter of the endpoint held the prompt back.", retryable=False)
-        return read_loglikelihood(request, answer)
-    if config.top_logprobs is not None:
-        answer.top_logprobs = read_token_logprobs(answer.logprobs)
-    return answer
+    if pool.model.engine == "anthropic":
+        entrance = Entrance(lambda: resolve_target(pool.model, servers, ANTHROPIC), AnthropicDoor)
+    elif pool.model.engine == "litellm":
+        entrance = Entrance(lambda: resolve_litellm(pool.model, servers), LiteLLMDoor, LiteLLMAsker)
+    else:
+        entrance = Entrance(lambda: resolve_target(pool.model, servers))
+    return OpenAIEndpoint(pool, entrance, policy, rng, media, neighbours)

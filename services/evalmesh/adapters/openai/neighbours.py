@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
+from yarl import URL
 
 from evalmesh.adapters.openai.limiter import ServerLimit
 from evalmesh.adapters.openai.target import Target
+from evalmesh.domain.request import RequestKind
 
 _Way = tuple[str, str | None, int | None]
 
@@ -19,6 +21,8 @@ class SharedServer:
     limit: ServerLimit = field(default_factory=ServerLimit)
     proven: dict[str, float] = field(default_factory=dict)
     """Pools that it has answered, and when (monotonic)."""
+    ways: dict[tuple[str, RequestKind], int] = field(default_factory=dict)
+    """By pool and kind, which of several ways of asking was found to work."""
     users: int = 0
     _connectors: dict[object, aiohttp.TCPConnector] = field(default_factory=dict)
 
@@ -64,5 +68,5 @@ class Neighbours:
 
 
 def _way(target: Target) -> _Way:
-    url = target.chat_url
+    url = URL(target.address.base)
     return url.scheme, url.host, url.port

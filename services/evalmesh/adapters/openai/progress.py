@@ -1,10 +1,28 @@
 """How one request has come on, and the completion it becomes."""
 
+from collections.abc import Sequence
+
 from evalmesh.adapters.openai.errors import Failure
+from evalmesh.adapters.openai.ways import Way
 from evalmesh.dialect.answer import Answer
 from evalmesh.domain.completion import Completion, CompletionError, Timing
 from evalmesh.domain.content import ContentPart
-from evalmesh.domain.request import Request
+from evalmesh.domain.request import GenerationConfig, Request
+
+
+class Question:
+    """One request as it is sent."""
+
+    __slots__ = ("bodies", "config", "request", "way")
+
+    def __init__(
+        self, request: Request, config: GenerationConfig, way: Way | None = None, bodies: Sequence[bytes] = ()
+    ) -> None:
+        self.request = request
+        self.config = config
+        self.way = way
+        self.bodies = bodies
+        """Empty until they are written."""
 
 
 class Progress:
@@ -42,6 +60,8 @@ def answered(request: Request, answer: Answer, progress: Progress, media: tuple[
         answer.reasoning,
         answer.finish_reason,
         answer.continuations,
+        answer.embeddings,
+        answer.scores,
         tool_calls=answer.tool_calls,
         refusal=answer.refusal,
         media=media,

@@ -2,7 +2,7 @@
 
 import difflib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from evalmesh.ports.model_servers import Destination, ModelServers
 RESERVED_KEYS = frozenset({"messages", "prompt", "input", "stream"})
 """Keys of the request body that are not the user's to set."""
 
-_ARGS = ("extra_body", "verify_tls")
+_ARGS = ("extra_body", "verify_tls", "prefix")
 _SENSITIVE_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "cookie")
 
 
@@ -28,17 +28,15 @@ _SENSITIVE_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "
 class Target:
     """An endpoint's addresses and what goes with every request."""
 
-    call: Call
-    """What is asked, by the kind of the model, and by its address where that names the responses API."""
-    chat_url: URL
-    """Or that of the responses API."""
-    completions_url: URL
-    models_url: URL
+    address: Address
+    """May name a call, as the responses API."""
     where: str
     """The base address as messages name it: without query."""
     headers: Mapping[str, str] = field(repr=False)
     redact: Redactor = field(repr=False)
     extra_body: Mapping[str, object] = field(default_factory=dict)
+    prefix: str = ""
+    """Stands before every text that is scored, as a start token that the server does not put there by itself."""
     tls: ssl.SSLContext | None = None
     """`None` where no TLS is spoken."""
     proxy: str = field(default="", repr=False)
@@ -48,8 +46,32 @@ class Target:
     most_requests: int = 0
     """In flight, as the connection says; 0: as the model says."""
 
+    def url(self, call: Call) -> URL:
+        """Where this call is."""
+        return URL(self.address.url(call), encoded=True)
 
-def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
+    @property
+    def models_url(self) -> URL:
+        """Where the list of models is."""
+        return URL(self.address.models_url, encoded=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the servers of one API are addressed."""
+
+    engine: str = "openai"
+    read_address: Callable[[str], Address] = read_address
+    key_header: Callable[[str, str], tuple[str, str]] = key_header
+    """From address and key."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    example: str = "give the base address with the version, as in http://host:8000/v1"
+
+
+OPENAI = Manner()
+
+
+def resolve_target(model: ModelSpec, servers: ModelServers, manner: Manner = OPENAI) -> Target:
     """Reads the model's url, key, headers and args.
 
     A header value may be a reference like `key_ref` (`env:NAME`, `secret:name/key`), for servers that want their key
@@ -57,15 +79,14 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
     this key, and `NotFound` for a reference that leads nowhere.
     """
     wanted = Destination(model.url, model.connection, model.key_ref, model.headers, ca_file=model.ca_file)
-    address = _address(servers.url_of(wanted))
+    address = _address(servers.url_of(wanted), manner)
     base = URL(address.base)
-    chat: Call = "responses" if address.call == "responses" else "chat"
     admitted = servers.admit(replace(wanted, url=address.base))
     key = admitted.key
     hidden = list(admitted.secrets)
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    headers = {"Content-Type": "application/json", "Accept": "application/json", **manner.headers}
     if key:
-        name, value = key_header(address.base, key)
+        name, value = manner.key_header(address.base, key)
         headers[name] = value
     for name, resolved in admitted.headers.items():
         if any(character in f"{name}{resolved}" for character in "\r\n\0"):
@@ -77,21 +98,22 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
         raise InvalidInput(
             f"The key behind {model.key_ref!r} holds a line break; store it without.", {"field": "model.key_ref"}
         )
-    extra_body, verify_tls = _read_args(model.args)
+    extra_body, verify_tls = _read_args(model.args, manner.engine)
+    prefix = model.args.get("prefix", "")
+    if not isinstance(prefix, str):
+        raise InvalidInput(f"model.args.prefix is {prefix!r}; give a text.", {"field": "model.args.prefix"})
     tls = None
     if base.scheme == "https":
         tls = tls_context(model.ca_file, verify=verify_tls and model.verify_tls, field="model.ca_file")
     proxy = proxy_for(address.base)
     hidden += [secret for secret in (urlsplit(proxy).password,) if secret]
     return Target(
-        call=chat if model.kind == "chat" else "completions",
-        chat_url=URL(address.url(chat), encoded=True),
-        completions_url=URL(address.url("completions"), encoded=True),
-        models_url=URL(address.models_url, encoded=True),
+        address=address,
         where=str(base.with_query(None)),
         headers=headers,
         redact=Redactor(hidden),
         extra_body=extra_body,
+        prefix=prefix,
         tls=tls,
         proxy=proxy,
         egress=admitted.egress,
@@ -99,8 +121,8 @@ def resolve_target(model: ModelSpec, servers: ModelServers) -> Target:
     )
 
 
-def _address(text: str) -> Address:
-    example = "give the base address with the version, as in http://host:8000/v1"
+def _address(text: str, manner: Manner) -> Address:
+    example = manner.example
     try:
         url = URL(text.strip())
     except ValueError as error:
@@ -112,16 +134,16 @@ def _address(text: str) -> Address:
         )
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidInput(f"model.url {text!r} is no http(s) address; {example}.", {"field": "model.url"})
-    return read_address(str(url))
+    return manner.read_address(str(url))
 
 
-def _read_args(args: Mapping[str, object]) -> tuple[Mapping[str, object], bool]:
+def _read_args(args: Mapping[str, object], engine: str) -> tuple[Mapping[str, object], bool]:
     for name in args:
         if name not in _ARGS:
             near = difflib.get_close_matches(name, _ARGS, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else "it takes " + " and ".join(map(repr, _ARGS)) + "."
+            advice = f"did you mean {near[0]!r}?" if near else "it takes " + ", ".join(map(repr, _ARGS)) + "."
             raise InvalidInput(
-                f"model.args has {name!r}, which the engine openai does not know; {advice}", {"field": "model.args"}
+                f"model.args has {name!r}, which the engine {engine} does not know; {advice}", {"field": "model.args"}
             )
     extra_body = args.get("extra_body", {})
     if not isinstance(extra_body, Mapping):

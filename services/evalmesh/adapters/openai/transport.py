@@ -4,11 +4,12 @@ import asyncio
 import io
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import aiohttp
+import msgspec
 from opentelemetry import context as otel_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from yarl import URL
 
 from evalmesh.adapters.guarded_sockets import socket_factory
 from evalmesh.adapters.openai.bounds import LARGE_AT_ONCE, BodyReader, StreamMeter, TooMuch, read_start
@@ -21,21 +22,56 @@ from evalmesh.adapters.openai.errors import (
 )
 from evalmesh.adapters.openai.neighbours import SharedServer
 from evalmesh.adapters.openai.target import Target
-from evalmesh.dialect.addresses import Call
-from evalmesh.dialect.answer import Answer, Fault, StreamedAnswer, parse_answer
+from evalmesh.adapters.openai.ways import Streamed, Way
+from evalmesh.dialect.answer import Answer, Fault
 from evalmesh.dialect.errors import Said, is_filtered, said_in_body
-from evalmesh.dialect.responses import StreamedResponse, parse_response
 from evalmesh.dialect.sse import FrameTooLarge, SseParser, is_stream
 from evalmesh.ports.endpoint import TRACED_CALL
 
 _LARGE_BODY_BYTES = 1 << 20
 _KEEPALIVE_S = 15.0
 _END_OF_STREAM_S = 1.0
+_LIST_BYTES = 8 << 20
+"""The longest lists of models take a tenth of it; one that is cut is no list."""
 _PROPAGATOR = TraceContextTextMapPropagator()
-_CHOICES = (parse_answer, StreamedAnswer)
-_READERS: Mapping[Call, tuple[Callable[[bytes], Answer | Fault], type[StreamedAnswer] | type[StreamedResponse]]] = {
-    "responses": (parse_response, StreamedResponse)
-}
+
+
+class _Model(msgspec.Struct):
+    id: str | None = None
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model] | None = None
+
+
+class Asker(Protocol):
+    """Whatever takes a body to a server."""
+
+    async def ask(self, way: Way, body: bytes, timeout_s: float) -> Answer | Failure:
+        """One exchange within `timeout_s`. Never raises but for cancellation."""
+        ...
+
+    async def models(self, timeout_s: float) -> list[str] | None:
+        """What the server lists; empty for no list of ours, `None` where nothing answers."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what is asked."""
+        ...
+
+
+class OpenTransport(Protocol):
+    """Opens one; see `Transport`."""
+
+    def __call__(
+        self,
+        target: Callable[[], Target],
+        server: SharedServer,
+        *,
+        stream: bool,
+        try_timeout_s: float,
+        connect_timeout_s: float,
+    ) -> Asker: ...
 
 
 class Transport:
@@ -73,7 +109,7 @@ class Transport:
         self._headers: Mapping[str, str] = {}
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
-    def session(self) -> aiohttp.ClientSession:
+    def _opened(self) -> aiohttp.ClientSession:
         """The shared session; must be called inside the event loop."""
         target = self._target()
         if self._session is None:
@@ -101,7 +137,18 @@ class Transport:
             self._session.headers.update(target.headers)
         return self._session
 
-    async def ask(self, url: URL, body: bytes, timeout_s: float) -> Answer | Failure:
+    async def models(self, timeout_s: float) -> list[str] | None:
+        """What the server lists; empty for no list of ours, `None` where nothing answers."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        url = self._target().models_url
+        try:
+            async with self._opened().get(url, timeout=timeout, allow_redirects=False) as response:
+                body = await read_start(response.content, _LIST_BYTES)
+                return _names(body) if response.status < 300 else None if response.status >= 500 else []
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+
+    async def ask(self, way: Way, body: bytes, timeout_s: float) -> Answer | Failure:
         """Posts the body and reads the answer, all within `timeout_s`."""
         timeout = self._timeout if timeout_s >= self._try_timeout_s else self._timeout_of(timeout_s)
         # A large bytes body makes the client warn; as a file it is sent piece by piece.
@@ -109,8 +156,8 @@ class Transport:
         target = self._target()
         redact = target.redact
         try:
-            response = await self.session().post(
-                url, data=data, timeout=timeout, allow_redirects=False, headers=_trace_headers()
+            response = await self._opened().post(
+                way.url, data=data, timeout=timeout, allow_redirects=False, headers=_trace_headers()
             )
             try:
                 if not 200 <= response.status < 300:
@@ -118,7 +165,7 @@ class Transport:
                     if 400 <= response.status < 500 and is_filtered(said_in_body(start)):
                         return _filtered()
                     return failure_of_status(response.status, start, response.headers, redact)
-                return await self._read(response.content, redact)
+                return await self._read(way, response.content, redact)
             finally:
                 # Back to the pool if the answer was read to its end; closed otherwise, which stops the server's work.
                 response.release()
@@ -133,19 +180,18 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def _read(self, content: aiohttp.StreamReader, redact: Redactor) -> Answer | Failure:
+    async def _read(self, way: Way, content: aiohttp.StreamReader, redact: Redactor) -> Answer | Failure:
         """By how the body begins: a proxy may call it anything, and a server need not do as it was asked."""
         start = b""
         while (streams := is_stream(start)) is None and (block := await content.readany()):
             start = start.lstrip() + block
-        parse, streamed = _READERS.get(self._target().call, _CHOICES)
         found: Answer | Fault
-        if streams:
+        if streams and way.stream is not None:
             with StreamMeter(self._large) as meter:
-                found = await _read_stream(content, start, meter, streamed())
+                found = await _read_stream(content, start, meter, way.stream())
         else:
             with BodyReader(self._large) as reader:
-                found = parse(await reader.read(content, start))
+                found = way.parse(await reader.read(content, start))
         if isinstance(found, Answer):
             return found
         reported = found.kind == "reported" and is_filtered(Said(found.message, found.code))
@@ -170,7 +216,7 @@ def _filtered() -> Answer:
 
 
 async def _read_stream(
-    content: aiohttp.StreamReader, start: bytes, meter: StreamMeter, answer: StreamedAnswer | StreamedResponse
+    content: aiohttp.StreamReader, start: bytes, meter: StreamMeter, answer: Streamed
 ) -> Answer | Fault:
     parser, chunk = SseParser(), start
     try:
@@ -209,3 +255,11 @@ async def _drain(content: aiohttp.StreamReader) -> None:
                 pass
     except (TimeoutError, aiohttp.ClientError, OSError):
         return
+
+
+def _names(body: bytes) -> list[str]:
+    try:
+        models = msgspec.json.decode(body, type=_ModelList)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    return [model.id for model in models.data or () if model.id]

@@ -10,6 +10,7 @@ from evalmesh.cli import exits
 from evalmesh.cli.connections import told_by_environment
 from evalmesh.cli.defaults import told
 from evalmesh.cli.eval.config import TaskConfig
+from evalmesh.cli.eval.engines import told_of_kind
 from evalmesh.cli.eval.evaluate import evaluate
 from evalmesh.cli.eval.outcome import Outcome
 from evalmesh.cli.eval.rehearsal import rehearse, text_of
@@ -27,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     config = TaskConfig.load(args.config, said)
     console = make_console(stderr=True)
     files = [] if args.config else told(TaskConfig.section, TaskConfig.model_fields)
-    for line in (*files, *told_by_environment(config.api_url or "", key_reference(config))):
+    environment = told_by_environment(config.api_url or "", key_reference(config))
+    for line in (*files, *environment, *told_of_kind(dict(config))):
         console.print(line, markup=False)
     options = options_of(config.name, config.work_dir, config.export_args)
     check_sinks(config.export, options)

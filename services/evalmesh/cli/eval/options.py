@@ -20,11 +20,13 @@ class TaskOptions:
     ] = None
     model_id: Annotated[str | None, Flag("what reports call it (default: last part of --model)", "NAME")] = None
     engine: Annotated[
-        Literal["openai", "transformers", "vllm"] | None,
-        Flag("what runs the model: a server (openai), or this machine (default: by --model and --api-url)"),
+        Literal["openai", "anthropic", "litellm", "transformers", "vllm"] | None,
+        Flag("what runs the model: a server, any provider (litellm), or this machine (default: by --model, --api-url)"),
     ] = None
     model_args: Annotated[dict[str, Any], Flag("options of the engine, as k=v or JSON")] = {}
-    api_url: Annotated[str | None, Flag("base URL of an OpenAI-compatible endpoint, with its /v1", "URL")] = None
+    api_url: Annotated[str | None, Flag("base URL of the endpoint, for OpenAI-compatible ones with its /v1", "URL")] = (
+        None
+    )
     api_key: Annotated[
         Any,  # a secret in the config
         Flag(

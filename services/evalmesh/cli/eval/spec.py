@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 from evalmesh.cli.connections import ca_file_of, literal_key, own_connection, reference_to
 from evalmesh.cli.eval.config import TaskConfig
 from evalmesh.cli.eval.datasets import read_set
-from evalmesh.cli.eval.engines import IN_FLIGHT, check_runs_here, engine_args, engine_of, model_name, runs_here
+from evalmesh.cli.eval.engines import (
+    IN_FLIGHT,
+    check_runs_here,
+    engine_args,
+    engine_of,
+    kind_for,
+    model_name,
+    runs_here,
+)
 from evalmesh.cli.eval.keys import GENERATION_ADVICE, sift
 from evalmesh.cli.eval.sets import (
     DEMO_MODEL,
@@ -22,7 +30,7 @@ from evalmesh.cli.eval.sets import (
 from evalmesh.cli.exports import without_keys
 from evalmesh.cli.headers import Headers, split_headers
 from evalmesh.cli.outputs import client_config
-from evalmesh.dialect.addresses import read_address
+from evalmesh.dialect.addresses import provider_url, read_address
 from evalmesh.domain.connection import Connection
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig
@@ -125,8 +133,9 @@ def _model(config: TaskConfig, transport: Mapping[str, Any]) -> ModelSpec:
     engine = engine_of(dict(config))
     if engine in OWN_ENGINES:
         return _own_model(config, transport, engine)
-    url, kind = base_url(config.api_url)
-    if not url and not config.completions and not config.connection:
+    # What belongs to a provider's address only litellm knows.
+    url, kind = base_url(config.api_url) if engine != "litellm" else ((config.api_url or "").strip(), "chat")
+    if not url and not config.completions and not config.connection and engine != "litellm":
         raise InvalidInput(
             "api_url: missing; give the endpoint's base URL with --api-url, e.g. http://127.0.0.1:8000/v1, or have the "
             "model run here with --engine transformers, or try --demo for a simulated model.",
@@ -175,7 +184,7 @@ def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine)
         name=model_name(config.model, config.server),
         engine=engine,
         display_name=config.model_id or "",
-        kind=config.request_kind or "chat",
+        kind=config.request_kind or kind_for(config.model, config.model_args, config.server),
         concurrency=transport.get("batch_size") or config.eval_batch_size or IN_FLIGHT,
         try_timeout_s=timeout_s,
         total_timeout_s=max(default.total_timeout_s, 2.0 * timeout_s),
@@ -187,7 +196,8 @@ def _own_model(config: TaskConfig, transport: Mapping[str, Any], engine: Engine)
 def base_url(text: str | None) -> tuple[str, str]:
     """EvalScope users also give the full address of the call; the base and the kind are in it.
 
-    The address stays whole where the base alone would say less: for the responses API, and where the base has no path.
+    The address stays whole where the base alone would say less: for the responses and messages APIs, and where the base
+    has no path.
     """
     given = (text or "").strip()
     if not given:
@@ -201,9 +211,9 @@ def base_url(text: str | None) -> tuple[str, str]:
     shown = public_url(given) if "@" in given or "?" in given else given
     if not usable:
         raise wrong("api_url", shown, "give an http address, e.g. http://127.0.0.1:8000/v1.")
-    if address.call in {"embeddings", "rerank"}:
+    if address.call in {"embeddings", "rerank", "images"}:
         raise wrong("api_url", shown, f"it names {address.call}, and evaluations ask for text.")
-    whole = address.call == "responses" or not urlsplit(address.base).path
+    whole = address.call in {"responses", "messages"} or not urlsplit(address.base).path
     return given if whole else address.base, "completion" if address.call == "completions" else "chat"
 
 
@@ -228,7 +238,10 @@ def declared(config: TaskConfig) -> tuple[Connection, ...]:
     if config.server or config.completions or config.demo or config.connection or runs_here(dict(config)):
         return ()
     headers = _headers(config)
-    return own_connection(base_url(config.api_url)[0], key_reference(config, headers.bearer), headers.shown)
+    url = base_url(config.api_url)[0]
+    if not url and engine_of(dict(config)) == "litellm":
+        url = provider_url(config.model or "")
+    return own_connection(url, key_reference(config, headers.bearer), headers.shown)
 
 
 def literal_keys(config: TaskConfig) -> dict[str, str]:

@@ -18,7 +18,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalmesh.cli import exits
-from evalmesh.cli.addresses import check_server, split_address
+from evalmesh.cli.addresses import check_server
 from evalmesh.cli.connections import declared_in_environment
 from evalmesh.cli.console import make_console
 from evalmesh.cli.platform.shown_log import show_warnings
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-METRICS_VARIABLE = "EVALMESH_METRICS_ADDRESS"
 _LEAST_BYTES = 64 << 10
 """Without so much room nothing can be started."""
 _ONE_PRESS_S = 0.5
@@ -60,6 +59,8 @@ class Place:
     runners: int = 1
     debug: bool = False
     address: str = "127.0.0.1:0"
+    metrics_address: str = ""
+    """Where a platform started here shows `/metrics`; empty: nowhere."""
     objects_url: str = ""
     """`s3://bucket/prefix`; empty: a folder in the work directory."""
     at_work: frozenset[str] | None = None
@@ -98,7 +99,7 @@ class Place:
             runners=self.runners,
             address=self.address,
             log_level="DEBUG" if self.debug else "INFO",
-            metrics_address=_metrics_address(),
+            metrics_address=self.metrics_address,
             objects_url=self.objects_url,
             at_work=self.at_work,
             hosted=self.hosted,
@@ -121,14 +122,6 @@ class Place:
             return False
         hosts = self.settings().hosts_dir
         return lives(hosts, one.host) or (self.server is not None and not (one.host and hosts.is_dir()))
-
-
-def _metrics_address() -> str:
-    """What the services' own variable says. Raises `InvalidInput`."""
-    address = os.environ.get(METRICS_VARIABLE, "")
-    if address:
-        split_address(address, METRICS_VARIABLE, lowest=0)
-    return address
 
 
 def log_file(settings: LocalSettings) -> Path:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +14,26 @@ from evalmesh.cli.platform.session import Place, log_file, run_async, start_logg
 from evalmesh.local.platform import open_platform
 from evalmesh.runtime.garbage import keep_what_is_loaded
 
+_METRICS_VARIABLE = "EVALMESH_METRICS_ADDRESS"
+
 
 def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C; that is its ordinary end."""
     split_address(args.address, "--address", lowest=0)
     try:
-        run_async(_serve(Place.of(args, host="", connections=tuple(map(parse_connection, args.connection)))))
+        connections = tuple(map(parse_connection, args.connection))
+        run_async(_serve(Place.of(args, host="", connections=connections, metrics_address=_metrics_address())))
     except KeyboardInterrupt:
         print("stopped; runs that were going on can be resumed")
     return exits.OK
+
+
+def _metrics_address() -> str:
+    """Other commands show none: they are over before anybody looks, and several may run at once."""
+    address = os.environ.get(_METRICS_VARIABLE, "")
+    if address:
+        split_address(address, _METRICS_VARIABLE, lowest=0)
+    return address
 
 
 def _outside(asked: str, address: str, token_file: Path) -> Iterator[str]:

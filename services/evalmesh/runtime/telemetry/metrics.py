@@ -39,7 +39,10 @@ FIRST_CHUNK = Histogram(
     "gen_ai.client.operation.time_to_first_chunk", "s", "Send to first token, streamed calls", _CALL, buckets=SECONDS
 )
 COMPLETIONS = Counter(
-    "evalmesh.completions", "{completion}", "Completions that came in, errors by class", (*_MODEL, "error.type")
+    "evalmesh.completions",
+    "{completion}",
+    "Requests that ended, each turn of a conversation one; errors by class",
+    (*_MODEL, "error.type"),
 )
 TRIES = Counter("evalmesh.requests.retried", "{request}", "Tries of requests after the first", _MODEL)
 REUSED = Counter("evalmesh.completions.reused", "{completion}", "Completions copied from earlier runs")

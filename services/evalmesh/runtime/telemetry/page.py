@@ -44,8 +44,8 @@ async def served_metrics(
             yield listening
     except (OSError, ValueError, OverflowError) as error:
         raise InvalidInput(
-            f"metrics_address: {address!r} cannot be listened on: its port is taken, or it is no HOST:PORT of this "
-            "machine; give another one.",
+            f"EVALMESH_METRICS_ADDRESS: {address!r} cannot be listened on: its port is taken, or it is no HOST:PORT "
+            "of this machine; give another one.",
             {"field": "metrics_address"},
         ) from error
     finally:

@@ -47,6 +47,11 @@ _MAX_HEADER_CHARS = 8000
 """Servers take 8 KiB a line."""
 
 
+_SERVER = "http://127.0.0.1:8000/v1"
+_EXAMPLES = {"openai": _SERVER, "anthropic": "https://api.anthropic.com", "litellm": _SERVER}
+"""Addresses of the engines that have one."""
+
+
 def bad(field: str, value: object, way_out: str) -> InvalidInput:
     """The error every check raises."""
     shown = repr(value[:120] if isinstance(value, (str, bytes)) else value)
@@ -130,10 +135,8 @@ def check_model(model: ModelSpec) -> None:
     check_text("model.connection", model.connection, 256)
     if model.engine in OWN_ENGINES:
         _check_runs_here(model)
-    if model.engine == "openai" and (model.url or not model.connection):
-        check_url(
-            "model.url", model.url, "use the base URL with its version, e.g. `http://127.0.0.1:8000/v1` (--api-url)."
-        )
+    if model.engine in _EXAMPLES and (model.url or not (model.connection or model.engine == "litellm")):
+        check_url("model.url", model.url, f"use the base URL, e.g. `{_EXAMPLES[model.engine]}` (--api-url).")
     check_int("model.concurrency", model.concurrency, 1, f"allow 1 to {_MOST_IN_FLIGHT} requests.", _MOST_IN_FLIGHT)
     check_int("model.max_tries", model.max_tries, 1, f"allow 1 to {_MOST_TRIES} tries.", _MOST_TRIES)
     for field in ("try_timeout", "total_timeout", "outage_timeout"):
@@ -146,7 +149,9 @@ def check_model(model: ModelSpec) -> None:
 
 
 def _check_runs_here(model: ModelSpec) -> None:
-    """An engine of our own asks no address."""
+    """An engine of our own asks no address, and generates."""
+    if model.kind not in {"chat", "completion"}:
+        raise bad("model.request_kind", model.kind, f"the engine {model.engine} has chat and completion.")
     for field, value in (
         ("model.url", model.url),
         ("model.connection", model.connection),

@@ -7,7 +7,7 @@ from typing import cast, get_args
 from evalmesh.domain.completion import Completion, CompletionError, ErrorClass, FinishReason, Timing, Usage
 from evalmesh.domain.errors import InvalidInput
 from evalmesh.domain.request import GenerationConfig, Request, RequestKind
-from evalmesh.domain.run import Engine, ModelSpec
+from evalmesh.domain.run import Engine, ModelKind, ModelSpec
 from evalmesh.v1 import models_pb2 as pb
 from evalmesh.wire.runs.content import (
     calls_from_proto,
@@ -50,7 +50,9 @@ _ASKS: Mapping[RequestKind, str] = {
     "chat": "messages",
     "completion": "a prompt",
     "loglikelihood": "a prompt and continuations",
-    "embedding": "a prompt",
+    "embedding": "a prompt or inputs",
+    "rerank": "a prompt, which is the query, and inputs, which are the documents",
+    "image": "a prompt",
 }
 
 
@@ -98,7 +100,7 @@ def model_to_proto(model: ModelSpec) -> pb.ModelSpec:
 
 def model_from_proto(model: pb.ModelSpec) -> ModelSpec:
     """Unset fields get the defaults of the domain; names are checked by `wire.runs.checks.check_model`."""
-    kind = one_of(model.request_kind or "chat", ("chat", "completion"), "model.request_kind")
+    kind = one_of(model.request_kind or "chat", get_args(ModelKind), "model.request_kind")
     default = ModelSpec(name="")
     return ModelSpec(
         name=model.model,
@@ -106,7 +108,7 @@ def model_from_proto(model: pb.ModelSpec) -> ModelSpec:
         display_name=model.display_name,
         url=model.url,
         key_ref=model.key_ref,
-        kind="completion" if kind == "completion" else "chat",
+        kind=cast("ModelKind", kind),
         stream=model.stream,
         concurrency=model.concurrency or default.concurrency,
         max_tries=model.max_tries or default.max_tries,
@@ -150,8 +152,7 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
     """The caller's id becomes the sample id of repeat 0; such a request has no digest and is never reused."""
     if not request.id:
         raise InvalidInput(f"{field}.id: an id is needed to tell the completions apart.", {"field": f"{field}.id"})
-    derived = "chat" if request.messages else "loglikelihood" if request.continuations else "completion"
-    kind = request_kind(request.kind or derived, f"{field}.kind")
+    kind = request_kind(request.kind or _kind_of(request), f"{field}.kind")
     _check_parts(request, kind, field)
     tools = tools_from_proto(request.tools, f"{field}.tools")
     return Request(
@@ -167,7 +168,17 @@ def request_from_proto(request: pb.ModelRequest, field: str = "request") -> Requ
         followups=tuple(request.followups),
         tools=tools,
         tool_choice=check_tool_choice(request.tool_choice, tools, f"{field}.tool_choice"),
+        inputs=tuple(request.inputs),
     )
+
+
+def _kind_of(request: pb.ModelRequest) -> str:
+    """Where the request does not say it."""
+    if request.messages:
+        return "chat"
+    if request.inputs:
+        return "rerank" if request.prompt else "embedding"
+    return "loglikelihood" if request.continuations else "completion"
 
 
 def request_kind(name: str, field: str) -> RequestKind:
@@ -177,7 +188,8 @@ def request_kind(name: str, field: str) -> RequestKind:
 
 def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> None:
     """Raises `InvalidInput` unless exactly what the kind needs is given."""
-    if bool(request.messages) == bool(request.prompt or request.continuations or request.contexts):
+    given = request.prompt or request.continuations or request.contexts or request.inputs
+    if bool(request.messages) == bool(given):
         raise InvalidInput(f"{field}: give either messages or a prompt.", {"field": field})
     if (kind == "chat") != bool(request.messages):
         raise InvalidInput(f"{field}: a {kind} request has {_ASKS[kind]}.", {"field": field})
@@ -195,8 +207,17 @@ def _check_parts(request: pb.ModelRequest, kind: RequestKind, field: str) -> Non
         raise InvalidInput(
             f"{field}.followups: only chat requests have several turns.", {"field": f"{field}.followups"}
         )
+    _check_inputs(request, kind, field)
     if request.tools and kind != "chat":
         raise InvalidInput(f"{field}.tools: only chat requests have tools.", {"field": f"{field}.tools"})
+
+
+def _check_inputs(request: pb.ModelRequest, kind: RequestKind, field: str) -> None:
+    takes_inputs = kind in {"embedding", "rerank"}
+    if (request.inputs and not takes_inputs) or (kind == "rerank" and not (request.inputs and request.prompt)):
+        raise InvalidInput(f"{field}.inputs: a {kind} request has {_ASKS[kind]}.", {"field": f"{field}.inputs"})
+    if kind == "embedding" and request.inputs and request.prompt:
+        raise InvalidInput(f"{field}: give either a prompt or inputs.", {"field": field})
 
 
 def request_to_proto(request: Request) -> pb.ModelRequest:
@@ -212,6 +233,7 @@ def request_to_proto(request: Request) -> pb.ModelRequest:
         followups=request.followups,
         tools=tools_to_proto(request.tools),
         tool_choice=request.tool_choice,
+        inputs=request.inputs,
     )
 
 
@@ -230,6 +252,7 @@ def completion_to_proto(completion: Completion, request_id: str) -> pb.Completio
         media=[part_to_proto(part) for part in completion.media],
         top_logprobs=tokens_to_proto(completion.top_logprobs),
         embeddings=[pb.Embedding(values=vector) for vector in completion.embeddings],
+        scores=completion.scores,
     )
     usage, timing, error = completion.usage, completion.timing, completion.error
     if usage is not None and usage.input_tokens is not None:
@@ -274,6 +297,7 @@ def completion_from_proto(proto: pb.Completion) -> Completion:
         media=tuple(part_from_proto(part) for part in proto.media),
         top_logprobs=tokens_from_proto(proto.top_logprobs),
         embeddings=tuple(tuple(vector.values) for vector in proto.embeddings),
+        scores=tuple(proto.scores),
         error=CompletionError(cast("ErrorClass", proto.error_class), proto.error) if proto.error_class else None,
     )
 
