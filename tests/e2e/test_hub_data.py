@@ -142,6 +142,22 @@ def test_rows_in_an_archive_are_found_in_it(hub, run, tmp_path):
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.parametrize("words", [(), ("--processes",)], ids=["together", "processes"])
+def test_gated_data_are_fetched_with_the_key_of_a_connection(hub, run, tmp_path, words):
+    hub.add("me/gated", FILES)
+    hub.repos["me/gated"].gated, hub.token = True, "hf_secret_of_the_hub"
+    where = ("--dataset-id", "me/gated", "--dataset-hub", "huggingface", *words)
+    refused = run(*where)
+    assert (refused.returncode, "asked for access" in refused.stderr) == (5, True)
+    file = tmp_path / "connections.yaml"
+    file.write_text(f"- {{name: hub, url: '{hub.url}', key_ref: 'env:HUB_KEY'}}\n")
+    done = run(*where, EVALMESH_CONNECTIONS_FILE=str(file), HUB_KEY="hf_secret_of_the_hub")
+    assert done.returncode == 0, done.stderr
+    assert {headers.get("Authorization") for place, _, headers in hub.asked if place == "storage"} == {None}
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_secret_of_the_hub" in path.read_bytes()]
+    assert written == []
+
+
 def test_a_demo_fetches_too(hub, tmp_path):
     env = {**hub.environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = evalmesh("eval", "--demo", "--datasets", "gsm8k", "--limit", "2", cwd=tmp_path, **env)

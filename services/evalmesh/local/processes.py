@@ -5,10 +5,12 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from evalmesh.adapters.engines.placing import shares
+from evalmesh.adapters.hubs.settings import hub_settings
 from evalmesh.adapters.model_servers import to_json
+from evalmesh.domain.connection import Connection, origin_of
 from evalmesh.domain.errors import InvalidInput, Unavailable
 from evalmesh.local.settings import LocalSettings, peer_address
 from evalmesh.process.child import Command, last_lines
@@ -22,16 +24,10 @@ _MOST_KEY_BYTES = 32 << 10
 """Less than a pipe holds, so that writing never waits for the child to read."""
 _PRIVATE = 0o077
 _WORKERS = ("dataset_loader", "scorer", "load_generator", "report_aggregator")
-_OWN_KEYS = (
-    "EVALMESH_S3_*",
-    "AWS_*",
-    "EVALMESH_*TOKEN*",
-    "OTEL_*",
-    "HF_TOKEN*",
-    "HUGGING_FACE_HUB_TOKEN",
-    "MODELSCOPE_API_TOKEN",
-)
-"""Variables that are named like keys and are the services' own: those of store, platform, telemetry and data sets."""
+_OWN_KEYS = ("EVALMESH_S3_*", "AWS_*", "EVALMESH_*TOKEN*", "OTEL_*")
+"""Variables that are named like keys and are the services' own: those of store, platform and telemetry."""
+_HUB_KEYS = ("HF_TOKEN*", "HF_HUB_*", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN")
+"""Those that the data set loader shows hubs."""
 
 
 class ServiceProcess:
@@ -41,10 +37,13 @@ class ServiceProcess:
         self.room = room
         self.name = name
         asks = room == "model_runner" or (room == "load_generator" and settings.generators > 0)
-        self.environment = {**_inherited(settings, asks=asks), **more}
+        hubs = _connections_to_hubs(settings) if room == "dataset_loader" else None
+        inherited = _with_all_keys(settings) if asks else _inherited(settings, hubs)
+        self.environment = {**inherited, **more}
         self.port = 0
         self.kept = KeptChild(name, self._start)
-        self._keys = settings.keys if asks else {}
+        own = settings.keys.keys() if asks else settings.keys.keys() & _names(hubs)
+        self._keys = {name: settings.keys[name] for name in own}
         logs = settings.state_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self._log = logs / f"{name}.log"
@@ -79,14 +78,28 @@ class ServiceProcess:
         return child
 
 
-def _inherited(settings: LocalSettings, *, asks: bool) -> dict[str, str]:
-    """This process's environment; keys only where models are asked."""
-    if asks:
-        declared = {"EVALMESH_CONNECTIONS": to_json(settings.connections), "EVALMESH_EGRESS": "open"}
-        return {**everything(), "EVALMESH_CONNECTIONS_FILE": "", **declared}
-    keys = {ref.removeprefix("env:") for one in settings.connections for ref in one.references}
-    kept_back = {*keys, "EVALMESH_CONNECTIONS", "EVALMESH_CONNECTIONS_FILE"}
-    return {name: value for name, value in without_keys(_OWN_KEYS).items() if name not in kept_back}
+def _with_all_keys(settings: LocalSettings) -> dict[str, str]:
+    """This process's environment, for those who ask models."""
+    declared = {"EVALMESH_CONNECTIONS": to_json(settings.connections), "EVALMESH_EGRESS": "open"}
+    return {**everything(), "EVALMESH_CONNECTIONS_FILE": "", **declared}
+
+
+def _inherited(settings: LocalSettings, hubs: Sequence[Connection] | None) -> dict[str, str]:
+    """This process's environment without keys, but for those of hubs where these are asked."""
+    kept_back = {*_names(settings.connections), "EVALMESH_CONNECTIONS", "EVALMESH_CONNECTIONS_FILE"} - _names(hubs)
+    keep = _OWN_KEYS if hubs is None else (*_OWN_KEYS, *_HUB_KEYS, *_names(hubs))
+    found = {name: value for name, value in without_keys(keep).items() if name not in kept_back}
+    return found if hubs is None else {**found, "EVALMESH_CONNECTIONS": to_json(hubs), "EVALMESH_EGRESS": "open"}
+
+
+def _connections_to_hubs(settings: LocalSettings) -> list[Connection]:
+    endpoints = [origin_of(access.endpoint) for access in hub_settings().hubs.values()]
+    return [one for one in settings.connections if any(map(one.covers, endpoints))]
+
+
+def _names(connections: Sequence[Connection] | None) -> set[str]:
+    """Variables that connections take keys from."""
+    return {ref.removeprefix("env:") for one in connections or () for ref in one.references}
 
 
 @contextlib.contextmanager

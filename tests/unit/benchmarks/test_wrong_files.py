@@ -87,7 +87,7 @@ WRONG = [
     ("sheet.xlsx", b"PK\x03\x04\x14\x00\x06\x00", "names end in one of jsonl.* Save the spreadsheet as CSV"),
     ("questions.txt", MCQ, "names end in one of jsonl"),
     ("questions", MCQ, "names end in one of jsonl"),
-    ("questions.csv.zip", b"PK\x03\x04", "names end in one of jsonl"),
+    ("questions.csv.zip", b"PK\x03\x04", "cannot be unpacked: .*Check that the archive is whole"),
     ("questions.yaml", "- question: x\n", "names end in one of jsonl"),
     ("short_zh.csv", "题目,A\n你好世界,2\n".encode("gbk"), "header that cannot be read: .*not valid UTF-8.*(gb18030)"),
     ("short_gbk.csv", "question,A,B,answer\n你好世界,x,y,A\n".encode("gbk"), "set `encoding` .*gb18030"),
