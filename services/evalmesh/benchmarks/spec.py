@@ -96,9 +96,9 @@ def _check_mode(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
 def _check_packages(benchmark: Benchmark, spec: BenchmarkSpec, where: str) -> None:
     packages: Mapping[str, str] = getattr(benchmark.shape, "packages", {})
     if missing := [package for module, package in packages.items() if find_spec(module) is None]:
+        chosen = (where + SCORING, scoring_of(spec)) if benchmark.modes else (where + "name", benchmark.name)
         raise _wrong(
-            where + SCORING,
-            scoring_of(spec),
+            *chosen,
             f"needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed here: "
             f"pip install 'evalmesh[{getattr(benchmark.shape, 'extra', '')}]'",
         )

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 from evalmesh.domain.completion import Completion
 from evalmesh.domain.sample import Sample
 from evalmesh.domain.score import Score
-from evalmesh.scoring.instructions.checks import CHECKS
+from evalmesh.scoring.instructions.checks import CHECKS, OF_LANGUAGE
 from evalmesh.scoring.markup import strip_thinking
 
 _QUICK_CHARS = 6_000
 """More takes milliseconds."""
 
 
-def is_quick(completion: Completion) -> bool:
+def is_quick(sample: Sample, completion: Completion) -> bool:
     """Whether the checks take less than a millisecond or so."""
-    return len(completion.text) <= _QUICK_CHARS
+    return len(completion.text) <= _QUICK_CHARS and not any(one["id"] in OF_LANGUAGE for one in sample.reference)
 
 
 def score_instructions(sample: Sample, completion: Completion) -> Score:
@@ -26,7 +26,7 @@ def score_instructions(sample: Sample, completion: Completion) -> Score:
     text = _response(completion.text)
     wanted = sample.reference
     strict = [_follows(one, [text]) for one in wanted]
-    variants = list(dict.fromkeys(_variants(text)))
+    variants = list(dict.fromkeys(_variants(text)))[1:]
     loose = [done or _follows(one, variants) for one, done in zip(wanted, strict, strict=True)]
     missed = [one["id"] for one, done in zip(wanted, strict, strict=True) if not done]
     return Score(
@@ -56,6 +56,7 @@ def _follows(instruction: dict[str, dict[str, object]], texts: Sequence[str]) ->
 
 
 def _variants(text: str) -> Iterator[str]:
+    """The text, then what is forgiven."""
     lines = text.split("\n")
     for one in (text, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))):
         yield one

@@ -162,3 +162,5 @@ CHECKS: Mapping[str, tuple[Check, tuple[str, ...]]] = {
     "startend:quotation": (lambda text, _: len(quoted := text.strip()) > 1 and quoted[0] == quoted[-1] == '"', ()),
 }
 """By the name that rows give: the check, and the arguments it needs."""
+OF_LANGUAGE = frozenset({"change_case:english_capital", "change_case:english_lowercase", "language:response_language"})
+"""Those that ask which language a text is in; what cannot be told is no fault."""
