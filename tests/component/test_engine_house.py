@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.echo_engine import ENGINES
+from tests.kit.hub import running
 
 from evalmesh.adapters.engines.endpoint import EngineEndpoint
 from evalmesh.adapters.engines.house import House, HouseRules
@@ -20,6 +21,7 @@ from evalmesh.domain.errors import (
     EvalmeshError,
     FailedPrecondition,
     InvalidInput,
+    NotFound,
     PermissionDenied,
 )
 from evalmesh.domain.request import GenerationConfig, Request
@@ -70,6 +72,27 @@ async def test_a_model_is_loaded_once_for_all_who_ask_it(house: House, model: Mo
     await first.close()
     assert (await ask(second, "c")).text == "c"
     assert len({process for process, *_ in diary(tmp_path)}) == 1
+
+
+async def test_a_model_of_a_hub_is_brought_before_its_process_starts_which_asks_no_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"weights again"}
+    async with running() as hub:
+        hub.add("org/model", {**files, "onnx/model.onnx": b"not for us"})
+        for name, value in {**hub.environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        house = House(engines=ENGINES)
+        wanted = ModelSpec("org/model", engine="transformers", args={"diary": str(tmp_path / "diary")})
+        endpoint = opened(house, wanted)
+        assert await endpoint.check("completion") == []
+        assert (await ask(endpoint, "a")).text == "a"
+        (snapshot,) = (tmp_path / "cache").glob("**/snapshots/*")
+        assert sorted(path.name for path in snapshot.iterdir()) == ["config.json", "model.safetensors"]
+        with pytest.raises(NotFound, match="org/none"):
+            await opened(house, replace(wanted, name="org/none")).check("completion")
+        await house.close()
 
 
 async def test_a_death_costs_a_try_of_what_was_in_flight(house: House, model: ModelSpec, tmp_path: Path) -> None:

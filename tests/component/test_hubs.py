@@ -9,7 +9,7 @@ from tests.kit.hub import LARGE_BYTES, running
 from evalmesh.adapters.hubs import routes
 from evalmesh.adapters.hubs.http import HubHttp
 from evalmesh.adapters.hubs.hubs import HubClient, HubRules
-from evalmesh.adapters.hubs.opening import snapshot
+from evalmesh.adapters.hubs.opening import model_folder
 from evalmesh.adapters.hubs.settings import hub_settings
 from evalmesh.adapters.hubs.store import SharedFiles
 from evalmesh.domain.connection import Egress
@@ -329,11 +329,20 @@ async def test_model_weights_come_by_the_same_rules(hub, client, tmp_path, monke
         monkeypatch.setenv(name, value)
     for name in ("EVALMESH_OFFLINE", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    folder = await snapshot("org/model", patterns=["*.json", "*.safetensors"])
+    folder = await model_folder("org/model", "", "huggingface")
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert folder.name == hub.repos["org/model"].branches["main"]
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert await model_folder("org/model", "", "huggingface") == folder
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert await snapshot("org/model", patterns=["*.json"]) == folder
-    with pytest.raises(NotFound, match="no file like"):
-        await snapshot("org/model", patterns=["*.gguf"])
+    assert await model_folder("org/model", "", "huggingface") == folder
     assert len(LARGE) > LARGE_BYTES
+
+
+async def test_a_model_without_weights_that_are_run_here_says_what_it_has(hub, client, tmp_path, monkeypatch):
+    hub.add("org/model", {"model.gguf": LARGE, "config.json": b"{}"})
+    for name, value in {**hub.environment(), "XDG_CACHE_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(NotFound, match=r"no weights that are run here.*model\.gguf"):
+        await model_folder("org/model", "", "huggingface")

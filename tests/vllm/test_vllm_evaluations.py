@@ -57,4 +57,4 @@ def test_choices_are_scored_as_likely_as_by_transformers(tmp_path, sums_model):
     assert [row["answer"] for row in ours] == [row["answer"] for row in theirs]
     assert [row["grade"] for row in ours] == [row["grade"] for row in theirs]
     own, wanted = ([one["logprob"] for row in rows for one in row["continuations"]] for rows in (ours, theirs))
-    assert own == pytest.approx(wanted, abs=1e-4)
+    assert own == pytest.approx(wanted, abs=1e-4, rel=2e-5)  # 32 bits; what is next to impossible differs by more

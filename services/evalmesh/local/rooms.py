@@ -78,14 +78,15 @@ def _dataset_loader(settings: LocalSettings, opened: Opened) -> Service:
 def _model_runner(settings: LocalSettings, opened: Opened) -> Service:
     from evalmesh.adapters.endpoints import Endpoints  # noqa: PLC0415
     from evalmesh.adapters.engines.house import HouseRules  # noqa: PLC0415
+    from evalmesh.adapters.hubs.hubs import HubRules  # noqa: PLC0415
     from evalmesh.model_runner import service as model_runner  # noqa: PLC0415
     from evalmesh.model_runner.settings import ModelRunnerSettings  # noqa: PLC0415
     from evalmesh.wire.runs.media_files import MediaFiles  # noqa: PLC0415
 
     there = opened.connections
-    endpoints = Endpoints(
-        opened.servers, MediaFiles(there.objects), HouseRules(remote_code=True, logs=settings.state_dir / "logs")
-    )
+    hubs = HubRules(key_of=opened.servers.key_for)
+    rules = HouseRules(remote_code=True, logs=settings.state_dir / "logs", hubs=hubs)
+    endpoints = Endpoints(opened.servers, MediaFiles(there.objects), rules)
     service = model_runner.build(
         settings=ModelRunnerSettings(drain_s=settings.drain_s, ack_wait_s=settings.ack_wait_s, host=settings.host),
         runs=there.runs,

@@ -7,6 +7,7 @@ from evalmesh.adapters.connections import open_connections
 from evalmesh.adapters.endpoints import Endpoints
 from evalmesh.adapters.engines.house import HouseRules
 from evalmesh.adapters.environment import SystemClock
+from evalmesh.adapters.hubs.hubs import HubRules
 from evalmesh.adapters.model_servers import open_servers
 from evalmesh.adapters.roots import Roots, folders_of
 from evalmesh.model_runner.service import build
@@ -28,7 +29,8 @@ async def _main() -> None:
     )
     async with open_connections(settings.bus_url, settings.objects_url, settings.room, settings.ack_wait_s) as opened:
         media = MediaFiles(opened.objects, settings.media_cache_bytes)
-        endpoints = Endpoints(servers, media, HouseRules(roots, settings.remote_code, logs))
+        hubs = HubRules(settings.egress == "restricted", servers.key_for)
+        endpoints = Endpoints(servers, media, HouseRules(roots, settings.remote_code, logs, hubs))
         service = build(
             settings=settings,
             runs=opened.runs,

@@ -86,9 +86,12 @@ class Crew:
         model: str,
         replicas: Callable[[Callable[[str], None]], Sequence[Replica]],
         limit: int,
-        before: Callable[[], Awaitable[None]],
+        before: Callable[[Callable[[str], None]], Awaitable[None]],
     ) -> None:
-        """`limit`: the most requests in flight in one copy. `before`: awaited before anything is started."""
+        """`limit`: the most requests in flight in one copy. `before`: awaited before anything is started.
+
+        It may tell how far it has come.
+        """
         self.model = model
         self._seats = [_Seat(replica) for replica in replicas(self._noted)]
         self._limit = limit
@@ -105,6 +108,8 @@ class Crew:
         self._line: deque[_Waiter] = deque()
         self._suspects: list[_Waiter] = []
         self._told = ""
+        self._progress = ""
+        """How much of the model has been fetched, while it is."""
         self._told_at = float("-inf")
         self._dead = ""
         """How the last one ended, while a copy is started again."""
@@ -122,7 +127,7 @@ class Crew:
     def trouble(self) -> str:
         """See `Endpoint`."""
         if self._opening is not None and not self._opening.done():
-            return f"The model {self.model} is being loaded."
+            return f"The model {self.model} is being loaded{f': {self._progress}' if self._progress else ''}."
         if not any(seat.up for seat in self._seats) and self._dead:
             return f"{self._dead} It is being started again."
         return self._told if time.monotonic() - self._told_at < _TOLD_S else ""
@@ -131,6 +136,9 @@ class Crew:
     def pids(self) -> Sequence[int]:
         """Of the processes that run."""
         return [pid for seat in self._seats if (pid := seat.replica.pid) is not None]
+
+    def _came(self, progress: str) -> None:
+        self._progress = progress
 
     def _noted(self, sentence: str) -> None:
         _LOG.warning("%s: %s", self.model, sentence)
@@ -158,7 +166,8 @@ class Crew:
             raise
 
     async def _open(self) -> Opened:
-        await self._before()
+        await self._before(self._came)
+        self._progress = ""
         starts = [asyncio.create_task(seat.replica.start()) for seat in self._seats]
         try:
             opened = (await asyncio.gather(*starts))[0]

@@ -63,9 +63,8 @@ class EngineEndpoint:
                     await self._check_answer(kind, config or GenerationConfig())
         except TimeoutError:
             if not was_open:
-                raise Unavailable(
-                    f"The model {self._model.name} is being loaded.", {"field": "model.model", LOADING: "true"}
-                ) from None
+                waiting = self._crew.trouble or f"The model {self._model.name} is being loaded."
+                raise Unavailable(waiting, {"field": "model.model", LOADING: "true"}) from None
             # It is at work, or slow.
         return list(self._crew.notes)
 

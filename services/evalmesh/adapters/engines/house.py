@@ -17,6 +17,8 @@ from evalmesh.adapters.engines.options import FIELD as ARGS
 from evalmesh.adapters.engines.placing import environments
 from evalmesh.adapters.engines.protocol import Open
 from evalmesh.adapters.engines.replica import Launch, Replica
+from evalmesh.adapters.engines.weights_here import WeightsHere
+from evalmesh.adapters.hubs.hubs import HubRules
 from evalmesh.adapters.roots import Roots
 from evalmesh.domain.digest import sha256_hex
 from evalmesh.domain.errors import PermissionDenied
@@ -41,6 +43,8 @@ class HouseRules:
     """Whether a spec may ask for code that comes with a model."""
     logs: Path | None = None
     """Folder for what the engines write; `None`: into our log."""
+    hubs: HubRules | None = None
+    """Of the hubs that models come from; `None`: any, with the environment's own tokens."""
     linger_s: float = _LINGER_S
     """So long an engine that nobody uses is kept."""
 
@@ -79,13 +83,14 @@ class House:
         folder = local_model(model.name)
         self._check_allowed(args, folder)
         require(kind)
+        weights = WeightsHere(model.name, args, folder, self._rules.hubs)
         options = EngineOptions(
-            model=str(folder.absolute()) if folder is not None else model.name,
+            model=weights.model,
             kind="completion" if model.kind == "completion" else "chat",
             concurrency=model.concurrency,
             args={name: value for name, value in msgspec.to_builtins(args).items() if name not in _OF_THE_COPIES},
         )
-        where = environments(args, from_hub=folder is None)
+        where = environments(args, from_hub=bool(args.tokenizer) and not Path(args.tokenizer).expanduser().is_dir())
         key = sha256_hex(msgspec.json.encode((model.engine, options, args, model.try_timeout_s)))
         tenancy = self._tenancies.get(key)
         if tenancy is None:
@@ -94,10 +99,17 @@ class House:
             def replicas(noted: Callable[[str], None]) -> Sequence[Replica]:
                 opening, log = Open(kind.implementation, options), self._log_of(model)
                 words = [sys.executable, "-P", "-m", "evalmesh.adapters.engines.child"]
-                launches = [Launch(words, one, log, opening, model.try_timeout_s, _START_S) for one in where]
+                launches = [
+                    Launch(words, one, log, opening, lambda: weights.model, model.try_timeout_s, _START_S)
+                    for one in where
+                ]
                 return [Replica(launch, noted) for launch in launches]
 
-            tenancy = self._tenancies[key] = _Tenancy(Crew(model.name, replicas, model.concurrency, self._room_made))
+            async def before(tell: Callable[[str], None]) -> None:
+                await weights.bring(tell)
+                await self._room_made()
+
+            tenancy = self._tenancies[key] = _Tenancy(Crew(model.name, replicas, model.concurrency, before))
         tenancy.users += 1
         if tenancy.leaving is not None:
             tenancy.leaving.cancel()

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from evalmesh.domain.errors import InvalidInput, Unimplemented
+from evalmesh.domain.hub import HubName
 
 FIELD = "model.args"
 PATHS = ("tokenizer", "chat_template", "lora")
@@ -47,6 +48,8 @@ Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 class EngineArgs(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Those of every engine of ours. Where nothing is said, the engine chooses."""
 
+    hub: HubName = "huggingface"
+    """Where a model that is no folder here comes from."""
     revision: str = ""
     """Branch, tag or commit of a model that comes from a hub."""
     dtype: Dtype = "auto"

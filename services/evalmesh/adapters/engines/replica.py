@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -54,9 +54,16 @@ class Launch:
     environment: Mapping[str, str]
     log: Path | None
     opening: Open
+    model: Callable[[], str]
+    """The folder with the model, asked for when the process starts: it may have been fetched first."""
     silent_s: float
     """A process that has work and says nothing for so long hangs."""
     start_s: float
+
+    def first_word(self) -> Open:
+        """What the process is told."""
+        opening = self.opening
+        return Open(opening.implementation, replace(opening.options, model=self.model()))
 
 
 class Replica:
@@ -92,7 +99,7 @@ class Replica:
         child = await PipedChild.start(self._name, Command(launch.words, launch.environment, launch.log), logging.INFO)
         try:
             async with asyncio.timeout(launch.start_s):
-                child.say(frame(launch.opening))
+                child.say(frame(launch.first_word()))
                 while not isinstance(said := await _hear(child), Opened | Refused):
                     self._heard(said)
         except TimeoutError:

@@ -9,10 +9,14 @@ from evalmesh.adapters.hubs.hubs import HubClient, HubRules
 from evalmesh.adapters.hubs.settings import hub_settings
 from evalmesh.adapters.hubs.source import HubDatasets
 from evalmesh.adapters.hubs.store import SharedFiles, TakeLease
-from evalmesh.domain.errors import NotFound
-from evalmesh.domain.hub import HubName, Repo, RepoKind
+from evalmesh.domain.errors import NotFound, Unavailable
+from evalmesh.domain.hub import HubName, Repo, RepoFile
 from evalmesh.ports.hubs import Note
 from evalmesh.ports.object_store import ObjectStore
+
+_WEIGHTS = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin", "*.bin")
+"""In order: the first of which there is any file is taken."""
+_BESIDE = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py")
 
 
 def open_hubs(
@@ -40,46 +44,50 @@ def open_hubs(
     return HubDatasets(HubClient(hub_settings(environ), rules, shared))
 
 
-async def snapshot(  # noqa: PLR0913  (what of which repository, and for whom)
-    repo: str,
-    kind: RepoKind = "model",
-    revision: str = "",
-    patterns: Sequence[str] = (),
-    *,
-    hub: HubName = "huggingface",
-    note: Note | None = None,
-    rules: HubRules | None = None,
+async def model_folder(
+    repo: str, revision: str, hub: HubName, rules: HubRules | None = None, note: Note | None = None
 ) -> Path:
-    """The folder with the files of a repository at a revision, on this machine: in a cache already, or downloaded.
+    """The folder with what a library needs to run a model, on this machine: in a cache already, or downloaded.
+
+    Of weights in several formats safetensors alone are brought. A hub that is out of reach matters only for a model
+    that is not on this machine.
 
     Args:
         repo: `organisation/name`.
-        kind: What it holds.
         revision: A branch, a tag or a commit; empty: the main branch. The folder is named after the commit.
-        patterns: Only files whose path, or whose name, fits one of these (`*.safetensors`); empty: all.
         hub: Where it is published.
-        note: Told how far it has come.
         rules: What may be asked; `None`: anything, with the environment's own tokens.
+        note: Told how far it has come.
 
     Raises:
-        NotFound: There is no such repository, revision, or file that fits.
+        NotFound: There is no such repository or revision, or no weights in it.
         FailedPrecondition: It is not on this machine, and the environment says offline.
         PermissionDenied, Unavailable, ResourceExhausted, Conflict, InvalidInput: As found.
     """
-    client = HubClient(hub_settings(os.environ), rules)
-    wanted = Repo(hub, repo, kind)
-    wanted.check("model" if kind == "model" else "dataset_id", revision)
-    found = client.cache.known(wanted, revision) if client.offline else None
-    found = found or await client.look(wanted, revision)
-    files = [one for one in found.files if not patterns or any(_fits(one.path, pattern) for pattern in patterns)]
-    if not files:
+    client, wanted = HubClient(hub_settings(os.environ), rules), Repo(hub, repo, "model")
+    wanted.check("model", revision)
+    known = client.cache.known(wanted, revision)
+    if known is not None and client.offline:
+        return await client.bring(known, known.files, note)
+    try:
+        found = await client.look(wanted, revision)
+    except Unavailable:
+        if known is None:
+            raise
+        return await client.bring(known, known.files, note)
+    return await client.bring(found, _to_run(wanted, found.files), note)
+
+
+def _to_run(repo: Repo, files: Sequence[RepoFile]) -> list[RepoFile]:
+    """Folders of a model's repository hold it in formats of other programs."""
+    here = [one for one in files if "/" not in one.path or one.path.startswith("additional_chat_templates/")]
+    weights = next(
+        (found for pattern in _WEIGHTS if (found := [one for one in here if fnmatchcase(one.path, pattern)])), []
+    )
+    if not weights:
         raise NotFound(
-            f"{wanted} at {found.commit} has no file like {', '.join(patterns) or '*'}; it has "
-            f"{', '.join(one.path for one in found.files[:8]) or 'none'}.",
-            {"field": "model", "value": repo},
+            f"{repo} has no weights that are run here ({', '.join(_WEIGHTS)}); it has "
+            f"{', '.join(one.path for one in files[:8]) or 'no files'}.",
+            {"field": "model", "value": repo.id},
         )
-    return await client.bring(found, files, note)
-
-
-def _fits(path: str, pattern: str) -> bool:
-    return fnmatchcase(path, pattern) or fnmatchcase(path.rpartition("/")[2], pattern)
+    return [one for one in here if any(fnmatchcase(one.path, pattern) for pattern in _BESIDE)] + weights
