@@ -264,6 +264,8 @@ async def test_engines_of_path_are_started_with_their_own_flags(tmp_path, monkey
     program.write_text(f'#!/bin/sh\necho "flags: $@"\nexec {sys.executable} -m evalmesh.simulator --port "$6"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    # Where transformers is installed, its program lies beside this Python, where ours would be found first.
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / "no-scripts"))
     async with started(tmp_path, None, kind, **options) as url:
         models(url)
     log = (tmp_path / "outputs/server.log").read_text()

@@ -10,7 +10,7 @@ from tests.kit.services import plan_run, write_questions
 
 from evalmesh.adapters.environment import SystemClock
 from evalmesh.domain.run import RUN_FORMAT, BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
-from evalmesh.domain.work import PoolNote, Queue, Task
+from evalmesh.domain.work import PoolNote, Queue, Task, WorkItem
 from evalmesh.gateway.runs.deletion import RunDeletion
 from evalmesh.gateway.runs.reconciler import Reconciler, ReconcilerPolicy
 from evalmesh.gateway.runs.stored import StoredRuns
@@ -116,6 +116,29 @@ async def test_end_that_was_not_finished_stops_the_spending(opened, spec, state)
     assert await opened.bus.pending("r1") == 0
     assert await opened.runs.list_pools("r1") == []
     assert run.requests == 20
+
+
+async def test_who_ends_a_run_late_leaves_one_alone_that_goes_on_meanwhile(opened, spec):
+    records = RunRecords(opened.runs, opened.bus, SystemClock())
+    await put(opened, "r1", spec, RunState.FAILED, error="e")
+    ended = (await opened.runs.get("r1")).value
+    await opened.runs.set_control("r1", "run")
+    await change(opened, "r1", state=RunState.QUEUED, attempt=1)
+    await opened.bus.publish([WorkItem("r1", Task.PLAN, attempt=1)])
+    await records.stop(ended)
+    assert await opened.bus.pending("r1")
+    assert list(await opened.runs.list_active()) == ["r1"]
+
+
+async def test_a_run_is_not_taken_up_again_before_it_is_stopped(opened, spec):
+    records = RunRecords(opened.runs, opened.bus, SystemClock())
+    await put(opened, "r1", spec, RunState.FAILED, error="e")
+    ended = (await opened.runs.get("r1")).value
+    waiting = asyncio.create_task(records.await_stopped(ended))
+    done, _ = await asyncio.wait({waiting}, timeout=0.5)
+    assert not done
+    await records.stop(ended)
+    await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_deletion_that_was_broken_off_is_finished(opened, spec):

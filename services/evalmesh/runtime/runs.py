@@ -1,12 +1,19 @@
 """The records of runs, and what goes with the end of one."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from evalmesh.domain.run import Run
 from evalmesh.domain.state import State
 from evalmesh.domain.work import Task, WorkItem
 from evalmesh.ports.run_store import RunStore
 from evalmesh.runtime.submission import RecordBook
+
+_STOPPED_WITHIN_S = 10.0
+"""Whoever ends a run needs a moment after its state says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +55,32 @@ class RunRecords(RecordBook[Run]):
             await self.bus.publish([WorkItem(id_, Task.FINISH, error=f"failed-{reason}", attempt=run.attempt)])
 
     async def stop(self, run: Run) -> None:
-        """Nobody works on an ended run any more. Doing it twice changes nothing; the last step says that it is done."""
+        """Nobody works on an ended run any more. Doing it twice changes nothing; the last step says that it is done.
+
+        Until that is said nobody resumes it (`await_stopped`); whoever comes late to it leaves a resumed one alone.
+        """
         if run.notice:
             await self.change(run.id, lambda known: replace(known, notice="") if known.state.terminal else known)
+        steps: list[Callable[[], Awaitable[object]]] = [
+            partial(self.release_pools, run.id),
+            partial(self.store.set_active, run.id, active=False),
+        ]
         if run.state is not State.SUCCEEDED:
-            await self.store.set_control(run.id, "cancel")
-            await self.bus.purge(run.id)
-        await self.release_pools(run.id)
-        await self.store.set_active(run.id, active=False)
+            steps[:0] = [partial(self.store.set_control, run.id, "cancel"), partial(self.bus.purge, run.id)]
+        for step in steps:
+            now = (await self.store.get(run.id)).value
+            if now.attempt != run.attempt or not now.state.terminal:
+                return
+            await step()
+
+    async def await_stopped(self, run: Run) -> None:
+        """Returns when an ended run is stopped; one whose stopping was left undone is stopped."""
+        deadline = time.monotonic() + _STOPPED_WITHIN_S
+        while run.id in await self.store.list_active():
+            if time.monotonic() > deadline:
+                await self.stop(run)
+                return
+            await asyncio.sleep(0.05)
 
     async def release_pools(self, run_id: str) -> None:
         """The run needs no pool any more; its queues there go."""

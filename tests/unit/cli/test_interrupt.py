@@ -47,6 +47,14 @@ def test_first_interrupt_tidies_up_and_the_second_ends_at_once(tidy_s, pauses_s,
     assert "once more" in err
 
 
+@pytest.fixture(autouse=True)
+def _hears_of_the_terminal():
+    """Whoever runs the tests may have been started to outlive theirs, which children inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_whoever_ends_it_is_told_how_it_went(number):
     words = [sys.executable, "-c", SCRIPT.format(tidy_s=0.1)]

@@ -72,6 +72,7 @@ class Resume:
 class RunLifecycle(Submissions[RunSpec, Run]):
     """Creates, reads, lists, cancels and resumes runs."""
 
+    book: RunRecords
     files: RunFiles
     checks: SpecChecks
     host: str = ""
@@ -125,6 +126,8 @@ class RunLifecycle(Submissions[RunSpec, Run]):
         known = await self.book.get(run_id)
         _check_resumable(known, wish)
         moved = wish.moves(known)
+        if known.state.terminal:
+            await self.book.await_stopped(known)
         if not wish.rescore and not await self._all_answered(known):
             notes = tuple((await self.checks.check_models(moved.asked))[1])
         await self.book.bus.purge(run_id)
