@@ -1,9 +1,11 @@
-"""Random kills: `python -m tests.chaos --runs 100 --seed 1` (or `make chaos N=100`).
+"""Random kills: `python -m tests.chaos --runs 100 --seed 1 [--engine]` (or `make chaos N=100`).
 
 Each run is one evaluation on `evalmesh up --processes --runners 3`, disturbed one to three times, at moments and by
 means that its seed decides: kill -9 of a service, of nats-server, of everything; a runner told to drain. Afterwards
 every sample must be in the results once, the metrics must equal those of an undisturbed run, no run may be stuck, and
-what was asked again is at most what was in flight, and answered in the last second, where a runner died.
+what was asked again is at most what was in flight, and answered in the last second, where a runner died. With
+`--engine` the model is one that the engine transformers runs, whose processes are killed too; nobody counts what it is
+asked.
 
 Prints a line per run and a summary; exits with 1 if anything was lost, doubled, stuck or asked too often.
 """
@@ -18,22 +20,25 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from evalmesh.domain.errors import EvalmeshError
+from evalmesh.domain.request import GenerationConfig
 from evalmesh.domain.run import BenchmarkSpec, ModelSpec, Run, RunSpec, RunState
 from evalmesh.sdk import AsyncClient
 from tests.kit.platform import metrics_of, write_questions
 from tests.kit.simulator import SimulatorProcess, simulator
+from tests.kit.tiny_model import trained_model, write_sums
 from tests.kit.truth import asked_again, results_of
 
 T = TypeVar("T")
 
 NAME = "general_mcq"
+SUMS = "general_qa"
 SAMPLES = 480
 CONCURRENCY = 8
 RUNNERS = 3
@@ -43,6 +48,7 @@ SPAN_S = 5.0
 """Undisturbed a run takes about this long; trouble comes within it."""
 ROOMS = ("gateway", "dataset_loader", "model_runner", "scorer", "report_aggregator")
 KINDS = (*ROOMS, "model_runner", "nats-server", "nats-server", "everything", "drain", "drain")
+OF_ENGINES = ("engine", "engine", "engine", "model_runner", "nats-server", "everything", "drain")
 
 
 def children_of(pid: int) -> dict[int, list[str]]:
@@ -98,7 +104,8 @@ class Platform:
         below = children_of(self.process.pid)
         if what == "nats-server":
             return [pid for pid, command in below.items() if command and command[0].endswith("nats-server")]
-        return [pid for pid, command in below.items() if f"evalmesh.{what}" in command]
+        module = "evalmesh.adapters.engines.child" if what == "engine" else f"evalmesh.{what}"
+        return [pid for pid, command in below.items() if module in command]
 
     async def kill(self) -> None:
         assert self.process is not None
@@ -122,14 +129,14 @@ class Trouble:
     allowance: int = 0
 
     @classmethod
-    def of(cls, rng: random.Random) -> "Trouble":
-        return cls(sorted((rng.uniform(0.05, SPAN_S), rng.choice(KINDS)) for _ in range(rng.randint(1, 3))))
+    def of(cls, rng: random.Random, kinds: Sequence[str] = KINDS) -> "Trouble":
+        return cls(sorted((rng.uniform(0.05, SPAN_S), rng.choice(kinds)) for _ in range(rng.randint(1, 3))))
 
-    async def make(self, platform: Platform, model: SimulatorProcess, rng: random.Random) -> None:
+    async def make(self, platform: Platform, model: SimulatorProcess | None, rng: random.Random) -> None:
         start = time.monotonic()
         for at, kind in self.plan:
             await asyncio.sleep(max(0.0, start + at - time.monotonic()))
-            before = await asyncio.to_thread(model.stats)
+            in_flight = "?" if model is None else (await asyncio.to_thread(model.stats))["in_flight"]
             if kind == "everything":
                 await platform.kill()
                 await platform.start()
@@ -143,7 +150,7 @@ class Trouble:
                 # In flight, and what was answered since the last checkpoint, which is at most a second old.
                 runners = RUNNERS if kind == "everything" else 1
                 self.allowance += runners * (CONCURRENCY + int(CONCURRENCY * 1000 / LATENCY_MS))
-            self.done.append(f"{kind}@{at:.1f}({before['in_flight']})")
+            self.done.append(f"{kind}@{at:.1f}({in_flight})")
 
 
 @dataclass
@@ -172,24 +179,27 @@ async def heard(call: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(0.2)
 
 
-async def one(folder: Path, seed: int, spec: RunSpec, model: SimulatorProcess, truth: dict[str, Any]) -> Outcome:
+async def one(folder: Path, seed: int, spec: RunSpec, model: SimulatorProcess | None, truth: dict[str, Any]) -> Outcome:
     """One platform, one run, its trouble, and what is wrong with the end."""
     rng = random.Random(seed)
     platform = Platform(folder, free_port())
-    trouble = Trouble.of(rng)
-    model.reset()
+    trouble = Trouble.of(rng, OF_ENGINES if model is None else KINDS)
+    if model is not None:
+        model.reset()
     start = time.monotonic()
     problems = []
     await platform.start()
     try:
         async with AsyncClient(platform.address) as client:
+            # An engine that is killed while its model is tried is a refused run, and nothing is lost.
+            run = None if model is not None else await client.create_run(spec)
             making = asyncio.create_task(trouble.make(platform, model, rng))
             try:
                 async with asyncio.timeout(WITHIN_S):
-                    run = await heard(lambda: client.create_run(spec, request_id=f"chaos-{seed}"))
+                    run = run or await heard(lambda: client.create_run(spec, request_id=f"chaos-{seed}"))
                     run = await heard(lambda: client.wait_run(run))
                     await making
-                    problems = await heard(lambda: wrong_with(client, run, truth))
+                    problems = await heard(lambda: wrong_with(client, run, spec.benchmarks[0].name, truth))
             except TimeoutError:
                 problems = ["stuck"]
             except EvalmeshError as error:
@@ -197,7 +207,7 @@ async def one(folder: Path, seed: int, spec: RunSpec, model: SimulatorProcess, t
             finally:
                 making.cancel()
                 await asyncio.gather(making, return_exceptions=True)
-        again = asked_again(model, NAME)
+        again = 0 if model is None else asked_again(model, NAME)
         if again > trouble.allowance:
             problems.append(f"asked again {again} > {trouble.allowance}")
     finally:
@@ -205,14 +215,14 @@ async def one(folder: Path, seed: int, spec: RunSpec, model: SimulatorProcess, t
     return Outcome(" ".join(trouble.done) or "undisturbed", time.monotonic() - start, problems)
 
 
-async def wrong_with(client: AsyncClient, run: Run, truth: dict[str, Any]) -> list[str]:
+async def wrong_with(client: AsyncClient, run: Run, name: str, truth: dict[str, Any]) -> list[str]:
     problems = []
     if run.state is not RunState.SUCCEEDED:
         problems.append(f"{run.state}: {run.error}")
-    rows = [(row["sample_id"], row["repeat"]) for row in await results_of(client, run, NAME)]
+    rows = [(row["sample_id"], row["repeat"]) for row in await results_of(client, run, name)]
     if len(rows) != SAMPLES or len(set(rows)) != SAMPLES:
         problems.append(f"{len(rows)} rows, {len(set(rows))} of them different")
-    if (metrics := await metrics_of(client, run, NAME)) != truth:
+    if (metrics := await metrics_of(client, run, name)) != truth:
         problems.append(f"metrics {metrics}")
     return problems
 
@@ -227,13 +237,22 @@ def served(folder: Path) -> Iterator[tuple[SimulatorProcess, RunSpec]]:
         yield model, RunSpec(endpoint, (benchmark,), shard_size=16)
 
 
+@contextlib.contextmanager
+def trained(folder: Path) -> Iterator[tuple[None, RunSpec]]:
+    """A model that adds, mostly."""
+    model = trained_model(folder / "model")
+    benchmark = BenchmarkSpec(SUMS, local_path=str(write_sums(folder / "sums.jsonl", SAMPLES)))
+    runs_here = ModelSpec(str(model), engine="transformers", concurrency=CONCURRENCY)
+    yield None, RunSpec(runs_here, (benchmark,), generation=GenerationConfig(max_tokens=8), shard_size=16)
+
+
 async def baseline(folder: Path, spec: RunSpec) -> dict[str, Any]:
     platform = Platform(folder, free_port())
     await platform.start()
     try:
         async with AsyncClient(platform.address) as client:
             run = await asyncio.wait_for(client.wait_run(await client.create_run(spec)), WITHIN_S)
-            return await metrics_of(client, run, NAME)
+            return await metrics_of(client, run, spec.benchmarks[0].name)
     finally:
         await platform.stop()
 
@@ -242,9 +261,11 @@ async def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1, help="of the first run; the others follow")
+    parser.add_argument("--engine", action="store_true", help="the model is run by the engine transformers")
     args = parser.parse_args()
     bad = 0
-    with TemporaryDirectory(prefix="evalmesh-chaos-") as name, served(Path(name)) as (model, spec):
+    asked = trained if args.engine else served
+    with TemporaryDirectory(prefix="evalmesh-chaos-") as name, asked(Path(name)) as (model, spec):
         folder = Path(name)
         truth = await baseline(folder / "baseline", spec)
         for seed in range(args.seed, args.seed + args.runs):

@@ -241,6 +241,11 @@ async def _checked(house: House, model: ModelSpec) -> str:
         await endpoint.close()
 
 
+async def test_a_process_that_is_killed_while_it_loads_is_started_again(house: House, model: ModelSpec) -> None:
+    endpoint = opened(house, replace(model, args={**model.args, "fail": "killed-once"}))
+    assert (await ask(endpoint, "a")).text == "a"
+
+
 @pytest.mark.parametrize(
     ("args", "wrong"),
     [

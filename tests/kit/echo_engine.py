@@ -10,6 +10,7 @@ requests are in flight. `raise`: the engine raises. `hang`: no answer, ever. `st
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -144,7 +145,7 @@ _DEEDS: Mapping[str, Callable[[EchoEngine, str], object]] = {
 
 
 async def open_echo(options: EngineOptions, host: Host) -> EchoEngine:
-    """Refuses a folder without `config.json`; `args.fail`: `raise` or `die` instead of opening, or `soon` after it."""
+    """Refuses a folder without `config.json`; `args.fail`: `raise`, `die`, `killed-once`, `soon` after it."""
     model = Path(options.model)
     if not (model / "config.json").exists():
         raise EngineError(f"The folder {options.model} has no config.json, so it holds no model.", "model.model")
@@ -152,6 +153,9 @@ async def open_echo(options: EngineOptions, host: Host) -> EchoEngine:
     how = options.args.get("fail")
     if how == "raise":
         raise RuntimeError("the weights are of no use")
+    if how == "killed-once" and not (mark := model / "killed").exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     if how == "die":
         os.write(2, b"Segmentation fault, or the like\n")
         os._exit(11)

@@ -16,9 +16,9 @@ from itertools import count
 
 from evalmesh.adapters.engines.engine import EngineRequest
 from evalmesh.adapters.engines.protocol import Opened
-from evalmesh.adapters.engines.replica import EngineDiedError, Replica
+from evalmesh.adapters.engines.replica import KILLED, EngineDiedError, Replica
 from evalmesh.domain.completion import Completion, CompletionError, as_sentence
-from evalmesh.domain.errors import EvalmeshError
+from evalmesh.domain.errors import EvalmeshError, FailedPrecondition
 from evalmesh.ports.endpoint import EndpointGone, Occupancy
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ _SMALL_COMPANY = 8
 _ALONE_TWICE = 2
 _MOST_BARREN = 10
 """A copy that dies so often in a row, nothing being answered in between, is given up."""
+_STARTS = 3
+"""So often a model is loaded whose process is killed on the way."""
 _LEAST_LIMIT = 16
 _LONGEST_PAUSE_S = 10.0
 _TOLD_S = 20.0
@@ -168,7 +170,7 @@ class Crew:
     async def _open(self) -> Opened:
         await self._before(self._came)
         self._progress = ""
-        starts = [asyncio.create_task(seat.replica.start()) for seat in self._seats]
+        starts = [asyncio.create_task(_started(seat.replica)) for seat in self._seats]
         try:
             opened = (await asyncio.gather(*starts))[0]
         except BaseException:
@@ -346,3 +348,15 @@ def _look_at(opening: "asyncio.Task[Opened]") -> None:
     """So that nobody is told that nobody looked: whoever asks next does."""
     if not opening.cancelled():
         opening.exception()
+
+
+async def _started(replica: Replica) -> Opened:
+    """See `Replica.start`. What kills a process while it loads does so again if the model is to blame."""
+    for _ in range(_STARTS - 1):
+        try:
+            return await replica.start()
+        except FailedPrecondition as error:
+            if KILLED not in error.details:
+                raise
+            _LOG.warning("%s It is started again.", error.message)
+    return await replica.start()

@@ -31,6 +31,8 @@ from evalmesh.process.piped import ChildGoneError, PipedChild
 _EXIT_S = 1.0
 _CLOSE_S = 6.0
 """A little more than the process takes itself to close its engine."""
+KILLED = "killed"
+"""Among the details of a start that failed: a signal ended it, which may have been nobody's fault."""
 _LOOKS = 20
 """So many looks at a silent process make its time, so that a time in which we were stopped ourselves does not count."""
 _WORDS_CHARS = 400
@@ -107,9 +109,10 @@ class Replica:
             raise Unavailable(f"The model {self._model} was not loaded within {launch.start_s:g} s.") from None
         except (asyncio.IncompleteReadError, ConnectionError, ChildGoneError, ValueError) as error:
             how = await self._ending(child)
+            killed = "ended with" in how and "exit code" not in how
             raise FailedPrecondition(
                 f"The engine {how} while it loaded the model {self._model}.{self._words(child)}",
-                {"field": "model.model"},
+                {"field": "model.model", **({KILLED: "true"} if killed else {})},
             ) from error
         except BaseException:
             await child.close(0)
